@@ -1,0 +1,137 @@
+/**
+ * Metrics that cost an addition. Each layer declares its metrics in one table (`*-metrics.ts`: name, kind, help, label values); counting
+ * writes into a typed array; prom-client sees the numbers only when somebody scrapes. Label values are listed in the table, so the number
+ * of series is bounded and a misspelt one does not compile.
+ */
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { assert, must } from './assert.ts';
+
+/** One metric of a table. `labels` names one label and lists all of its values. */
+export interface MetricRow {
+  readonly kind: 'counter' | 'gauge' | 'histogram';
+  /** Prometheus name with unit suffix: `_total`, `_bytes`, `_seconds`. */
+  readonly name: string;
+  readonly help: string;
+  readonly label?: string | undefined;
+  readonly values?: readonly string[] | undefined;
+  /** Upper bounds of a histogram, ascending. */
+  readonly buckets?: readonly number[] | undefined;
+}
+
+/** A layer's metrics by the name that the code uses. */
+export type MetricTable = Readonly<Record<string, MetricRow>>;
+
+type LabelOf<Row extends MetricRow> = Row extends { readonly values: readonly (infer V extends string)[] } ? V : undefined;
+
+/** Counts for one table; one instance per owner (a store, a proxy), registered once. */
+export class MetricSet<Table extends MetricTable> {
+  readonly #table: Table;
+  readonly #cells: Float64Array;
+  /** First cell of each metric. */
+  readonly #base = new Map<keyof Table, number>();
+  readonly #gauges = new Map<keyof Table, () => number>();
+
+  constructor(table: Table) {
+    this.#table = table;
+    let cells = 0;
+    for (const [key, row] of Object.entries(table) as [keyof Table, MetricRow][]) {
+      this.#base.set(key, cells);
+      cells += cellCount(row);
+    }
+    this.#cells = new Float64Array(cells);
+  }
+
+  /** Adds `amount` (default 1) to a counter or a stored gauge. */
+  add<Key extends keyof Table>(key: Key, amount = 1, label?: LabelOf<Table[Key]>): void {
+    const cell = this.#cell(key, label);
+    this.#cells[cell] = (this.#cells[cell] ?? 0) + amount;
+  }
+
+  /** Records one observation (in the unit of the name) in a histogram. */
+  observe<Key extends keyof Table>(key: Key, value: number): void {
+    const row = must<MetricRow>(this.#table[key], 'unknown metric');
+    const buckets = must(row.buckets, 'observe: metric has no buckets');
+    const base = must(this.#base.get(key), 'unknown metric');
+    let bucket = 0;
+    while (bucket < buckets.length && value > (buckets[bucket] ?? 0)) bucket += 1;
+    this.#cells[base + bucket] = (this.#cells[base + bucket] ?? 0) + 1;
+    const sum = base + buckets.length + 1;
+    this.#cells[sum] = (this.#cells[sum] ?? 0) + value;
+  }
+
+  /** Gives a gauge its source; read at each scrape. */
+  setGauge<Key extends keyof Table>(key: Key, read: () => number): void {
+    assert(this.#table[key]?.kind === 'gauge', 'setGauge: metric is not a gauge');
+    this.#gauges.set(key, read);
+  }
+
+  /** The present value of a counter or gauge, for tests and summaries. */
+  value<Key extends keyof Table>(key: Key, label?: LabelOf<Table[Key]>): number {
+    const gauge = this.#gauges.get(key);
+    return gauge === undefined ? (this.#cells[this.#cell(key, label)] ?? 0) : gauge();
+  }
+
+  /** Adds this set's metrics to `registry`; the numbers are copied at each scrape. */
+  register(registry: Registry): void {
+    for (const key of Object.keys(this.#table) as (keyof Table)[]) this.#registerOne(registry, key);
+  }
+
+  #registerOne(registry: Registry, key: keyof Table): void {
+    const row = must<MetricRow>(this.#table[key], 'unknown metric');
+    const labels = row.label === undefined ? [] : [row.label];
+    const shared = { name: row.name, help: row.help, labelNames: labels, registers: [registry] };
+    if (row.kind === 'histogram') {
+      this.#registerHistogram(registry, key, row);
+      return;
+    }
+    const read = (label: string | undefined): number => this.value(key, label as LabelOf<Table[typeof key]>);
+    const copy = (metric: Counter<string> | Gauge<string>, set: (labels: Record<string, string>, value: number) => void): void => {
+      metric.reset();
+      if (row.values === undefined) set({}, read(undefined));
+      else for (const value of row.values) set({ [row.label ?? '']: value }, read(value));
+    };
+    if (row.kind === 'counter') {
+      const counter: Counter<string> = new Counter<string>({
+        ...shared,
+        collect: () => copy(counter, (names, value) => counter.inc(names, value)),
+      });
+    } else {
+      const gauge: Gauge<string> = new Gauge<string>({ ...shared, collect: () => copy(gauge, (names, value) => gauge.set(names, value)) });
+    }
+  }
+
+  #registerHistogram(registry: Registry, key: keyof Table, row: MetricRow): void {
+    const buckets = must(row.buckets, 'histogram without buckets');
+    const base = must(this.#base.get(key), 'unknown metric');
+    const cells = this.#cells;
+    // prom-client has no door for ready-made bucket counts, so the metric object answers `get` itself.
+    const histogram = new Histogram({ name: row.name, help: row.help, buckets: [...buckets], registers: [registry] });
+    histogram.get = async () => {
+      const values: { labels: Record<string, string | number>; value: number; metricName: string }[] = [];
+      let total = 0;
+      for (let index = 0; index <= buckets.length; index += 1) {
+        total += cells[base + index] ?? 0;
+        values.push({ labels: { le: buckets[index] ?? '+Inf' }, value: total, metricName: `${row.name}_bucket` });
+      }
+      values.push({ labels: {}, value: cells[base + buckets.length + 1] ?? 0, metricName: `${row.name}_sum` });
+      values.push({ labels: {}, value: total, metricName: `${row.name}_count` });
+      return { name: row.name, help: row.help, type: 'histogram', values, aggregator: 'sum' } as unknown as Awaited<
+        ReturnType<Histogram['get']>
+      >;
+    };
+  }
+
+  #cell(key: keyof Table, label: string | undefined): number {
+    const row = must<MetricRow>(this.#table[key], 'unknown metric');
+    const base = must(this.#base.get(key), 'unknown metric');
+    if (row.values === undefined) return base;
+    const index = row.values.indexOf(label ?? '');
+    assert(index >= 0, () => `metric ${row.name} has no ${row.label ?? 'label'} ${String(label)}`);
+    return base + index;
+  }
+}
+
+function cellCount(row: MetricRow): number {
+  if (row.kind === 'histogram') return must(row.buckets, 'histogram without buckets').length + 2;
+  return row.values?.length ?? 1;
+}

@@ -1,0 +1,38 @@
+/**
+ * What an operator (or a preset) says about some paths of a site, over and above what the origin's header fields say. Rules are tried in
+ * order and the first whose pattern matches the path decides; a path that none matches gets plain RFC 9111.
+ */
+
+/** One rule. */
+export interface SiteRule {
+  /** Name for logs and `rules explain`, unique within a site. */
+  readonly name: string;
+  /** Tested against the normalised path (no query). */
+  readonly pattern: RegExp;
+  /** The content under this path never changes: fresh for `freshForMs` (default a year) whatever origin and client say about freshness. */
+  readonly isImmutable: boolean;
+  /** How long a response is fresh after it was received or revalidated, replacing the origin's word; undefined = the origin decides. */
+  readonly freshForMs: number | undefined;
+  /** How long after that it may be served while the origin fails, replacing the origin's word; undefined = the origin decides. */
+  readonly staleIfErrorMs: number | undefined;
+  /** Whether Cache-Control and Pragma of requests are ignored (mirror clients send max-age=0 on everything). */
+  readonly ignoresClientCacheControl: boolean;
+  /** `never`: requests pass through. */
+  readonly store: 'auto' | 'never';
+}
+
+/** The rule where none matches: the origin's word, RFC 9111. */
+export const PLAIN_RULE: SiteRule = {
+  name: 'plain',
+  pattern: /^/,
+  isImmutable: false,
+  freshForMs: undefined,
+  staleIfErrorMs: undefined,
+  ignoresClientCacheControl: false,
+  store: 'auto',
+};
+
+/** The first rule whose pattern matches `path`, else PLAIN_RULE. */
+export function findSiteRule(rules: readonly SiteRule[], path: string): SiteRule {
+  return rules.find((rule) => rule.pattern.test(path)) ?? PLAIN_RULE;
+}

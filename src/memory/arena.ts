@@ -1,0 +1,202 @@
+/**
+ * The arena: one piece of page-aligned shared memory that holds every body byte between sockets and device. O_DIRECT takes it as it is,
+ * because WebAssembly.Memory starts on a page (Buffers and SharedArrayBuffers do not); it is never grown, since growing detaches views.
+ *
+ * A slot is free, in use, or resident. When no run of pages is free the arena asks its reclaimer (the RAM tier) to give slots up; when that
+ * does not help either, callers wait in order for a bounded time and then get nothing, which they must take as "go on without a slot".
+ */
+import { assert } from '../base/assert.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import { EdgeError } from '../base/errors.ts';
+import { MetricSet } from '../base/metrics.ts';
+import { divCeil, formatBytes, GIB, isAligned, KIB, MIB, PAGE_BYTES, powerOfTwoCeil } from '../base/units.ts';
+import { BuddyAllocator } from './buddy-allocator.ts';
+import { Lease, type Slot, type SlotOwner } from './lease.ts';
+import { MEMORY_METRICS } from './memory-metrics.ts';
+import { SLOT_CLASS_FLOORS, SLOT_CLASSES, type SlotClass } from './slot-class.ts';
+
+// TypeScript declares WebAssembly only with the DOM library; this is the part of it that is used here.
+interface SharedMemory {
+  readonly buffer: SharedArrayBuffer;
+}
+declare const WebAssembly: { readonly Memory: new (shape: { initial: number; maximum: number; shared: true }) => SharedMemory };
+
+const WASM_PAGE_BYTES = 64 * KIB;
+export const ARENA_MIN_BYTES = 4 * MIB;
+/** One WebAssembly.Memory holds at most 65,536 of its pages. */
+export const ARENA_MAX_BYTES = 4 * GIB;
+/** Callers waiting for a slot at a time; one more gets none at once. */
+const WAITERS_MAX = 4096;
+
+/** Frees at least one slot of the RAM tier if it can; returns whether it did. */
+export type Reclaimer = () => boolean;
+
+interface Waiter {
+  readonly slotClass: SlotClass;
+  readonly lengthBytes: number;
+  readonly settle: (lease: Lease | undefined) => void;
+}
+
+/** The slots of one process. */
+export class Arena implements SlotOwner {
+  readonly sizeBytes: number;
+  readonly metrics = new MetricSet(MEMORY_METRICS);
+  readonly #clock: Clock;
+  readonly #memory: SharedMemory;
+  readonly #buddies: BuddyAllocator;
+  readonly #usedBytes: Record<SlotClass, number> = { 'device-read': 0, fill: 0, staging: 0, resident: 0 };
+  readonly #waiters: Waiter[] = [];
+  #reclaimer: Reclaimer = () => false;
+  #leasedSlots = 0;
+  #isServing = false;
+
+  /** @param options.sizeBytes multiple of 64 KiB, ARENA_MIN_BYTES to ARENA_MAX_BYTES; address space is taken, pages come when touched */
+  constructor(options: { sizeBytes: number; clock: Clock }) {
+    const { sizeBytes } = options;
+    assert(isAligned(sizeBytes, WASM_PAGE_BYTES), 'arena size is a multiple of 64 KiB');
+    assert(sizeBytes >= ARENA_MIN_BYTES && sizeBytes <= ARENA_MAX_BYTES, 'arena size is within its limits');
+    this.sizeBytes = sizeBytes;
+    this.#clock = options.clock;
+    this.#memory = allocateMemory(sizeBytes);
+    this.#buddies = new BuddyAllocator(sizeBytes / PAGE_BYTES);
+    for (const slotClass of SLOT_CLASSES) this.metrics.setGauge(GAUGE_OF_CLASS[slotClass], () => this.#usedBytes[slotClass]);
+    this.metrics.setGauge('arenaBytes', () => this.sizeBytes);
+    this.metrics.setGauge('leasedSlots', () => this.#leasedSlots);
+  }
+
+  /** Slots that are not free, the RAM tier's included. A scenario that has ended leaves only the RAM tier's. */
+  get leasedSlots(): number {
+    return this.#leasedSlots;
+  }
+
+  usedBytes(slotClass: SlotClass): number {
+    return this.#usedBytes[slotClass];
+  }
+
+  /** Names the one who gives up resident slots when others need room. */
+  setReclaimer(reclaimer: Reclaimer): void {
+    this.#reclaimer = reclaimer;
+  }
+
+  /**
+   * A slot of at least `lengthBytes` (rounded up to a power of two of pages) at once, or undefined when there is none even after
+   * reclaiming. Its bytes are whatever was there before.
+   */
+  tryLease(slotClass: SlotClass, lengthBytes: number): Lease | undefined {
+    const order = orderFor(lengthBytes);
+    const bytes = PAGE_BYTES * 2 ** order;
+    if (bytes > this.sizeBytes) return undefined;
+    // Each turn either succeeds or frees a resident slot, of which there are finitely many.
+    for (;;) {
+      if (this.#isWithinFloors(slotClass, bytes)) {
+        const page = this.#buddies.tryAllocate(order);
+        if (page !== undefined) return this.#grant(page, bytes, slotClass);
+      }
+      if (!this.#reclaimer()) return undefined;
+      this.metrics.add('reclaimedSlots');
+    }
+  }
+
+  /**
+   * The same, waiting in line for up to `waitMs`.
+   *
+   * @returns undefined when the time is over, `signal` aborts or too many wait already
+   */
+  lease(
+    slotClass: SlotClass,
+    lengthBytes: number,
+    options: { waitMs: number; signal?: AbortSignal | undefined },
+  ): Promise<Lease | undefined> {
+    const lease = this.#waiters.length === 0 ? this.tryLease(slotClass, lengthBytes) : undefined;
+    if (lease !== undefined) return Promise.resolve(lease);
+    if (this.#waiters.length >= WAITERS_MAX || options.signal?.aborted === true) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      let timer: Timer | undefined;
+      const settle = (granted: Lease | undefined): void => {
+        timer?.stop();
+        options.signal?.removeEventListener('abort', giveUp);
+        const index = this.#waiters.indexOf(waiter);
+        if (index >= 0) this.#waiters.splice(index, 1);
+        if (granted === undefined) this.metrics.add('slotWaitsExpired');
+        resolve(granted);
+      };
+      const giveUp = (): void => settle(undefined);
+      const waiter: Waiter = { slotClass, lengthBytes, settle };
+      this.#waiters.push(waiter);
+      timer = this.#clock.startTimer(options.waitMs, giveUp);
+      options.signal?.addEventListener('abort', giveUp);
+      this.#serveWaiters();
+    });
+  }
+
+  freeSlot(slot: Slot): void {
+    this.#usedBytes[slot.slotClass] -= slot.sizeBytes;
+    this.#leasedSlots -= 1;
+    this.#buddies.free(slot.page);
+    this.#serveWaiters();
+  }
+
+  changeClass(slot: Slot, slotClass: SlotClass): void {
+    this.#usedBytes[slot.slotClass] -= slot.sizeBytes;
+    this.#usedBytes[slotClass] += slot.sizeBytes;
+    slot.slotClass = slotClass;
+    // A slot that became reclaimable may be what somebody waits for.
+    this.#serveWaiters();
+  }
+
+  #grant(page: number, sizeBytes: number, slotClass: SlotClass): Lease {
+    this.#usedBytes[slotClass] += sizeBytes;
+    this.#leasedSlots += 1;
+    const bytes = Buffer.from(this.#memory.buffer, page * PAGE_BYTES, sizeBytes);
+    return new Lease(this, { page, sizeBytes, bytes, slotClass, leaseCount: 0 });
+  }
+
+  /** Whether granting `bytes` to `slotClass` leaves what the other classes' floors still reserve. */
+  #isWithinFloors(slotClass: SlotClass, bytes: number): boolean {
+    let reserved = 0;
+    for (const other of SLOT_CLASSES) {
+      if (other === slotClass) continue;
+      reserved += Math.max(0, SLOT_CLASS_FLOORS[other] * this.sizeBytes - this.#usedBytes[other]);
+    }
+    return this.#buddies.freePages * PAGE_BYTES - bytes >= reserved;
+  }
+
+  #serveWaiters(): void {
+    // Reclaiming frees slots, which calls back here; the outer call finishes the work.
+    if (this.#isServing) return;
+    this.#isServing = true;
+    try {
+      for (let index = 0; index < this.#waiters.length; ) {
+        const waiter = this.#waiters[index];
+        assert(waiter !== undefined, 'waiter within bounds');
+        const lease = this.tryLease(waiter.slotClass, waiter.lengthBytes);
+        if (lease === undefined) index += 1;
+        else waiter.settle(lease);
+      }
+    } finally {
+      this.#isServing = false;
+    }
+  }
+}
+
+const GAUGE_OF_CLASS = {
+  'device-read': 'deviceReadBytes',
+  fill: 'fillBytes',
+  staging: 'stagingBytes',
+  resident: 'residentBytes',
+} as const satisfies Record<SlotClass, keyof typeof MEMORY_METRICS>;
+
+function orderFor(lengthBytes: number): number {
+  assert(lengthBytes > 0, 'a slot holds at least a byte');
+  return Math.log2(powerOfTwoCeil(divCeil(lengthBytes, PAGE_BYTES)));
+}
+
+function allocateMemory(sizeBytes: number): SharedMemory {
+  const pages = sizeBytes / WASM_PAGE_BYTES;
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (cause) {
+    const message = `The arena of ${formatBytes(sizeBytes)} cannot be allocated; make memory.arena smaller or raise the address space limit (ulimit -v)`;
+    throw new EdgeError('CONFIG_INVALID', message, { cause });
+  }
+}

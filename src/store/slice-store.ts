@@ -1,0 +1,109 @@
+/**
+ * The door of the storage engine: what the layers above may ask of it. Calls pass numbers (generation, slice number) and leases, so that
+ * the engine can move to a thread of its own. Every outcome that a device, a full queue or a crash can bring about is a verdict: a cache
+ * may forget. Implemented by device-store.ts; test/contract/slice-store.ts says in tests what every implementation must do.
+ */
+import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
+import type { Lease } from '../memory/lease.ts';
+
+/** `loading`: index not yet complete, everything is absent. `readonly`: hits only. `failed`: nothing. `closed`: after close(). */
+export type StoreState = 'loading' | 'online' | 'readonly' | 'failed' | 'closed';
+
+/** What the index knows of an object without reading the device. */
+export interface ManifestEntry {
+  readonly generation: number;
+  /** Slices of this generation that are stored or resident. */
+  readonly storedSlices: number;
+}
+
+/** Outcome of reading a manifest. `corrupt`: the record was dropped and counted; the object is absent now. `busy`: not in time. */
+export type ManifestVerdict = { readonly kind: 'hit'; readonly manifest: Manifest } | { readonly kind: 'absent' | 'corrupt' | 'busy' };
+
+/** Outcome of reading a slice. On `hit` the caller owns `lease` and must end it; `bytes` is exactly what was asked for. */
+export type SliceVerdict =
+  | { readonly kind: 'hit'; readonly lease: Lease; readonly bytes: Buffer; readonly tier: 'ram' | 'device' }
+  | { readonly kind: 'absent' | 'corrupt' | 'busy' };
+
+/** Why the store would not keep what it was offered. */
+export const DECLINE_REASONS = ['queue-full', 'no-space', 'superseded', 'purged', 'unavailable', 'too-large', 'journal-full'] as const;
+/** One of DECLINE_REASONS. */
+export type DeclineReason = (typeof DECLINE_REASONS)[number];
+
+/** Outcome of an offer. `admitted` means queued for writing and readable at once, not yet durable. */
+export type OfferVerdict = { readonly kind: 'admitted' } | { readonly kind: 'declined'; readonly reason: DeclineReason };
+
+/** A slice's place: which object, which version of it, which part. */
+export interface SliceAddress {
+  readonly objectHash: ObjectHash;
+  readonly generation: number;
+  /** 0 is the object's first slice. */
+  readonly sliceNumber: number;
+}
+
+/** A wanted part of one slice: `startBytes` inclusive, `endBytes` exclusive, both relative to the slice's start. */
+export interface SliceRead extends SliceAddress {
+  readonly startBytes: number;
+  readonly endBytes: number;
+}
+
+/** A whole slice, ready to be kept: the first `lengthBytes` of `lease.bytes`. The store takes its own share of the lease. */
+export interface SliceOffer extends SliceAddress {
+  readonly lease: Lease;
+  /** The slice size, or less for the object's last slice; > 0. */
+  readonly lengthBytes: number;
+}
+
+/** Slices on one device, with the RAM tier in front. */
+export interface SliceStore {
+  readonly state: StoreState;
+
+  /** Sequence of the newest purge. A fill notes it before its request to the origin and hands it in with the manifest. */
+  readonly purgeSequence: number;
+
+  /** The next number of the cache's one counter; never given twice, crash or no crash. */
+  nextGeneration(): number;
+
+  /** What the index knows of the object; no I/O. Manifests that were offered count at once. */
+  findManifest(objectHash: ObjectHash): ManifestEntry | undefined;
+
+  /** The object's manifest, from memory or the device. */
+  readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict>;
+
+  /**
+   * Offers a manifest whose length is known. It replaces an older generation of the same object, whose slices become unreachable. It is
+   * written together with its first slice (at once when the object has no bytes).
+   *
+   * @param purgeSequence as noted before the request that brought it; refused (`purged`) when a purge of the object came later
+   */
+  offerManifest(manifest: Manifest, purgeSequence: number): OfferVerdict;
+
+  /** Renews freshness after a 304 or the like: one journal record, no rewrite. A no-op when the generation is not the current one. */
+  refreshManifest(objectHash: ObjectHash, generation: number, freshness: ManifestFreshness): void;
+
+  /** Forgets the object and its slices if `generation` is still the current one; not flushed (the object merely turned out unusable). */
+  dropManifest(objectHash: ObjectHash, generation: number): void;
+
+  /**
+   * Forgets the object for good: resolves when that is flushed to the device. @returns whether something was stored
+   * @throws EdgeError STORE_UNAVAILABLE when it cannot be made durable (it holds in memory all the same)
+   */
+  purge(objectHash: ObjectHash): Promise<boolean>;
+
+  /** Whether the slice is resident, queued or on the device; a hint, no I/O. */
+  hasSlice(generation: number, sliceNumber: number): boolean;
+
+  /** A lease on the bytes if the whole slice is in memory now (resident or queued); no I/O, no promise. */
+  tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined;
+
+  /** The wanted bytes, from memory or the device; part of a slice costs the chunks that it touches. */
+  readSlice(read: SliceRead, signal?: AbortSignal | undefined): Promise<SliceVerdict>;
+
+  /** Offers a slice. Refused (`superseded`) when its generation has no current manifest. Never waits. */
+  offerSlice(offer: SliceOffer): OfferVerdict;
+
+  /** Resolves when everything admitted so far has been written (or dropped) and the journal is flushed. For tools and tests. */
+  drain(): Promise<void>;
+
+  /** Drains, writes a checkpoint and a clean superblock, lets go of the device. Idempotent. */
+  close(): Promise<void>;
+}
