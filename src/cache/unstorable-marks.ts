@@ -1,0 +1,33 @@
+/**
+ * Keys whose response turned out not to be storable: for a while nobody waits for anybody there, since each request needs an answer of its
+ * own. Bounded in number and time.
+ */
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../base/clock.ts';
+import type { ObjectHash } from '../format/manifest.ts';
+
+/** A set of keys that forgets. */
+export class UnstorableMarks {
+  readonly #untilMs: LRUCache<ObjectHash, number>;
+  readonly #clock: Clock;
+  readonly #lifeMs: number;
+
+  constructor(options: { clock: Clock; lifeMs: number; countMax: number }) {
+    this.#clock = options.clock;
+    this.#lifeMs = options.lifeMs;
+    this.#untilMs = new LRUCache({ max: options.countMax });
+  }
+
+  add(objectHash: ObjectHash): void {
+    this.#untilMs.set(objectHash, this.#clock.monotonicMs() + this.#lifeMs);
+  }
+
+  has(objectHash: ObjectHash): boolean {
+    const untilMs = this.#untilMs.get(objectHash);
+    return untilMs !== undefined && this.#clock.monotonicMs() < untilMs;
+  }
+
+  delete(objectHash: ObjectHash): void {
+    this.#untilMs.delete(objectHash);
+  }
+}

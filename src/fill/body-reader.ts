@@ -1,0 +1,92 @@
+/**
+ * A body taken from an origin through private buffers, outside the arena: for what is not stored, and for a client that found no slot.
+ * One buffer fills while the one before is being sent, so a response holds at most three of them.
+ */
+import { EdgeError } from '../base/errors.ts';
+import type { BodySink, Transfer } from '../upstream/upstream-transport.ts';
+import { PRIVATE_BUFFER_BYTES } from './fill-context.ts';
+
+/** Pulls a body piece by piece. */
+export class BodyReader implements BodySink {
+  readonly #transfer: Transfer;
+  #buffer: Buffer | undefined;
+  #usedBytes = 0;
+  #end: 'open' | 'complete' | EdgeError = 'open';
+  #wake: (() => void) | undefined;
+
+  constructor(transfer: Transfer) {
+    this.#transfer = transfer;
+  }
+
+  room(): Uint8Array | undefined {
+    this.#buffer ??= Buffer.allocUnsafeSlow(PRIVATE_BUFFER_BYTES);
+    return this.#usedBytes === this.#buffer.length ? undefined : this.#buffer.subarray(this.#usedBytes);
+  }
+
+  onBytes(count: number): void {
+    this.#usedBytes += count;
+    this.#wake?.();
+  }
+
+  onEnd(): void {
+    this.#end = 'complete';
+    this.#wake?.();
+  }
+
+  onError(error: EdgeError): void {
+    this.#end = error;
+    this.#wake?.();
+  }
+
+  /**
+   * The next bytes, which are the caller's to keep; undefined at the proper end of the body.
+   *
+   * @throws EdgeError when the body broke off, or CLIENT_GONE after abort()
+   */
+  async next(): Promise<Buffer | undefined> {
+    while (this.#usedBytes === 0) {
+      if (this.#end === 'complete') return undefined;
+      if (this.#end !== 'open') throw this.#end;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
+    }
+    const piece = this.#buffer?.subarray(0, this.#usedBytes);
+    this.#buffer = undefined;
+    this.#usedBytes = 0;
+    this.#transfer.resume();
+    return piece;
+  }
+
+  /** The rest is not wanted. */
+  abort(): void {
+    if (this.#end !== 'open') return;
+    this.#end = new EdgeError('CLIENT_GONE');
+    this.#transfer.abort();
+    this.#wake?.();
+  }
+}
+
+/** Takes a short body whose bytes nobody wants, so that its connection can be kept; a long one is cut off. */
+export class DiscardingSink implements BodySink {
+  readonly #transfer: Transfer;
+  #leftBytes = 4 * PRIVATE_BUFFER_BYTES;
+
+  constructor(transfer: Transfer) {
+    this.#transfer = transfer;
+  }
+
+  room(): Uint8Array {
+    return new Uint8Array(PRIVATE_BUFFER_BYTES);
+  }
+
+  onBytes(count: number): void {
+    this.#leftBytes -= count;
+    if (this.#leftBytes < 0) this.#transfer.abort();
+  }
+
+  onEnd(): void {}
+
+  onError(): void {}
+}

@@ -1,0 +1,55 @@
+/** What everything in this folder works with, and the numbers that pace it. */
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import type { MetricSet } from '../base/metrics.ts';
+import { KIB, MIB } from '../base/units.ts';
+import type { SiteRule } from '../cache/site-rule.ts';
+import type { ObjectHash } from '../format/manifest.ts';
+import type { Arena } from '../memory/arena.ts';
+import type { SliceStore } from '../store/slice-store.ts';
+import type { UpstreamFields, UpstreamTransport } from '../upstream/upstream-transport.ts';
+import type { FILL_METRICS } from './fill-metrics.ts';
+
+/** The parts that fills join. */
+export interface FillContext {
+  readonly store: SliceStore;
+  readonly arena: Arena;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: MetricSet<typeof FILL_METRICS>;
+  /** Slice size of new objects, in bytes. */
+  readonly sliceSizeBytes: number;
+}
+
+/** One resource: its key, and how to ask its origin for it. */
+export interface FillTarget {
+  readonly objectHash: ObjectHash;
+  readonly keyText: string;
+  readonly rule: SiteRule;
+  readonly transport: UpstreamTransport;
+  /** Origin-form target at the origin. */
+  readonly upstreamPath: string;
+  /** Fields of every request that fills: the same for all clients, since what they ask for is stored for all. */
+  readonly fields: UpstreamFields;
+}
+
+/** Slices that a run claims ahead of the byte it has received; readers inside follow it, a reader beyond opens a run of its own. */
+export const CLAIM_SLICES = 8;
+/** A ranged run asks for at most this much; the next one is asked for before it ends. */
+export const RUN_BYTES_MAX = 64 * MIB;
+/** A run stops reading when it is this many slices ahead of its fastest follower. */
+export const LEAD_SLICES = 2;
+/** Slices that the store declined, kept for followers that still need them. */
+export const RETAINED_SLICES_MAX = 4;
+/** How long a run that can be resumed by Range stays paused before it lets the connection go. */
+export const PAUSED_MS_MAX = 10_000;
+/** How long a request waits for a slot before it goes on without. */
+export const SLOT_WAIT_MS = 50;
+/** How often one response asks again after the origin broke off, without a whole slice in between. */
+export const RESUMES_MAX = 3;
+/** Room that a response without a slot streams through. */
+export const PRIVATE_BUFFER_BYTES = 64 * KIB;
+/** How long requests for a key are not collapsed after its response was not storable. */
+export const UNSTORABLE_MARK_MS = 60_000;
+/** Keys marked at a time; the oldest is forgotten first. */
+export const UNSTORABLE_MARKS_MAX = 16_384;

@@ -1,0 +1,335 @@
+/**
+ * A run: one upstream transfer that produces consecutive slices of one generation. It is the body's sink: bytes land in the slot of the
+ * slice in hand; a full slice is offered to the store and the run goes on with the next. It owns its next slot before it begins the
+ * current one. Who paces it and when it ends is in ARCHITECTURE.md, *Who paces whom*.
+ *
+ *   firstSlice            current                claim end        endSlice
+ *      |== offered ==|== offered ==|##########....|  .  .  .  .  |       |
+ *                                  ^received      `- readers up to here follow, others open a run of their own
+ */
+import { assert } from '../base/assert.ts';
+import type { Timer } from '../base/clock.ts';
+import { EdgeError } from '../base/errors.ts';
+import { KIB } from '../base/units.ts';
+import type { Lease } from '../memory/lease.ts';
+import type { BodySink, Transfer } from '../upstream/upstream-transport.ts';
+import { CLAIM_SLICES, LEAD_SLICES, PAUSED_MS_MAX, SLOT_WAIT_MS } from './fill-context.ts';
+import type { RUN_ENDS } from './fill-metrics.ts';
+import { type LiveObject, type LoanedBytes, loan, type Run } from './live-object.ts';
+
+/** Why a run ended. */
+export type RunEnd = (typeof RUN_ENDS)[number];
+
+const SCRATCH_BYTES = 64 * KIB;
+
+/** The part of the object that a run brings. */
+export interface RunShape {
+  readonly firstSlice: number;
+  /** Exclusive; Infinity when the response goes on to an end that is not known yet. */
+  readonly endSlice: number;
+  /** Bytes of the response that come before the first slice. */
+  readonly skipBytes: number;
+}
+
+/** One upstream transfer into slots. */
+export class FillRun implements BodySink, Run {
+  readonly object: LiveObject;
+  #shape: RunShape;
+  #transfer: Transfer | undefined;
+  #current: number;
+  #lease: Lease | undefined;
+  #spare: Lease | undefined;
+  #receivedBytes = 0;
+  #skipBytes: number;
+  #end: RunEnd | undefined;
+  #error: EdgeError | undefined;
+  #isAskingForSlot = false;
+  #isPaused = false;
+  #pausedTimer: Timer | undefined;
+  /** Requests that were given this run and have not attached their readers yet; the one that caused it is the first. */
+  #reservations = 1;
+
+  constructor(object: LiveObject, shape: RunShape) {
+    this.object = object;
+    this.#shape = shape;
+    this.#current = shape.firstSlice;
+    this.#skipBytes = shape.skipBytes;
+    object.addRun(this);
+  }
+
+  /** How the run ended, or undefined while it lives. */
+  get end(): RunEnd | undefined {
+    return this.#end;
+  }
+
+  /** The origin's failure, after an end of `failed`. */
+  get error(): EdgeError | undefined {
+    return this.#error;
+  }
+
+  get endSlice(): number {
+    return Math.min(this.#shape.endSlice, this.object.endSlice);
+  }
+
+  /** First slice that is still to come whole. */
+  get currentSlice(): number {
+    return this.#current;
+  }
+
+  claims(sliceNumber: number): boolean {
+    if (this.#end !== undefined || sliceNumber < this.#current || sliceNumber >= this.endSlice) return false;
+    return !this.object.isResumable || sliceNumber < this.#current + CLAIM_SLICES;
+  }
+
+  attach(transfer: Transfer): void {
+    this.#transfer = transfer;
+    if (this.#end !== undefined) transfer.abort();
+  }
+
+  /** The response turned out to start elsewhere: before the first byte, once. */
+  reshape(shape: RunShape): void {
+    assert(this.#receivedBytes === 0 && this.#current === this.#shape.firstSlice, 'a run is reshaped before its first byte');
+    this.#shape = shape;
+    this.#current = shape.firstSlice;
+    this.#skipBytes = shape.skipBytes;
+  }
+
+  /** Takes the first slot ahead of the request, waiting a bounded time. @returns false when there is none */
+  async prepare(): Promise<boolean> {
+    this.#spare ??= await this.object.context.arena.lease('fill', this.#slotBytes(this.#current), { waitMs: SLOT_WAIT_MS });
+    if (this.#end === undefined) return this.#spare !== undefined;
+    this.#endLeases();
+    return false;
+  }
+
+  /** One more request will attach its reader soon. */
+  reserve(): void {
+    this.#reservations += 1;
+  }
+
+  /** A request has attached its reader, or will not. */
+  endReservation(): void {
+    assert(this.#reservations > 0, 'a reservation ends once');
+    this.#reservations -= 1;
+    if (this.#reservations === 0) this.onFollowersChanged();
+  }
+
+  tryRead(sliceNumber: number, startBytes: number, endBytes: number): LoanedBytes | undefined {
+    if (sliceNumber !== this.#current || this.#lease === undefined) return undefined;
+    return loan(this.#lease, startBytes, Math.min(endBytes, this.#receivedBytes));
+  }
+
+  // ---- the sink
+
+  room(): Uint8Array | undefined {
+    // After a complete run nothing may come; room for a byte finds out whether something does.
+    if (this.#end === 'complete') return new Uint8Array(1);
+    if (this.#end !== undefined) return undefined;
+    if (this.#skipBytes > 0) return new Uint8Array(Math.min(this.#skipBytes, SCRATCH_BYTES));
+    if (this.#current >= this.endSlice) return undefined;
+    if (this.#isAhead()) return this.#pause();
+    if (this.#lease === undefined && !this.#takeSlot()) return undefined;
+    assert(this.#lease !== undefined, 'a slot was taken');
+    return this.#lease.bytes.subarray(this.#receivedBytes, this.#sliceLengthMax(this.#current));
+  }
+
+  onBytes(count: number): void {
+    // More than was announced: the connection is out of step and cannot be kept.
+    if (this.#end !== undefined) return this.#transfer?.abort();
+    if (this.#skipBytes > 0) {
+      this.#skipBytes -= count;
+      this.object.context.metrics.add('droppedBytes', count);
+      return;
+    }
+    this.#receivedBytes += count;
+    if (this.#receivedBytes === this.#sliceLengthMax(this.#current)) this.#completeSlice();
+    this.object.wakeFollowers();
+  }
+
+  onEnd(): void {
+    if (this.#end !== undefined) return;
+    if (this.object.manifest.lengthBytes === undefined) return this.#completeGrowing();
+    if (this.#current < this.endSlice) {
+      this.onError(new EdgeError('UPSTREAM_BROKEN', 'The origin ended its response before the length that it had announced'));
+    } else this.stop('complete');
+  }
+
+  onError(error: EdgeError): void {
+    if (this.#end !== undefined) return;
+    this.#error = error;
+    this.stop('failed');
+    if (!this.object.isResumable) this.object.fail(error);
+  }
+
+  // ---- pacing and the end
+
+  /** A follower moved: read on if that was what the run waited for. */
+  resumeIfPaced(): void {
+    if (!this.#isPaused || this.#isAhead()) return;
+    this.#isPaused = false;
+    this.#pausedTimer?.stop();
+    this.#transfer?.resume();
+  }
+
+  /** A follower left: with nobody reading along, finish a slice that is mostly there, else stop. */
+  onFollowersChanged(): void {
+    if (this.#end !== undefined) return;
+    if (this.#reservations > 0 || this.#hasFollower()) return this.resumeIfPaced();
+    const isMostlyThere = this.object.isResumable && this.#receivedBytes * 2 > this.#sliceLengthMax(this.#current);
+    if (isMostlyThere) this.resumeIfPaced();
+    else this.#abandon();
+  }
+
+  /** Ends the run, if it has not ended: slots go back, the transfer is aborted unless it is complete, followers look again. */
+  stop(end: RunEnd): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    this.#pausedTimer?.stop();
+    const { metrics } = this.object.context;
+    metrics.add('runs', 1, end);
+    if (this.#receivedBytes > 0) metrics.add('droppedBytes', this.#receivedBytes);
+    this.#endLeases();
+    if (end !== 'complete' && end !== 'failed') this.#transfer?.abort();
+    this.object.removeRun(this);
+  }
+
+  #abandon(): void {
+    const { object } = this;
+    this.stop('abandoned');
+    // Nobody can ever complete a generation that came from this one response.
+    if (!object.isResumable) object.fail(new EdgeError('CLIENT_GONE', 'The response was given up when its last reader left'));
+  }
+
+  #completeSlice(): void {
+    const lease = this.#lease;
+    assert(lease !== undefined, 'a complete slice has its slot');
+    const { store, metrics } = this.object.context;
+    const sliceNumber = this.#current;
+    const lengthBytes = this.#receivedBytes;
+    const { objectHash } = this.object.target;
+    metrics.add('filledSlices');
+    // A response that brings everything brings slices that are stored already, too.
+    if (!store.hasSlice(this.object.generation, sliceNumber)) {
+      const verdict = store.offerSlice({ objectHash, generation: this.object.generation, sliceNumber, lease, lengthBytes });
+      if (verdict.kind === 'declined') {
+        metrics.add('declinedSlices', 1, verdict.reason);
+        this.object.retain(sliceNumber, lease, lengthBytes);
+      }
+    }
+    this.#lease = undefined;
+    this.#receivedBytes = 0;
+    this.#current += 1;
+    lease.end();
+    this.#endIfDone();
+  }
+
+  /** After a slice: is there a reason to end before the response does? */
+  #endIfDone(): void {
+    const { object } = this;
+    const next = this.#current;
+    if (next >= this.endSlice) return this.stop(next >= this.#shape.endSlice || next >= object.endSlice ? 'complete' : 'met-stored');
+    if (!object.isResumable) return;
+    const isElsewhere =
+      object.context.store.hasSlice(object.generation, next) || object.runs.some((run) => run !== this && run.claims(next));
+    if (isElsewhere) return this.stop('met-stored');
+    if (this.#reservations === 0 && !this.#hasFollower()) this.#abandon();
+  }
+
+  /** A body of unknown length came to its proper end: now the object has one. */
+  #completeGrowing(): void {
+    const { object } = this;
+    const lengthBytes = this.#current * object.sliceSizeBytes + this.#receivedBytes;
+    const manifest = { ...object.manifest, lengthBytes };
+    object.context.store.offerManifest(manifest, object.purgeSequence);
+    object.replaceManifest(manifest);
+    if (this.#receivedBytes > 0) {
+      this.#fitLastSlot();
+      this.#completeSlice();
+    } else this.stop('complete');
+  }
+
+  /** The last slice of a growing object got a whole slot; a small one moves to a slot of its size, so that the RAM tier stays dense. */
+  #fitLastSlot(): void {
+    const lease = this.#lease;
+    assert(lease !== undefined, 'received bytes have a slot');
+    if (this.#receivedBytes * 2 > lease.sizeBytes) return;
+    const small = this.object.context.arena.tryLease('fill', this.#receivedBytes);
+    if (small === undefined) return;
+    lease.bytes.copy(small.bytes, 0, 0, this.#receivedBytes);
+    this.#lease = small;
+    lease.end();
+  }
+
+  #hasFollower(): boolean {
+    for (const follower of this.object.followers) if (this.#isFollowedBy(follower)) return true;
+    return false;
+  }
+
+  #isFollowedBy(follower: { positionBytes: number; endSlice: number }): boolean {
+    const { sliceSizeBytes } = this.object;
+    return follower.endSlice > this.#current && follower.positionBytes < this.endSlice * sliceSizeBytes;
+  }
+
+  /** Whether the run is so far ahead of its fastest follower that it should stop reading. */
+  #isAhead(): boolean {
+    const { object } = this;
+    if (object.isRetainingAll) return true;
+    let fastest = -1;
+    for (const follower of object.followers) if (this.#isFollowedBy(follower)) fastest = Math.max(fastest, follower.positionBytes);
+    if (fastest < 0) return false;
+    return this.#current * object.sliceSizeBytes + this.#receivedBytes - fastest >= LEAD_SLICES * object.sliceSizeBytes;
+  }
+
+  #pause(): undefined {
+    if (this.#isPaused) return undefined;
+    this.#isPaused = true;
+    const { clock, metrics } = this.object.context;
+    metrics.add('pauses');
+    if (this.object.isResumable) this.#pausedTimer = clock.startTimer(PAUSED_MS_MAX, () => this.stop('stalled'));
+    return undefined;
+  }
+
+  /** Makes the spare the current slot and looks for the next spare; false when there is no slot yet (one is being waited for). */
+  #takeSlot(): boolean {
+    const { arena } = this.object.context;
+    this.#lease = this.#spare ?? arena.tryLease('fill', this.#slotBytes(this.#current));
+    this.#spare = undefined;
+    if (this.#lease === undefined) {
+      void this.#waitForSlot();
+      return false;
+    }
+    const next = this.#current + 1;
+    if (next < this.endSlice) this.#spare = arena.tryLease('fill', this.#slotBytes(next));
+    return true;
+  }
+
+  async #waitForSlot(): Promise<void> {
+    if (this.#isAskingForSlot) return;
+    this.#isAskingForSlot = true;
+    const { arena } = this.object.context;
+    do {
+      this.#spare ??= await arena.lease('fill', this.#slotBytes(this.#current), { waitMs: SLOT_WAIT_MS });
+      // What cannot be fetched again keeps waiting, for as long as somebody reads it; the rest goes on past the arena.
+    } while (this.#spare === undefined && this.#end === undefined && !this.object.isResumable);
+    this.#isAskingForSlot = false;
+    if (this.#end !== undefined) this.#endLeases();
+    else if (this.#spare === undefined) this.stop('no-slot');
+    else this.#transfer?.resume();
+  }
+
+  #endLeases(): void {
+    this.#lease?.end();
+    this.#spare?.end();
+    this.#lease = undefined;
+    this.#spare = undefined;
+  }
+
+  #slotBytes(sliceNumber: number): number {
+    return Math.max(1, this.#sliceLengthMax(sliceNumber));
+  }
+
+  #sliceLengthMax(sliceNumber: number): number {
+    const { lengthBytes, sliceSizeBytes } = this.object.manifest;
+    return lengthBytes === undefined ? sliceSizeBytes : Math.min(sliceSizeBytes, lengthBytes - sliceNumber * sliceSizeBytes);
+  }
+}

@@ -1,0 +1,226 @@
+/**
+ * One generation of an object while somebody works with it: its manifest, the runs that fill it, and the declined slices that followers
+ * still need. It exists from the first holder or run to the last; what outlives it is in the store.
+ *
+ * A generation is *resumable* when it has a strong validator and its origin answers ranges: then missing slices can be fetched one by one.
+ * Otherwise all of its bytes come from the one response that made it, and that response's run claims them all.
+ */
+import { assert } from '../base/assert.ts';
+import type { EdgeError } from '../base/errors.ts';
+import { sliceCount } from '../cache/slice-plan.ts';
+import { strongValidator } from '../cache/validators.ts';
+import type { Manifest } from '../format/manifest.ts';
+import type { Lease } from '../memory/lease.ts';
+import type { FillContext, FillTarget } from './fill-context.ts';
+import { RETAINED_SLICES_MAX } from './fill-context.ts';
+
+/** Somebody who reads along. Positions are absolute offsets in bytes. */
+export interface Follower {
+  readonly positionBytes: number;
+  /** First slice that the follower will not need. */
+  readonly endSlice: number;
+  /** Something changed: bytes came, or a run ended. */
+  wake(): void;
+}
+
+/** A transfer that fills slices; fill-run.ts is the only one. */
+export interface Run {
+  readonly endSlice: number;
+  claims(sliceNumber: number): boolean;
+  tryRead(sliceNumber: number, startBytes: number, endBytes: number): LoanedBytes | undefined;
+  resumeIfPaced(): void;
+  onFollowersChanged(): void;
+  stop(end: 'changed'): void;
+}
+
+/** Bytes on loan; the borrower ends the lease. */
+export interface LoanedBytes {
+  readonly lease: Lease;
+  readonly bytes: Buffer;
+}
+
+/** What LiveObjects tell the table that holds them. */
+export interface LiveObjectOwner {
+  forget(object: LiveObject): void;
+}
+
+/** A generation in use. */
+export class LiveObject {
+  readonly context: FillContext;
+  readonly target: FillTarget;
+  readonly followers = new Set<Follower>();
+  readonly runs: Run[] = [];
+  /** Newest purge when the request that brought this generation was sent. */
+  readonly purgeSequence: number;
+  readonly #owner: LiveObjectOwner;
+  readonly #retained = new Map<number, LoanedBytes>();
+  #manifest: Manifest;
+  #holders = 0;
+  /** Set when the origin turned out to have another version, or a response that cannot be resumed broke off. */
+  #failure: EdgeError | undefined;
+  #isRangeless = false;
+
+  constructor(owner: LiveObjectOwner, context: FillContext, target: FillTarget, source: { manifest: Manifest; purgeSequence: number }) {
+    this.#owner = owner;
+    this.context = context;
+    this.target = target;
+    this.#manifest = source.manifest;
+    this.purgeSequence = source.purgeSequence;
+  }
+
+  get manifest(): Manifest {
+    return this.#manifest;
+  }
+
+  get generation(): number {
+    return this.#manifest.generation;
+  }
+
+  get sliceSizeBytes(): number {
+    return this.#manifest.sliceSizeBytes;
+  }
+
+  /** Why missing bytes of this generation cannot be had any more, or undefined. */
+  get failure(): EdgeError | undefined {
+    return this.#failure;
+  }
+
+  get isResumable(): boolean {
+    return !this.#isRangeless && strongValidator(this.#manifest.fields) !== undefined;
+  }
+
+  /** Number of slices; Infinity while the object is growing. */
+  get endSlice(): number {
+    const { lengthBytes, sliceSizeBytes } = this.#manifest;
+    return lengthBytes === undefined ? Number.POSITIVE_INFINITY : sliceCount(lengthBytes, sliceSizeBytes);
+  }
+
+  /** Takes over a renewed manifest, or the length once it is known. */
+  replaceManifest(manifest: Manifest): void {
+    assert(manifest.generation === this.generation, 'a manifest is renewed within its generation');
+    this.#manifest = manifest;
+    this.#wakeAll();
+  }
+
+  /** The origin answers every range with everything: one run must bring it all. */
+  markRangeless(): void {
+    this.#isRangeless = true;
+  }
+
+  /** This generation is over: nobody new joins, and bytes that are not in the cache will not come. */
+  fail(error: EdgeError): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    this.context.store.dropManifest(this.target.objectHash, this.generation);
+    for (const run of [...this.runs]) run.stop('changed');
+    this.#owner.forget(this);
+    this.#wakeAll();
+  }
+
+  /** Whether nobody works with it. */
+  get isIdle(): boolean {
+    return this.#holders === 0 && this.runs.length === 0;
+  }
+
+  hold(): void {
+    this.#holders += 1;
+  }
+
+  release(): void {
+    assert(this.#holders > 0, 'a live object is released as often as it is held');
+    this.#holders -= 1;
+    this.forgetIfIdle();
+  }
+
+  /** The run that has claimed `sliceNumber`, if any. */
+  findRun(sliceNumber: number): Run | undefined {
+    return this.runs.find((run) => run.claims(sliceNumber));
+  }
+
+  addRun(run: Run): void {
+    this.runs.push(run);
+  }
+
+  removeRun(run: Run): void {
+    const index = this.runs.indexOf(run);
+    if (index >= 0) this.runs.splice(index, 1);
+    this.#wakeAll();
+    this.forgetIfIdle();
+  }
+
+  addFollower(follower: Follower): void {
+    this.followers.add(follower);
+  }
+
+  removeFollower(follower: Follower): void {
+    this.followers.delete(follower);
+    this.pruneRetained();
+    for (const run of [...this.runs]) run.onFollowersChanged();
+  }
+
+  /** A follower has moved on: paused runs may read again, retained slices may go. */
+  onFollowerProgress(): void {
+    if (this.#retained.size > 0) this.pruneRetained();
+    for (const run of this.runs) run.resumeIfPaced();
+  }
+
+  /** Bytes of a slice that is being filled or is retained: what is there of [startBytes, endBytes), at least one byte, or undefined. */
+  tryRead(sliceNumber: number, startBytes: number, endBytes: number): LoanedBytes | undefined {
+    const retained = this.#retained.get(sliceNumber);
+    if (retained !== undefined) return loan(retained.lease, startBytes, Math.min(endBytes, retained.bytes.length));
+    return this.findRun(sliceNumber)?.tryRead(sliceNumber, startBytes, endBytes);
+  }
+
+  /** Keeps a declined slice for followers that have yet to read it. Takes a share of the lease. */
+  retain(sliceNumber: number, lease: Lease, lengthBytes: number): void {
+    if (!this.#isNeeded(sliceNumber)) return;
+    if (this.isResumable && this.#retained.size >= RETAINED_SLICES_MAX) this.#dropRetained(Math.min(...this.#retained.keys()));
+    const share = lease.share();
+    this.#retained.set(sliceNumber, { lease: share, bytes: share.bytes.subarray(0, lengthBytes) });
+  }
+
+  /** Whether retained slices that cannot be fetched again leave no room for more. */
+  get isRetainingAll(): boolean {
+    return !this.isResumable && this.#retained.size >= RETAINED_SLICES_MAX;
+  }
+
+  pruneRetained(): void {
+    for (const sliceNumber of [...this.#retained.keys()]) if (!this.#isNeeded(sliceNumber)) this.#dropRetained(sliceNumber);
+  }
+
+  /** Tells every follower to look again. */
+  wakeFollowers(): void {
+    this.#wakeAll();
+  }
+
+  forgetIfIdle(): void {
+    if (!this.isIdle) return;
+    for (const sliceNumber of [...this.#retained.keys()]) this.#dropRetained(sliceNumber);
+    this.#owner.forget(this);
+  }
+
+  #isNeeded(sliceNumber: number): boolean {
+    const endBytes = (sliceNumber + 1) * this.sliceSizeBytes;
+    for (const follower of this.followers) {
+      if (follower.positionBytes < endBytes && follower.endSlice > sliceNumber) return true;
+    }
+    return false;
+  }
+
+  #dropRetained(sliceNumber: number): void {
+    const retained = this.#retained.get(sliceNumber);
+    this.#retained.delete(sliceNumber);
+    retained?.lease.end();
+  }
+
+  #wakeAll(): void {
+    for (const follower of [...this.followers]) follower.wake();
+  }
+}
+
+/** A loan of part of a slot; undefined when the part is empty. */
+export function loan(lease: Lease, startBytes: number, endBytes: number): LoanedBytes | undefined {
+  if (endBytes <= startBytes) return undefined;
+  const share = lease.share();
+  return { lease: share, bytes: share.bytes.subarray(startBytes, endBytes) };
+}

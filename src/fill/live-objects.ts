@@ -1,0 +1,57 @@
+/**
+ * The objects that somebody works with now: by generation, so that all who use one version share its runs, and by key, so that a request
+ * finds the newest version even while the store knows nothing of it (growing, declined, or no store at all).
+ */
+import type { Manifest, ObjectHash } from '../format/manifest.ts';
+import type { FillContext, FillTarget } from './fill-context.ts';
+import { LiveObject, type LiveObjectOwner } from './live-object.ts';
+
+/** The table of live objects. */
+export class LiveObjects implements LiveObjectOwner {
+  readonly #context: FillContext;
+  readonly #byGeneration = new Map<number, LiveObject>();
+  readonly #current = new Map<ObjectHash, LiveObject>();
+
+  constructor(context: FillContext) {
+    this.#context = context;
+  }
+
+  get count(): number {
+    return this.#byGeneration.size;
+  }
+
+  /** The newest version of the key that is in use, if any. */
+  findCurrent(objectHash: ObjectHash): LiveObject | undefined {
+    return this.#current.get(objectHash);
+  }
+
+  /** The live object of a stored manifest. */
+  open(target: FillTarget, manifest: Manifest): LiveObject {
+    const live = this.#byGeneration.get(manifest.generation);
+    if (live !== undefined) return live;
+    return this.#add(target, manifest, this.#context.store.purgeSequence);
+  }
+
+  /** A generation that has just begun; it takes the key over from an older one, which its readers may finish. */
+  begin(target: FillTarget, manifest: Manifest, purgeSequence: number): LiveObject {
+    return this.#add(target, manifest, purgeSequence);
+  }
+
+  /** Nobody new joins what is being filled for this key (it was purged). */
+  detach(objectHash: ObjectHash): void {
+    this.#current.delete(objectHash);
+  }
+
+  forget(object: LiveObject): void {
+    // A failed generation is still read by those who have it; only its key is free at once.
+    if (object.failure === undefined || object.isIdle) this.#byGeneration.delete(object.generation);
+    if (this.#current.get(object.target.objectHash) === object) this.#current.delete(object.target.objectHash);
+  }
+
+  #add(target: FillTarget, manifest: Manifest, purgeSequence: number): LiveObject {
+    const object = new LiveObject(this, this.#context, target, { manifest, purgeSequence });
+    this.#byGeneration.set(manifest.generation, object);
+    this.#current.set(target.objectHash, object);
+    return object;
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * The rest of a response straight from the origin, through a private buffer and not stored: for a client that found no free slot. It must
+ * be the same version, since the response has begun.
+ */
+import { EdgeError } from '../base/errors.ts';
+import { sameRepresentation } from '../cache/validators.ts';
+import { formatRangeHeader } from '../http/range.ts';
+import { BodyReader } from './body-reader.ts';
+import type { LiveObject } from './live-object.ts';
+import type { Piece } from './piece.ts';
+import { type Asked, checkResponse } from './response-check.ts';
+
+/** A private transfer of one range. */
+export interface PrivateStream {
+  /** The next bytes; undefined when there are no more. @throws EdgeError UPSTREAM_* */
+  next(): Promise<Piece | undefined>;
+  abort(): void;
+}
+
+/**
+ * Asks the origin for [start, end) of the same version.
+ *
+ * @throws EdgeError UPSTREAM_CHANGED, UPSTREAM_INVALID or what the transport met
+ */
+export function openPrivateStream(object: LiveObject, range: { start: number; end: number }): Promise<PrivateStream> {
+  const asked: Asked = { kind: 'range', ...range };
+  const fields = [...object.target.fields, ['range', formatRangeHeader(range.start, range.end)] as const];
+  return new Promise((resolve, reject) => {
+    object.target.transport.start(
+      { method: 'GET', path: object.target.upstreamPath, fields },
+      {
+        onFailure: reject,
+        onHead: (head, transfer) => {
+          const usable = checkResponse(asked, head);
+          const isSame = usable.kind === 'part' && sameRepresentation(object.manifest.fields, head.fields);
+          if (!isSame) {
+            const code = usable.kind === 'unusable' ? 'UPSTREAM_INVALID' : 'UPSTREAM_CHANGED';
+            reject(new EdgeError(code, 'The origin did not send the rest of this version; ask again'));
+            return undefined;
+          }
+          const reader = new BodyReader(transfer);
+          resolve(new PrivateRange(reader, range.end - range.start));
+          return reader;
+        },
+      },
+    );
+  });
+}
+
+class PrivateRange implements PrivateStream {
+  readonly #reader: BodyReader;
+  #leftBytes: number;
+
+  constructor(reader: BodyReader, lengthBytes: number) {
+    this.#reader = reader;
+    this.#leftBytes = lengthBytes;
+  }
+
+  async next(): Promise<Piece | undefined> {
+    const bytes = await this.#reader.next();
+    if (bytes === undefined || bytes.length > this.#leftBytes) {
+      this.#reader.abort();
+      throw new EdgeError('UPSTREAM_BROKEN', 'The origin sent another number of bytes than it had announced');
+    }
+    this.#leftBytes -= bytes.length;
+    return { bytes, lease: undefined, tier: 'private' };
+  }
+
+  abort(): void {
+    this.#reader.abort();
+  }
+}

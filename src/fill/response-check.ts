@@ -1,0 +1,62 @@
+/**
+ * What an origin's answer to a fill can be used for. Pure: a response head and what was asked go in, a verdict comes out.
+ * Source: RFC 9110 s14.4, s15.3.7; design page HTTP, *What makes an origin's 206 usable*.
+ */
+import { fieldLines, fieldValue } from '../http/header-fields.ts';
+import { parseContentRange } from '../http/range.ts';
+import type { UpstreamHead } from '../upstream/upstream-transport.ts';
+
+/** What was asked for: everything, bytes from `start` on (to `end`, exclusive, if given), or the last `suffixBytes`. */
+export type Asked =
+  | { readonly kind: 'whole' }
+  | { readonly kind: 'range'; readonly start: number; readonly end: number | undefined }
+  | { readonly kind: 'suffix'; readonly suffixBytes: number };
+
+/** `part`: bytes [start, end) of `lengthBytes`. `whole`: all bytes; length undefined when the framing does not tell. */
+export type Usable =
+  | { readonly kind: 'part'; readonly start: number; readonly end: number; readonly lengthBytes: number }
+  | { readonly kind: 'whole'; readonly lengthBytes: number | undefined }
+  | { readonly kind: 'unusable'; readonly why: string };
+
+/** Judges the head of a 200 or 206. */
+export function checkResponse(asked: Asked, head: UpstreamHead): Usable {
+  const contentLength = contentLengthOf(head);
+  if (contentLength === 'invalid') return unusable('Content-Length is not one number');
+  // An unasked-for encoding has other bytes than the identity representation that is stored.
+  const encoding = fieldValue(head.fields, 'content-encoding');
+  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return unusable('the content is encoded');
+  if (head.status === 200) return { kind: 'whole', lengthBytes: contentLength };
+  if (head.status !== 206) return unusable(`status ${head.status}`);
+  if (asked.kind === 'whole') return unusable('206 to a request without Range');
+  return checkPart(asked, head, contentLength);
+}
+
+function checkPart(asked: Exclude<Asked, { kind: 'whole' }>, head: UpstreamHead, contentLength: number | undefined): Usable {
+  if (fieldValue(head.fields, 'content-type')?.toLowerCase().startsWith('multipart/byteranges') === true) {
+    return unusable('multipart answer to one range');
+  }
+  const lines = fieldLines(head.fields, 'content-range');
+  const range = lines.length === 1 ? parseContentRange(lines[0] ?? '') : undefined;
+  if (range === undefined || range.kind !== 'range') return unusable('206 without a Content-Range that can be read');
+  const { start, end, lengthBytes } = range;
+  if (lengthBytes === undefined) return unusable('Content-Range without the complete length');
+  if (contentLength !== undefined && contentLength !== end - start) return unusable('Content-Length and Content-Range differ');
+  const wantedStart = asked.kind === 'range' ? asked.start : Math.max(0, lengthBytes - asked.suffixBytes);
+  const wantedEnd = asked.kind === 'range' ? Math.min(asked.end ?? lengthBytes, lengthBytes) : lengthBytes;
+  if (start !== wantedStart || end !== wantedEnd) return unusable('Content-Range is not what was asked for');
+  return { kind: 'part', start, end, lengthBytes };
+}
+
+/** The one value of Content-Length; repeated equal values count as one (RFC 9110 s8.6). */
+export function contentLengthOf(head: UpstreamHead): number | undefined | 'invalid' {
+  const lines = fieldLines(head.fields, 'content-length').flatMap((line) => line.split(',').map((part) => part.trim()));
+  const [first] = lines;
+  if (first === undefined) return undefined;
+  if (!lines.every((line) => line === first) || !/^\d{1,16}$/.test(first)) return 'invalid';
+  const value = Number(first);
+  return Number.isSafeInteger(value) ? value : 'invalid';
+}
+
+function unusable(why: string): Usable {
+  return { kind: 'unusable', why };
+}

@@ -1,0 +1,216 @@
+/**
+ * The bytes of one response, in order, from wherever they are: the RAM tier, a run in progress, the device, or a new run for what is
+ * missing. It is a follower of its object for as long as it lives. A source that finds no slot for a missing slice takes the rest of its
+ * range from the origin past the cache.
+ */
+import { assert } from '../base/assert.ts';
+import { EdgeError } from '../base/errors.ts';
+import { divFloor } from '../base/units.ts';
+import { strongValidator } from '../cache/validators.ts';
+import type { SliceRead, SliceVerdict } from '../store/slice-store.ts';
+import { RESUMES_MAX } from './fill-context.ts';
+import type { FillRun } from './fill-run.ts';
+import type { Follower, LiveObject } from './live-object.ts';
+import type { Piece } from './piece.ts';
+import { openPrivateStream, type PrivateStream } from './private-stream.ts';
+import { startRun } from './run-starter.ts';
+
+/** Slices before its end at which a run's successor is asked for. */
+const SUCCESSOR_SLICES = 2;
+
+/** Reads [start, end) of one generation. */
+export class SliceSource implements Follower {
+  readonly #object: LiveObject;
+  readonly #signal: AbortSignal;
+  readonly #end: number | undefined;
+  #position: number;
+  #wake: (() => void) | undefined;
+  #isWoken = false;
+  #lastRun: FillRun | undefined;
+  #resumes = 0;
+  #resumedAtSlice = -1;
+  #private: PrivateStream | undefined;
+  #ahead: { readonly sliceNumber: number; readonly verdict: Promise<SliceVerdict> } | undefined;
+  #isClosed = false;
+
+  /** @param range.end exclusive; undefined means the object's end, which may not be known yet */
+  constructor(object: LiveObject, range: { start: number; end: number | undefined }, signal: AbortSignal) {
+    this.#object = object;
+    this.#position = range.start;
+    this.#end = range.end;
+    this.#signal = signal;
+    object.hold();
+    object.addFollower(this);
+    signal.addEventListener('abort', this.#onAbort);
+  }
+
+  get positionBytes(): number {
+    return this.#position;
+  }
+
+  get endSlice(): number {
+    return Math.ceil(this.#endBytes() / this.#object.sliceSizeBytes);
+  }
+
+  wake(): void {
+    this.#isWoken = true;
+    this.#wake?.();
+  }
+
+  /**
+   * The next bytes, at most `limitBytes` of them; undefined at the end.
+   *
+   * @throws EdgeError UPSTREAM_* when bytes are missing and the origin cannot bring them, CLIENT_GONE when the signal aborts
+   */
+  async next(limitBytes: number): Promise<Piece | undefined> {
+    for (;;) {
+      if (this.#signal.aborted) throw new EdgeError('CLIENT_GONE');
+      this.#isWoken = false;
+      if (this.#position >= this.#endBytes()) return undefined;
+      const piece = this.#private === undefined ? await this.#nextFromSlices(limitBytes) : await this.#private.next();
+      if (piece === undefined) continue;
+      this.#position += piece.bytes.length;
+      this.#object.onFollowerProgress();
+      this.#askForSuccessor();
+      return piece;
+    }
+  }
+
+  /** Lets go of everything; idempotent. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#signal.removeEventListener('abort', this.#onAbort);
+    this.#private?.abort();
+    void this.#ahead?.verdict.then(endVerdict, () => undefined);
+    this.#ahead = undefined;
+    this.#object.removeFollower(this);
+    this.#object.release();
+    this.wake();
+  }
+
+  readonly #onAbort = (): void => {
+    this.#private?.abort();
+    this.wake();
+  };
+
+  /** One attempt; undefined means: look again. */
+  async #nextFromSlices(limitBytes: number): Promise<Piece | undefined> {
+    const object = this.#object;
+    const read = this.#readAt(this.#position, limitBytes);
+    const resident = object.context.store.tryReadResident(read);
+    if (resident !== undefined) return { ...resident, tier: 'ram' };
+    const filling = object.tryRead(read.sliceNumber, read.startBytes, read.endBytes);
+    if (filling !== undefined) return { ...filling, tier: 'fill' };
+    if (object.findRun(read.sliceNumber) !== undefined) return this.#waitForProgress();
+    const stored = await this.#readStored(read, limitBytes);
+    if (stored !== undefined) return stored;
+    // The device took its time: somebody may have begun to fill the slice meanwhile.
+    if (object.findRun(read.sliceNumber) !== undefined || this.#signal.aborted) return undefined;
+    return this.#fetch(read.sliceNumber);
+  }
+
+  async #readStored(read: SliceRead, limitBytes: number): Promise<Piece | undefined> {
+    const { store } = this.#object.context;
+    const { sliceNumber } = read;
+    if (this.#ahead === undefined && !store.hasSlice(read.generation, sliceNumber)) return undefined;
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    let verdict: SliceVerdict;
+    if (ahead?.sliceNumber === sliceNumber && read.startBytes === 0) {
+      verdict = await ahead.verdict;
+    } else {
+      void ahead?.verdict.then(endVerdict, () => undefined);
+      verdict = await store.readSlice(read, this.#signal);
+    }
+    if (verdict.kind !== 'hit') return undefined;
+    this.#readAhead(sliceNumber + 1, limitBytes);
+    const wanted = read.endBytes - read.startBytes;
+    // What was read ahead is the whole slice; a client that slowed down meanwhile takes less at a time.
+    const bytes = verdict.bytes.length > wanted ? verdict.bytes.subarray(0, wanted) : verdict.bytes;
+    return { bytes, lease: verdict.lease, tier: verdict.tier };
+  }
+
+  /** Begins to read the next slice from the device while the client takes this one. */
+  #readAhead(sliceNumber: number, limitBytes: number): void {
+    const object = this.#object;
+    const start = sliceNumber * object.sliceSizeBytes;
+    if (start >= this.#endBytes() || limitBytes < object.sliceSizeBytes || !object.context.store.hasSlice(object.generation, sliceNumber))
+      return;
+    const read = this.#readAt(start, limitBytes);
+    const resident = object.context.store.tryReadResident(read);
+    if (resident === undefined) this.#ahead = { sliceNumber, verdict: object.context.store.readSlice(read, this.#signal) };
+    else resident.lease.end();
+  }
+
+  /** Nobody has the slice: start a run for it, or stream past the cache. */
+  async #fetch(sliceNumber: number): Promise<undefined> {
+    const object = this.#object;
+    if (object.failure !== undefined) throw object.failure;
+    const last = this.#lastRun;
+    if (last?.end === 'no-slot' && object.isResumable) return this.#goPrivate();
+    if (last?.end === 'failed') this.#countResume(sliceNumber, last);
+    if (!object.isResumable && strongValidator(object.manifest.fields) === undefined) {
+      throw new EdgeError(
+        'UPSTREAM_CHANGED',
+        'A part of the object is no longer in the cache and the origin offers no way to fetch it alone; ask again',
+      );
+    }
+    this.#lastRun = startRun(object, sliceNumber, this.endSlice);
+    return undefined;
+  }
+
+  #countResume(sliceNumber: number, run: FillRun): void {
+    if (sliceNumber > this.#resumedAtSlice) this.#resumes = 0;
+    this.#resumedAtSlice = sliceNumber;
+    this.#resumes += 1;
+    const error = run.error ?? new EdgeError('UPSTREAM_BROKEN');
+    // An origin that refuses connections is down; one that broke off may be asked for the rest.
+    if (this.#resumes > RESUMES_MAX || error.code === 'UPSTREAM_UNREACHABLE' || error.code === 'UPSTREAM_TIMEOUT') throw error;
+    this.#object.context.metrics.add('resumes');
+  }
+
+  async #goPrivate(): Promise<undefined> {
+    this.#object.context.metrics.add('privateStreams');
+    this.#private = await openPrivateStream(this.#object, { start: this.#position, end: this.#endBytes() });
+    if (this.#isClosed) this.#private.abort();
+  }
+
+  /** Asks for the next run shortly before the present one ends, so that the client does not wait for the origin in between. */
+  #askForSuccessor(): void {
+    const object = this.#object;
+    if (!object.isResumable || this.#private !== undefined) return;
+    const sliceNumber = divFloor(this.#position, object.sliceSizeBytes);
+    const run = object.findRun(sliceNumber);
+    if (run === undefined) return;
+    const next = run.endSlice;
+    if (next - sliceNumber > SUCCESSOR_SLICES || next >= this.endSlice) return;
+    if (object.context.store.hasSlice(object.generation, next) || object.findRun(next) !== undefined) return;
+    startRun(object, next, this.endSlice);
+  }
+
+  async #waitForProgress(): Promise<undefined> {
+    if (this.#isWoken) return;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    this.#wake = undefined;
+  }
+
+  #readAt(position: number, limitBytes: number): SliceRead {
+    const { sliceSizeBytes, generation, target } = this.#object;
+    const sliceNumber = divFloor(position, sliceSizeBytes);
+    const startBytes = position - sliceNumber * sliceSizeBytes;
+    const endBytes = Math.min(sliceSizeBytes, this.#endBytes() - sliceNumber * sliceSizeBytes, startBytes + limitBytes);
+    assert(endBytes > startBytes, 'a read is not empty');
+    return { objectHash: target.objectHash, generation, sliceNumber, startBytes, endBytes };
+  }
+
+  #endBytes(): number {
+    return this.#end ?? this.#object.manifest.lengthBytes ?? Number.POSITIVE_INFINITY;
+  }
+}
+
+function endVerdict(verdict: SliceVerdict): void {
+  if (verdict.kind === 'hit') verdict.lease.end();
+}

@@ -1,0 +1,25 @@
+/** What is counted of requests to origins. */
+import type { MetricTable } from '../base/metrics.ts';
+
+/** How a request to an origin ended. */
+export const UPSTREAM_OUTCOMES = ['complete', 'aborted', 'unreachable', 'timeout', 'broken', 'invalid'] as const;
+
+export const UPSTREAM_METRICS = {
+  requests: {
+    kind: 'counter',
+    name: 'rawslice_upstream_requests_total',
+    help: 'Requests to origins by how they ended (aborted: by us)',
+    label: 'outcome',
+    values: UPSTREAM_OUTCOMES,
+  },
+  retries: { kind: 'counter', name: 'rawslice_upstream_retries_total', help: 'Requests sent again because a kept connection was gone' },
+  receivedBytes: { kind: 'counter', name: 'rawslice_upstream_received_bytes_total', help: 'Body bytes received from origins' },
+  connections: { kind: 'counter', name: 'rawslice_upstream_connections_total', help: 'Connections opened to origins' },
+  inFlight: { kind: 'gauge', name: 'rawslice_upstream_requests_in_flight', help: 'Requests to origins in progress' },
+  headSeconds: {
+    kind: 'histogram',
+    name: 'rawslice_upstream_head_seconds',
+    help: 'Time from the request to the response head',
+    buckets: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+  },
+} as const satisfies MetricTable;

@@ -1,0 +1,64 @@
+/**
+ * The door to origins: one request, one response, its body put straight where the receiver wants it. The receiver lends room and is told how
+ * many bytes came, so that a transport that can read into foreign memory copies nothing; undici-transport.ts copies once. Everything is a
+ * callback: there is no promise per chunk.
+ *
+ *   start -> onHead -> ( room -> onBytes )* -> onEnd            the body is complete: framing and length agree
+ *         |         `-> ... -------------> onError             it is not, whatever the bytes so far look like
+ *         `-> onFailure                                         no usable head came
+ */
+import type { Readable } from 'node:stream';
+import type { EdgeError } from '../base/errors.ts';
+
+/** Header fields in the order of the wire, names in lower case. */
+export type UpstreamFields = readonly (readonly [name: string, value: string])[];
+
+/** What to ask. `path` is the whole origin-form target. */
+export interface UpstreamRequest {
+  readonly method: string;
+  readonly path: string;
+  /** End-to-end fields, Host included; no framing fields. */
+  readonly fields: UpstreamFields;
+  /** The request's content, streamed with back-pressure; undefined when there is none. */
+  readonly body?: Readable | undefined;
+}
+
+/** A final response head (1xx are not shown). */
+export interface UpstreamHead {
+  readonly status: number;
+  readonly fields: UpstreamFields;
+}
+
+/** Where a body goes. After onEnd or onError nothing more is called. */
+export interface BodySink {
+  /** Room for the next bytes (at least one), or undefined to stop reading until Transfer.resume(). */
+  room(): Uint8Array | undefined;
+  /** `count` bytes now stand at the start of what room() returned last. */
+  onBytes(count: number): void;
+  /** The body came to its proper end. */
+  onEnd(): void;
+  /** The body broke off. */
+  onError(error: EdgeError): void;
+}
+
+/** Receives one response. */
+export interface ResponseReceiver {
+  /** Chooses where the body goes; undefined when it is not wanted, which aborts the transfer. */
+  onHead(head: UpstreamHead, transfer: Transfer): BodySink | undefined;
+  /** No head came. Called instead of onHead, never after it. */
+  onFailure(error: EdgeError): void;
+}
+
+/** A request in progress. */
+export interface Transfer {
+  /** There is room again. Harmless at any time. */
+  resume(): void;
+  /** Ends the transfer; the sink hears nothing more. Harmless after the end. */
+  abort(): void;
+}
+
+/** Makes requests to one upstream group. */
+export interface UpstreamTransport {
+  start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer;
+  close(): Promise<void>;
+}
