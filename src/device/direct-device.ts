@@ -1,0 +1,384 @@
+/**
+ * The real BlockDevice: a block device or a regular file through node:fs with O_DIRECT, held by this process alone when it is writable
+ * (O_EXCL on a block device, an exclusive flock on both). It transfers whole blocks from and to arena memory and says honestly what the
+ * kernel said; it retries nothing. Opened by app and the tools after guard.ts agreed; used by the store only.
+ */
+import { close, fdatasync, constants as fsConstants, fstat, open, read, readv, type Stats, writev } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { flockSync, seekSync } from 'fs-ext';
+import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import { EdgeError, systemErrorCode } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { MetricSet } from '../base/metrics.ts';
+import { alignDown, isAligned, PAGE_BYTES } from '../base/units.ts';
+import type { Arena } from '../memory/arena.ts';
+import type { BlockDevice } from './block-device.ts';
+import { DEVICE_METRICS } from './device-metrics.ts';
+import { deviceNumber, readBlockSizeBytes } from './system-facts.ts';
+import { checkTransfer } from './transfer.ts';
+
+/** `read-write` claims the device; `read-only` claims nothing and may look beside a running server. */
+export type DeviceAccess = 'read-write' | 'read-only';
+/** What a device does. */
+export type DeviceOperation = 'read' | 'write' | 'flush';
+
+/** Dependencies and wishes for openDirectDevice. */
+export interface DirectDeviceOptions {
+  readonly path: string;
+  readonly access: DeviceAccess;
+  /** Lends one block for the trial read. */
+  readonly arena: Arena;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Shared by the devices of a process; one of its own when undefined. */
+  readonly metrics?: MetricSet<typeof DEVICE_METRICS> | undefined;
+}
+
+/** Most buffers that one system call takes (IOV_MAX of Linux); more are a continued transfer. */
+const BUFFERS_PER_CALL_MAX = 1024;
+/** udev takes a shared lock for the moment in which it looks at a block device that was closed after writing. */
+const LOCK_ATTEMPTS_MAX = 10;
+const LOCK_PAUSE_MS = 100;
+const TRIAL_SLOT_WAIT_MS = 1000;
+
+const openFile = promisify(open);
+const closeFile = promisify(close);
+const statFile = promisify(fstat);
+
+/**
+ * Opens `options.path` and proves with a read that it can be used. O_DIRECT where the file system takes it, else the page cache, with a
+ * warning.
+ *
+ * @throws EdgeError DEVICE_ABSENT, DEVICE_UNSUITABLE, DEVICE_NOT_PERMITTED, DEVICE_HELD, DEVICE_TOO_SMALL (not even a block), DEVICE_FAULT
+ */
+export async function openDirectDevice(options: DirectDeviceOptions): Promise<DirectDevice> {
+  const isBlock = await isBlockDevice(options.path);
+  const direct = await tryOpenAs(options, isBlock, true);
+  if (direct !== undefined) return direct;
+  const buffered = await tryOpenAs(options, isBlock, false);
+  assert(buffered !== undefined, 'openDirectDevice: buffered I/O has no alignment to refuse');
+  options.logger.warn(
+    { path: options.path },
+    'opened a device without O_DIRECT, which its file system refuses; expect more memory and CPU use',
+  );
+  return buffered;
+}
+
+/** What openDirectDevice learned. */
+interface DirectDeviceShape {
+  readonly path: string;
+  readonly fd: number;
+  readonly blockSizeBytes: number;
+  readonly capacityBytes: number;
+  readonly isDirect: boolean;
+  readonly isReadOnly: boolean;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: MetricSet<typeof DEVICE_METRICS>;
+}
+
+/** See BlockDevice; made by openDirectDevice. */
+export class DirectDevice implements BlockDevice {
+  readonly path: string;
+  readonly blockSizeBytes: number;
+  readonly capacityBytes: number;
+  readonly isDirect: boolean;
+  readonly isReadOnly: boolean;
+  readonly metrics: MetricSet<typeof DEVICE_METRICS>;
+  readonly #fd: number;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  #inFlight = 0;
+  #flushFailure: EdgeError | undefined;
+  #closing: Promise<void> | undefined;
+  #onIdle: (() => void) | undefined;
+
+  constructor(shape: DirectDeviceShape) {
+    this.path = shape.path;
+    this.blockSizeBytes = shape.blockSizeBytes;
+    this.capacityBytes = shape.capacityBytes;
+    this.isDirect = shape.isDirect;
+    this.isReadOnly = shape.isReadOnly;
+    this.metrics = shape.metrics;
+    this.#fd = shape.fd;
+    this.#clock = shape.clock;
+    this.#logger = shape.logger;
+    this.metrics.add('open', 1);
+    this.metrics.add('direct', this.isDirect ? 1 : 0);
+  }
+
+  async read(buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
+    const lengthBytes = checkTransfer(this, buffers, offsetBytes);
+    await this.#run('read', offsetBytes, lengthBytes, () => this.#transfer(readv, buffers, offsetBytes));
+  }
+
+  async write(buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
+    assert(!this.isReadOnly, 'write: the device was opened read-only');
+    const lengthBytes = checkTransfer(this, buffers, offsetBytes);
+    await this.#run('write', offsetBytes, lengthBytes, () => this.#transfer(writev, buffers, offsetBytes));
+  }
+
+  async flush(): Promise<void> {
+    // The kernel reports a lost write to one flush only; a later one that succeeds would prove nothing.
+    if (this.#flushFailure !== undefined) throw this.#flushFailure;
+    try {
+      await this.#run('flush', 0, 0, () => promisify(fdatasync)(this.#fd));
+    } catch (error) {
+      if (error instanceof EdgeError) this.#flushFailure = error;
+      throw error;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#closeWhenIdle();
+    return this.#closing;
+  }
+
+  async #closeWhenIdle(): Promise<void> {
+    if (this.#inFlight > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+    }
+    await closeFile(this.#fd);
+    this.metrics.add('open', -1);
+    this.metrics.add('direct', this.isDirect ? -1 : 0);
+  }
+
+  /** Counts and times one operation and gives its failure a name. */
+  async #run(operation: DeviceOperation, offsetBytes: number, lengthBytes: number, act: () => Promise<void>): Promise<void> {
+    assert(this.#closing === undefined, () => `${operation}: the device is closed`);
+    const startedMs = this.#clock.monotonicMs();
+    this.#inFlight += 1;
+    this.metrics.add('inFlight', 1);
+    try {
+      await act();
+    } catch (cause) {
+      throw this.#fault(operation, offsetBytes, lengthBytes, cause);
+    } finally {
+      this.#inFlight -= 1;
+      this.metrics.add('inFlight', -1);
+      if (this.#inFlight === 0) this.#onIdle?.();
+    }
+    this.#count(operation, lengthBytes, (this.#clock.monotonicMs() - startedMs) / 1000);
+  }
+
+  #count(operation: DeviceOperation, lengthBytes: number, seconds: number): void {
+    switch (operation) {
+      case 'read':
+        this.metrics.add('reads');
+        this.metrics.add('readBytes', lengthBytes);
+        this.metrics.observe('readSeconds', seconds);
+        break;
+      case 'write':
+        this.metrics.add('writes');
+        this.metrics.add('writtenBytes', lengthBytes);
+        this.metrics.observe('writeSeconds', seconds);
+        break;
+      case 'flush':
+        this.metrics.add('flushes');
+        this.metrics.observe('flushSeconds', seconds);
+        break;
+    }
+  }
+
+  #fault(operation: DeviceOperation, offsetBytes: number, lengthBytes: number, cause: unknown): EdgeError {
+    const errno = systemErrorCode(cause) ?? 'unknown';
+    const context = { path: this.path, operation, offsetBytes, lengthBytes, errno };
+    this.metrics.add('errors', 1, operation);
+    if (errno === 'EINVAL') {
+      this.metrics.add('refusedRequests');
+      this.#logger.error(context, 'a device request was refused as invalid; this is an error in rawslice, please report it');
+    }
+    const advice = errno === 'EINVAL' ? 'this is an error in rawslice, not in the device; please report it' : 'look at the kernel log';
+    return new EdgeError('DEVICE_FAULT', `The ${operation} of ${this.path} failed with ${errno}; ${advice}`, { context, cause });
+  }
+
+  /** One transfer in as many system calls as it takes. */
+  async #transfer(call: VectorCall, buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
+    let rest = buffers;
+    let position = offsetBytes;
+    while (rest.length > 0) {
+      const moved = await moveOnce(call, this.#fd, rest.slice(0, BUFFERS_PER_CALL_MAX), position);
+      // A part of a block cannot be continued under O_DIRECT, so that block is transferred again.
+      const advanced = alignDown(moved, this.blockSizeBytes);
+      if (advanced === 0) throw new EndOfDevice(position);
+      position += advanced;
+      rest = dropBytes(rest, advanced);
+    }
+  }
+}
+
+type VectorCall = typeof readv | typeof writev;
+
+/** The system call moved nothing and named no error: the file was cut short under us. */
+class EndOfDevice extends Error {
+  readonly code = 'ENODATA';
+
+  constructor(position: number) {
+    super(`nothing more could be transferred at byte ${position}`);
+  }
+}
+
+function moveOnce(call: VectorCall, fd: number, buffers: readonly Buffer[], position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    call(fd, buffers, position, (error, moved) => (error === null ? resolve(moved) : reject(error)));
+  });
+}
+
+function dropBytes(buffers: readonly Buffer[], count: number): readonly Buffer[] {
+  let index = 0;
+  let left = count;
+  for (const buffer of buffers) {
+    if (buffer.length > left) break;
+    left -= buffer.length;
+    index += 1;
+  }
+  const rest = buffers.slice(index);
+  const first = rest[0];
+  if (first !== undefined && left > 0) rest[0] = first.subarray(left);
+  return rest;
+}
+
+async function isBlockDevice(path: string): Promise<boolean> {
+  // Looked at before opening, because opening a pipe waits and opening a tape moves it.
+  const facts = await stat(path).catch((cause: unknown) => {
+    throw openError(path, cause);
+  });
+  if (!facts.isBlockDevice() && !facts.isFile())
+    throw new EdgeError('DEVICE_UNSUITABLE', `${path} is neither a block device nor a regular file`);
+  return facts.isBlockDevice();
+}
+
+/** @returns undefined when O_DIRECT was wished and is refused */
+async function tryOpenAs(options: DirectDeviceOptions, isBlock: boolean, isDirect: boolean): Promise<DirectDevice | undefined> {
+  const isReadOnly = options.access === 'read-only';
+  let flags = isReadOnly ? fsConstants.O_RDONLY : fsConstants.O_RDWR;
+  if (isDirect) flags += fsConstants.O_DIRECT;
+  if (isBlock && !isReadOnly) flags += fsConstants.O_EXCL;
+  let fd: number;
+  try {
+    fd = await openFile(options.path, flags);
+  } catch (cause) {
+    if (isDirect && systemErrorCode(cause) === 'EINVAL') return undefined;
+    throw openError(options.path, cause);
+  }
+  try {
+    const facts = await statFile(fd);
+    if (facts.isBlockDevice() !== isBlock) throw new EdgeError('DEVICE_UNSUITABLE', `${options.path} was replaced while it was opened`);
+    if (!isReadOnly) await lock(fd, isBlock, options);
+    const shape = await measure(fd, facts, options.path);
+    if (!(await isReadable(fd, shape.blockSizeBytes, isDirect, options))) {
+      await closeFile(fd);
+      return undefined;
+    }
+    const metrics = options.metrics ?? new MetricSet(DEVICE_METRICS);
+    return new DirectDevice({
+      path: options.path,
+      fd,
+      ...shape,
+      isDirect,
+      isReadOnly,
+      clock: options.clock,
+      logger: options.logger,
+      metrics,
+    });
+  } catch (error) {
+    await closeFile(fd);
+    throw error;
+  }
+}
+
+async function lock(fd: number, isBlock: boolean, options: DirectDeviceOptions): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return flockSync(fd, 'exnb');
+    } catch (cause) {
+      const errno = systemErrorCode(cause);
+      if (errno !== 'EAGAIN') {
+        throw new EdgeError('DEVICE_UNSUITABLE', `${options.path} cannot be locked (${errno ?? String(cause)}); use a local file system`, {
+          cause,
+        });
+      }
+      if (!isBlock || attempt === LOCK_ATTEMPTS_MAX) throw heldError(options.path, cause);
+      await options.clock.sleep(LOCK_PAUSE_MS);
+    }
+  }
+}
+
+async function measure(fd: number, facts: Stats, path: string): Promise<{ blockSizeBytes: number; capacityBytes: number }> {
+  const blockSizeBytes = facts.isBlockDevice() ? await readBlockSizeBytes(deviceNumber(facts.rdev)) : PAGE_BYTES;
+  // fstat knows no size of a block device; its end does.
+  const sizeBytes = seekSync(fd, 0, 2);
+  assert(Number.isSafeInteger(sizeBytes), 'openDirectDevice: every byte of the device has an exact offset');
+  const capacityBytes = alignDown(sizeBytes, blockSizeBytes);
+  if (capacityBytes === 0) {
+    throw new EdgeError('DEVICE_TOO_SMALL', `${path} has ${sizeBytes} bytes, less than a block`, {
+      context: { sizeBytes, blockSizeBytes },
+    });
+  }
+  assert(isAligned(capacityBytes, PAGE_BYTES), 'openDirectDevice: blocks are whole pages');
+  return { blockSizeBytes, capacityBytes };
+}
+
+/** A trial read of the first block. Some file systems take O_DIRECT at opening and refuse it at the first transfer. */
+async function isReadable(fd: number, blockSizeBytes: number, isDirect: boolean, options: DirectDeviceOptions): Promise<boolean> {
+  const lease = await options.arena.lease('staging', blockSizeBytes, { waitMs: TRIAL_SLOT_WAIT_MS });
+  if (lease === undefined) throw new EdgeError('STORE_UNAVAILABLE', `No memory is free to try ${options.path}; make memory.arena larger`);
+  try {
+    await promisify(read)(fd, lease.bytes, 0, blockSizeBytes, 0);
+    return true;
+  } catch (cause) {
+    const errno = systemErrorCode(cause) ?? 'unknown';
+    if (errno === 'EINVAL' && isDirect) return false;
+    const context = { path: options.path, operation: 'read', offsetBytes: 0, lengthBytes: blockSizeBytes, errno };
+    throw new EdgeError('DEVICE_FAULT', `The first block of ${options.path} cannot be read (${errno}); look at the kernel log`, {
+      context,
+      cause,
+    });
+  } finally {
+    lease.end();
+  }
+}
+
+function openError(path: string, cause: unknown): EdgeError {
+  const errno = systemErrorCode(cause);
+  switch (errno) {
+    case 'ENOENT':
+    case 'ENXIO':
+    case 'ENODEV':
+    case 'ENOMEDIUM':
+      return new EdgeError('DEVICE_ABSENT', `${path} does not exist, or no medium is in it (${errno})`, { cause });
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new EdgeError(
+        'DEVICE_NOT_PERMITTED',
+        `${path} may not be opened so by this user (${errno}); look at its owner and write protection`,
+        {
+          cause,
+        },
+      );
+    case 'EBUSY':
+    case 'ETXTBSY':
+      return heldError(path, cause);
+    case 'EISDIR':
+    case 'ENOTDIR':
+    case 'ELOOP':
+      return new EdgeError('DEVICE_UNSUITABLE', `${path} is neither a block device nor a regular file (${errno})`, { cause });
+    default:
+      return new EdgeError('DEVICE_FAULT', `${path} cannot be opened (${errno ?? String(cause)})`, {
+        context: { operation: 'open', errno },
+        cause,
+      });
+  }
+}
+
+function heldError(path: string, cause: unknown): EdgeError {
+  return new EdgeError('DEVICE_HELD', `${path} is held by another process or mounted; stop the server that uses it first`, {
+    context: { path },
+    cause,
+  });
+}
