@@ -145,10 +145,10 @@ function findShadowedNames(own: readonly PlacedRule[], preset: readonly PlacedRu
     }));
 }
 
-/** Files from top to bottom, then what has no place, in the order found. */
+/** File by file from top to bottom, then what has no place in a file. */
 function byPlace(left: ConfigProblem, right: ConfigProblem): number {
   if (left.place === undefined || right.place === undefined) return Number(left.place === undefined) - Number(right.place === undefined);
-  if (left.place.file !== right.place.file) return 0;
+  if (left.place.file !== right.place.file) return left.place.file < right.place.file ? -1 : 1;
   return left.place.line - right.place.line || left.place.column - right.place.column;
 }
 
