@@ -1,0 +1,52 @@
+/**
+ * The configuration as the program uses it: plain readonly data, sizes in bytes, times in milliseconds, every option present. Made by
+ * loadConfig() only; handed down from the composition root piece by piece.
+ */
+import type { LogLevel } from '../base/log.ts';
+import type { ListenAddress } from './listen-address.ts';
+import type { PresetName } from './options.ts';
+
+/** A site rule, in the shape in which the cache layer takes it. */
+export interface ConfigRule {
+  readonly name: string;
+  /** Tested against the normalised path of the request, without query. */
+  readonly pattern: RegExp;
+  readonly isImmutable: boolean;
+  /** Undefined: the origin decides. */
+  readonly freshForMs: number | undefined;
+  /** Undefined: the origin decides. */
+  readonly staleIfErrorMs: number | undefined;
+  readonly ignoresClientCacheControl: boolean;
+  readonly store: 'auto' | 'never';
+}
+
+/** One configuration that was found valid. */
+export interface EdgeConfig {
+  readonly listen: ListenAddress;
+  readonly admin: { readonly listen: ListenAddress; readonly token: string | undefined };
+  readonly upstream: {
+    /** `http://host[:port]` or https, without path. */
+    readonly origin: string;
+    /** Path before every request path: empty, or `/x/y` without slash at the end. */
+    readonly basePath: string;
+    readonly connectTimeoutMs: number;
+    readonly headTimeoutMs: number;
+    readonly bodyTimeoutMs: number;
+    readonly connectionsMax: number;
+    readonly preservesHost: boolean;
+  };
+  readonly preset: PresetName;
+  /** The operator's rules, then the preset's; the first that matches decides. Names are unique. */
+  readonly rules: readonly ConfigRule[];
+  readonly device: { readonly path: string; readonly sizeBytes: number; readonly formatsBlank: boolean };
+  readonly memory: { readonly arenaBytes: number };
+  readonly slice: { readonly sizeBytes: number };
+  readonly limits: {
+    readonly requestsMax: number;
+    readonly clientStallMs: number;
+    readonly headerBytesMax: number;
+    readonly headerTimeoutMs: number;
+  };
+  readonly log: { readonly level: LogLevel; readonly access: boolean };
+  readonly shutdown: { readonly drainMs: number };
+}

@@ -1,0 +1,64 @@
+/**
+ * A loaded configuration as text, option by option with its source: what `config check --print-effective` shows. Values are printed in the
+ * form in which they can be written back; a secret only says that it is set.
+ */
+import { formatDuration } from './duration.ts';
+import type { ConfigRule, EdgeConfig } from './edge-config.ts';
+import { formatListenAddress } from './listen-address.ts';
+import { OPTION_KEYS, type OptionKey } from './options.ts';
+import { formatSize } from './size.ts';
+
+/** One option (`rules.NAME` for a rule) with the value that holds; `value` is undefined when it is unset. */
+export interface EffectiveOption {
+  readonly key: string;
+  readonly value: string | undefined;
+  readonly source: string;
+}
+
+/** Every option in the table's order, then every rule in the order in which they are tried. */
+export function listEffectiveOptions(config: EdgeConfig, sources: ReadonlyMap<string, string>): readonly EffectiveOption[] {
+  const source = (key: string): string => sources.get(key) ?? 'default';
+  const options = OPTION_KEYS.map((key) => ({ key, value: READERS[key](config), source: source(key) }));
+  const rules = config.rules.map((rule) => ({
+    key: `rules.${rule.name}`,
+    value: describeRule(rule),
+    source: source(`rules.${rule.name}`),
+  }));
+  return [...options, ...rules];
+}
+
+const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undefined>> = {
+  listen: (config) => formatListenAddress(config.listen),
+  'admin.listen': (config) => formatListenAddress(config.admin.listen),
+  'admin.token': (config) => (config.admin.token === undefined ? undefined : '(set)'),
+  'upstream.url': (config) => config.upstream.origin + config.upstream.basePath,
+  'upstream.connectTimeout': (config) => formatDuration(config.upstream.connectTimeoutMs),
+  'upstream.headTimeout': (config) => formatDuration(config.upstream.headTimeoutMs),
+  'upstream.bodyTimeout': (config) => formatDuration(config.upstream.bodyTimeoutMs),
+  'upstream.connections': (config) => String(config.upstream.connectionsMax),
+  'upstream.preserveHost': (config) => String(config.upstream.preservesHost),
+  preset: (config) => config.preset,
+  'device.path': (config) => config.device.path,
+  'device.size': (config) => formatSize(config.device.sizeBytes),
+  'device.formatBlank': (config) => String(config.device.formatsBlank),
+  'memory.arena': (config) => formatSize(config.memory.arenaBytes),
+  'slice.size': (config) => formatSize(config.slice.sizeBytes),
+  'limits.requests': (config) => String(config.limits.requestsMax),
+  'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
+  'limits.headerBytes': (config) => formatSize(config.limits.headerBytesMax),
+  'limits.headerTimeout': (config) => formatDuration(config.limits.headerTimeoutMs),
+  'log.level': (config) => config.log.level,
+  'log.access': (config) => String(config.log.access),
+  'shutdown.drain': (config) => formatDuration(config.shutdown.drainMs),
+};
+
+function describeRule(rule: ConfigRule): string {
+  // A RegExp escapes the slashes in its source; in YAML nobody does.
+  const facts = [rule.pattern.source.replaceAll('\\/', '/')];
+  if (rule.isImmutable) facts.push('immutable');
+  if (rule.freshForMs !== undefined) facts.push(`freshFor ${formatDuration(rule.freshForMs)}`);
+  if (rule.staleIfErrorMs !== undefined) facts.push(`staleIfError ${formatDuration(rule.staleIfErrorMs)}`);
+  if (rule.ignoresClientCacheControl) facts.push('ignoreClientCacheControl');
+  if (rule.store === 'never') facts.push('store never');
+  return facts.join(', ');
+}

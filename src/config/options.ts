@@ -1,0 +1,156 @@
+/**
+ * The table of options: every key of the configuration with its form, its bounds, its default and what it means. The schema's defaults and
+ * bounds, the reference in the README and `config check --print-effective` are made from it. Rules are not in it, being a list:
+ * site-rules.ts describes them.
+ */
+import { LOG_LEVELS } from '../base/log.ts';
+
+/** Words for `preset`; each has a file in config/presets. */
+export const PRESET_NAMES = ['generic', 'debian', 'ubuntu', 'fedora', 'arch', 'alpine', 'pypi', 'npm', 'iso'] as const;
+/** One of PRESET_NAMES. */
+export type PresetName = (typeof PRESET_NAMES)[number];
+
+/** Text form of an option's value. */
+export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'path' | 'secret';
+
+/** One row. `default`, `min` and `max` are in the text form of the kind. Without a default an option is unset unless it is required. */
+export interface OptionRow {
+  readonly kind: OptionKind;
+  readonly default?: string | undefined;
+  readonly isRequired?: true | undefined;
+  readonly min?: string | undefined;
+  readonly max?: string | undefined;
+  readonly choices?: readonly string[] | undefined;
+  readonly description: string;
+}
+
+/** Every option by its dotted key. */
+export const OPTIONS = {
+  listen: {
+    kind: 'address',
+    default: '127.0.0.1:8080',
+    description: 'Address that clients connect to; `0.0.0.0:8080` or `[::]:8080` for every interface',
+  },
+  'admin.listen': {
+    kind: 'address',
+    default: '127.0.0.1:8081',
+    description: 'Address of health, metrics and purge; any but a loopback address needs `admin.token`',
+  },
+  'admin.token': { kind: 'secret', description: 'Secret that admin requests must carry as a bearer token (8 to 256 visible characters)' },
+  'upstream.url': {
+    kind: 'url',
+    isRequired: true,
+    description: 'The origin: http or https, host, port if unusual, and a path that goes before every request path',
+  },
+  'upstream.connectTimeout': {
+    kind: 'duration',
+    default: '5s',
+    min: '1ms',
+    max: '10m',
+    description: 'For a connection to the origin to open',
+  },
+  'upstream.headTimeout': {
+    kind: 'duration',
+    default: '30s',
+    min: '1ms',
+    max: '1h',
+    description: "From sending a request to the end of the response's header fields",
+  },
+  'upstream.bodyTimeout': { kind: 'duration', default: '30s', min: '1ms', max: '1h', description: 'Without a byte of a response body' },
+  'upstream.connections': { kind: 'count', default: '64', min: '1', max: '4096', description: 'Connections to the origin at a time' },
+  'upstream.preserveHost': {
+    kind: 'boolean',
+    default: 'false',
+    description: "Send the client's Host field to the origin instead of the host of `upstream.url`",
+  },
+  preset: {
+    kind: 'choice',
+    default: 'generic',
+    choices: PRESET_NAMES,
+    description: 'Rules for a kind of mirror, tried after those in `rules`',
+  },
+  'device.path': {
+    kind: 'path',
+    isRequired: true,
+    description: 'Block device or regular file that holds the cache; a relative path starts at the current directory',
+  },
+  'device.size': {
+    kind: 'size',
+    default: '10GiB',
+    min: '64MiB',
+    max: '1024TiB',
+    description: 'Size of the regular file when it is created; a block device and a file that exists keep theirs',
+  },
+  'device.formatBlank': {
+    kind: 'boolean',
+    default: 'false',
+    description: 'Format a blank device (or a new file) at the start instead of stopping; anything that is not blank is never formatted',
+  },
+  'memory.arena': {
+    kind: 'size',
+    default: '256MiB',
+    min: '4MiB',
+    max: '4GiB',
+    description: 'Memory for body bytes: transfers and the RAM tier; a multiple of 64KiB and at least 8 slices',
+  },
+  'slice.size': {
+    kind: 'size',
+    default: '1MiB',
+    min: '64KiB',
+    max: '8MiB',
+    description: 'Bytes of one slice, a power of two; objects stored already keep theirs',
+  },
+  'limits.requests': {
+    kind: 'count',
+    default: '10000',
+    min: '1',
+    max: '1000000',
+    description: 'Requests in progress at a time; more get 503',
+  },
+  'limits.clientStall': {
+    kind: 'duration',
+    default: '60s',
+    min: '1s',
+    max: '1d',
+    description: 'For which a client may take no byte before it is disconnected',
+  },
+  'limits.headerBytes': {
+    kind: 'size',
+    default: '16KiB',
+    min: '1KiB',
+    max: '1MiB',
+    description: "Bytes of a request's line and header fields",
+  },
+  'limits.headerTimeout': {
+    kind: 'duration',
+    default: '10s',
+    min: '100ms',
+    max: '10m',
+    description: "For a request's line and header fields to arrive",
+  },
+  'log.level': { kind: 'choice', default: 'info', choices: LOG_LEVELS, description: 'Lowest level that is logged' },
+  'log.access': { kind: 'boolean', default: 'true', description: 'One line for each request' },
+  'shutdown.drain': {
+    kind: 'duration',
+    default: '30s',
+    min: '0',
+    max: '1h',
+    description: 'For requests in progress to end after a signal to stop',
+  },
+} as const satisfies Record<string, OptionRow>;
+
+/** Dotted key of an option. */
+export type OptionKey = keyof typeof OPTIONS;
+
+/** Rows with their keys, in the table's order. */
+export function listOptions(): readonly (readonly [OptionKey, OptionRow])[] {
+  return OPTION_KEYS.map((key) => [key, OPTIONS[key]]);
+}
+
+/** Whether `key` is a dotted key of the table. */
+export function isOptionKey(key: string): key is OptionKey {
+  return Object.hasOwn(OPTIONS, key);
+}
+
+/** Every dotted key, in the table's order. */
+export const OPTION_KEYS: readonly OptionKey[] = Object.keys(OPTIONS).filter(isOptionKey);

@@ -1,0 +1,154 @@
+/**
+ * Site rules as they stand in a file (`rules:` of a configuration or of a preset): which paths, and what holds for them. Reads a YAML list
+ * into ConfigRules; whatever is wrong with one is a problem and the others are still read.
+ */
+import { z } from 'zod';
+import { parseDuration } from './duration.ts';
+import type { ConfigRule } from './edge-config.ts';
+import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
+import type { ConfigProblem, SourcePlace } from './problem.ts';
+import { fromText, parseBoolean, parseChoice } from './schema.ts';
+import { findSuggestion } from './suggestion.ts';
+import type { YamlNode } from './yaml-tree.ts';
+
+/** Rules in one list; each costs a regular expression for every request that reaches it. */
+const RULES_MAX = 256;
+const PATTERN_LENGTH_MAX = 1024;
+const STORE_WORDS = ['auto', 'never'] as const;
+
+/** Keys of one rule with their meaning, for the reference. Exactly one of `match` and `prefix` is given. */
+export const RULE_KEYS = {
+  name: 'Name for logs, unique; letters, digits, dot, underscore and hyphen',
+  match: 'Regular expression on the path, without query (case matters; not anchored unless it says `^` or `$`)',
+  prefix: 'Beginning of the path, instead of `match`',
+  immutable: 'The content under this path never changes: `true` or `false` (the default)',
+  freshFor: "How long a response is fresh, in place of the origin's word",
+  staleIfError: "How long after that it may be served while the origin fails, in place of the origin's word",
+  ignoreClientCacheControl: 'Ignore Cache-Control and Pragma of requests; by default what `immutable` says',
+  store: '`auto` (the default), or `never` to pass requests through',
+} as const;
+
+const RULE_SCHEMA = z.object({
+  name: fromText(parseName),
+  match: fromText(parsePattern).optional(),
+  prefix: fromText(parsePrefix).optional(),
+  immutable: fromText(parseBoolean).optional(),
+  freshFor: fromText(parseDuration).optional(),
+  staleIfError: fromText(parseDuration).optional(),
+  ignoreClientCacheControl: fromText(parseBoolean).optional(),
+  store: fromText((text) => parseChoice(text, STORE_WORDS)).optional(),
+} satisfies Record<keyof typeof RULE_KEYS, z.ZodType>);
+
+/** A rule with the place that it was read from. */
+export interface PlacedRule {
+  readonly rule: ConfigRule;
+  readonly place: SourcePlace;
+}
+
+/** Reads the value of `rules`. Valid rules in order, and a problem for each of the others. */
+export function readRules(node: YamlNode): { readonly rules: readonly PlacedRule[]; readonly problems: readonly ConfigProblem[] } {
+  const problems: ConfigProblem[] = [];
+  const rules: PlacedRule[] = [];
+  if (node.kind === 'none') return { rules, problems };
+  if (node.kind !== 'list' || node.items.length > RULES_MAX) {
+    const message = node.kind === 'list' ? `has ${node.items.length} rules; the limit is ${RULES_MAX}` : 'must be a list of rules';
+    return { rules, problems: [{ source: node.place.file, place: node.place, key: 'rules', message }] };
+  }
+  for (const [index, item] of node.items.entries()) {
+    const rule = readRule(item, `rules.${index}`, problems);
+    if (rule === undefined) continue;
+    const first = rules.find((other) => other.rule.name === rule.name);
+    if (first === undefined) rules.push({ rule, place: item.place });
+    else
+      problems.push(
+        problemAt(item.place, `rules.${index}.name`, `is ${quoteText(rule.name)} as in line ${first.place.line}; names are unique`),
+      );
+  }
+  return { rules, problems };
+}
+
+function readRule(node: YamlNode, key: string, problems: ConfigProblem[]): ConfigRule | undefined {
+  if (node.kind !== 'map') {
+    problems.push(problemAt(node.place, key, 'must be a rule: a name, match or prefix, and what holds there'));
+    return undefined;
+  }
+  const known = problems.length;
+  const texts: Record<string, string> = {};
+  const places = new Map<string, SourcePlace>();
+  for (const entry of node.entries) {
+    const entryKey = `${key}.${entry.key}`;
+    if (!Object.hasOwn(RULE_KEYS, entry.key)) {
+      const suggestion = findSuggestion(entry.key, Object.keys(RULE_KEYS));
+      problems.push({ ...problemAt(entry.keyPlace, entryKey, 'is not a key of a rule'), suggestion });
+    } else if (entry.value.kind === 'text') {
+      texts[entry.key] = entry.value.text;
+      places.set(entry.key, entry.value.place);
+    } else {
+      problems.push(problemAt(entry.value.place, entryKey, 'must have one value'));
+    }
+  }
+  const result = RULE_SCHEMA.safeParse(texts);
+  for (const issue of result.error?.issues ?? []) {
+    const field = String(issue.path[0]);
+    const message = places.has(field) ? issue.message : 'is required';
+    problems.push(problemAt(places.get(field) ?? node.place, `${key}.${field}`, message));
+  }
+  const message = findContradiction(texts);
+  if (message !== undefined) problems.push(problemAt(node.place, key, message));
+  return result.success && problems.length === known ? toRule(result.data) : undefined;
+}
+
+/** What is wrong with the keys taken together; values are looked at elsewhere. */
+function findContradiction(texts: Readonly<Record<string, string>>): string | undefined {
+  if ((texts.match === undefined) === (texts.prefix === undefined)) {
+    return texts.match === undefined ? 'needs match or prefix' : 'has both match and prefix; keep one';
+  }
+  const kept = ['immutable', 'freshFor', 'staleIfError'].filter((key) => texts[key] !== undefined);
+  if (texts.store === 'never' && kept.length > 0)
+    return `stores nothing (store: never), so ${kept.join(' and ')} cannot hold; leave one out`;
+  return undefined;
+}
+
+function toRule(values: z.output<typeof RULE_SCHEMA>): ConfigRule {
+  const isImmutable = values.immutable ?? false;
+  return {
+    name: values.name,
+    pattern: values.match ?? new RegExp(`^${escapePattern(values.prefix ?? '')}`, 'u'),
+    isImmutable,
+    freshForMs: values.freshFor,
+    staleIfErrorMs: values.staleIfError,
+    ignoresClientCacheControl: values.ignoreClientCacheControl ?? isImmutable,
+    store: values.store ?? 'auto',
+  };
+}
+
+function parseName(text: string): Parsed<string> {
+  return /^[\w.-]{1,64}$/.test(text)
+    ? parsed(text)
+    : invalid(`must be 1 to 64 letters, digits, dots, underscores or hyphens, not ${quoteText(text)}`);
+}
+
+function parsePattern(text: string): Parsed<RegExp> {
+  if (text === '' || text.length > PATTERN_LENGTH_MAX)
+    return invalid(`must be a regular expression of 1 to ${PATTERN_LENGTH_MAX} characters`);
+  try {
+    return parsed(new RegExp(text, 'u'));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.replace(/^.*: /s, '') : String(error);
+    return invalid(`is not a regular expression: ${reason.slice(0, 1).toLowerCase()}${reason.slice(1)}`);
+  }
+}
+
+function escapePattern(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+}
+
+function parsePrefix(text: string): Parsed<string> {
+  if (!text.startsWith('/') || text.length > PATTERN_LENGTH_MAX)
+    return invalid(`must be a path that begins with a slash, not ${quoteText(text)}`);
+  return parsed(text);
+}
+
+function problemAt(place: SourcePlace, key: string, message: string): ConfigProblem {
+  return { source: place.file, place, key, message };
+}

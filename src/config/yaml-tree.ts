@@ -1,0 +1,127 @@
+/**
+ * YAML text as a tree of texts with places. Scalars keep the text that was written (`010`, `1h`, `true`), because this program's own text
+ * forms decide what they mean, not YAML's; aliases, tags and odd keys are refused. Never throws: whatever is wrong is a problem.
+ */
+import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import type { ConfigProblem, SourcePlace } from './problem.ts';
+
+/** A node. `none`: nothing was written (or `null`). */
+export type YamlNode =
+  | { readonly kind: 'text'; readonly text: string; readonly place: SourcePlace }
+  | { readonly kind: 'none'; readonly place: SourcePlace }
+  | { readonly kind: 'list'; readonly items: readonly YamlNode[]; readonly place: SourcePlace }
+  | { readonly kind: 'map'; readonly entries: readonly YamlEntry[]; readonly place: SourcePlace };
+
+/** One key of a map with its value. */
+export interface YamlEntry {
+  readonly key: string;
+  readonly keyPlace: SourcePlace;
+  readonly value: YamlNode;
+}
+
+/** Configuration nests three deep; what goes beyond this is a mistake or an attack. */
+const DEPTH_MAX = 8;
+
+/**
+ * Parses one YAML document.
+ *
+ * @param file name for places
+ * @returns `root` is undefined when the text is not YAML or holds something that is refused; then there is at least one problem
+ */
+export function parseYamlTree(
+  text: string,
+  file: string,
+): { readonly root: YamlNode | undefined; readonly problems: readonly ConfigProblem[] } {
+  const reader = new YamlReader(text, file);
+  const root = reader.read();
+  return { root: reader.problems.length === 0 ? root : undefined, problems: reader.problems };
+}
+
+class YamlReader {
+  readonly problems: ConfigProblem[] = [];
+  readonly #text: string;
+  readonly #file: string;
+  readonly #lines: readonly string[];
+  readonly #counter = new LineCounter();
+
+  constructor(text: string, file: string) {
+    this.#text = text;
+    this.#file = file;
+    this.#lines = text.split(/\r\n|\n/);
+  }
+
+  read(): YamlNode | undefined {
+    if (deepestBracket(this.#text) > 64) {
+      this.#report(this.#place(0, 1), 'is nested too deeply');
+      return undefined;
+    }
+    let document: Document.Parsed;
+    try {
+      document = parseDocument(this.#text, { lineCounter: this.#counter, prettyErrors: false, logLevel: 'silent' });
+    } catch (error) {
+      // The parser recurses; on hostile nesting the stack runs out. Everything else it says through `errors`.
+      this.#report(this.#place(0, 1), `cannot be parsed: ${error instanceof Error ? error.message : String(error)}`);
+      return undefined;
+    }
+    for (const fault of [...document.errors, ...document.warnings]) {
+      this.#report(this.#place(fault.pos[0], fault.pos[1]), lowerFirst(fault.message));
+    }
+    if (this.problems.length > 0) return undefined;
+    return this.#convert(document.contents, this.#place(0, 1), 0);
+  }
+
+  #convert(node: unknown, fallback: SourcePlace, depth: number): YamlNode {
+    const place = this.#placeOf(node) ?? fallback;
+    if (depth > DEPTH_MAX) {
+      this.#report(place, 'is nested too deeply');
+      return { kind: 'none', place };
+    }
+    if (isMap(node)) {
+      return { kind: 'map', place, entries: node.items.map((pair) => this.#convertEntry(pair.key, pair.value, place, depth)) };
+    }
+    if (isSeq(node)) return { kind: 'list', place, items: node.items.map((item) => this.#convert(item, place, depth + 1)) };
+    if (isAlias(node)) this.#report(place, 'is an alias; write the value out');
+    if (!isScalar(node) || node.value === null) return { kind: 'none', place };
+    return { kind: 'text', place, text: node.source ?? String(node.value) };
+  }
+
+  #convertEntry(key: unknown, value: unknown, fallback: SourcePlace, depth: number): YamlEntry {
+    const keyPlace = this.#placeOf(key) ?? fallback;
+    const name = isScalar(key) ? (key.source ?? String(key.value)) : undefined;
+    if (name === undefined) this.#report(keyPlace, 'must have plain text as its key');
+    return { key: name ?? '', keyPlace, value: this.#convert(value, keyPlace, depth + 1) };
+  }
+
+  #placeOf(node: unknown): SourcePlace | undefined {
+    if (!(isScalar(node) || isMap(node) || isSeq(node) || isAlias(node)) || !node.range) return undefined;
+    return this.#place(node.range[0], node.range[1]);
+  }
+
+  #place(start: number, end: number): SourcePlace {
+    const position = this.#counter.linePos(Math.min(start, this.#text.length));
+    const line = Math.max(1, position.line);
+    const column = Math.max(1, position.col);
+    const lineText = this.#lines[line - 1] ?? '';
+    const lengthColumns = Math.max(1, Math.min(end - start, lineText.length - column + 1));
+    return { file: this.#file, line, column, lengthColumns, lineText };
+  }
+
+  #report(place: SourcePlace, message: string): void {
+    this.problems.push({ source: this.#file, place, message });
+  }
+}
+
+/** Open brackets at a time, counted roughly (quotes are not looked at): the parser's recursion is bounded by it. */
+function deepestBracket(text: string): number {
+  let open = 0;
+  let deepest = 0;
+  for (const [bracket] of text.matchAll(/[[\]{}]/g)) {
+    open += bracket === '[' || bracket === '{' ? 1 : -1;
+    deepest = Math.max(deepest, open);
+  }
+  return deepest;
+}
+
+function lowerFirst(text: string): string {
+  return text.slice(0, 1).toLowerCase() + text.slice(1);
+}

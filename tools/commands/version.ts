@@ -1,0 +1,17 @@
+/** `rawslice version`: the versions of the program and of the Node that runs it, for people and for reports of faults. */
+import type { Command } from 'commander';
+import packageInfo from '../../package.json' with { type: 'json' };
+import type { CommandIo } from '../command-io.ts';
+
+/** Adds the `version` command to the program. */
+export function addVersionCommand(program: Command, io: CommandIo): void {
+  program
+    .command('version')
+    .description('print versions')
+    .option('--json', 'print them as JSON')
+    .action((options: { readonly json?: true }) => {
+      const versions = { rawslice: packageInfo.version, node: process.versions.node };
+      if (options.json === true) io.terminal.printJson(versions);
+      else for (const [name, version] of Object.entries(versions)) io.terminal.print(`${name} ${version}`);
+    });
+}
