@@ -182,6 +182,7 @@ export class Origin {
     const held = [...this.#gates].filter(([record]) => path === undefined || isFor(record, path));
     for (const [record, open] of held) {
       this.#gates.delete(record);
+      this.#setState(record, 'answering');
       open();
     }
     return held.length;
@@ -375,9 +376,8 @@ export class Origin {
     connection.onBroken = gate.resolve;
     this.#setState(record, 'held');
     await gate.promise;
-    this.#gates.delete(record);
     connection.onBroken = undefined;
-    this.#setState(record, 'answering');
+    if (this.#gates.delete(record)) this.#setState(record, 'answering');
   }
 }
 
