@@ -1,0 +1,613 @@
+/**
+ * A scripted origin for tests: an HTTP/1.1 server on raw sockets of the loopback, correct by default, and wrong in exactly the way a test
+ * asks for, down to the byte. Bodies are computed (body.ts), so objects of any size cost no memory. It respects back-pressure, records
+ * every request, and never waits by time except for `bytesPerSecond`. What it can do wrong stands in origin-script.ts.
+ *
+ * Alone: `node test/helpers/origin.ts --port 9000` serves `/bytes/SIZE/NAME` (as `/bytes/64MiB/a`); see `--help`.
+ */
+import net from 'node:net';
+import tls from 'node:tls';
+import { parseArgs } from 'node:util';
+import { type Clock, SystemClock } from '../../src/base/clock.ts';
+import type { BodyIdentity } from './body.ts';
+import { type Answer, answerRequest, type BodySource, objectEtag, objectLastModified, objectSource } from './origin-answer.ts';
+import {
+  fieldPairs,
+  type Misbehaviour,
+  type ObjectDefinition,
+  type OriginRequest,
+  OriginScript,
+  type StoredObject,
+} from './origin-script.ts';
+
+const HEAD_LIMIT_BYTES = 256 * 1024;
+const WRITE_BYTES = 64 * 1024;
+const REASONS: Readonly<Record<number, string>> = {
+  100: 'Continue',
+  103: 'Early Hints',
+  200: 'OK',
+  206: 'Partial Content',
+  304: 'Not Modified',
+};
+
+/** One request as the origin saw it; the mutable fields grow while it is answered. */
+export interface RecordedRequest extends OriginRequest {
+  /** Number of the request, from 0 over the whole origin. */
+  readonly sequence: number;
+  /** Number of the connection, from 0; equal ones mean reuse. */
+  readonly connection: number;
+  /** Bytes of the request's body received. */
+  requestBodyBytes: number;
+  /** Status answered; undefined before the head is sent and for raw answers. */
+  status: number | undefined;
+  /** Body bytes that the kernel has taken, chunk framing not counted. */
+  bodyBytesSent: number;
+  /** `held`: waits for `release`; `aborted`: the other side closed first, or the origin was stopped. */
+  state: 'answering' | 'held' | 'done' | 'aborted';
+}
+
+/** How an origin is made. */
+export interface OriginOptions {
+  /** Port of 127.0.0.1; 0 (the default) lets the system choose. */
+  readonly port?: number | undefined;
+  /** PEM key and certificate: serves https. */
+  readonly tls?: { readonly key: string; readonly cert: string } | undefined;
+  /** Objects that are not set one by one: called with the target of a request for a path that is not known. */
+  readonly resolve?: ((target: string) => ObjectDefinition | undefined) | undefined;
+  readonly clock?: Clock | undefined;
+}
+
+/** The scripted origin; `await Origin.start()`, and `await origin.close()` (or `await using`) at the end. */
+export class Origin {
+  /** All requests, oldest first. */
+  readonly requests: RecordedRequest[] = [];
+  readonly #clock: Clock;
+  readonly #options: OriginOptions;
+  readonly #objects = new Map<string, StoredObject>();
+  readonly #script = new OriginScript();
+  readonly #sockets = new Set<net.Socket>();
+  readonly #waiters = new Set<() => void>();
+  readonly #gates = new Map<RecordedRequest, () => void>();
+  #server: net.Server | undefined;
+  #port = 0;
+  #connectionCount = 0;
+
+  private constructor(options: OriginOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? new SystemClock();
+    this.#port = options.port ?? 0;
+  }
+
+  /** A listening origin. */
+  static async start(options: OriginOptions = {}): Promise<Origin> {
+    const origin = new Origin(options);
+    await origin.start();
+    return origin;
+  }
+
+  /** The port; stays the same over stop and start. */
+  get port(): number {
+    return this.#port;
+  }
+
+  /** `http://127.0.0.1:PORT`, without a slash at the end. */
+  get url(): string {
+    return `${this.#options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${this.#port}`;
+  }
+
+  /** Connections accepted so far, and those open now. */
+  get connections(): { readonly accepted: number; readonly open: number } {
+    return { accepted: this.#connectionCount, open: this.#sockets.size };
+  }
+
+  /** Listens (again) on the same port. */
+  async start(): Promise<void> {
+    if (this.#server !== undefined) return;
+    const accept = (socket: net.Socket): void => this.#accept(socket);
+    const server =
+      this.#options.tls === undefined ? net.createServer({ noDelay: true }, accept) : tls.createServer(this.#options.tls, accept);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(this.#port, '127.0.0.1', resolve);
+    });
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new Error('The scripted origin has no port');
+    this.#port = address.port;
+    this.#server = server;
+  }
+
+  /** Refuses new connections and breaks the open ones, unless they are to be kept. */
+  async stop(options: { readonly keepConnections?: boolean } = {}): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    if (server === undefined) return;
+    const closed = new Promise((resolve) => server.close(resolve));
+    if (options.keepConnections === true) return;
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
+  }
+
+  /** Ends everything; the origin may not be used afterwards. */
+  async close(): Promise<void> {
+    await this.stop();
+    for (const socket of this.#sockets) socket.destroy();
+    for (const open of this.#gates.values()) open();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** Puts an object at a path (with a query, only that query); returns what its body is made of. */
+  setObject(path: string, definition: ObjectDefinition): BodyIdentity {
+    const identity: BodyIdentity = { name: path, version: definition.version ?? 1 };
+    this.#objects.set(path, { definition, identity });
+    return identity;
+  }
+
+  /** The next version of an object, with other fields where given; returns what its body is made of from now on. */
+  change(path: string, patch: ObjectDefinition = {}): BodyIdentity {
+    const { definition, identity } = this.#mustObject(path);
+    return this.setObject(path, { ...definition, version: identity.version + 1, ...patch });
+  }
+
+  /** 404 from now on. */
+  removeObject(path: string): void {
+    this.#objects.delete(path);
+  }
+
+  /** What the body of an object is made of now. */
+  identity(path: string): BodyIdentity {
+    return this.#mustObject(path).identity;
+  }
+
+  /** The honest ETag and Last-Modified of an object now. */
+  validators(path: string): { readonly etag: string | undefined; readonly lastModified: string | undefined } {
+    const object = this.#mustObject(path);
+    return { etag: objectEtag(object), lastModified: objectLastModified(object) };
+  }
+
+  /** Does something wrong with the next `times` requests for a path (`*`: any). Steps of one path follow each other. */
+  misbehave(path: string, misbehaviour: Misbehaviour, times = Number.POSITIVE_INFINITY): void {
+    this.#script.add(path, misbehaviour, times);
+  }
+
+  /** Forgets the misbehaviour of a path, or of all. */
+  behave(path?: string | undefined): void {
+    this.#script.clear(path);
+  }
+
+  /** Lets every response that is held now (head or pause) go on; all paths when none is given. Returns how many. */
+  release(path?: string | undefined): number {
+    const held = [...this.#gates].filter(([record]) => path === undefined || isFor(record, path));
+    for (const [record, open] of held) {
+      this.#gates.delete(record);
+      this.#setState(record, 'answering');
+      open();
+    }
+    return held.length;
+  }
+
+  /** The requests for a path, oldest first. */
+  requestsFor(path: string): RecordedRequest[] {
+    return this.requests.filter((record) => isFor(record, path));
+  }
+
+  /** Body bytes sent for a path, or for all. */
+  bytesSent(path?: string | undefined): number {
+    return this.requests.reduce((sum, record) => (path === undefined || isFor(record, path) ? sum + record.bodyBytesSent : sum), 0);
+  }
+
+  /** Waits until `count` requests for a path have arrived; resolves to the last of them. */
+  async waitForRequest(path: string, count = 1, deadlineMs = 10_000): Promise<RecordedRequest> {
+    await this.#waitUntil(() => this.requestsFor(path).length >= count, `request ${count} for ${path}`, deadlineMs);
+    return this.requestsFor(path)[count - 1]!;
+  }
+
+  /** Waits until `count` responses for a path are held. */
+  async waitForHeld(path: string, count = 1, deadlineMs = 10_000): Promise<void> {
+    const heldCount = (): number => this.requestsFor(path).filter((record) => record.state === 'held').length;
+    await this.#waitUntil(() => heldCount() >= count, `${count} held responses for ${path}`, deadlineMs);
+  }
+
+  /** Waits until no request is being answered, so that the records stand still. */
+  async waitForIdle(deadlineMs = 10_000): Promise<void> {
+    const isBusy = ({ state }: RecordedRequest): boolean => state === 'answering' || state === 'held';
+    await this.#waitUntil(() => !this.requests.some(isBusy), 'an idle origin', deadlineMs);
+  }
+
+  #mustObject(path: string): StoredObject {
+    const object = this.#objects.get(path);
+    if (object === undefined) throw new Error(`The scripted origin has no object ${path}`);
+    return object;
+  }
+
+  #waitUntil(condition: () => boolean, what: string, deadlineMs: number): Promise<void> {
+    if (condition()) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const settle = (finish: () => void): void => {
+        timer.stop();
+        this.#waiters.delete(check);
+        finish();
+      };
+      const check = (): void => {
+        if (condition()) settle(resolve);
+      };
+      const fail = (): void => settle(() => reject(new Error(`The scripted origin waited ${deadlineMs} ms for ${what}`)));
+      const timer = this.#clock.startTimer(deadlineMs, fail);
+      this.#waiters.add(check);
+    });
+  }
+
+  #changed(): void {
+    for (const check of [...this.#waiters]) check();
+  }
+
+  #setState(record: RecordedRequest, state: RecordedRequest['state']): void {
+    record.state = state;
+    this.#changed();
+  }
+
+  #accept(socket: net.Socket): void {
+    const connection = new Connection(socket, this.#connectionCount);
+    this.#connectionCount += 1;
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    void this.#serve(connection);
+  }
+
+  async #serve(connection: Connection): Promise<void> {
+    let isOpen = true;
+    while (isOpen) {
+      const request = await connection.readRequest();
+      if (request === undefined) break;
+      const record: RecordedRequest = {
+        ...request,
+        sequence: this.requests.length,
+        connection: connection.number,
+        requestBodyBytes: 0,
+        status: undefined,
+        bodyBytesSent: 0,
+        state: 'answering',
+      };
+      this.requests.push(record);
+      this.#changed();
+      record.requestBodyBytes = await connection.skipBody(request);
+      isOpen = await this.#answer(connection, record);
+    }
+    connection.end();
+  }
+
+  /** Plays one response; false when the connection is to end. */
+  async #answer(connection: Connection, record: RecordedRequest): Promise<boolean> {
+    const misbehaviour = this.#script.take(record);
+    if (misbehaviour.holdHead === true) await this.#hold(connection, record);
+    if (misbehaviour.raw !== undefined) return this.#answerRaw(connection, record, misbehaviour);
+
+    // Looked up after the hold, so that a change made meanwhile shows.
+    const object = this.#find(record);
+    const answer = answerRequest(record, object, { misbehaviour, sequence: record.sequence, wallMs: this.#clock.wallMs() });
+    for (const status of misbehaviour.interim ?? []) await connection.write(`HTTP/1.1 ${status} ${REASONS[status] ?? 'Interim'}\r\n\r\n`);
+    record.status = answer.status;
+    this.#changed();
+    await this.#writeHead(connection, headText(answer), misbehaviour);
+    const ending = await this.#writeBody(connection, record, { answer, misbehaviour, object });
+    this.#setState(record, ending === 'aborted' ? 'aborted' : 'done');
+    if (ending === 'reset') connection.reset();
+    if (ending !== 'whole') return false;
+    const keepsAlive = record.headers.connection?.toLowerCase() !== 'close' && answer.framing !== 'close';
+    return keepsAlive && misbehaviour.connectionClose !== true && misbehaviour.dropAfterResponse !== true;
+  }
+
+  async #answerRaw(connection: Connection, record: RecordedRequest, { raw = '', rawThen = 'close' }: Misbehaviour): Promise<boolean> {
+    await connection.write(raw);
+    await connection.flushed();
+    this.#setState(record, 'done');
+    if (rawThen === 'reset') connection.reset();
+    return rawThen === 'keep' && !connection.isBroken;
+  }
+
+  async #writeHead(connection: Connection, head: string, misbehaviour: Misbehaviour): Promise<void> {
+    if (misbehaviour.splitHead !== true) return connection.write(head);
+    for (const character of head) {
+      await connection.write(character);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  async #writeBody(
+    connection: Connection,
+    record: RecordedRequest,
+    play: { readonly answer: Answer; readonly misbehaviour: Misbehaviour; readonly object: StoredObject | undefined },
+  ): Promise<'whole' | 'cut' | 'reset' | 'aborted'> {
+    const { answer, misbehaviour } = play;
+    const cutBytes = Math.min(
+      misbehaviour.resetAfterBytes ?? Number.POSITIVE_INFINITY,
+      misbehaviour.closeAfterBytes ?? Number.POSITIVE_INFINITY,
+    );
+    const isCut = cutBytes < Number.POSITIVE_INFINITY;
+    const endBytes = Math.min(cutBytes, answer.lengthBytes + (misbehaviour.extraBytes ?? 0));
+    const marks = [misbehaviour.pauseAfterBytes, misbehaviour.changeAfterBytes, endBytes].filter((mark) => mark !== undefined);
+    const stepBytes = stepSizeBytes(misbehaviour);
+    let source = answer.source;
+    let sentBytes = 0;
+    while (!connection.isBroken) {
+      if (sentBytes === misbehaviour.pauseAfterBytes) await this.#hold(connection, record);
+      if (sentBytes === misbehaviour.changeAfterBytes && play.object !== undefined) source = this.#changeUnderWay(play.object, source);
+      if (sentBytes === endBytes || connection.isBroken) break;
+      const nextMark = Math.min(...marks.filter((mark) => mark > sentBytes));
+      const block = Buffer.allocUnsafe(Math.min(stepBytes, nextMark - sentBytes));
+      source.fill(block, answer.startBytes + sentBytes);
+      const onTaken = (): void => {
+        record.bodyBytesSent += block.length;
+      };
+      await connection.write(answer.framing === 'chunked' ? chunk(block) : block, onTaken);
+      sentBytes += block.length;
+      if (misbehaviour.bytesPerSecond !== undefined)
+        await connection.pause(this.#clock, (block.length / misbehaviour.bytesPerSecond) * 1000);
+    }
+    if (answer.framing === 'chunked' && !isCut && record.method !== 'HEAD' && answer.status !== 304) {
+      const trailers = fieldPairs(misbehaviour.trailers).map(([name, value]) => `${name}: ${value}\r\n`);
+      await connection.write(`0\r\n${trailers.join('')}\r\n`);
+    }
+    await connection.flushed();
+    if (record.bodyBytesSent < endBytes) return 'aborted';
+    if (!isCut) return 'whole';
+    return misbehaviour.resetAfterBytes === cutBytes ? 'reset' : 'cut';
+  }
+
+  #changeUnderWay(object: StoredObject, source: BodySource): BodySource {
+    const identity = this.#objects.has(object.identity.name) ? this.change(object.identity.name) : object.identity;
+    const next = objectSource({ definition: object.definition, identity });
+    return { lengthBytes: source.lengthBytes, fill: next.fill };
+  }
+
+  #find(request: OriginRequest): StoredObject | undefined {
+    const known = this.#objects.get(request.target) ?? this.#objects.get(request.path);
+    if (known !== undefined) return known;
+    const definition = this.#options.resolve?.(request.target);
+    return definition === undefined ? undefined : { definition, identity: { name: request.target, version: definition.version ?? 1 } };
+  }
+
+  async #hold(connection: Connection, record: RecordedRequest): Promise<void> {
+    if (connection.isBroken) return;
+    const gate = Promise.withResolvers<void>();
+    this.#gates.set(record, gate.resolve);
+    connection.onBroken = gate.resolve;
+    this.#setState(record, 'held');
+    await gate.promise;
+    connection.onBroken = undefined;
+    if (this.#gates.delete(record)) this.#setState(record, 'answering');
+  }
+}
+
+/** One accepted socket: requests in, bytes out, and knowing when the other side has gone. */
+class Connection {
+  readonly number: number;
+  /** Called once when the connection breaks. */
+  onBroken: (() => void) | undefined;
+  readonly #socket: net.Socket;
+  #received: Buffer = Buffer.alloc(0);
+  #wakeReader: (() => void) | undefined;
+  #wakeWriter: (() => void) | undefined;
+  #pendingWrites = 0;
+  #isEnded = false;
+
+  constructor(socket: net.Socket, number: number) {
+    this.number = number;
+    this.#socket = socket;
+    const wake = (): void => {
+      this.#wakeReader?.();
+      this.#wakeWriter?.();
+    };
+    socket.on('data', (bytes) => {
+      if (typeof bytes !== 'string') this.#received = Buffer.concat([this.#received, bytes]);
+      this.#wakeReader?.();
+    });
+    socket.on('end', () => {
+      this.#isEnded = true;
+      wake();
+    });
+    socket.on('drain', () => this.#wakeWriter?.());
+    // A reset by the peer is one way for a connection to end; `close` follows.
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      this.#isEnded = true;
+      wake();
+      this.onBroken?.();
+    });
+  }
+
+  /** Whether nothing more can be written. */
+  get isBroken(): boolean {
+    return this.#socket.destroyed || !this.#socket.writable;
+  }
+
+  /** The next request's head, or undefined when the connection ends (or sends what is no head). */
+  async readRequest(): Promise<OriginRequest | undefined> {
+    for (;;) {
+      const end = this.#received.indexOf('\r\n\r\n');
+      if (end !== -1) {
+        const text = this.#received.toString('latin1', 0, end);
+        this.#received = this.#received.subarray(end + 4);
+        return parseRequest(text);
+      }
+      if (this.#isEnded || this.#received.length > HEAD_LIMIT_BYTES) return undefined;
+      await this.#more();
+    }
+  }
+
+  /** Reads and forgets the request's body; resolves to its size in bytes. */
+  async skipBody(request: OriginRequest): Promise<number> {
+    const isChunked = request.headers['transfer-encoding'] !== undefined;
+    const lengthBytes = Number(request.headers['content-length'] ?? 0);
+    if (!isChunked && lengthBytes === 0) return 0;
+    if (request.headers.expect !== undefined) await this.write('HTTP/1.1 100 Continue\r\n\r\n');
+    if (!isChunked) return this.#skip(lengthBytes);
+    let totalBytes = 0;
+    for (;;) {
+      const sizeBytes = Number.parseInt(await this.#readLine(), 16);
+      if (!(sizeBytes > 0)) break;
+      totalBytes += await this.#skip(sizeBytes);
+      await this.#readLine();
+    }
+    while ((await this.#readLine()) !== '');
+    return totalBytes;
+  }
+
+  /** Writes and, when the socket is full, waits until it is not or is gone; `onTaken` when the kernel has the bytes. */
+  async write(bytes: Uint8Array | string, onTaken?: () => void): Promise<void> {
+    if (this.isBroken) return;
+    const data = typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes;
+    this.#pendingWrites += 1;
+    const hasRoom = this.#socket.write(data, (error) => {
+      this.#pendingWrites -= 1;
+      if (error === undefined || error === null) onTaken?.();
+      if (this.#pendingWrites === 0) this.#wakeWriter?.();
+    });
+    while (!hasRoom && this.#socket.writableNeedDrain && !this.isBroken) await this.#room();
+  }
+
+  /** Waits until the kernel has taken everything written, or has refused it because the connection is gone. */
+  async flushed(): Promise<void> {
+    while (this.#pendingWrites > 0) await this.#room();
+  }
+
+  /** Waits `delayMs`, or until the connection breaks. */
+  async pause(clock: Clock, delayMs: number): Promise<void> {
+    const abort = new AbortController();
+    this.onBroken = () => abort.abort();
+    if (!this.isBroken) await clock.sleep(delayMs, abort.signal);
+    this.onBroken = undefined;
+  }
+
+  end(): void {
+    this.#socket.end();
+  }
+
+  reset(): void {
+    if (this.#socket instanceof tls.TLSSocket) this.#socket.destroy();
+    else this.#socket.resetAndDestroy();
+  }
+
+  #more(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wakeReader = resolve;
+    });
+  }
+
+  #room(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wakeWriter = resolve;
+    });
+  }
+
+  async #skip(lengthBytes: number): Promise<number> {
+    let leftBytes = lengthBytes;
+    for (;;) {
+      const count = Math.min(leftBytes, this.#received.length);
+      this.#received = this.#received.subarray(count);
+      leftBytes -= count;
+      if (leftBytes === 0 || this.#isEnded) return lengthBytes - leftBytes;
+      await this.#more();
+    }
+  }
+
+  async #readLine(): Promise<string> {
+    for (;;) {
+      const end = this.#received.indexOf('\r\n');
+      if (end !== -1) {
+        const line = this.#received.toString('latin1', 0, end);
+        this.#received = this.#received.subarray(end + 2);
+        return line;
+      }
+      if (this.#isEnded) return '';
+      await this.#more();
+    }
+  }
+}
+
+function isFor(record: OriginRequest, path: string): boolean {
+  return path === '*' || record.target === path || record.path === path;
+}
+
+function parseRequest(text: string): OriginRequest | undefined {
+  const [requestLine = '', ...lines] = text.split('\r\n');
+  const [method = '', target = '', protocol = ''] = requestLine.split(' ');
+  if (!protocol.startsWith('HTTP/1.')) return undefined;
+  const headers: Record<string, string> = {};
+  const rawHeaders = lines.map((line): [string, string] => {
+    const colon = line.indexOf(':');
+    return [line.slice(0, colon), line.slice(colon + 1).trim()];
+  });
+  for (const [name, value] of rawHeaders) {
+    const key = name.toLowerCase();
+    headers[key] = headers[key] === undefined ? value : `${headers[key]}, ${value}`;
+  }
+  if (protocol === 'HTTP/1.0' && headers.connection === undefined) headers.connection = 'close';
+  return { method, target, path: target.split('?')[0] ?? target, headers, rawHeaders };
+}
+
+function headText(answer: Answer): string {
+  const lines = answer.headers.map(([name, value]) => `${name}: ${value}\r\n`);
+  return `HTTP/${answer.httpVersion} ${answer.status} ${REASONS[answer.status] ?? 'Scripted'}\r\n${lines.join('')}\r\n`;
+}
+
+function chunk(block: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from(`${block.length.toString(16)}\r\n`), block, Buffer.from('\r\n')]);
+}
+
+function stepSizeBytes({ chunked, bytesPerSecond }: Misbehaviour): number {
+  const chunkBytes = typeof chunked === 'number' ? chunked : chunked === true ? 16 * 1024 : WRITE_BYTES;
+  // Twenty steps a second: even enough for a client, few enough for a timer.
+  return bytesPerSecond === undefined ? chunkBytes : Math.max(1, Math.min(chunkBytes, Math.ceil(bytesPerSecond / 20)));
+}
+
+const USAGE = `node test/helpers/origin.ts [options]
+  --port N              port on 127.0.0.1 (default 9000; 0: any)
+  --size SIZE           length of paths other than /bytes/SIZE/NAME (default: 404)
+  --cache-control TEXT  (default max-age=3600)
+  --etag KIND           strong, weak or none
+  --ignore-range        200 to every request
+  --chunked             no Content-Length
+  --rate SIZE           bytes a second for each response
+`;
+
+/** A size as `4096`, `64KiB` or `3GiB`. @throws RangeError */
+export function parseSizeBytes(text: string): number {
+  const match = /^(\d+)(B|KiB|MiB|GiB|TiB)?$/.exec(text);
+  if (match === null) throw new RangeError(`A size is a number with B, KiB, MiB, GiB or TiB, not ${text}`);
+  return Number(match[1]) * 1024 ** ['B', 'KiB', 'MiB', 'GiB', 'TiB'].indexOf(match[2] ?? 'B');
+}
+
+/** The command: serves until it is told to stop. */
+async function main(words: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...words],
+    options: {
+      port: { type: 'string', default: '9000' },
+      size: { type: 'string' },
+      'cache-control': { type: 'string', default: 'max-age=3600' },
+      etag: { type: 'string', default: 'strong' },
+      'ignore-range': { type: 'boolean', default: false },
+      chunked: { type: 'boolean', default: false },
+      rate: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) return void process.stdout.write(USAGE);
+  const etag = values.etag === 'weak' || values.etag === 'none' ? values.etag : 'strong';
+  const resolve = (target: string): ObjectDefinition | undefined => {
+    const size = /^\/bytes\/([^/]+)\//.exec(target)?.[1] ?? values.size;
+    if (size === undefined || !/^\d+[A-Za-z]*$/.test(size)) return undefined;
+    return { lengthBytes: parseSizeBytes(size), etag, cacheControl: values['cache-control'] };
+  };
+  const origin = await Origin.start({ port: Number(values.port), resolve });
+  const bytesPerSecond = values.rate === undefined ? undefined : parseSizeBytes(values.rate);
+  origin.misbehave('*', { ignoreRange: values['ignore-range'], chunked: values.chunked, bytesPerSecond });
+  process.stdout.write(`listening ${origin.url}\n`);
+  process.once('SIGTERM', () => void origin.close());
+  process.once('SIGINT', () => void origin.close());
+}
+
+if (import.meta.main) await main(process.argv.slice(2));
