@@ -1,0 +1,99 @@
+/**
+ * What a 304 does to a manifest (RFC 9111 s3.2, s4.3.4): its fields replace the stored ones, and freshness begins anew. The caller has
+ * made sure with confirmsStored (validators.ts) that the 304 speaks of this response. The bytes, and so the generation, stay.
+ */
+import type { Manifest } from '../format/manifest.ts';
+import { cacheControlOf } from '../http/cache-control.ts';
+import { type FieldList, fieldLines, fieldsSizeBytes } from '../http/header-fields.ts';
+import { freshnessOf } from './freshness.ts';
+import { MAX_STORED_FIELDS_BYTES, storableFields } from './response-policy.ts';
+import type { SiteRule } from './site-rule.ts';
+import { strongValidator, validatorsOf } from './validators.ts';
+
+/** The 304 and its times. */
+export interface Renewal {
+  readonly responseFields: FieldList;
+  /** When the conditional request was sent, wall-clock. */
+  readonly requestTimeMs: number;
+  /** When the 304 arrived, wall-clock. */
+  readonly responseTimeMs: number;
+  readonly rule: SiteRule;
+}
+
+/** The manifest after a 304. */
+export interface RenewedManifest {
+  readonly manifest: Manifest;
+  /** Whether something changed that the freshness does not carry, so that the record on the device needs to be written again. */
+  readonly isMetadataChanged: boolean;
+}
+
+/** RFC 9111 s3.2: these describe the stored bytes, which a 304 has not seen. Set-Cookie was for the one who asked. */
+const NOT_UPDATED: ReadonlySet<string> = new Set(['content-encoding', 'content-type', 'set-cookie']);
+/** Their effect is in the freshness already. */
+const CARRIED_BY_FRESHNESS: ReadonlySet<string> = new Set(['date', 'expires']);
+
+/** Applies a 304. When the fields would outgrow the record, the stored ones stay and only the freshness is renewed. */
+export function renewedManifest(manifest: Manifest, renewal: Renewal): RenewedManifest {
+  const { responseFields, requestTimeMs, responseTimeMs, rule } = renewal;
+  const merged = mergeFields(manifest.fields, updatingFields(manifest.fields, storableFields(responseFields, rule)));
+  const freshness = freshnessOf({ headFields: responseFields, storedFields: merged, requestTimeMs, responseTimeMs, rule });
+  const fields = fieldsSizeBytes(merged) > MAX_STORED_FIELDS_BYTES ? manifest.fields : merged;
+  return { manifest: { ...manifest, ...freshness, fields }, isMetadataChanged: isMetadataChanged(manifest.fields, fields) };
+}
+
+/** The fields of the 304 that replace stored ones. */
+function updatingFields(stored: FieldList, received: FieldList): FieldList {
+  const isTagKept = validatorsOf(stored).isStrongTag;
+  // A later Date must not turn a Last-Modified that was weak when the bytes came into a strong validator: the object may have changed in
+  // that same second, and parts of the two versions would be joined (RFC 9110 s8.8.2.2).
+  const isDateKept = strongValidator(stored) === undefined;
+  return received.filter(([name]) => {
+    if (NOT_UPDATED.has(name)) return false;
+    // The 304 matched, so its tag is the stored one or its weak form, which would take the strength of the stored one away.
+    if (name === 'etag') return !isTagKept;
+    return name !== 'date' || !isDateKept;
+  });
+}
+
+/** Lines of an updated field take the place of its first stored line; fields that are new come last. */
+function mergeFields(stored: FieldList, updating: FieldList): FieldList {
+  const updated = new Set(updating.map(([name]) => name));
+  const merged: (readonly [string, string])[] = [];
+  const placed = new Set<string>();
+  for (const field of stored) {
+    const name = field[0];
+    if (!updated.has(name)) merged.push(field);
+    else if (!placed.has(name)) {
+      placed.add(name);
+      merged.push(...updating.filter(([other]) => other === name));
+    }
+  }
+  merged.push(...updating.filter(([name]) => !placed.has(name)));
+  return merged;
+}
+
+function isMetadataChanged(before: FieldList, after: FieldList): boolean {
+  if (before === after) return false;
+  const names = new Set([...before, ...after].map(([name]) => name));
+  for (const name of names) {
+    if (CARRIED_BY_FRESHNESS.has(name)) continue;
+    const [old, renewed] = name === 'cache-control' ? [controlText(before), controlText(after)] : [lines(before, name), lines(after, name)];
+    if (old !== renewed) return true;
+  }
+  return false;
+}
+
+/** Lines cannot contain a line feed, so this text is unambiguous. */
+function lines(fields: FieldList, name: string): string {
+  return fieldLines(fields, name).join('\n');
+}
+
+/** Cache-Control without the numbers that the freshness carries. */
+function controlText(fields: FieldList): string {
+  const control = cacheControlOf(fields);
+  return control
+    .names()
+    .map((name) => (name === 'max-age' || name === 's-maxage' ? name : `${name}=${control.get(name)}`))
+    .sort()
+    .join('\n');
+}

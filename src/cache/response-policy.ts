@@ -1,0 +1,119 @@
+/**
+ * Whether a response may be stored, what of it, and how long it is fresh (RFC 9111 s3). Pure: the fill calls judgeResponse once per
+ * response head that would open a generation. Whether a 206 is the part that was asked for is judged before, by the fill.
+ */
+import type { ManifestFreshness } from '../format/manifest.ts';
+import { type CacheControl, cacheControlOf } from '../http/cache-control.ts';
+import { endToEndFields, type FieldList, fieldsSizeBytes, fieldValue, hasField, splitList } from '../http/header-fields.ts';
+import { freshnessOf, storingForbiddenBy } from './freshness.ts';
+import type { SiteRule } from './site-rule.ts';
+import { hasValidator } from './validators.ts';
+
+/** A manifest's record has room for this much. */
+export const MAX_STORED_FIELDS_BYTES = 16 * 1024;
+
+/** Why a response is not stored, in the order in which the reasons are looked for. */
+export const NOT_STORABLE_REASONS = [
+  'rule',
+  'status',
+  'request-no-store',
+  'no-store',
+  'private',
+  'authorization',
+  'vary',
+  'content-encoding',
+  'set-cookie',
+  'fields-too-large',
+  'never-fresh',
+] as const;
+/** One of NOT_STORABLE_REASONS. */
+export type NotStorableReason = (typeof NOT_STORABLE_REASONS)[number];
+
+/** A response head and the request that it answers. */
+export interface CacheableResponse {
+  /** Of the request as sent to the origin. */
+  readonly requestFields: FieldList;
+  readonly status: number;
+  readonly fields: FieldList;
+  /** When the request was sent, wall-clock. */
+  readonly requestTimeMs: number;
+  /** When the head arrived, wall-clock. */
+  readonly responseTimeMs: number;
+  readonly rule: SiteRule;
+}
+
+/** Store it with these fields (never Content-Length, Content-Range, Age) and this freshness, which may be over already; or why not. */
+export type ResponseVerdict =
+  | { readonly kind: 'store'; readonly freshness: ManifestFreshness; readonly fields: FieldList }
+  | { readonly kind: 'not-storable'; readonly reason: NotStorableReason };
+
+/** Never stored: framing and extent of this one message, Age (kept as a number), and a digest of content that slices do not reproduce. */
+const NOT_STORED: ReadonlySet<string> = new Set(['content-length', 'content-range', 'age', 'content-digest']);
+
+/**
+ * Judges a response head. A 206 is judged as the 200 that it is a part of. Date is not added when the origin sent none: the time of
+ * receipt is in the freshness, and a date of ours must not make Last-Modified a strong validator.
+ */
+export function judgeResponse(response: CacheableResponse): ResponseVerdict {
+  const { fields, rule, requestTimeMs, responseTimeMs } = response;
+  const reason = findObstacle(response, cacheControlOf(fields));
+  if (reason !== undefined) return { kind: 'not-storable', reason };
+  const stored = storableFields(fields, rule);
+  if (fieldsSizeBytes(stored) > MAX_STORED_FIELDS_BYTES) return { kind: 'not-storable', reason: 'fields-too-large' };
+  const freshness = freshnessOf({ headFields: fields, storedFields: stored, requestTimeMs, responseTimeMs, rule });
+  // Neither fresh for a moment nor to be revalidated: it could never be used.
+  if (freshness.freshUntilMs <= responseTimeMs && !hasValidator(stored)) return { kind: 'not-storable', reason: 'never-fresh' };
+  return { kind: 'store', freshness, fields: stored };
+}
+
+/**
+ * The fields of a response that a manifest keeps: end to end (RFC 9110 s7.6.1), without those that a qualified no-cache or private names
+ * (RFC 9111 s5.2.2.4, s5.2.2.7), and under an immutable rule without Set-Cookie, which says nothing about the bytes.
+ */
+export function storableFields(fields: FieldList, rule: SiteRule): FieldList {
+  const control = cacheControlOf(fields);
+  const withheld = [...(control.fieldNames('no-cache') ?? []), ...(control.fieldNames('private') ?? [])];
+  return endToEndFields(fields).filter(
+    ([name]) => !NOT_STORED.has(name) && !withheld.includes(name) && !(rule.isImmutable && name === 'set-cookie'),
+  );
+}
+
+/**
+ * The first rule that forbids storing. An operator's freshness, even `isImmutable`, overrides no-cache but never no-store and private:
+ * it says how long the bytes stay right, not who may see them, and a leak cannot be taken back.
+ */
+function findObstacle(response: CacheableResponse, control: CacheControl): NotStorableReason | undefined {
+  const { requestFields, status, fields, rule } = response;
+  if (rule.store === 'never') return 'rule';
+  if (status !== 200 && status !== 206) return 'status';
+  if (cacheControlOf(requestFields).has('no-store')) return 'request-no-store';
+  const forbiddenBy = storingForbiddenBy(control);
+  if (forbiddenBy !== undefined) return forbiddenBy;
+  if (hasField(requestFields, 'authorization') && !isSharedDespiteAuthorization(control)) return 'authorization';
+  if (isVariant(fields, requestFields)) return 'vary';
+  if (isEncoded(fields)) return 'content-encoding';
+  const isCookieStored = hasField(fields, 'set-cookie') && control.fieldNames('no-cache')?.includes('set-cookie') !== true;
+  if (isCookieStored && control.fieldNames('private')?.includes('set-cookie') !== true && !rule.isImmutable) return 'set-cookie';
+  return undefined;
+}
+
+/** RFC 9111 s3.5. */
+function isSharedDespiteAuthorization(control: CacheControl): boolean {
+  return control.has('public') || control.has('s-maxage') || control.has('must-revalidate');
+}
+
+/**
+ * Whether the response is one of several that the key cannot tell apart (RFC 9111 s4.1). The one Vary that does no harm is on
+ * Accept-Encoding where identity was asked for and came: every client takes that.
+ */
+function isVariant(fields: FieldList, requestFields: FieldList): boolean {
+  const names = splitList((fieldValue(fields, 'vary') ?? '').toLowerCase());
+  if (names.length === 0) return false;
+  const isIdentityAsked = fieldValue(requestFields, 'accept-encoding')?.toLowerCase() === 'identity';
+  return !isIdentityAsked || isEncoded(fields) || names.some((name) => name !== 'accept-encoding');
+}
+
+/** For now only unencoded bytes are stored: ranges and clients then need no second thought (RFC 9110 s8.4). */
+function isEncoded(fields: FieldList): boolean {
+  return splitList((fieldValue(fields, 'content-encoding') ?? '').toLowerCase()).some((coding) => coding !== 'identity');
+}
