@@ -5,9 +5,10 @@ import type { MetricSet } from '../base/metrics.ts';
 import { KIB, MIB } from '../base/units.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectHash } from '../format/manifest.ts';
+import type { FieldList } from '../http/header-fields.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { SliceStore } from '../store/slice-store.ts';
-import type { UpstreamFields, UpstreamTransport } from '../upstream/upstream-transport.ts';
+import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { FILL_METRICS } from './fill-metrics.ts';
 
 /** The parts that fills join. */
@@ -30,7 +31,7 @@ export interface FillTarget {
   /** Origin-form target at the origin. */
   readonly upstreamPath: string;
   /** Fields of every request that fills: the same for all clients, since what they ask for is stored for all. */
-  readonly fields: UpstreamFields;
+  readonly fields: FieldList;
 }
 
 /** Slices that a run claims ahead of the byte it has received; readers inside follow it, a reader beyond opens a run of its own. */

@@ -363,9 +363,10 @@ function grant(outcome: Extract<HeadOutcome, { kind: 'object' }>, isCollapsed: b
 /** What to ask the origin for, so that whole slices come back: aligned to slices, and for a suffix as much more as alignment may need. */
 function askFor(range: RangeSpec | undefined, stored: Manifest | undefined, sliceSizeBytes: number): Asked {
   if (range === undefined) return { kind: 'whole' };
-  if ('suffix' in range) return { kind: 'suffix', suffixBytes: range.suffix + sliceSizeBytes - 1 };
+  if ('suffix' in range) return { kind: 'suffix', suffixBytes: Math.min(range.suffix + sliceSizeBytes - 1, Number.MAX_SAFE_INTEGER) };
   const start = alignDown(range.first, stored?.sliceSizeBytes ?? sliceSizeBytes);
-  const end = range.last === undefined ? undefined : alignUp(range.last + 1, stored?.sliceSizeBytes ?? sliceSizeBytes);
+  const alignedEnd = range.last === undefined ? undefined : alignUp(range.last + 1, stored?.sliceSizeBytes ?? sliceSizeBytes);
+  const end = alignedEnd === undefined || !Number.isSafeInteger(alignedEnd) ? undefined : alignedEnd;
   return start === 0 && end === undefined ? { kind: 'whole' } : { kind: 'range', start, end };
 }
 

@@ -5,8 +5,9 @@
 import { EdgeError } from '../base/errors.ts';
 import { divFloor } from '../base/units.ts';
 import { sameRepresentation } from '../cache/validators.ts';
+import type { FieldList } from '../http/header-fields.ts';
 import { formatRangeHeader } from '../http/range.ts';
-import type { BodySink, Transfer, UpstreamFields, UpstreamHead } from '../upstream/upstream-transport.ts';
+import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
 import { DiscardingSink } from './body-reader.ts';
 import { RUN_BYTES_MAX } from './fill-context.ts';
 import { FillRun } from './fill-run.ts';
@@ -99,7 +100,7 @@ function changed(object: LiveObject, why: string): undefined {
   object.fail(new EdgeError('UPSTREAM_CHANGED', `The object changed during the transfer: ${why}; ask again`));
 }
 
-function strongTag(fields: UpstreamFields): string | undefined {
+function strongTag(fields: FieldList): string | undefined {
   const tag = fields.find(([name]) => name === 'etag')?.[1];
   return tag?.startsWith('"') === true ? tag : undefined;
 }

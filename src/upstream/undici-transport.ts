@@ -7,8 +7,9 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
+import { parseRawFields } from '../http/header-fields.ts';
 import type { UPSTREAM_METRICS, UPSTREAM_OUTCOMES } from './upstream-metrics.ts';
-import type { BodySink, ResponseReceiver, Transfer, UpstreamFields, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
+import type { BodySink, ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
 
 type Outcome = (typeof UPSTREAM_OUTCOMES)[number];
 
@@ -109,7 +110,7 @@ class UndiciTransfer implements Transfer {
         { method, path, headers, body: body ?? null },
         {
           onRequestStart: (controller) => this.#onRequestStart(controller),
-          onResponseStart: (controller, status, parsed) => this.#onResponseStart(controller, status, parsed),
+          onResponseStart: (controller, status) => this.#onResponseStart(controller, status),
           onResponseData: (_controller, chunk) => this.#onResponseData(chunk),
           onResponseEnd: () => this.#onResponseEnd(),
           onResponseError: (_controller, error) => this.#onResponseError(error),
@@ -140,10 +141,10 @@ class UndiciTransfer implements Transfer {
     if (this.#hasEnded) controller.abort(new EdgeError('CLIENT_GONE', 'Transfer no longer wanted'));
   }
 
-  #onResponseStart(controller: Dispatcher.DispatchController, status: number, parsed: NodeJS.Dict<string | string[]>): void {
+  #onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
     if (this.#hasEnded || status < 200) return;
     this.#options.metrics.observe('headSeconds', (this.#options.clock.monotonicMs() - this.#startedMs) / 1000);
-    const sink = this.#receiver.onHead({ status, fields: fieldsOf(controller.rawHeaders, parsed) }, this);
+    const sink = this.#receiver.onHead({ status, fields: parseRawFields(rawPairs(controller.rawHeaders)) }, this);
     if (this.#hasEnded) return;
     if (sink === undefined) return this.abort();
     this.#sink = sink;
@@ -252,18 +253,7 @@ function upstreamError(cause: unknown, origin: string): EdgeError {
   return new EdgeError('UPSTREAM_INVALID', `Origin ${origin} sent a response that cannot be used (${errno})`, { context, cause });
 }
 
-function fieldsOf(raw: Dispatcher.DispatchController['rawHeaders'], parsed: NodeJS.Dict<string | string[]>): UpstreamFields {
-  const fields: [string, string][] = [];
-  if (Array.isArray(raw)) {
-    for (let index = 0; index + 1 < raw.length; index += 2) fields.push([text(raw[index]).toLowerCase(), text(raw[index + 1]).trim()]);
-    return fields;
-  }
-  for (const [name, value] of Object.entries(parsed)) {
-    for (const line of Array.isArray(value) ? value : [value ?? '']) fields.push([name.toLowerCase(), line.trim()]);
-  }
-  return fields;
-}
-
-function text(value: Buffer | string | undefined): string {
-  return typeof value === 'string' ? value : (value?.toString('latin1') ?? '');
+/** undici gives the wire's own pairs; other shapes that its types allow come from its interceptors, which are not used. */
+function rawPairs(raw: Dispatcher.DispatchController['rawHeaders']): readonly (string | Buffer)[] {
+  return Array.isArray(raw) ? raw : [];
 }

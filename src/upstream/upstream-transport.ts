@@ -9,16 +9,14 @@
  */
 import type { Readable } from 'node:stream';
 import type { EdgeError } from '../base/errors.ts';
-
-/** Header fields in the order of the wire, names in lower case. */
-export type UpstreamFields = readonly (readonly [name: string, value: string])[];
+import type { FieldList } from '../http/header-fields.ts';
 
 /** What to ask. `path` is the whole origin-form target. */
 export interface UpstreamRequest {
   readonly method: string;
   readonly path: string;
   /** End-to-end fields, Host included; no framing fields. */
-  readonly fields: UpstreamFields;
+  readonly fields: FieldList;
   /** The request's content, streamed with back-pressure; undefined when there is none. */
   readonly body?: Readable | undefined;
 }
@@ -26,7 +24,7 @@ export interface UpstreamRequest {
 /** A final response head (1xx are not shown). */
 export interface UpstreamHead {
   readonly status: number;
-  readonly fields: UpstreamFields;
+  readonly fields: FieldList;
 }
 
 /** Where a body goes. After onEnd or onError nothing more is called. */

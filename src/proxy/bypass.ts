@@ -1,0 +1,104 @@
+/**
+ * Side exit *bypass*: the client's own request goes to the origin and the answer comes back unchanged but for the fields of this connection.
+ * Nothing is stored; bytes go through a private buffer with back-pressure both ways.
+ */
+import { toEdgeError } from '../base/errors.ts';
+import { BodyReader } from '../fill/body-reader.ts';
+import { formatCacheStatus } from '../http/cache-status.ts';
+import { endToEndFields, fieldValue, hasField } from '../http/header-fields.ts';
+import { appendVia } from '../http/via.ts';
+import type { UpstreamHead } from '../upstream/upstream-transport.ts';
+import { commitHead, countPiece, createWriter } from './deliver.ts';
+import type { RequestContext } from './request-context.ts';
+import type { ProxyServices } from './services.ts';
+import { NEXT, type StageOutcome } from './stage.ts';
+import { passedRequestFields, upstreamPath } from './upstream-request.ts';
+
+/** RFC 9110 s9.2.1. */
+const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+
+/** Passes the request through. @param reason for Cache-Status and the log */
+export async function bypass(context: RequestContext, services: ProxyServices, reason: string): Promise<StageOutcome> {
+  context.bypassReason = reason;
+  context.cacheResult = reason === 'not-storable' ? 'MISS' : 'BYPASS';
+  try {
+    const { head, reader } = context.answer ?? (await askOrigin(context, services));
+    invalidateAfter(context, services, head.status);
+    context.cacheStatus = formatCacheStatus({
+      forward: reason === 'not-storable' ? 'uri-miss' : reason === 'method' ? 'method' : 'bypass',
+      forwardStatus: head.status,
+      detail: reason,
+    });
+    context.head = { status: head.status, fields: passedResponseFields(context, head) };
+    commitHead(context, services);
+    await sendBody(context, services, reader, hasBody(context, head));
+    return NEXT;
+  } catch (error) {
+    return { kind: 'fail', error: toEdgeError(error) };
+  }
+}
+
+function askOrigin(context: RequestContext, services: ProxyServices): Promise<{ head: UpstreamHead; reader: BodyReader }> {
+  const { site } = services;
+  const { request, fields, method } = context;
+  const hasContent = hasField(fields, 'content-length') || hasField(fields, 'transfer-encoding');
+  return new Promise((resolve, reject) => {
+    const transfer = site.transport.start(
+      {
+        method,
+        path: upstreamPath(site, context.need('path'), context.query),
+        fields: passedRequestFields(context, services),
+        body: hasContent ? request : undefined,
+      },
+      {
+        onFailure: reject,
+        onHead: (head, running) => {
+          const reader = new BodyReader(running);
+          context.signal.addEventListener('abort', () => reader.abort());
+          resolve({ head, reader });
+          return reader;
+        },
+      },
+    );
+    context.signal.addEventListener('abort', () => transfer.abort());
+    if (context.signal.aborted) transfer.abort();
+  });
+}
+
+async function sendBody(context: RequestContext, services: ProxyServices, reader: BodyReader, isExpected: boolean): Promise<void> {
+  const writer = createWriter(context, services);
+  try {
+    for (let bytes = await reader.next(); bytes !== undefined; bytes = await reader.next()) {
+      if (!isExpected) continue;
+      countPiece(context, services, 'private', bytes.length);
+      await writer.write({ bytes, lease: undefined, tier: 'private' });
+    }
+  } finally {
+    reader.abort();
+  }
+  context.response.end();
+}
+
+function passedResponseFields(context: RequestContext, head: UpstreamHead): (readonly [string, string])[] {
+  const kept = endToEndFields(head.fields).filter(([name]) => name !== 'via');
+  return [
+    ...kept,
+    ['via', appendVia(fieldValue(head.fields, 'via'), '1.1')],
+    ['cache-status', context.cacheStatus ?? ''],
+    ['x-cache', context.cacheResult],
+  ];
+}
+
+/** RFC 9110 s6.4.1. */
+function hasBody(context: RequestContext, head: UpstreamHead): boolean {
+  return context.method !== 'HEAD' && head.status !== 204 && head.status !== 304;
+}
+
+/** What an unsafe method changed is not answered from the cache any more (RFC 9111 s4.4). */
+function invalidateAfter(context: RequestContext, services: ProxyServices, status: number): void {
+  if (context.key === undefined || SAFE_METHODS.has(context.method) || status >= 400) return;
+  const { objectHash } = context.key;
+  const generation = services.store.findManifest(objectHash)?.generation;
+  if (generation !== undefined) services.store.dropManifest(objectHash, generation);
+  services.resolver.forget(objectHash);
+}

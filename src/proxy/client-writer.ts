@@ -1,0 +1,137 @@
+/**
+ * Sends pieces to one client with back-pressure and bounded memory. A client that keeps up is sent slots as they are: the kernel reads the
+ * arena. A client that has not shown that it does, or one past the pin budget, gets copies of at most 64 KiB, so that it holds no slot while
+ * it stalls. At most two writes are under way; every lease ends at the first of write callback and close.
+ */
+import type { ServerResponse } from 'node:http';
+import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import { EdgeError } from '../base/errors.ts';
+import type { MetricSet } from '../base/metrics.ts';
+import { KIB } from '../base/units.ts';
+import type { Piece } from '../fill/piece.ts';
+import type { PinBudget } from './pin-budget.ts';
+import type { PROXY_METRICS } from './proxy-metrics.ts';
+
+const WRITES_MAX = 2;
+const COPIED_BYTES_MAX = 64 * KIB;
+/** What a client must have taken without a pause before it is sent slots. */
+const PROVEN_BYTES = 256 * KIB;
+/** A write that takes longer shows that the client does not keep up. */
+const PROMPT_MS = 250;
+/** A large write may take this many times limits.clientStall, in proportion to its size. */
+const STALL_SCALE_MAX = 4;
+
+/** What a writer works with. */
+export interface ClientWriterOptions {
+  readonly response: ServerResponse;
+  readonly pins: PinBudget;
+  readonly clock: Clock;
+  readonly metrics: MetricSet<typeof PROXY_METRICS>;
+  readonly stallMs: number;
+}
+
+/** One write that the kernel has not finished. */
+interface PendingWrite {
+  readonly finish: () => void;
+}
+
+/** The body of one response. */
+export class ClientWriter {
+  readonly #options: ClientWriterOptions;
+  readonly #pending = new Set<PendingWrite>();
+  #promptBytes = 0;
+  #holdsPin = false;
+  #wake: (() => void) | undefined;
+  #failure: EdgeError | undefined;
+
+  constructor(options: ClientWriterOptions) {
+    this.#options = options;
+    options.response.once('close', () => this.close());
+  }
+
+  /** How many bytes the next piece may have. */
+  nextLimitBytes(): number {
+    if (!this.#holdsPin && this.#promptBytes >= PROVEN_BYTES) this.#holdsPin = this.#options.pins.tryTake();
+    return this.#holdsPin ? Number.POSITIVE_INFINITY : COPIED_BYTES_MAX;
+  }
+
+  /**
+   * Sends a piece and takes over its lease. Resolves when another one may be sent.
+   *
+   * @throws EdgeError CLIENT_GONE, CLIENT_STALLED
+   */
+  async write(piece: Piece): Promise<void> {
+    if (this.#failure !== undefined) {
+      piece.lease?.end();
+      throw this.#failure;
+    }
+    this.#send(piece);
+    if (this.#pending.size >= WRITES_MAX) await this.#waitForRoom(piece.bytes.length);
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Nothing more is sent: ends the leases of writes that will never report. Idempotent. */
+  close(): void {
+    this.#failure ??= new EdgeError('CLIENT_GONE');
+    for (const write of [...this.#pending]) write.finish();
+    this.#returnPin();
+    this.#wake?.();
+  }
+
+  /** Gives an unused pin back once the last piece is on its way. */
+  finish(): void {
+    this.#returnPin();
+  }
+
+  #send(piece: Piece): void {
+    const { response, clock, pins, metrics } = this.#options;
+    const { lease } = piece;
+    const isPinned = lease !== undefined && this.#holdsPin;
+    const bytes = lease === undefined || isPinned ? piece.bytes : Buffer.from(piece.bytes);
+    if (isPinned) this.#holdsPin = false;
+    else if (lease !== undefined) {
+      metrics.add('copiedWrites');
+      lease.end();
+    }
+    const startedMs = clock.monotonicMs();
+    const write: PendingWrite = {
+      finish: () => {
+        if (!this.#pending.delete(write)) return;
+        if (isPinned) {
+          pins.giveBack();
+          lease.end();
+        }
+        const isPrompt = clock.monotonicMs() - startedMs <= PROMPT_MS;
+        this.#promptBytes = isPrompt ? this.#promptBytes + bytes.length : 0;
+        this.#wake?.();
+      },
+    };
+    this.#pending.add(write);
+    response.write(bytes, write.finish);
+  }
+
+  async #waitForRoom(bytes: number): Promise<void> {
+    const { clock, stallMs, metrics } = this.#options;
+    const scale = Math.min(STALL_SCALE_MAX, Math.max(1, bytes / COPIED_BYTES_MAX));
+    const timer = clock.startTimer(stallMs * scale, () => {
+      metrics.add('stalled');
+      this.#failure = new EdgeError('CLIENT_STALLED');
+      this.close();
+    });
+    while (this.#pending.size >= WRITES_MAX && this.#failure === undefined) {
+      assert(this.#wake === undefined, 'one caller writes at a time');
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
+    }
+    timer.stop();
+  }
+
+  #returnPin(): void {
+    if (!this.#holdsPin) return;
+    this.#holdsPin = false;
+    this.#options.pins.giveBack();
+  }
+}

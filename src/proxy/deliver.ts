@@ -1,0 +1,70 @@
+/** Stage *deliver*: commits the head with the first bytes, then sends the slices as they come, paced by the client. */
+import { toEdgeError } from '../base/errors.ts';
+import { SliceSource } from '../fill/slice-source.ts';
+import { ClientWriter } from './client-writer.ts';
+import type { RequestContext } from './request-context.ts';
+import type { ProxyServices } from './services.ts';
+import { NEXT, type StageOutcome } from './stage.ts';
+
+export async function deliver(context: RequestContext, services: ProxyServices): Promise<StageOutcome> {
+  const { object } = context.need('resolution');
+  const body = context.need('body');
+  if (context.method === 'HEAD' || body.end === body.start) {
+    commitHead(context, services);
+    context.response.end();
+    return NEXT;
+  }
+  const source = new SliceSource(object, { start: body.start, end: body.end }, context.signal);
+  const writer = createWriter(context, services);
+  try {
+    await sendAll(context, services, source, writer);
+    return NEXT;
+  } catch (cause) {
+    const error = toEdgeError(cause);
+    const isUntouched = !context.response.headersSent;
+    if (isUntouched && error.code === 'UPSTREAM_CHANGED') return { kind: 'again' };
+    return { kind: 'fail', error };
+  } finally {
+    source.close();
+  }
+}
+
+async function sendAll(context: RequestContext, services: ProxyServices, source: SliceSource, writer: ClientWriter): Promise<void> {
+  for (;;) {
+    const piece = await source.next(writer.nextLimitBytes());
+    if (!context.response.headersSent) commitHead(context, services);
+    if (piece === undefined) break;
+    countPiece(context, services, piece.tier, piece.bytes.length);
+    await writer.write(piece);
+  }
+  writer.finish();
+  context.response.end();
+}
+
+/** Sends status and fields that `respond` decided. */
+export function commitHead(context: RequestContext, services: ProxyServices): void {
+  const { status, fields } = context.need('head');
+  const { response } = context;
+  context.firstByteMs = services.clock.monotonicMs() - context.startedMs;
+  response.sendDate = !fields.some(([name]) => name === 'date');
+  if (services.load.isDraining) response.shouldKeepAlive = false;
+  response.writeHead(status, fields.flat());
+}
+
+/** A writer for the context's response. */
+export function createWriter(context: RequestContext, services: ProxyServices): ClientWriter {
+  const { pins, clock, metrics, limits } = services;
+  return new ClientWriter({ response: context.response, pins, clock, metrics, stallMs: limits.clientStallMs });
+}
+
+/** Accounts for bytes on their way to the client. */
+export function countPiece(
+  context: RequestContext,
+  services: ProxyServices,
+  tier: 'ram' | 'device' | 'fill' | 'private',
+  bytes: number,
+): void {
+  services.metrics.add('bodyBytes', bytes, tier);
+  context.sentBytes += bytes;
+  if (tier === 'ram' || tier === 'device') context.cachedBytes += bytes;
+}

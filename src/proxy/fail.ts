@@ -1,0 +1,37 @@
+/** Side exit *fail*: an error becomes a short answer that names it, or, when the response has begun, an end that nobody can take for complete. */
+import type { EdgeError } from '../base/errors.ts';
+import { formatCacheStatus } from '../http/cache-status.ts';
+import type { FieldList } from '../http/header-fields.ts';
+import { appendVia } from '../http/via.ts';
+import { commitHead } from './deliver.ts';
+import type { RequestContext } from './request-context.ts';
+import type { ProxyServices } from './services.ts';
+
+/** How long a client should wait where trying again can help. */
+const RETRY_AFTER_SECONDS = 1;
+
+/** Answers with the error. */
+export function fail(context: RequestContext, services: ProxyServices, error: EdgeError): void {
+  context.error = error;
+  if (error.code === 'INTERNAL') services.logger.error({ err: error, path: context.path }, 'request failed inside the program');
+  const { response } = context;
+  if (response.headersSent || context.signal.aborted) {
+    // Content-Length or the last chunk is missing, so the client knows (RFC 9112 s8).
+    response.destroy();
+    return;
+  }
+  const text = `${error.message}\n`;
+  context.cacheStatus = formatCacheStatus({ forward: context.bypassReason === undefined ? 'uri-miss' : 'bypass', detail: error.code });
+  const fields: FieldList = [
+    ['content-type', 'text/plain; charset=utf-8'],
+    ['content-length', String(Buffer.byteLength(text))],
+    ['cache-control', 'no-store'],
+    ['via', appendVia(undefined, '1.1')],
+    ['cache-status', context.cacheStatus],
+    ['x-cache', context.cacheResult],
+    ...(error.httpStatus === 503 ? [['retry-after', String(RETRY_AFTER_SECONDS)] as const] : []),
+  ];
+  context.head = { status: error.httpStatus, fields };
+  commitHead(context, services);
+  response.end(context.method === 'HEAD' ? undefined : text);
+}

@@ -1,0 +1,31 @@
+/** Stage *finish*: lets go of what the request held and closes its accounts. Runs once for every request, however it ended. */
+import { writeAccessLine } from './access-log.ts';
+import type { RequestContext } from './request-context.ts';
+import type { ProxyServices } from './services.ts';
+
+export function finish(context: RequestContext, services: ProxyServices): void {
+  const { metrics } = services;
+  const { response } = context;
+  context.answer?.reader.abort();
+  const status = response.headersSent ? response.statusCode : undefined;
+  metrics.add('requests', 1, context.cacheResult);
+  metrics.add('responses', 1, statusClass(status));
+  if (context.firstByteMs !== undefined) metrics.observe('firstByteSeconds', context.firstByteMs / 1000);
+  // The response may still be on its way to the kernel; its fate is known when it closes.
+  if (response.closed) close(context, services);
+  else response.once('close', () => close(context, services));
+}
+
+function close(context: RequestContext, services: ProxyServices): void {
+  const isComplete = context.response.writableFinished;
+  if (!isComplete) services.metrics.add('aborted');
+  if (services.logsAccess) writeAccessLine(context, services, isComplete);
+}
+
+function statusClass(status: number | undefined): '1xx' | '2xx' | '3xx' | '4xx' | '5xx' | 'none' {
+  if (status === undefined) return 'none';
+  if (status < 200) return '1xx';
+  if (status < 300) return '2xx';
+  if (status < 400) return '3xx';
+  return status < 500 ? '4xx' : '5xx';
+}

@@ -1,0 +1,87 @@
+/**
+ * A request's journey, top to bottom: the stages in their order, and every branch between them. Each stage is a file of its name.
+ *
+ *   admit -> route -> identify -> resolve -> plan -> respond -> deliver -> finish
+ *      |        |         |          ^  |       |                 |  |
+ *      |        |         |          |  |       `- reply          |  `- fail: broken off, or an answer when nothing was sent
+ *      |        |         `- bypass  |  `- bypass                 |
+ *      `--------`- fail              `------------ again ---------'
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { toEdgeError } from '../base/errors.ts';
+import { admit } from './admit.ts';
+import { bypass } from './bypass.ts';
+import { commitHead, deliver } from './deliver.ts';
+import { fail } from './fail.ts';
+import { finish } from './finish.ts';
+import { identify } from './identify.ts';
+import { plan } from './plan.ts';
+import { RequestContext } from './request-context.ts';
+import { resolve } from './resolve.ts';
+import { respond } from './respond.ts';
+import { route } from './route.ts';
+import type { ProxyServices } from './services.ts';
+import type { Reply, Stage, StageOutcome } from './stage.ts';
+
+const BEFORE_RESOLVE: readonly Stage[] = [admit, route, identify];
+const FROM_RESOLVE: readonly Stage[] = [resolve, plan, respond, deliver];
+/** How often a request whose object changed under it is resolved anew before it goes to the origin by itself. */
+const TURNS_MAX = 3;
+
+/** Handles one request from its head to its end; never throws. */
+export async function handleRequest(request: IncomingMessage, response: ServerResponse, services: ProxyServices): Promise<void> {
+  const context = new RequestContext(request, response, services.clock.monotonicMs());
+  services.load.requests += 1;
+  try {
+    await settle(await runAll(context, services), context, services);
+  } catch (error) {
+    fail(context, services, toEdgeError(error));
+  } finally {
+    services.load.requests -= 1;
+    context.resolution?.release();
+    finish(context, services);
+  }
+}
+
+async function runAll(context: RequestContext, services: ProxyServices): Promise<StageOutcome> {
+  const first = await runStages(BEFORE_RESOLVE, context, services);
+  if (first.kind !== 'next') return first;
+  for (let turn = 0; turn < TURNS_MAX; turn += 1) {
+    const outcome = await runStages(FROM_RESOLVE, context, services);
+    if (outcome.kind !== 'again') return outcome;
+    context.resolution?.release();
+    context.resolution = undefined;
+  }
+  return { kind: 'bypass', reason: 'changing' };
+}
+
+async function runStages(stages: readonly Stage[], context: RequestContext, services: ProxyServices): Promise<StageOutcome> {
+  let outcome: StageOutcome = { kind: 'next' };
+  for (const stage of stages) {
+    outcome = await stage(context, services);
+    if (outcome.kind !== 'next') break;
+  }
+  return outcome;
+}
+
+/** Brings an outcome to its end. */
+async function settle(outcome: StageOutcome, context: RequestContext, services: ProxyServices): Promise<void> {
+  switch (outcome.kind) {
+    case 'next':
+      return;
+    case 'reply':
+      return reply(outcome.reply, context, services);
+    case 'bypass':
+      return settle(await bypass(context, services, outcome.reason), context, services);
+    case 'again':
+      return settle({ kind: 'bypass', reason: 'changing' }, context, services);
+    case 'fail':
+      return fail(context, services, outcome.error);
+  }
+}
+
+function reply(answer: Reply, context: RequestContext, services: ProxyServices): void {
+  context.head = answer;
+  commitHead(context, services);
+  context.response.end();
+}

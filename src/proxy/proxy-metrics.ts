@@ -1,0 +1,57 @@
+/** What is counted of requests by clients. */
+import type { MetricTable } from '../base/metrics.ts';
+
+/** Words of X-Cache. */
+export const CACHE_RESULTS = ['HIT', 'PARTIAL', 'MISS', 'STALE', 'REVALIDATED', 'BYPASS', 'NONE'] as const;
+/** One of CACHE_RESULTS; NONE where the cache had no part in the answer. */
+export type CacheResult = (typeof CACHE_RESULTS)[number];
+
+export const PROXY_METRICS = {
+  requests: {
+    kind: 'counter',
+    name: 'rawslice_http_requests_total',
+    help: 'Requests by what the cache contributed',
+    label: 'cache',
+    values: CACHE_RESULTS,
+  },
+  responses: {
+    kind: 'counter',
+    name: 'rawslice_http_responses_total',
+    help: 'Responses by class of status',
+    label: 'class',
+    values: ['1xx', '2xx', '3xx', '4xx', '5xx', 'none'],
+  },
+  aborted: { kind: 'counter', name: 'rawslice_http_responses_aborted_total', help: 'Responses that did not reach their end' },
+  bodyBytes: {
+    kind: 'counter',
+    name: 'rawslice_http_body_bytes_total',
+    help: 'Body bytes handed to clients, by where they came from',
+    label: 'tier',
+    values: ['ram', 'device', 'fill', 'private'],
+  },
+  firstByteSeconds: {
+    kind: 'histogram',
+    name: 'rawslice_http_first_byte_seconds',
+    help: 'Time from the request to the first byte of its response',
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+  },
+  inFlight: { kind: 'gauge', name: 'rawslice_http_requests_in_flight', help: 'Requests in progress' },
+  connections: { kind: 'gauge', name: 'rawslice_http_connections', help: 'Connections of clients' },
+  rejected: {
+    kind: 'counter',
+    name: 'rawslice_http_requests_rejected_total',
+    help: 'Requests refused because limits.requests was reached',
+  },
+  malformed: { kind: 'counter', name: 'rawslice_http_requests_malformed_total', help: 'Connections that sent no valid request in time' },
+  stalled: {
+    kind: 'counter',
+    name: 'rawslice_http_clients_stalled_total',
+    help: 'Clients cut off because they took no byte for limits.clientStall',
+  },
+  copiedWrites: {
+    kind: 'counter',
+    name: 'rawslice_http_writes_copied_total',
+    help: 'Writes that went through a private buffer instead of their slot',
+  },
+  pinnedSlots: { kind: 'gauge', name: 'rawslice_http_pinned_slots', help: 'Slots that a write to a client is holding' },
+} as const satisfies MetricTable;

@@ -1,0 +1,87 @@
+/**
+ * The one record of a request on its way through the pipeline. Each field says which stage fills it; no stage changes what another filled,
+ * except that a request which starts over (`again`) is resolved and planned anew.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { assert } from '../base/assert.ts';
+import type { EdgeError } from '../base/errors.ts';
+import type { CacheKey } from '../cache/cache-key.ts';
+import type { Lookup } from '../cache/request-policy.ts';
+import type { SiteRule } from '../cache/site-rule.ts';
+import type { FillTarget } from '../fill/fill-context.ts';
+import type { Resolution } from '../fill/object-resolver.ts';
+import { type FieldList, parseRawFields } from '../http/header-fields.ts';
+import type { CacheResult } from './proxy-metrics.ts';
+
+/** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
+export interface PlannedBody {
+  readonly status: 200 | 206;
+  readonly start: number;
+  readonly end: number | undefined;
+  readonly hitSlices: number;
+  readonly plannedSlices: number;
+}
+
+/** The response's head, ready to be committed with the first bytes. */
+export interface ResponseHead {
+  readonly status: number;
+  readonly fields: FieldList;
+}
+
+/** A request and all that is known of it. */
+export class RequestContext {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly method: string;
+  readonly fields: FieldList;
+  readonly startedMs: number;
+  readonly #abort = new AbortController();
+
+  // route
+  path: string | undefined;
+  query: string | undefined;
+  rule: SiteRule | undefined;
+  // identify
+  key: CacheKey | undefined;
+  target: FillTarget | undefined;
+  // resolve
+  lookup: Lookup | undefined;
+  resolution: Extract<Resolution, { kind: 'object' }> | undefined;
+  answer: Extract<Resolution, { kind: 'answer' }> | undefined;
+  // plan
+  body: PlannedBody | undefined;
+  // respond
+  head: ResponseHead | undefined;
+  // whoever answers
+  cacheResult: CacheResult = 'NONE';
+  cacheStatus: string | undefined;
+  error: EdgeError | undefined;
+  bypassReason: string | undefined;
+  // deliver, bypass
+  firstByteMs: number | undefined;
+  sentBytes = 0;
+  cachedBytes = 0;
+
+  constructor(request: IncomingMessage, response: ServerResponse, startedMs: number) {
+    this.request = request;
+    this.response = response;
+    this.method = request.method ?? 'GET';
+    this.fields = parseRawFields(request.rawHeaders);
+    this.startedMs = startedMs;
+    response.on('close', () => {
+      if (!response.writableFinished) this.#abort.abort();
+    });
+  }
+
+  /** Aborts when the client leaves before its response is complete. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** A field that an earlier stage filled. @throws AssertionFailure when the stages ran in another order */
+  need<Key extends 'path' | 'rule' | 'key' | 'target' | 'lookup' | 'resolution' | 'body' | 'head'>(key: Key): NonNullable<this[Key]> {
+    const value = this[key];
+    assert(value !== undefined && value !== null, () => `stage needs ${key}, which no stage has filled`);
+    return value;
+  }
+}

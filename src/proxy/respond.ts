@@ -1,0 +1,75 @@
+/** Stage *respond*: status and header fields of an answer from the cache, decided once; `deliver` commits them with the first bytes. */
+import { currentAgeSeconds } from '../cache/freshness.ts';
+import { formatCacheStatus } from '../http/cache-status.ts';
+import { type FieldList, fieldValue } from '../http/header-fields.ts';
+import { formatContentRange } from '../http/range.ts';
+import { appendVia } from '../http/via.ts';
+import type { CacheResult } from './proxy-metrics.ts';
+import type { RequestContext } from './request-context.ts';
+import type { ProxyServices } from './services.ts';
+import { NEXT, type StageOutcome } from './stage.ts';
+
+export function respond(context: RequestContext, services: ProxyServices): StageOutcome {
+  const { object } = context.need('resolution');
+  const { manifest } = object;
+  const body = context.need('body');
+  describeCache(context, services, body);
+  const fields: [string, string][] = manifest.fields
+    .filter(([name]) => name !== 'via' && name !== 'accept-ranges')
+    .map(([name, value]) => [name, value]);
+  if (body.end !== undefined) fields.push(['content-length', String(body.end - body.start)]);
+  if (body.status === 206) fields.push(['content-range', formatContentRange(body.start, body.end ?? 0, manifest.lengthBytes)]);
+  // Whatever the origin can do, ranges of an object of known length are answered here (RFC 9110 s14.3).
+  if (manifest.lengthBytes !== undefined) fields.push(['accept-ranges', 'bytes']);
+  fields.push(...storyFields(context, services));
+  context.head = { status: body.status, fields };
+  return NEXT;
+}
+
+/** Age, Via, Cache-Status and X-Cache of an answer made from the object. */
+export function storyFields(context: RequestContext, services: ProxyServices): FieldList {
+  const { manifest } = context.need('resolution').object;
+  return [
+    ['age', String(currentAgeSeconds(manifest, services.clock.wallMs()))],
+    ['via', appendVia(fieldValue(manifest.fields, 'via'), '1.1')],
+    ['cache-status', context.cacheStatus ?? ''],
+    ['x-cache', context.cacheResult],
+  ];
+}
+
+/** Tells in X-Cache's word and in Cache-Status (RFC 9211) how the answer came about. */
+export function describeCache(
+  context: RequestContext,
+  services: ProxyServices,
+  slices: { readonly hitSlices: number; readonly plannedSlices: number },
+): void {
+  const { state, forwardStatus, isCollapsed, object } = context.need('resolution');
+  const ttlSeconds = Math.floor((object.manifest.freshUntilMs - services.clock.wallMs()) / 1000);
+  const missSlices = slices.plannedSlices - slices.hitSlices;
+  const isStored = services.store.findManifest(object.target.objectHash)?.generation === object.generation;
+  if (state === 'fetched') {
+    context.cacheResult = 'MISS';
+    context.cacheStatus = formatCacheStatus({ forward: 'uri-miss', forwardStatus, isStored, isCollapsed });
+  } else if (state === 'renewed') {
+    context.cacheResult = missSlices > 0 ? 'PARTIAL' : 'REVALIDATED';
+    context.cacheStatus = formatCacheStatus({
+      forward: 'stale',
+      forwardStatus,
+      ttlSeconds,
+      isStored,
+      isCollapsed,
+      detail: sliceDetail(slices),
+    });
+  } else if (missSlices > 0) {
+    context.cacheResult = slices.hitSlices > 0 ? 'PARTIAL' : 'MISS';
+    context.cacheStatus = formatCacheStatus({ forward: 'partial', ttlSeconds, isStored, detail: sliceDetail(slices) });
+  } else {
+    const result: CacheResult = state === 'stale' ? 'STALE' : 'HIT';
+    context.cacheResult = result;
+    context.cacheStatus = formatCacheStatus({ hit: true, ttlSeconds, detail: state === 'stale' ? 'stale' : undefined });
+  }
+}
+
+function sliceDetail({ hitSlices, plannedSlices }: { readonly hitSlices: number; readonly plannedSlices: number }): string | undefined {
+  return plannedSlices === 0 ? undefined : `slices=${hitSlices}/${plannedSlices}`;
+}

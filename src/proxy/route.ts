@@ -1,0 +1,22 @@
+/** Stage *route*: the target in its normal form, and the rule of its path. One site per listener; hosts are told apart in a later version. */
+import { EdgeError } from '../base/errors.ts';
+import { findSiteRule } from '../cache/site-rule.ts';
+import { fieldValue } from '../http/header-fields.ts';
+import { parseRequestTarget } from '../http/request-target.ts';
+import type { RequestContext } from './request-context.ts';
+import type { ProxyServices } from './services.ts';
+import { NEXT, type StageOutcome } from './stage.ts';
+
+export function route(context: RequestContext, services: ProxyServices): StageOutcome {
+  const text = context.request.url ?? '/';
+  // `OPTIONS *` asks about the server itself; the origin's server is asked about as its root.
+  const isAsterisk = text === '*' && context.method === 'OPTIONS';
+  const target = parseRequestTarget(isAsterisk ? '/' : text, fieldValue(context.fields, 'host'));
+  if (target.kind === 'invalid') {
+    return { kind: 'fail', error: new EdgeError('REQUEST_INVALID', `The request target is malformed (${target.why})`) };
+  }
+  context.path = target.path;
+  context.query = target.query;
+  context.rule = findSiteRule(services.site.rules, target.path);
+  return NEXT;
+}

@@ -1,0 +1,47 @@
+/** What the stages work with; built once by app. */
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import type { MetricSet } from '../base/metrics.ts';
+import type { SiteRule } from '../cache/site-rule.ts';
+import type { ObjectResolver } from '../fill/object-resolver.ts';
+import type { SliceStore } from '../store/slice-store.ts';
+import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
+import type { PinBudget } from './pin-budget.ts';
+import type { PROXY_METRICS } from './proxy-metrics.ts';
+
+/** What one listener fronts. */
+export interface Site {
+  /** Part of every key; no slash. */
+  readonly name: string;
+  readonly transport: UpstreamTransport;
+  /** `host[:port]` of the origin. */
+  readonly authority: string;
+  /** Before every path at the origin; empty or `/x/y`. */
+  readonly basePath: string;
+  readonly preservesHost: boolean;
+  readonly rules: readonly SiteRule[];
+}
+
+/** Limits on requests. */
+export interface ProxyLimits {
+  readonly requestsMax: number;
+  /** A client that takes no byte for this long is cut off. */
+  readonly clientStallMs: number;
+}
+
+/** Everything that stages may use. */
+export interface ProxyServices {
+  readonly site: Site;
+  readonly store: SliceStore;
+  readonly resolver: ObjectResolver;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: MetricSet<typeof PROXY_METRICS>;
+  readonly limits: ProxyLimits;
+  readonly pins: PinBudget;
+  /** This process in CDN-Loop (RFC 8586). */
+  readonly loopId: string;
+  readonly logsAccess: boolean;
+  /** Requests in progress; the pipeline counts. */
+  readonly load: { requests: number; isDraining: boolean };
+}

@@ -1,0 +1,51 @@
+/**
+ * What is sent to the origin. A request that fills carries nothing of the client's, because its answer is stored for everybody; one that
+ * passes through carries the client's own end-to-end fields.
+ */
+import { endToEndFields, type FieldList, fieldValue } from '../http/header-fields.ts';
+import { appendCdnLoop, appendVia } from '../http/via.ts';
+import type { RequestContext } from './request-context.ts';
+import type { ProxyServices, Site } from './services.ts';
+
+/** Path and query at the origin. */
+export function upstreamPath(site: Site, path: string, query: string | undefined): string {
+  return query === undefined ? `${site.basePath}${path}` : `${site.basePath}${path}?${query}`;
+}
+
+/** Fields of a request whose answer is stored for everybody. */
+export function sharedRequestFields(context: RequestContext, services: ProxyServices): FieldList {
+  return [
+    ['host', hostFor(context, services.site)],
+    ['user-agent', 'rawslice'],
+    ['accept', '*/*'],
+    // Ranges address the bytes of one representation; an encoding chosen on the way would make another one of it (RFC 9110 s8.4).
+    ['accept-encoding', 'identity'],
+    ['via', appendVia(undefined, context.request.httpVersion)],
+    ['cdn-loop', appendCdnLoop(fieldValue(context.fields, 'cdn-loop'), services.loopId)],
+  ];
+}
+
+/** Fields that this proxy writes itself. `expect` was answered by the listener. */
+const REPLACED = new Set(['host', 'via', 'cdn-loop', 'expect', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']);
+
+/** The client's own fields, for a request that passes through. */
+export function passedRequestFields(context: RequestContext, services: ProxyServices): FieldList {
+  const { fields, request } = context;
+  const kept = endToEndFields(fields).filter(([name]) => !REPLACED.has(name));
+  const address = request.socket.remoteAddress;
+  const host = fieldValue(fields, 'host');
+  const forwardedFor = [fieldValue(fields, 'x-forwarded-for'), address].filter((part) => part !== undefined && part !== '').join(', ');
+  return [
+    ['host', hostFor(context, services.site)],
+    ...kept,
+    ['via', appendVia(fieldValue(fields, 'via'), request.httpVersion)],
+    ['cdn-loop', appendCdnLoop(fieldValue(fields, 'cdn-loop'), services.loopId)],
+    ...(forwardedFor === '' ? [] : [['x-forwarded-for', forwardedFor] as const]),
+    ...(host === undefined ? [] : [['x-forwarded-host', host] as const]),
+    ['x-forwarded-proto', 'http'],
+  ];
+}
+
+function hostFor(context: RequestContext, site: Site): string {
+  return (site.preservesHost ? fieldValue(context.fields, 'host') : undefined) ?? site.authority;
+}
