@@ -2,7 +2,7 @@
  * The downstream side of the sockets: a node:http server with limits and deadlines, which hands each request to the pipeline. Requests that
  * are not HTTP, too large or too slow are answered here, since no pipeline ever sees them.
  */
-import { createServer, type Server, STATUS_CODES } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
@@ -28,6 +28,8 @@ const DEADLINE_CHECK_MS = 1000;
 export class Listener {
   readonly #server: Server;
   readonly #services: ProxyServices;
+  /** Responses in progress on each connection. */
+  readonly #busy = new WeakMap<Duplex, number>();
 
   constructor(services: ProxyServices, limits: ListenerLimits) {
     this.#services = services;
@@ -41,7 +43,7 @@ export class Listener {
         connectionsCheckingInterval: DEADLINE_CHECK_MS,
         noDelay: true,
       },
-      (request, response) => void handleRequest(request, response, services),
+      (request, response) => this.#handle(request, response),
     );
     this.#server.on('clientError', (error, socket) => this.#refuse(error, socket));
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
@@ -81,10 +83,18 @@ export class Listener {
     timer.stop();
   }
 
+  #handle(request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request;
+    this.#busy.set(socket, (this.#busy.get(socket) ?? 0) + 1);
+    response.once('close', () => this.#busy.set(socket, (this.#busy.get(socket) ?? 1) - 1));
+    void handleRequest(request, response, this.#services);
+  }
+
   #refuse(error: Error, socket: Duplex): void {
     this.#services.metrics.add('malformed');
     const code = systemErrorCode(error);
-    if (code === 'ECONNRESET' || !socket.writable) {
+    // An answer in the middle of another one would be taken for its bytes.
+    if (code === 'ECONNRESET' || !socket.writable || (this.#busy.get(socket) ?? 0) > 0) {
       socket.destroy();
       return;
     }

@@ -14,7 +14,7 @@ export function respond(context: RequestContext, services: ProxyServices): Stage
   const { manifest } = object;
   const body = context.need('body');
   describeCache(context, services, body);
-  const fields: [string, string][] = manifest.fields
+  const fields: (readonly [string, string])[] = manifest.fields
     .filter(([name]) => name !== 'via' && name !== 'accept-ranges')
     .map(([name, value]) => [name, value]);
   if (body.end !== undefined) fields.push(['content-length', String(body.end - body.start)]);

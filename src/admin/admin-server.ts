@@ -1,0 +1,131 @@
+/**
+ * The second port: liveness, readiness, metrics and purge. It listens on the loopback interface unless told otherwise; what changes
+ * something needs the token when one is configured. What it does is handed to it as functions; it knows no device and no configuration.
+ */
+import { timingSafeEqual } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Registry } from 'prom-client';
+import { EdgeError, toEdgeError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+
+/** What the admin port can ask of the program. */
+export interface AdminActions {
+  /** Facts for /readyz; `isReady` decides between 200 and 503. */
+  readonly readiness: () => { readonly isReady: boolean; readonly detail: Readonly<Record<string, unknown>> };
+  /** Forgets one URL for good. @throws EdgeError REQUEST_INVALID, STORE_UNAVAILABLE */
+  readonly purge: (url: string) => Promise<{ readonly wasStored: boolean; readonly key: string }>;
+}
+
+/** Dependencies and wishes. */
+export interface AdminOptions {
+  readonly actions: AdminActions;
+  readonly registry: Registry;
+  readonly logger: Logger;
+  /** Bearer token for everything but /healthz and /readyz; undefined: none is asked for. */
+  readonly token: string | undefined;
+}
+
+interface AdminAnswer {
+  readonly status: number;
+  readonly text: string;
+  readonly type?: string;
+}
+
+/** The admin port's server. */
+export class AdminServer {
+  readonly #server: Server;
+  readonly #options: AdminOptions;
+
+  constructor(options: AdminOptions) {
+    this.#options = options;
+    this.#server = createServer({ maxHeaderSize: 16 * 1024, headersTimeout: 10_000, keepAliveTimeout: 5000 }, (request, response) => {
+      void this.#handle(request, response);
+    });
+  }
+
+  /** Begins to accept; errors are node's own. */
+  listen(place: { readonly host: string; readonly port: number }): Promise<AddressInfo> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(place, () => {
+        const address = this.#server.address();
+        if (address === null || typeof address === 'string') reject(new EdgeError('LISTEN_FAILED'));
+        else resolve(address);
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+    });
+  }
+
+  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // Nothing here takes content; draining it keeps the connection usable.
+    request.resume();
+    let answer: AdminAnswer;
+    try {
+      answer = await this.#answer(request);
+    } catch (cause) {
+      const error = toEdgeError(cause);
+      if (error.code === 'INTERNAL') this.#options.logger.error({ err: error }, 'admin request failed inside the program');
+      answer = json(error.httpStatus, { error: error.code, message: error.message });
+    }
+    response.writeHead(answer.status, {
+      'content-type': answer.type ?? 'application/json; charset=utf-8',
+      'content-length': Buffer.byteLength(answer.text),
+      'cache-control': 'no-store',
+    });
+    response.end(request.method === 'HEAD' ? undefined : answer.text);
+  }
+
+  async #answer(request: IncomingMessage): Promise<AdminAnswer> {
+    const { actions, registry } = this.#options;
+    const url = parseUrl(request.url);
+    const isRead = request.method === 'GET' || request.method === 'HEAD';
+    if (url.pathname === '/healthz') return isRead ? json(200, { status: 'ok' }) : notAllowed('GET');
+    if (url.pathname === '/readyz') {
+      if (!isRead) return notAllowed('GET');
+      const { isReady, detail } = actions.readiness();
+      return json(isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready', ...detail });
+    }
+    if (!this.#isAuthorized(request))
+      return json(401, { error: 'UNAUTHORIZED', message: 'Send the configured admin.token as a Bearer token' });
+    if (url.pathname === '/metrics') {
+      if (!isRead) return notAllowed('GET');
+      return { status: 200, text: await registry.metrics(), type: registry.contentType };
+    }
+    if (url.pathname === '/purge') {
+      if (request.method !== 'POST') return notAllowed('POST');
+      const target = url.searchParams.get('url');
+      if (target === null) throw new EdgeError('REQUEST_INVALID', 'Name what to purge: POST /purge?url=URL');
+      return json(200, await actions.purge(target));
+    }
+    return json(404, { error: 'NOT_FOUND', message: 'There are /healthz, /readyz, /metrics and POST /purge?url=URL' });
+  }
+
+  #isAuthorized(request: IncomingMessage): boolean {
+    const { token } = this.#options;
+    if (token === undefined) return true;
+    const given = Buffer.from(request.headers.authorization ?? '');
+    const wanted = Buffer.from(`Bearer ${token}`);
+    return given.length === wanted.length && timingSafeEqual(given, wanted);
+  }
+}
+
+function parseUrl(target: string | undefined): URL {
+  const url = URL.parse(target ?? '/', 'http://admin.invalid');
+  if (url === null) throw new EdgeError('REQUEST_INVALID');
+  return url;
+}
+
+function json(status: number, body: Readonly<Record<string, unknown>>): AdminAnswer {
+  return { status, text: `${JSON.stringify(body)}\n` };
+}
+
+function notAllowed(method: string): AdminAnswer {
+  return json(405, { error: 'METHOD_UNSUPPORTED', message: `Use ${method} here` });
+}

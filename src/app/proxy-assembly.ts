@@ -1,0 +1,92 @@
+/** Builds everything above the store from a configuration: transport, fills, pipeline, listener. Used by edge.ts, and by tests with a store of their own. */
+import { createHash } from 'node:crypto';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import { MetricSet } from '../base/metrics.ts';
+import type { Random } from '../base/random.ts';
+import type { EdgeConfig } from '../config/edge-config.ts';
+import { FILL_METRICS } from '../fill/fill-metrics.ts';
+import { ObjectResolver } from '../fill/object-resolver.ts';
+import type { Arena } from '../memory/arena.ts';
+import { Listener } from '../proxy/listener.ts';
+import { PinBudget } from '../proxy/pin-budget.ts';
+import { PROXY_METRICS } from '../proxy/proxy-metrics.ts';
+import type { ProxyServices, Site } from '../proxy/services.ts';
+import type { SliceStore } from '../store/slice-store.ts';
+import { UndiciTransport } from '../upstream/undici-transport.ts';
+import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
+
+/** Largest response head that is taken from an origin. */
+const UPSTREAM_HEAD_BYTES_MAX = 64 * 1024;
+/** Share of the arena that writes to clients may hold. */
+const PINNED_SHARE = 0.25;
+
+/** What the proxy stands on. */
+export interface ProxyBase {
+  readonly config: EdgeConfig;
+  readonly store: SliceStore;
+  readonly arena: Arena;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+/** A proxy that is ready to listen. */
+export interface AssembledProxy {
+  readonly listener: Listener;
+  readonly services: ProxyServices;
+  readonly transport: UndiciTransport;
+  readonly metricSets: readonly { register(registry: Parameters<MetricSet<typeof PROXY_METRICS>['register']>[0]): void }[];
+}
+
+/** Builds bottom-up; nothing listens yet. */
+export function assembleProxy(base: ProxyBase): AssembledProxy {
+  const { config, store, arena, clock, logger } = base;
+  const upstreamMetrics = new MetricSet(UPSTREAM_METRICS);
+  const fillMetrics = new MetricSet(FILL_METRICS);
+  const proxyMetrics = new MetricSet(PROXY_METRICS);
+  const transport = new UndiciTransport({
+    origin: config.upstream.origin,
+    connectTimeoutMs: config.upstream.connectTimeoutMs,
+    headTimeoutMs: config.upstream.headTimeoutMs,
+    bodyTimeoutMs: config.upstream.bodyTimeoutMs,
+    connectionsMax: config.upstream.connectionsMax,
+    headBytesMax: UPSTREAM_HEAD_BYTES_MAX,
+    clock,
+    metrics: upstreamMetrics,
+  });
+  const resolver = new ObjectResolver({ store, arena, clock, logger, metrics: fillMetrics, sliceSizeBytes: config.slice.sizeBytes });
+  const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
+  const load = { requests: 0, isDraining: false };
+  proxyMetrics.setGauge('inFlight', () => load.requests);
+  proxyMetrics.setGauge('pinnedSlots', () => pins.taken);
+  const services: ProxyServices = {
+    site: siteOf(config, transport),
+    store,
+    resolver,
+    clock,
+    logger,
+    metrics: proxyMetrics,
+    limits: { requestsMax: config.limits.requestsMax, clientStallMs: config.limits.clientStallMs },
+    pins,
+    loopId: `rawslice-${Buffer.from(base.random.bytes(4)).toString('hex')}`,
+    logsAccess: config.log.access,
+    load,
+  };
+  const listener = new Listener(services, config.limits);
+  return { listener, services, transport, metricSets: [upstreamMetrics, fillMetrics, proxyMetrics, arena.metrics] };
+}
+
+function siteOf(config: EdgeConfig, transport: UndiciTransport): Site {
+  const { origin, basePath, preservesHost } = config.upstream;
+  return { name: siteName(origin, basePath), transport, authority: new URL(origin).host, basePath, preservesHost, rules: config.rules };
+}
+
+/**
+ * The name in every key. It follows the origin, so that a device which fronted another mirror before never answers for this one; it has no
+ * slash, so a base path is in it by its hash.
+ */
+export function siteName(origin: string, basePath: string): string {
+  const { host } = new URL(origin);
+  return basePath === '' ? host : `${host}~${createHash('sha256').update(basePath).digest('hex').slice(0, 8)}`;
+}

@@ -1,0 +1,71 @@
+/**
+ * A whole proxy in this process, from listener to store, in front of a scripted origin. Scenarios run over the model store, which is quick
+ * and exact, or over a real device. Closing it checks what must hold after every scenario: no lease, no live object, no pin is left.
+ */
+import assert from 'node:assert/strict';
+import { assembleProxy } from '../../src/app/proxy-assembly.ts';
+import { SystemClock } from '../../src/base/clock.ts';
+import { createSilentLogger } from '../../src/base/log.ts';
+import { SystemRandom } from '../../src/base/random.ts';
+import { MIB } from '../../src/base/units.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { Arena } from '../../src/memory/arena.ts';
+import type { SliceStore } from '../../src/store/slice-store.ts';
+import { type ClientResponse, type RequestOptions, request } from './client.ts';
+import { eventually } from './eventually.ts';
+import { MemoryStore } from './memory-store.ts';
+import type { Origin } from './origin.ts';
+
+/** What a scenario may choose. */
+export interface EdgeOptions {
+  readonly origin: Origin;
+  /** Options by dotted key, as `--set` takes them. */
+  readonly set?: Readonly<Record<string, string>> | undefined;
+  readonly arenaBytes?: number | undefined;
+  /** Makes the store over the edge's arena; the model store when undefined. */
+  readonly makeStore?: ((arena: Arena) => Promise<SliceStore>) | undefined;
+}
+
+/** A running proxy. */
+export async function startEdge(options: EdgeOptions) {
+  const clock = new SystemClock();
+  const set = { 'upstream.url': options.origin.url, listen: '127.0.0.1:0', 'slice.size': '64KiB', 'log.access': 'false', ...options.set };
+  const loaded = loadConfig({ environment: {}, overrides: Object.entries(set).map(([key, text]) => [key, text, 'test'] as const) });
+  assert(loaded.kind === 'ok', loaded.kind === 'ok' ? '' : JSON.stringify(loaded.problems));
+  const arena = new Arena({ sizeBytes: options.arenaBytes ?? 16 * MIB, clock });
+  const store = (await options.makeStore?.(arena)) ?? new MemoryStore(arena);
+  const proxy = assembleProxy({ config: loaded.config, store, arena, clock, random: new SystemRandom(), logger: createSilentLogger() });
+  const address = await proxy.listener.listen({ host: '127.0.0.1', port: 0 });
+  assert(typeof address === 'object');
+  const { port } = address;
+  return {
+    port,
+    arena,
+    store,
+    services: proxy.services,
+    resolver: proxy.services.resolver,
+    /** Sends one request, verifying the body against the origin's present version when `verify` says so. */
+    get(path: string, headers: Record<string, string> = {}, more: Partial<RequestOptions> = {}): Promise<ClientResponse> {
+      return request({ port, path, headers, ...more });
+    },
+    /** Waits until nothing is going on. */
+    async settle(): Promise<void> {
+      await eventually('the edge to become idle', () => proxy.services.load.requests === 0 && proxy.services.resolver.liveCount === 0);
+    },
+    async [Symbol.asyncDispose](): Promise<void> {
+      await this.settle();
+      await proxy.listener.close(1000);
+      await proxy.transport.close();
+      await store.drain();
+      await eventually(
+        'leases to end',
+        () => arena.leasedSlots === 0 || arena.usedBytes('fill') + arena.usedBytes('device-read') + arena.usedBytes('staging') === 0,
+      );
+      assert.equal(proxy.services.pins.taken, 0, 'no pin is left');
+      await store.close();
+    },
+  };
+}
+
+/** A running proxy, as startEdge() returns it. */
+export type TestEdge = Awaited<ReturnType<typeof startEdge>>;

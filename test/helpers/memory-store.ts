@@ -1,0 +1,115 @@
+/**
+ * A SliceStore without a device: the model that the contract tests compare with, and the store of scenarios in which the device does not
+ * matter. It keeps everything that it admits, in plain buffers.
+ */
+import type { Manifest, ManifestFreshness, ObjectHash } from '../../src/format/manifest.ts';
+import type { Arena } from '../../src/memory/arena.ts';
+import type {
+  ManifestEntry,
+  ManifestVerdict,
+  OfferVerdict,
+  SliceOffer,
+  SliceRead,
+  SliceStore,
+  SliceVerdict,
+  StoreState,
+} from '../../src/store/slice-store.ts';
+
+/** Slices and manifests in maps. */
+export class MemoryStore implements SliceStore {
+  state: StoreState = 'online';
+  purgeSequence = 0;
+  /** When set, offers of slices are declined. */
+  declinesSlices = false;
+  readonly #arena: Arena;
+  readonly #manifests = new Map<ObjectHash, Manifest>();
+  readonly #slices = new Map<string, Buffer>();
+  readonly #purges = new Map<ObjectHash, number>();
+  #generation = 0;
+
+  constructor(arena: Arena) {
+    this.#arena = arena;
+  }
+
+  nextGeneration(): number {
+    this.#generation += 1;
+    return this.#generation;
+  }
+
+  findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
+    const manifest = this.#manifests.get(objectHash);
+    if (manifest === undefined) return undefined;
+    let storedSlices = 0;
+    for (const key of this.#slices.keys()) if (key.startsWith(`${manifest.generation}/`)) storedSlices += 1;
+    return { generation: manifest.generation, storedSlices };
+  }
+
+  async readManifest(objectHash: ObjectHash): Promise<ManifestVerdict> {
+    const manifest = this.#manifests.get(objectHash);
+    return manifest === undefined ? { kind: 'absent' } : { kind: 'hit', manifest };
+  }
+
+  offerManifest(manifest: Manifest, purgeSequence: number): OfferVerdict {
+    if ((this.#purges.get(manifest.objectHash) ?? 0) > purgeSequence) return { kind: 'declined', reason: 'purged' };
+    const old = this.#manifests.get(manifest.objectHash);
+    if (old !== undefined && old.generation !== manifest.generation) this.dropManifest(manifest.objectHash, old.generation);
+    this.#manifests.set(manifest.objectHash, manifest);
+    return { kind: 'admitted' };
+  }
+
+  refreshManifest(objectHash: ObjectHash, generation: number, freshness: ManifestFreshness): void {
+    const manifest = this.#manifests.get(objectHash);
+    if (manifest?.generation !== generation) return;
+    const { receivedAtMs, initialAgeSeconds, freshUntilMs } = freshness;
+    this.#manifests.set(objectHash, { ...manifest, receivedAtMs, initialAgeSeconds, freshUntilMs });
+  }
+
+  dropManifest(objectHash: ObjectHash, generation: number): void {
+    if (this.#manifests.get(objectHash)?.generation !== generation) return;
+    this.#manifests.delete(objectHash);
+    for (const key of [...this.#slices.keys()]) if (key.startsWith(`${generation}/`)) this.#slices.delete(key);
+  }
+
+  async purge(objectHash: ObjectHash): Promise<boolean> {
+    this.purgeSequence += 1;
+    this.#purges.set(objectHash, this.purgeSequence);
+    const manifest = this.#manifests.get(objectHash);
+    if (manifest !== undefined) this.dropManifest(objectHash, manifest.generation);
+    return manifest !== undefined;
+  }
+
+  hasSlice(generation: number, sliceNumber: number): boolean {
+    return this.#slices.has(`${generation}/${sliceNumber}`);
+  }
+
+  tryReadResident(): undefined {
+    return undefined;
+  }
+
+  async readSlice(read: SliceRead): Promise<SliceVerdict> {
+    const slice = this.#slices.get(`${read.generation}/${read.sliceNumber}`);
+    if (slice === undefined) return { kind: 'absent' };
+    const lease = await this.#arena.lease('device-read', read.endBytes - read.startBytes, { waitMs: 50 });
+    if (lease === undefined) return { kind: 'busy' };
+    const count = slice.copy(lease.bytes, 0, read.startBytes, read.endBytes);
+    return { kind: 'hit', lease, bytes: lease.bytes.subarray(0, count), tier: 'device' };
+  }
+
+  offerSlice(offer: SliceOffer): OfferVerdict {
+    if (this.#manifests.get(offer.objectHash)?.generation !== offer.generation) return { kind: 'declined', reason: 'superseded' };
+    if (this.declinesSlices) return { kind: 'declined', reason: 'queue-full' };
+    this.#slices.set(`${offer.generation}/${offer.sliceNumber}`, Buffer.from(offer.lease.bytes.subarray(0, offer.lengthBytes)));
+    return { kind: 'admitted' };
+  }
+
+  /** Forgets one slice, as eviction does. */
+  evict(generation: number, sliceNumber: number): void {
+    this.#slices.delete(`${generation}/${sliceNumber}`);
+  }
+
+  async drain(): Promise<void> {}
+
+  async close(): Promise<void> {
+    this.state = 'closed';
+  }
+}
