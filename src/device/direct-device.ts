@@ -16,7 +16,7 @@ import { alignDown, isAligned, PAGE_BYTES } from '../base/units.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { BlockDevice } from './block-device.ts';
 import { DEVICE_METRICS } from './device-metrics.ts';
-import { deviceNumber, readBlockSizeBytes } from './system-facts.ts';
+import { deviceNumber, readBlockSizeBytes, readIsWriteProtected } from './system-facts.ts';
 import { checkTransfer } from './transfer.ts';
 
 /** `read-write` claims the device; `read-only` claims nothing and may look beside a running server. */
@@ -268,6 +268,13 @@ async function tryOpenAs(options: DirectDeviceOptions, isBlock: boolean, isDirec
   try {
     const facts = await statFile(fd);
     if (facts.isBlockDevice() !== isBlock) throw new EdgeError('DEVICE_UNSUITABLE', `${options.path} was replaced while it was opened`);
+    // The kernel opens a write-protected device for writing and refuses the writes.
+    if (isBlock && !isReadOnly && (await readIsWriteProtected(deviceNumber(facts.rdev)))) {
+      throw new EdgeError(
+        'DEVICE_NOT_PERMITTED',
+        `${options.path} is write-protected; blockdev --setrw lifts that where it was set by software`,
+      );
+    }
     if (!isReadOnly) await lock(fd, isBlock, options);
     const shape = await measure(fd, facts, options.path);
     if (!(await isReadable(fd, shape.blockSizeBytes, isDirect, options))) {
