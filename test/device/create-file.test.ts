@@ -10,7 +10,7 @@ import { EdgeError } from '../../src/base/errors.ts';
 import { GIB, MIB } from '../../src/base/units.ts';
 import { createSparseFile, DEFAULT_FILE_MAX_BYTES, DEFAULT_FILE_MIN_BYTES, defaultFileSizeBytes } from '../../src/device/create-file.ts';
 import { probeDevice } from '../../src/device/probe.ts';
-import { hasTool, mustRun } from '../helpers/loop-device.ts';
+import { mountObstacle, mountScratch, mustRun } from '../helpers/loop-device.ts';
 
 let folder = '';
 before(async () => {
@@ -51,25 +51,14 @@ test('defaultFileSizeBytes() is half of what is free, within its limits, in whol
   const sizeBytes = await defaultFileSizeBytes(path.join(folder, 'not', 'yet', 'there'));
   assert.ok(sizeBytes >= DEFAULT_FILE_MIN_BYTES && sizeBytes <= DEFAULT_FILE_MAX_BYTES);
   assert.equal(sizeBytes % MIB, 0);
-  await t.test(
-    'and refuses a small file system',
-    { skip: process.getuid?.() !== 0 || !hasTool('mount') ? 'needs root and mount' : false },
-    async (t) => {
-      const mountPoint = path.join(folder, 'small');
-      mustRun('mkdir', [mountPoint]);
-      try {
-        mustRun('mount', ['-t', 'tmpfs', '-o', 'size=100m', 'tmpfs', mountPoint]);
-      } catch (error) {
-        t.skip(String(error));
-        return;
-      }
-      try {
-        await assert.rejects(defaultFileSizeBytes(path.join(mountPoint, 'device')), hasCode('DEVICE_TOO_SMALL'));
-        mustRun('mount', ['-o', 'remount,size=200m', mountPoint]);
-        assert.equal(await defaultFileSizeBytes(path.join(mountPoint, 'device')), 100 * MIB);
-      } finally {
-        mustRun('umount', [mountPoint]);
-      }
-    },
-  );
+  await t.test('and refuses a small file system', { skip: mountObstacle('tmpfs') ?? false }, async () => {
+    const { mountPoint, unmount } = mountScratch('tmpfs', 'size=100m');
+    try {
+      await assert.rejects(defaultFileSizeBytes(path.join(mountPoint, 'device')), hasCode('DEVICE_TOO_SMALL'));
+      mustRun('mount', ['-o', 'remount,size=200m', mountPoint]);
+      assert.equal(await defaultFileSizeBytes(path.join(mountPoint, 'device')), 100 * MIB);
+    } finally {
+      unmount();
+    }
+  });
 });
