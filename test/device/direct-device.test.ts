@@ -1,10 +1,11 @@
 /** The real device where it fails: held, gone, cut short, full, write-protected; and what it counts. */
 import assert from 'node:assert/strict';
-import { existsSync, constants as fsConstants, openSync, truncateSync } from 'node:fs';
+import { closeSync, existsSync, constants as fsConstants, openSync, truncateSync } from 'node:fs';
 import { mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { flockSync } from 'fs-ext';
 import { SystemClock } from '../../src/base/clock.ts';
 import { EdgeError, type ErrorCode } from '../../src/base/errors.ts';
 import { createLogger, createSilentLogger } from '../../src/base/log.ts';
@@ -75,6 +76,19 @@ test('a device that could not be opened is not held', async () => {
   const device = await openAt(file);
   assert.equal(device.capacityBytes, MIB);
   await device.close();
+});
+
+test('the process that holds a device is named', async () => {
+  const file = await makeFile('held', MIB);
+  const device = await openAt(file);
+  await assert.rejects(openAt(file), (error) => {
+    assert.ok(error instanceof EdgeError && error.code === 'DEVICE_HELD');
+    // Where the kernel hides locks (some containers) the name is missing.
+    assert.ok(error.context.processId === process.pid || error.context.processId === undefined);
+    return true;
+  });
+  await device.close();
+  await (await openAt(file)).close();
 });
 
 test('operations, bytes and failures are counted, in a set that devices may share', async () => {
@@ -209,6 +223,28 @@ test(
       },
       { sectorBytes: 8 * KIB },
     ),
+);
+
+test('a lock that goes away soon, such as udev takes, is waited for, one that stays is not', { skip: loopSkip }, () =>
+  withLoopDevice(8 * MIB, async (loop) => {
+    const other = openSync(loop.path, fsConstants.O_RDONLY);
+    flockSync(other, 'exnb');
+    let pauses = 0;
+    let pausesUntilFree = Number.POSITIVE_INFINITY;
+    class CountingClock extends SystemClock {
+      override async sleep(): Promise<void> {
+        pauses += 1;
+        if (pauses === pausesUntilFree) closeSync(other);
+      }
+    }
+    const options = { path: loop.path, access: 'read-write', arena, clock: new CountingClock(), logger } as const;
+    await assert.rejects(openDirectDevice(options), hasCode('DEVICE_HELD'));
+    assert.equal(pauses, 9);
+    pauses = 0;
+    pausesUntilFree = 3;
+    await (await openDirectDevice(options)).close();
+    assert.equal(pauses, 3);
+  }),
 );
 
 test('a partition has its own size and its disk is held with it', { skip: loopSkip || !hasTool('partx') }, (t) =>

@@ -1,6 +1,6 @@
 /** The simulated disk keeps the contract of a block device, and fails as told. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { AssertionFailure, must } from '../../src/base/assert.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { EdgeError } from '../../src/base/errors.ts';
@@ -16,12 +16,13 @@ runBlockDeviceContract('simulated device', async () => {
 });
 
 const BLOCK = 4 * KIB;
+const arena = new Arena({ sizeBytes: 4 * MIB, clock: new SystemClock() });
+after(() => assert.equal(arena.leasedSlots, 0));
 const hasErrno = (errno: string) => (error: unknown) =>
   error instanceof EdgeError && error.code === 'DEVICE_FAULT' && error.context.errno === errno;
 
 interface Bench {
   readonly disk: SimulatedDisk;
-  readonly arena: Arena;
   /** Writes blocks full of `value`. */
   put(device: SimulatedDevice, value: number, offsetBytes: number, blocks?: number): Promise<void>;
   /** Reads one block; undefined where its bytes differ, else their value. */
@@ -30,10 +31,8 @@ interface Bench {
 
 function setUp(seed = 1, delay?: Delay): Bench {
   const disk = new SimulatedDisk({ capacityBytes: 8 * MIB, random: new SeededRandom(seed), delay });
-  const arena = new Arena({ sizeBytes: 4 * MIB, clock: new SystemClock() });
   return {
     disk,
-    arena,
     put: async (device, value, offsetBytes, blocks = 1) => {
       const lease = must(arena.tryLease('fill', blocks * BLOCK), 'a slot');
       try {
@@ -229,7 +228,7 @@ test('a read beside a write in flight may see both', async () => {
 
 test('careless writers are caught', async () => {
   const gates: (() => void)[] = [];
-  const { disk, arena, put } = setUp(1, () => new Promise((resolve) => gates.push(resolve)));
+  const { disk, put } = setUp(1, () => new Promise((resolve) => gates.push(resolve)));
   const device = disk.open();
   const lease = must(arena.tryLease('fill', 2 * BLOCK), 'a slot');
   const writing = device.write([lease.bytes.fill(1)], 0);
