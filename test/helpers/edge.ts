@@ -29,7 +29,14 @@ export interface EdgeOptions {
 /** A running proxy. */
 export async function startEdge(options: EdgeOptions) {
   const clock = new SystemClock();
-  const set = { 'upstream.url': options.origin.url, listen: '127.0.0.1:0', 'slice.size': '64KiB', 'log.access': 'false', ...options.set };
+  const set = {
+    'upstream.url': options.origin.url,
+    listen: '127.0.0.1:0',
+    'device.path': 'none',
+    'slice.size': '64KiB',
+    'log.access': 'false',
+    ...options.set,
+  };
   const loaded = loadConfig({ environment: {}, overrides: Object.entries(set).map(([key, text]) => [key, text, 'test'] as const) });
   assert(loaded.kind === 'ok', loaded.kind === 'ok' ? '' : JSON.stringify(loaded.problems));
   const arena = new Arena({ sizeBytes: options.arenaBytes ?? 16 * MIB, clock });
@@ -50,7 +57,7 @@ export async function startEdge(options: EdgeOptions) {
     },
     /** Waits until nothing is going on. */
     async settle(): Promise<void> {
-      await eventually('the edge to become idle', () => proxy.services.load.requests === 0 && proxy.services.resolver.liveCount === 0);
+      await eventually(() => proxy.services.load.requests === 0 && proxy.services.resolver.liveCount === 0, { what: 'an idle edge' });
     },
     async [Symbol.asyncDispose](): Promise<void> {
       await this.settle();
