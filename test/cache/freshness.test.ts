@@ -35,6 +35,8 @@ const STALE: readonly (readonly [string, string, number, SiteRule, boolean])[] =
   ['row 42 rule within', 'must-revalidate', 29, RULED, true],
   ['row 42 rule over', 'max-age=60', 30, RULED, false],
   ['row 42 rule of zero', 'stale-if-error=30', 1, { ...PLAIN_RULE, staleIfErrorMs: 0 }, false],
+  ['s5.2.2.5 no-store brought by a 304', 'no-store', 1, RULED, false],
+  ['s5.2.2.7 private brought by a 304', 'private', 1, IMMUTABLE, false],
   ['row 43 immutable', 'no-cache', 1e6, IMMUTABLE, true],
 ];
 for (const [name, control, seconds, rule, isAllowed] of STALE) {

@@ -36,6 +36,8 @@ test('fieldValue() joins lines, fieldLines() does not (9110 s5.3)', () => {
   assert.equal(fieldValue(fields, 'empty'), '');
   assert.deepEqual(fieldLines(fields, 'absent'), []);
   assert.equal(hasField(fields, 'empty'), true);
+  assert.equal(hasField(fields, 'absent'), false);
+  assert.equal(hasField([], 'absent'), false);
 });
 
 test('row 39: endToEndFields() removes hop-by-hop fields and what Connection names (9110 s7.6.1)', () => {
@@ -58,6 +60,8 @@ const LISTS: readonly (readonly [string, readonly string[]])[] = [
   ['a="x, y", b', ['a="x, y"', 'b']],
   ['a="x\\", y", b', ['a="x\\", y"', 'b']],
   ['a="x, no-store', ['a="x', 'no-store']],
+  ['a,b="c,d"', ['a', 'b="c,d"']],
+  ['a,b,"c","d,e",f', ['a', 'b', '"c"', '"d,e"', 'f']],
   ['"\\", a', ['"\\"', 'a']],
 ];
 for (const [value, members] of LISTS) {

@@ -31,6 +31,13 @@ for (const [row, value, specs] of PARSED) {
   test(`${row}: parseRangeHeader(${value}) (9110 s14.1.2)`, () => assert.deepEqual(parseRangeHeader(value), specs));
 }
 
+test('row 11: the limits of a Range field are inclusive (9110 s14.2)', () => {
+  assert.equal(parseRangeHeader(`bytes=${Array(256).fill('0-0').join()}`)?.length, 256);
+  const longest = `bytes=${'0'.repeat(8 * 1024 - 'bytes=-'.length)}-`;
+  assert.deepEqual(parseRangeHeader(longest), [{ first: 0, last: undefined }]);
+  assert.equal(parseRangeHeader(`${longest}1`), undefined);
+});
+
 const IGNORED: readonly (readonly [string, string | undefined])[] = [
   ['absent', undefined],
   ['row 2', ''],
