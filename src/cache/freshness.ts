@@ -78,10 +78,12 @@ export interface StaleCandidate {
 }
 
 /**
- * Whether it may be served when the origin drops, times out or answers 5xx. The operator's rule replaces whatever the origin said. Else
- * the origin may forbid it, or limit it with stale-if-error (RFC 5861 s4); without a word there is no limit (RFC 9111 s4.2.4).
+ * Whether it may be served when the origin drops, times out or answers 5xx. The operator's rule replaces whatever the origin said, but for
+ * the no-store or private that a 304 may have brought. Else the origin may forbid it, or limit it with stale-if-error (RFC 5861 s4);
+ * without a word there is no limit (RFC 9111 s4.2.4).
  */
 export function mayServeStaleOnError({ fields, freshness, nowMs, rule }: StaleCandidate): boolean {
+  if (storingForbiddenBy(cacheControlOf(fields)) !== undefined) return false;
   if (rule.staleIfErrorMs !== undefined) return nowMs < freshness.freshUntilMs + rule.staleIfErrorMs;
   if (rule.isImmutable) return true;
   if (isStaleForbidden(fields)) return false;

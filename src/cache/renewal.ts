@@ -83,9 +83,9 @@ function isMetadataChanged(before: FieldList, after: FieldList): boolean {
   return false;
 }
 
-/** Lines cannot contain a line feed, so this text is unambiguous. */
+/** All lines of a field in one text; none is not the same as an empty one. */
 function lines(fields: FieldList, name: string): string {
-  return fieldLines(fields, name).join('\n');
+  return JSON.stringify(fieldLines(fields, name));
 }
 
 /** Cache-Control without the numbers that the freshness carries. */
@@ -93,7 +93,7 @@ function controlText(fields: FieldList): string {
   const control = cacheControlOf(fields);
   return control
     .names()
-    .map((name) => (name === 'max-age' || name === 's-maxage' ? name : `${name}=${control.get(name)}`))
+    .map((name) => (name === 'max-age' || name === 's-maxage' ? name : `${name}=${JSON.stringify(control.get(name))}`))
     .sort()
-    .join('\n');
+    .join();
 }

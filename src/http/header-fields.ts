@@ -12,7 +12,7 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** What must not reach a peer inside a value (RFC 9110 s5.5: reject, or replace by SP). */
 const DANGEROUS = /[\0\r\n]/g;
 
-/** Fields that belong to one connection even when Connection does not name them (RFC 9110 s7.6.1; Trailer and Proxy-* by RFC 2616 s13.5.1). */
+/** Fields of one connection even when Connection does not name them (RFC 9110 s7.6.1; Trailer and Proxy-* by RFC 2616 s13.5.1). */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -108,7 +108,7 @@ export function splitList(value: string): string[] {
 
 /** The text inside a quoted string, escapes resolved (RFC 9110 s5.6.4), or undefined when `text` is not one. */
 export function parseQuotedString(text: string): string | undefined {
-  if (!text.startsWith('"') || text.length < 2 || quotedStringEnd(text, 0) !== text.length) return undefined;
+  if (!text.startsWith('"') || quotedStringEnd(text, 0) !== text.length) return undefined;
   return text.slice(1, -1).replace(/\\(.)/g, '$1');
 }
 

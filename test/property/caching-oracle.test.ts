@@ -1,0 +1,239 @@
+/** Storability and freshness against http-cache-semantics where both follow the RFC; where they part, a row says who is right and why. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import CachePolicy from 'http-cache-semantics';
+import { cacheKey } from '../../src/cache/cache-key.ts';
+import { currentAgeSeconds, mayServeStaleOnError } from '../../src/cache/freshness.ts';
+import { renewedManifest } from '../../src/cache/renewal.ts';
+import { isReusable, judgeRequest } from '../../src/cache/request-policy.ts';
+import { judgeResponse, type ResponseVerdict } from '../../src/cache/response-policy.ts';
+import { PLAIN_RULE } from '../../src/cache/site-rule.ts';
+import { confirmsStored, sameRepresentation, strongValidator } from '../../src/cache/validators.ts';
+import { endToEndFields, type FieldList } from '../../src/http/header-fields.ts';
+import { formatHttpDate } from '../../src/http/http-date.ts';
+
+const SEED = 20_261_121;
+const RUNS = { seed: SEED, numRuns: 600 };
+const NOW_MS = Date.UTC(2026, 0, 1);
+const DAY_SECONDS = 24 * 3600;
+const at = (seconds: number): string => formatHttpDate(NOW_MS + seconds * 1000);
+
+class PolicyNow extends CachePolicy {
+  override now(): number {
+    return NOW_MS;
+  }
+}
+
+interface Exchange {
+  readonly requestFields: FieldList;
+  readonly fields: FieldList;
+}
+
+function ours({ requestFields, fields }: Exchange): ResponseVerdict {
+  return judgeResponse({ requestFields, fields, status: 200, requestTimeMs: NOW_MS, responseTimeMs: NOW_MS, rule: PLAIN_RULE });
+}
+
+function theirs({ requestFields, fields }: Exchange): CachePolicy {
+  return new PolicyNow({ method: 'GET', headers: Object.fromEntries(requestFields) }, { status: 200, headers: Object.fromEntries(fields) });
+}
+
+const seconds = fc.integer({ min: 0, max: 100_000 });
+const directive = fc.oneof(
+  seconds.map((value) => `max-age=${value}`),
+  seconds.map((value) => `s-maxage=${value}`),
+  fc.constantFrom('no-cache', 'no-store', 'private', 'public', 'must-revalidate', 'unknown=1'),
+);
+/** Well-formed only: each directive once, Date now or absent, since http-cache-semantics knows no apparent age. */
+const exchange = fc
+  .record({
+    directives: fc.uniqueArray(directive, { maxLength: 3, selector: (text) => text.split('=')[0] }),
+    expires: fc.option(fc.integer({ min: -1000, max: 100_000 })),
+    modified: fc.option(fc.integer({ min: -10_000_000, max: 0 })),
+    hasDate: fc.boolean(),
+    hasTag: fc.boolean(),
+    age: fc.option(fc.nat({ max: 5000 })),
+    requestControl: fc.option(fc.constantFrom('no-store', 'max-age=0')),
+    isAuthorized: fc.boolean(),
+  })
+  .map((parts): Exchange => {
+    const fields: (readonly [string, string])[] = [];
+    if (parts.directives.length > 0) fields.push(['cache-control', parts.directives.join(', ')]);
+    if (parts.expires !== null) fields.push(['expires', at(parts.expires)]);
+    if (parts.modified !== null) fields.push(['last-modified', at(parts.modified)]);
+    if (parts.hasDate) fields.push(['date', at(0)]);
+    if (parts.hasTag) fields.push(['etag', '"a"']);
+    if (parts.age !== null) fields.push(['age', String(parts.age)]);
+    const requestFields: (readonly [string, string])[] = parts.requestControl === null ? [] : [['cache-control', parts.requestControl]];
+    if (parts.isAuthorized) requestFields.push(['authorization', 'x']);
+    return { requestFields, fields };
+  });
+
+test(`storable and fresh as http-cache-semantics has it, on well-formed fields (9111 s3, s4.2, seed ${SEED})`, () => {
+  fc.assert(
+    fc.property(exchange, (given) => {
+      const verdict = ours(given);
+      const policy = theirs(given);
+      const isUseless = verdict.kind === 'not-storable' && verdict.reason === 'never-fresh';
+      // It keeps what can never be used again; otherwise storability is the same, both ways.
+      assert.equal(policy.storable(), verdict.kind === 'store' || isUseless);
+      const leftSeconds = policy.maxAge() - policy.age();
+      if (isUseless) assert.ok(leftSeconds <= 0);
+      if (verdict.kind !== 'store') return;
+      const isHeuristic = !given.fields.some(([name, value]) => name === 'expires' || /max-?age/.test(value));
+      const expectedSeconds = isHeuristic ? Math.min(policy.maxAge(), DAY_SECONDS) - policy.age() : leftSeconds;
+      assert.equal(verdict.freshness.freshUntilMs, Math.floor(NOW_MS + expectedSeconds * 1000));
+      assert.equal(currentAgeSeconds(verdict.freshness, NOW_MS), policy.age());
+    }),
+    RUNS,
+  );
+});
+
+/** name, fields, their lifetime, ours (seconds left; undefined = not stored). */
+const DIFFERENCES: readonly (readonly [string, FieldList, number | undefined, number | undefined])[] = [
+  ['9111 s5.2.2.8: proxy-revalidate matters only once stale', [['cache-control', 'max-age=60, proxy-revalidate']], 0, 60],
+  ['9111 s5.2: names of directives have no case', [['cache-control', 'Max-Age=60']], 0, 60],
+  ['9111 s4.2.1: of two values the first counts, or none', [['cache-control', 'max-age=60, max-age=90']], 90, 60],
+  [
+    '9111 s1.2.2: delta-seconds are digits only',
+    [
+      ['cache-control', 'max-age=60.5'],
+      ['etag', '"a"'],
+    ],
+    60,
+    0,
+  ],
+  [
+    '9111 s4.2.1: a malformed max-age does not make room for Expires',
+    [
+      ['cache-control', 'max-age='],
+      ['expires', at(90)],
+      ['etag', '"a"'],
+    ],
+    90,
+    0,
+  ],
+  [
+    '9111 s5.3: Expires in no valid form is in the past',
+    [
+      ['expires', '2030-01-01T00:00:00Z'],
+      ['etag', '"a"'],
+    ],
+    126_230_400,
+    0,
+  ],
+  [
+    '9111 s5.4: Pragma says nothing in a response',
+    [
+      ['pragma', 'no-cache'],
+      ['expires', at(60)],
+    ],
+    0,
+    60,
+  ],
+  ['9111 s5.2.2.7: a qualified private holds for its fields only', [['cache-control', 'private="x", max-age=60']], undefined, 60],
+  ['9111 s5.2.2.3: must-understand takes no-store back', [['cache-control', 'no-store, must-understand, max-age=60']], undefined, 60],
+  ['9111 s5.2: a quoted string hides no directive', [['cache-control', 'x="a, no-store, b", max-age=60']], undefined, 60],
+  [
+    '9111 s4.2.3: apparent age counts',
+    [
+      ['cache-control', 'max-age=60'],
+      ['date', at(-20)],
+    ],
+    60,
+    40,
+  ],
+  ['9111 s4.2.2: a heuristic may be capped; ours is, at a day', [['last-modified', at(-100 * DAY_SECONDS)]], 10 * DAY_SECONDS, DAY_SECONDS],
+  [
+    '9111 s7.3: cookies are not shared; ours does not even store them',
+    [
+      ['cache-control', 'max-age=60'],
+      ['set-cookie', 'a'],
+    ],
+    0,
+    undefined,
+  ],
+];
+for (const [name, fields, theirSeconds, ourSeconds] of DIFFERENCES) {
+  test(`where we differ from http-cache-semantics: ${name}`, () => {
+    const policy = theirs({ requestFields: [], fields });
+    assert.equal(policy.storable() ? policy.maxAge() : undefined, theirSeconds);
+    const verdict = ours({ requestFields: [], fields });
+    const leftSeconds = verdict.kind === 'store' ? Math.max(0, (verdict.freshness.freshUntilMs - NOW_MS) / 1000) : undefined;
+    assert.equal(leftSeconds, ourSeconds);
+  });
+}
+
+const NAMES = [
+  'cache-control',
+  'expires',
+  'date',
+  'age',
+  'etag',
+  'last-modified',
+  'vary',
+  'connection',
+  'pragma',
+  'content-encoding',
+  'set-cookie',
+  'upgrade',
+  'if-match',
+];
+const VALUES = [
+  '',
+  '"a"',
+  'W/"a"',
+  'max-age=1',
+  'no-cache',
+  'no-cache="etag',
+  'private="x, age"',
+  'close, etag',
+  '*',
+  '-1',
+  '9'.repeat(400),
+  at(0),
+  at(-1),
+  ',,;',
+  '\xff"',
+];
+const anyFields = fc.array(fc.tuple(fc.constantFrom(...NAMES), fc.oneof(fc.constantFrom(...VALUES), fc.string())), { maxLength: 10 });
+const anyRule = fc.record({
+  freshForMs: fc.constantFrom(undefined, 0, 1000, Number.MAX_SAFE_INTEGER),
+  staleIfErrorMs: fc.constantFrom(undefined, 0, 1000, Number.MAX_SAFE_INTEGER),
+  isImmutable: fc.boolean(),
+  ignoresClientCacheControl: fc.boolean(),
+});
+
+test(`no message makes a decision throw, and what is stored fits a manifest (seed ${SEED})`, () => {
+  const clock = fc.integer({ min: 0, max: 2 * NOW_MS });
+  fc.assert(
+    fc.property(anyFields, anyFields, anyRule, clock, clock, (requestFields, fields, ruleParts, requestTimeMs, responseTimeMs) => {
+      const rule = { ...PLAIN_RULE, ...ruleParts };
+      const lookup = judgeRequest({ method: 'GET', fields: requestFields, rule });
+      confirmsStored(fields, requestFields);
+      assert.equal(sameRepresentation(fields, fields), strongValidator(fields) !== undefined);
+      const verdict = judgeResponse({ requestFields, status: 206, fields, requestTimeMs, responseTimeMs, rule });
+      if (verdict.kind !== 'store') return;
+      const key = cacheKey({ siteName: 's', path: '/', query: undefined });
+      assert.ok(key !== undefined);
+      const stored = {
+        ...key,
+        ...verdict.freshness,
+        fields: verdict.fields,
+        generation: 1,
+        status: 200,
+        lengthBytes: 1,
+        sliceSizeBytes: 65_536,
+      };
+      const { manifest } = renewedManifest(stored, { responseFields: requestFields, requestTimeMs, responseTimeMs, rule });
+      for (const { freshUntilMs, initialAgeSeconds } of [stored, manifest]) {
+        assert.ok(Number.isSafeInteger(freshUntilMs) && freshUntilMs >= 0, `freshUntilMs ${freshUntilMs}`);
+        assert.ok(Number.isSafeInteger(initialAgeSeconds) && initialAgeSeconds >= 0 && initialAgeSeconds <= 2 ** 31);
+      }
+      assert.deepEqual(endToEndFields(stored.fields), stored.fields);
+      if (lookup.kind === 'lookup') isReusable(manifest, lookup, responseTimeMs);
+      mayServeStaleOnError({ fields: manifest.fields, freshness: manifest, nowMs: responseTimeMs, rule });
+    }),
+    RUNS,
+  );
+});
