@@ -11,7 +11,7 @@ import { parseBoolean } from '../../src/config/schema.ts';
 import { formatSize, parseSize } from '../../src/config/size.ts';
 import { findSuggestion } from '../../src/config/suggestion.ts';
 
-function valueOf<T>(verdict: Parsed<T>): T | 'invalid' {
+function valueIn<T>(verdict: Parsed<T>): T | 'invalid' {
   return verdict.kind === 'ok' ? verdict.value : 'invalid';
 }
 
@@ -41,7 +41,7 @@ test('parseSize() knows IEC, decimal and bare units', () => {
     ['8192TiB', 'invalid'],
     ['MiB', 'invalid'],
   ];
-  for (const [text, bytes] of cases) assert.equal(valueOf(parseSize(text)), bytes, text);
+  for (const [text, bytes] of cases) assert.equal(valueIn(parseSize(text)), bytes, text);
   assert.equal(messageOf(parseSize('12XiB')), 'must be a size such as 64MiB, 100GiB or 512k, not "12XiB"');
 });
 
@@ -64,16 +64,16 @@ test('parseDuration() wants units, each once and the larger first', () => {
     ['-1s', 'invalid'],
     ['', 'invalid'],
   ];
-  for (const [text, ms] of cases) assert.equal(valueOf(parseDuration(text)), ms, text);
+  for (const [text, ms] of cases) assert.equal(valueIn(parseDuration(text)), ms, text);
   assert.equal(messageOf(parseDuration('30')), 'needs a unit (ms, s, m, h, d, w, y): "30s" or the like');
 });
 
 test('parseListenAddress() wants an address as well as a port', () => {
-  assert.deepEqual(valueOf(parseListenAddress('127.0.0.1:8080')), { host: '127.0.0.1', port: 8080 });
-  assert.deepEqual(valueOf(parseListenAddress('[::1]:0')), { host: '::1', port: 0 });
-  assert.deepEqual(valueOf(parseListenAddress('localhost:65535')), { host: 'localhost', port: 65535 });
+  assert.deepEqual(valueIn(parseListenAddress('127.0.0.1:8080')), { host: '127.0.0.1', port: 8080 });
+  assert.deepEqual(valueIn(parseListenAddress('[::1]:0')), { host: '::1', port: 0 });
+  assert.deepEqual(valueIn(parseListenAddress('localhost:65535')), { host: 'localhost', port: 65535 });
   for (const text of ['8080', '127.0.0.1', '256.0.0.1:80', '[127.0.0.1]:80', 'example.org:80', '127.0.0.1:-1', '[::1]', 'a:b:c', '']) {
-    assert.equal(valueOf(parseListenAddress(text)), 'invalid', text);
+    assert.equal(valueIn(parseListenAddress(text)), 'invalid', text);
   }
   assert.equal(
     messageOf(parseListenAddress(':8080')),
@@ -89,22 +89,22 @@ test('parseListenAddress() wants an address as well as a port', () => {
 
 test('sizes, durations and addresses read back what they print', () => {
   const amount = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
-  fc.assert(fc.property(amount, (bytes) => valueOf(parseSize(formatSize(bytes))) === bytes));
-  fc.assert(fc.property(amount, (ms) => valueOf(parseDuration(formatDuration(ms))) === ms));
+  fc.assert(fc.property(amount, (bytes) => valueIn(parseSize(formatSize(bytes))) === bytes));
+  fc.assert(fc.property(amount, (ms) => valueIn(parseDuration(formatDuration(ms))) === ms));
   fc.assert(
     fc.property(fc.oneof(fc.ipV4(), fc.ipV6()), fc.integer({ min: 0, max: 65_535 }), (host, port) => {
-      assert.deepEqual(valueOf(parseListenAddress(formatListenAddress({ host, port }))), { host, port });
+      assert.deepEqual(valueIn(parseListenAddress(formatListenAddress({ host, port }))), { host, port });
     }),
   );
 });
 
 test('parseBoolean() takes the usual words', () => {
   assert.deepEqual(
-    ['true', 'Yes', 'on'].map((text) => valueOf(parseBoolean(text))),
+    ['true', 'Yes', 'on'].map((text) => valueIn(parseBoolean(text))),
     [true, true, true],
   );
   assert.deepEqual(
-    ['false', 'no', 'OFF'].map((text) => valueOf(parseBoolean(text))),
+    ['false', 'no', 'OFF'].map((text) => valueIn(parseBoolean(text))),
     [false, false, false],
   );
   assert.equal(messageOf(parseBoolean('1')), 'must be true or false, not "1"');

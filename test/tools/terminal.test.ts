@@ -57,7 +57,7 @@ test('Progress draws a bar on a terminal, at most ten times a second', () => {
   clock.nowMs = 4000;
   progress.update(400 * MIB);
   progress.finish();
-  assert.match(stderr.text, /\r\x1b\[Kchecking {2}100% {2}400 MiB of 400 MiB {2}100 MiB\/s\n$/);
+  assert.ok(stderr.text.endsWith('\r\x1b[Kchecking  100%  400 MiB of 400 MiB  100 MiB/s\n'));
 });
 
 test('Progress never wraps a line', () => {
