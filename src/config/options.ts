@@ -47,16 +47,22 @@ export const OPTIONS = {
     default: '5s',
     min: '1ms',
     max: '10m',
-    description: 'For a connection to the origin to open',
+    description: 'Time for a connection to the origin to open',
   },
   'upstream.headTimeout': {
     kind: 'duration',
     default: '30s',
     min: '1ms',
     max: '1h',
-    description: "From sending a request to the end of the response's header fields",
+    description: "Time from sending a request to the end of the response's header fields",
   },
-  'upstream.bodyTimeout': { kind: 'duration', default: '30s', min: '1ms', max: '1h', description: 'Without a byte of a response body' },
+  'upstream.bodyTimeout': {
+    kind: 'duration',
+    default: '30s',
+    min: '1ms',
+    max: '1h',
+    description: 'Time without a byte within a response body',
+  },
   'upstream.connections': { kind: 'count', default: '64', min: '1', max: '4096', description: 'Connections to the origin at a time' },
   'upstream.preserveHost': {
     kind: 'boolean',
@@ -112,7 +118,7 @@ export const OPTIONS = {
     default: '60s',
     min: '1s',
     max: '1d',
-    description: 'For which a client may take no byte before it is disconnected',
+    description: 'Time without taking a byte after which a client is disconnected',
   },
   'limits.headerBytes': {
     kind: 'size',
@@ -126,7 +132,7 @@ export const OPTIONS = {
     default: '10s',
     min: '100ms',
     max: '10m',
-    description: "For a request's line and header fields to arrive",
+    description: "Time for a request's line and header fields to arrive",
   },
   'log.level': { kind: 'choice', default: 'info', choices: LOG_LEVELS, description: 'Lowest level that is logged' },
   'log.access': { kind: 'boolean', default: 'true', description: 'One line for each request' },
@@ -135,7 +141,7 @@ export const OPTIONS = {
     default: '30s',
     min: '0',
     max: '1h',
-    description: 'For requests in progress to end after a signal to stop',
+    description: 'Time for requests in progress to end after a signal to stop',
   },
 } as const satisfies Record<string, OptionRow>;
 

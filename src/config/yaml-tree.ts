@@ -2,7 +2,8 @@
  * YAML text as a tree of texts with places. Scalars keep the text that was written (`010`, `1h`, `true`), because this program's own text
  * forms decide what they mean, not YAML's; aliases, tags and odd keys are refused. Never throws: whatever is wrong is a problem.
  */
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Pair, parseDocument } from 'yaml';
+import { quoteText } from './parsed.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
 
 /** A node. `none`: nothing was written (or `null`). */
@@ -21,6 +22,10 @@ export interface YamlEntry {
 
 /** Configuration nests three deep; what goes beyond this is a mistake or an attack. */
 const DEPTH_MAX = 8;
+/** Keys of one map; so that the problems with a file that is no configuration stay few. */
+const KEYS_MAX = 100;
+/** Faults of syntax that are reported; after the first few they follow from one another. */
+const FAULTS_MAX = 20;
 
 /**
  * Parses one YAML document.
@@ -51,19 +56,16 @@ class YamlReader {
   }
 
   read(): YamlNode | undefined {
-    if (deepestBracket(this.#text) > 64) {
-      this.#report(this.#place(0, 1), 'is nested too deeply');
-      return undefined;
-    }
     let document: Document.Parsed;
     try {
-      document = parseDocument(this.#text, { lineCounter: this.#counter, prettyErrors: false, logLevel: 'silent' });
+      // Its own search for repeated keys takes seconds on a large map; #convert looks for them.
+      document = parseDocument(this.#text, { lineCounter: this.#counter, prettyErrors: false, logLevel: 'silent', uniqueKeys: false });
     } catch (error) {
       // The parser recurses; on hostile nesting the stack runs out. Everything else it says through `errors`.
       this.#report(this.#place(0, 1), `cannot be parsed: ${error instanceof Error ? error.message : String(error)}`);
       return undefined;
     }
-    for (const fault of [...document.errors, ...document.warnings]) {
+    for (const fault of [...document.errors, ...document.warnings].slice(0, FAULTS_MAX)) {
       this.#report(this.#place(fault.pos[0], fault.pos[1]), lowerFirst(fault.message));
     }
     if (this.problems.length > 0) return undefined;
@@ -76,13 +78,26 @@ class YamlReader {
       this.#report(place, 'is nested too deeply');
       return { kind: 'none', place };
     }
-    if (isMap(node)) {
-      return { kind: 'map', place, entries: node.items.map((pair) => this.#convertEntry(pair.key, pair.value, place, depth)) };
-    }
+    if (isMap(node)) return { kind: 'map', place, entries: this.#convertEntries(node.items, place, depth) };
     if (isSeq(node)) return { kind: 'list', place, items: node.items.map((item) => this.#convert(item, place, depth + 1)) };
     if (isAlias(node)) this.#report(place, 'is an alias; write the value out');
     if (!isScalar(node) || node.value === null) return { kind: 'none', place };
     return { kind: 'text', place, text: node.source ?? String(node.value) };
+  }
+
+  #convertEntries(pairs: readonly Pair<unknown, unknown>[], fallback: SourcePlace, depth: number): readonly YamlEntry[] {
+    if (pairs.length > KEYS_MAX) {
+      this.#report(fallback, `has ${pairs.length} keys; the limit is ${KEYS_MAX}`);
+      return [];
+    }
+    const first = new Map<string, SourcePlace>();
+    return pairs.map(({ key, value }) => {
+      const entry = this.#convertEntry(key, value, fallback, depth);
+      const earlier = first.get(entry.key);
+      if (earlier === undefined) first.set(entry.key, entry.keyPlace);
+      else this.#report(entry.keyPlace, `${quoteText(entry.key)} is given twice; the first is in line ${earlier.line}`);
+      return entry;
+    });
   }
 
   #convertEntry(key: unknown, value: unknown, fallback: SourcePlace, depth: number): YamlEntry {
@@ -109,17 +124,6 @@ class YamlReader {
   #report(place: SourcePlace, message: string): void {
     this.problems.push({ source: this.#file, place, message });
   }
-}
-
-/** Open brackets at a time, counted roughly (quotes are not looked at): the parser's recursion is bounded by it. */
-function deepestBracket(text: string): number {
-  let open = 0;
-  let deepest = 0;
-  for (const [bracket] of text.matchAll(/[[\]{}]/g)) {
-    open += bracket === '[' || bracket === '{' ? 1 : -1;
-    deepest = Math.max(deepest, open);
-  }
-  return deepest;
 }
 
 function lowerFirst(text: string): string {

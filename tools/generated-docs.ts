@@ -1,0 +1,101 @@
+/**
+ * The generated parts of the documentation: tables of options, rule keys, errors and metrics, made from the tables in the code. They stand
+ * between markers in README.md and METRICS.md; update-docs.ts writes them, and a parity test says when somebody forgot.
+ */
+import { globSync } from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ERRORS } from '../src/base/errors.ts';
+import type { MetricRow } from '../src/base/metrics.ts';
+import { environmentName } from '../src/config/environment.ts';
+import { listOptions, type OptionRow } from '../src/config/options.ts';
+import { RULE_KEYS } from '../src/config/site-rules.ts';
+
+/** Pages with generated parts, relative to the root of the project. */
+export const GENERATED_PAGES = ['README.md', 'METRICS.md'] as const;
+
+/** Metric tables by the folder of their layer. */
+export type MetricTables = ReadonlyMap<string, readonly MetricRow[]>;
+
+/** The generated parts by their marker's name. */
+export function renderParts(metrics: MetricTables): ReadonlyMap<string, string> {
+  return new Map([
+    ['options', renderOptions()],
+    ['rule-keys', renderRuleKeys()],
+    ['errors', renderErrors()],
+    ['metrics', renderMetrics(metrics)],
+  ]);
+}
+
+/** `page` with every generated part replaced; what stands outside of the markers is kept. A marker without part stays as it is. */
+export function updatePage(page: string, parts: ReadonlyMap<string, string>): string {
+  return page.replace(/(<!-- generated: ([a-z-]+) -->\n)[\s\S]*?(<!-- end of generated part -->)/g, (whole, begin, name, end) => {
+    const part = parts.get(name);
+    return part === undefined ? whole : `${begin}${part}\n${end}`;
+  });
+}
+
+/** Every table that a `*-metrics.ts` file exports. @param root folder of the project */
+export async function collectMetrics(root: string): Promise<MetricTables> {
+  const tables = new Map<string, readonly MetricRow[]>();
+  for (const file of globSync('src/**/*-metrics.ts', { cwd: root }).sort()) {
+    const exported: Record<string, unknown> = await import(pathToFileURL(path.join(root, file)).href);
+    const rows = Object.values(exported).flatMap((value) => (typeof value === 'object' && value !== null ? Object.values(value) : []));
+    const folder = path.dirname(file);
+    tables.set(folder, [...(tables.get(folder) ?? []), ...rows.filter(isMetricRow)]);
+  }
+  return tables;
+}
+
+function isMetricRow(value: unknown): value is MetricRow {
+  return typeof value === 'object' && value !== null && 'kind' in value && 'name' in value && 'help' in value;
+}
+
+function renderOptions(): string {
+  const rows = listOptions().map(([key, row]) => [
+    `\`${key}\``,
+    describeValue(row),
+    describeDefault(row),
+    row.description,
+    `\`${environmentName(key)}\``,
+  ]);
+  return renderTable(['Option', 'Value', 'Default', 'Meaning', 'Variable'], rows);
+}
+
+function describeValue(row: OptionRow): string {
+  if (row.choices !== undefined) return row.choices.join(', ');
+  return row.min === undefined ? row.kind : `${row.kind}, ${row.min} to ${row.max}`;
+}
+
+function describeDefault(row: OptionRow): string {
+  if (row.default !== undefined) return `\`${row.default}\``;
+  return row.isRequired === true ? 'required' : 'none';
+}
+
+function renderRuleKeys(): string {
+  return renderTable(
+    ['Key', 'Meaning'],
+    Object.entries(RULE_KEYS).map(([key, meaning]) => [`\`${key}\``, meaning]),
+  );
+}
+
+function renderErrors(): string {
+  const rows = Object.entries(ERRORS).map(([code, row]) => [`\`${code}\``, row.source, String(row.httpStatus), row.retry, row.sentence]);
+  return renderTable(['Code', 'Source', 'Status', 'Retry', 'Meaning'], rows);
+}
+
+function renderMetrics(metrics: MetricTables): string {
+  const rows = [...metrics].flatMap(([folder, table]) =>
+    table.map((row) => [`\`${row.name}\``, row.kind, describeLabel(row), row.help, `\`${folder}\``]),
+  );
+  return renderTable(['Metric', 'Kind', 'Label', 'Meaning', 'Layer'], rows);
+}
+
+function describeLabel(row: MetricRow): string {
+  return row.label === undefined ? '' : `${row.label}: ${(row.values ?? []).join(', ')}`;
+}
+
+function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(head), `|${head.map(() => '---').join('|')}|`, ...rows.map(line)].join('\n');
+}
