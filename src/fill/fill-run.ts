@@ -15,7 +15,7 @@ import type { Lease } from '../memory/lease.ts';
 import type { BodySink, Transfer } from '../upstream/upstream-transport.ts';
 import { CLAIM_SLICES, LEAD_SLICES, PAUSED_MS_MAX, SLOT_WAIT_MS } from './fill-context.ts';
 import type { RUN_ENDS } from './fill-metrics.ts';
-import { type LiveObject, type LoanedBytes, loan, type Run } from './live-object.ts';
+import { type Follower, type LiveObject, type LoanedBytes, loan, type Run } from './live-object.ts';
 
 /** Why a run ended. */
 export type RunEnd = (typeof RUN_ENDS)[number];
@@ -48,6 +48,8 @@ export class FillRun implements BodySink, Run {
   #pausedTimer: Timer | undefined;
   /** Requests that were given this run and have not attached their readers yet; the one that caused it is the first. */
   #reservations = 1;
+  /** The slice that is finished although nobody waits for it. */
+  #sliceToFinish = -1;
 
   constructor(object: LiveObject, shape: RunShape) {
     this.object = object;
@@ -111,7 +113,7 @@ export class FillRun implements BodySink, Run {
   endReservation(): void {
     assert(this.#reservations > 0, 'a reservation ends once');
     this.#reservations -= 1;
-    if (this.#reservations === 0) this.onFollowersChanged();
+    if (this.#reservations === 0) this.#onFollowersChanged();
   }
 
   tryRead(sliceNumber: number, startBytes: number, endBytes: number): LoanedBytes | undefined {
@@ -171,12 +173,18 @@ export class FillRun implements BodySink, Run {
     this.#transfer?.resume();
   }
 
-  /** A follower left: with nobody reading along, finish a slice that is mostly there, else stop. */
-  onFollowersChanged(): void {
+  /** A follower left. One that was served to its end has paid for the slice in hand, which is finished for the next one. */
+  onFollowerLeft(follower: Follower): void {
+    if (follower.isSatisfied && follower.endSlice > this.#current) this.#sliceToFinish = this.#current;
+    this.#onFollowersChanged();
+  }
+
+  /** With nobody reading along, a slice that is mostly there is finished; else the run ends. */
+  #onFollowersChanged(): void {
     if (this.#end !== undefined) return;
     if (this.#reservations > 0 || this.#hasFollower()) return this.resumeIfPaced();
-    const isMostlyThere = this.object.isResumable && this.#receivedBytes * 2 > this.#sliceLengthMax(this.#current);
-    if (isMostlyThere) this.resumeIfPaced();
+    const isMostlyThere = this.#receivedBytes * 2 > this.#sliceLengthMax(this.#current);
+    if (this.#sliceToFinish === this.#current || isMostlyThere) this.resumeIfPaced();
     else this.#abandon();
   }
 
@@ -196,8 +204,9 @@ export class FillRun implements BodySink, Run {
   #abandon(): void {
     const { object } = this;
     this.stop('abandoned');
-    // Nobody can ever complete a generation that came from this one response.
-    if (!object.isResumable) object.fail(new EdgeError('CLIENT_GONE', 'The response was given up when its last reader left'));
+    // What never came to its end has no length, so nothing of it can be served.
+    if (object.manifest.lengthBytes === undefined)
+      object.fail(new EdgeError('CLIENT_GONE', 'The response was given up when its last reader left'));
   }
 
   #completeSlice(): void {

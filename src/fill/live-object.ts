@@ -19,6 +19,8 @@ export interface Follower {
   readonly positionBytes: number;
   /** First slice that the follower will not need. */
   readonly endSlice: number;
+  /** Whether it has got all that it came for. */
+  readonly isSatisfied: boolean;
   /** Something changed: bytes came, or a run ended. */
   wake(): void;
 }
@@ -29,7 +31,7 @@ export interface Run {
   claims(sliceNumber: number): boolean;
   tryRead(sliceNumber: number, startBytes: number, endBytes: number): LoanedBytes | undefined;
   resumeIfPaced(): void;
-  onFollowersChanged(): void;
+  onFollowerLeft(follower: Follower): void;
   stop(end: 'changed'): void;
 }
 
@@ -155,7 +157,7 @@ export class LiveObject {
   removeFollower(follower: Follower): void {
     this.followers.delete(follower);
     this.pruneRetained();
-    for (const run of [...this.runs]) run.onFollowersChanged();
+    for (const run of [...this.runs]) run.onFollowerLeft(follower);
   }
 
   /** A follower has moved on: paused runs may read again, retained slices may go. */

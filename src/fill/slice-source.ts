@@ -52,6 +52,10 @@ export class SliceSource implements Follower {
     return Math.ceil(this.#endBytes() / this.#object.sliceSizeBytes);
   }
 
+  get isSatisfied(): boolean {
+    return this.#position >= this.#endBytes();
+  }
+
   wake(): void {
     this.#isWoken = true;
     this.#wake?.();

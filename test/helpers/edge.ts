@@ -65,8 +65,8 @@ export async function startEdge(options: EdgeOptions) {
       await proxy.transport.close();
       await store.drain();
       await eventually(
-        'leases to end',
         () => arena.leasedSlots === 0 || arena.usedBytes('fill') + arena.usedBytes('device-read') + arena.usedBytes('staging') === 0,
+        { what: 'the end of all leases' },
       );
       assert.equal(proxy.services.pins.taken, 0, 'no pin is left');
       await store.close();
