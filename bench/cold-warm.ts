@@ -34,6 +34,7 @@ export const coldWarm: Benchmark = {
     for (let round = 0; round < plan.rounds; round += 1) {
       context.say(`round ${round + 1} of ${plan.rounds}`);
       for (const system of inTurn(context.systems, round)) {
+        context.flush();
         await measureStream(context, system, { kind: 'cold', name: `stream-${round}`, count: 1 });
         await measureStream(context, system, { kind: 'warm', name: `stream-${round}`, count: plan.warmStreams });
         await measureSmall(context, system, { kind: 'miss', count: plan.smallRequests, name: (index) => `small-${round}-${index}` });

@@ -2,6 +2,7 @@
  * `npm run bench -- [NAME...] [--short] [--systems a,b] [--directory DIR]`: runs the benchmarks, prints a table and JSON lines, and leaves
  * nothing behind: every process is ended and the directory removed, also after a failure or Ctrl-C.
  */
+import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,7 +12,7 @@ import { SystemClock } from '../src/base/clock.ts';
 import { coldWarm } from './cold-warm.ts';
 import type { Benchmark } from './harness/benchmark.ts';
 import { digest } from './harness/load.ts';
-import { choosePinning, ProcessPool, pinSelf } from './harness/processes.ts';
+import { choosePinning, type Pinning, ProcessPool, pinSelf } from './harness/processes.ts';
 import { Report } from './harness/report.ts';
 import {
   type BenchOrigin,
@@ -27,11 +28,14 @@ import { stalledClients } from './stalled-clients.ts';
 
 const BENCHMARKS: readonly Benchmark[] = [coldWarm, stalledClients];
 
+const FLUSH_DEADLINE_MS = 30_000;
+
 interface RunOptions {
   readonly isShort: boolean;
   readonly systemNames: readonly SystemName[];
   /** Where the run's directory is made: the file system that is measured. */
   readonly parentDirectory: string;
+  readonly pinning: Pinning | undefined;
 }
 
 async function main(words: readonly string[]): Promise<number> {
@@ -51,9 +55,11 @@ async function main(words: readonly string[]): Promise<number> {
     return 2;
   }
   const systemNames = SYSTEM_NAMES.filter((name) => wanted.includes(name));
+  const pinning = choosePinning();
+  if (pinning !== undefined) pinSelf(pinning.load);
   for (const bench of BENCHMARKS) {
     if (positionals.length > 0 && !positionals.includes(bench.name)) continue;
-    await runBenchmark(bench, { isShort: values.short, systemNames, parentDirectory: values.directory });
+    await runBenchmark(bench, { isShort: values.short, systemNames, parentDirectory: values.directory, pinning });
   }
   return 0;
 }
@@ -67,10 +73,8 @@ async function runBenchmark(bench: Benchmark, options: RunOptions): Promise<void
     process.exit(130);
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  const pinning = choosePinning();
-  if (pinning !== undefined) pinSelf(pinning.load);
   try {
-    await measure(bench, options, { pool, pinning, directory, deviceBytes: bench.deviceBytes, arena: bench.arena });
+    await measure(bench, options, { pool, pinning: options.pinning, directory, deviceBytes: bench.deviceBytes, arena: bench.arena });
   } finally {
     await pool.close();
     rmSync(directory, { recursive: true, force: true });
@@ -92,7 +96,8 @@ async function measure(bench: Benchmark, options: RunOptions, stage: Stage): Pro
   await checkBytes(systems, origin, Object.keys(bench.sizes));
 
   const report = new Report();
-  await bench.run({ systems, origin, report, isShort: options.isShort, say });
+  const flush = (): void => void spawnSync('sync', ['-f', stage.directory], { timeout: FLUSH_DEADLINE_MS });
+  await bench.run({ systems, origin, report, isShort: options.isShort, flush, say });
   const facts = {
     bench: bench.name,
     preset: options.isShort ? ('short' as const) : ('full' as const),

@@ -10,6 +10,8 @@ export interface BenchContext {
   readonly origin: BenchOrigin;
   readonly report: Report;
   readonly isShort: boolean;
+  /** Has the kernel write out what earlier turns left dirty, so that no system pays for another's writes. */
+  readonly flush: () => void;
   /** A line about what is going on. */
   readonly say: (line: string) => void;
 }

@@ -5,7 +5,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import net from 'node:net';
-import { availableParallelism } from 'node:os';
 import { type Clock, SystemClock } from '../../src/base/clock.ts';
 
 /** USER_HZ of Linux on every architecture that Node runs on; /proc counts in it. */
@@ -13,6 +12,8 @@ const TICKS_PER_SECOND = 100;
 const READY_DEADLINE_MS = 20_000;
 const STOP_DEADLINE_MS = 5_000;
 const POLL_MS = 20;
+/** Long enough for a tenth of it to be several ticks. */
+const QUIET_WINDOW_MS = 400;
 
 /** Which cores are whose, as lists for taskset; undefined where nothing can be pinned (one core, or no taskset). */
 export interface Pinning {
@@ -20,11 +21,11 @@ export interface Pinning {
   readonly load: string;
 }
 
-/** The first core for the server, the others for load and origin. */
+/** The first core that this process may use for the server, the others for load and origin. To be asked before `pinSelf`. */
 export function choosePinning(): Pinning | undefined {
-  const coreCount = availableParallelism();
-  if (coreCount < 2 || findProgram('taskset') === undefined) return undefined;
-  return { server: '0', load: coreCount === 2 ? '1' : `1-${coreCount - 1}` };
+  const [first, ...others] = allowedCores();
+  if (first === undefined || others.length === 0 || findProgram('taskset') === undefined) return undefined;
+  return { server: String(first), load: others.join(',') };
 }
 
 /** Pins this process, with all its threads. */
@@ -115,6 +116,23 @@ export class BenchProcess {
     };
   }
 
+  /**
+   * Waits until the process uses less than a tenth of a core, so that what it does afterwards is not what it began before.
+   *
+   * @returns seconds waited, at most `deadlineMs`
+   */
+  async waitUntilQuiet(deadlineMs: number): Promise<number> {
+    const startMs = this.#clock.monotonicMs();
+    let before = this.usage().cpuSeconds;
+    while (this.#clock.monotonicMs() - startMs < deadlineMs) {
+      await this.#clock.sleep(QUIET_WINDOW_MS);
+      const after = this.usage().cpuSeconds;
+      if ((after - before) * 1000 < QUIET_WINDOW_MS / 10) break;
+      before = after;
+    }
+    return (this.#clock.monotonicMs() - startMs) / 1000;
+  }
+
   /** Asks the process to end, and makes it when it does not. */
   async stop(): Promise<void> {
     if (this.hasEnded) return;
@@ -167,6 +185,15 @@ export function acceptsConnections(port: number): Promise<boolean> {
       resolve(true);
     });
     socket.once('error', () => resolve(false));
+  });
+}
+
+/** Cores that this process may run on, from a list such as `0-3,6`. */
+function allowedCores(): number[] {
+  const list = /^Cpus_allowed_list:\s+(\S+)/m.exec(readProc('/proc/self/status'))?.[1] ?? '0';
+  return list.split(',').flatMap((part) => {
+    const [first = 0, last = first] = part.split('-').map(Number);
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
   });
 }
 

@@ -3,12 +3,12 @@
  * on what they were taken.
  */
 import { spawnSync } from 'node:child_process';
-import { availableParallelism, cpus, release } from 'node:os';
+import { cpus, release } from 'node:os';
 
 /** What is measured, e.g. `cold stream`; the unit says how to read it. */
 export interface Quantity {
   readonly name: string;
-  readonly unit: 'MB/s' | 'ms' | 's/GiB' | 'MB' | '%' | 'x' | 'clients';
+  readonly unit: 'MB/s' | 'ms' | 's/GiB' | 'MB' | '%' | 'x' | 'clients' | 's';
 }
 
 /** The `fraction` quantile (0..1) by the nearest rank; NaN for no samples. */
@@ -123,7 +123,7 @@ export class Report {
 
 function machineFacts(): Record<string, string | number> {
   const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8' }).stdout?.trim() ?? '';
-  return { machine: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), kernel: release(), node: process.version, commit };
+  return { machine: cpus()[0]?.model ?? 'unknown', cores: cpus().length, kernel: release(), node: process.version, commit };
 }
 
 function format(value: number): string {
