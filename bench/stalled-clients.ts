@@ -73,7 +73,7 @@ async function measureFast(
   system: System,
   fast: { readonly label: string; readonly name: string },
 ): Promise<{ readonly cold: number; readonly warm: number }> {
-  const speeds = { cold: [] as number[], warm: [] as number[] };
+  const speeds: { readonly cold: number[]; readonly warm: number[] } = { cold: [], warm: [] };
   for (let index = 0; index < FAST_COUNT; index += 1) speeds.cold.push(await fastSpeed(system, `${fast.name}-${index}`));
   for (let index = 0; index < FAST_COUNT; index += 1) speeds.warm.push(await fastSpeed(system, `${fast.name}-0`));
   report.add({ name: `fast client cold, ${fast.label}`, unit: 'MB/s' }, system.name, ...speeds.cold);
