@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { type EdgeError, toEdgeError } from '../src/base/errors.ts';
 import type { CommandIo } from './command-io.ts';
 import { addConfigCommand } from './commands/config.ts';
+import { addServeCommand } from './commands/serve.ts';
 import { addVersionCommand } from './commands/version.ts';
 import { EXIT_CODES, type ExitCode, exitCodeFor } from './exit-codes.ts';
 
@@ -45,6 +46,7 @@ function createProgram(io: CommandIo): Command {
       if (program.opts<{ readonly quiet?: true }>().quiet === true) io.terminal.silenceNotes();
     });
   addConfigCommand(program, io);
+  addServeCommand(program, io);
   addVersionCommand(program, io);
   return program;
 }

@@ -1,5 +1,6 @@
 /** Builds everything above the store from a configuration: transport, fills, pipeline, listener. Used by edge.ts, and by tests with a store of their own. */
 import { createHash } from 'node:crypto';
+import type { Registry } from 'prom-client';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
@@ -36,7 +37,7 @@ export interface AssembledProxy {
   readonly listener: Listener;
   readonly services: ProxyServices;
   readonly transport: UndiciTransport;
-  readonly metricSets: readonly { register(registry: Parameters<MetricSet<typeof PROXY_METRICS>['register']>[0]): void }[];
+  readonly metricSets: readonly { register(registry: Registry): void }[];
 }
 
 /** Builds bottom-up; nothing listens yet. */
@@ -74,7 +75,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     load,
   };
   const listener = new Listener(services, config.limits);
-  return { listener, services, transport, metricSets: [upstreamMetrics, fillMetrics, proxyMetrics, arena.metrics] };
+  return { listener, services, transport, metricSets: [upstreamMetrics, fillMetrics, proxyMetrics] };
 }
 
 function siteOf(config: EdgeConfig, transport: UndiciTransport): Site {

@@ -94,6 +94,9 @@ test('an origin keeps connections alive, answers pipelined requests in order and
   );
   assert.equal(origin.bytesSent('/a'), LENGTH + 10);
   assert.equal(origin.requestsFor('/post')[0]?.requestBodyBytes, 5);
+  origin.forgetRequests();
+  assert.equal((await request({ port: origin.port, path: '/a', method: 'HEAD' })).status, 200);
+  assert.deepEqual([origin.requests.length, origin.requests[0]?.sequence], [1, 4]);
 });
 
 test('a change gives other bytes and validators; a removed object is 404', async (context) => {
@@ -208,6 +211,8 @@ test('a body ends early, by close or reset, or late, exactly where told', async 
   const reset = await request({ port, path: '/a', expect });
   assert.deepEqual([reset.wrongAt, reset.isComplete, reset.error], [-1, false, 'ECONNRESET']);
   assert.ok(reset.bodyBytes <= 12_345);
+  origin.misbehave('/a', { resetAfterBytes: LENGTH + 1 }, 1);
+  assert.equal((await request({ port, path: '/a', expect })).isComplete, true);
   origin.misbehave('/a', { extraBytes: 7, connectionClose: true }, 1);
   const received = await exchange({ port, bytes: 'GET /a HTTP/1.1\r\nHost: a\r\nRange: bytes=0-9\r\n\r\n' });
   assert.equal(received.length - received.indexOf('\r\n\r\n') - 4, 17);

@@ -92,7 +92,7 @@ export interface Misbehaviour {
   readonly pauseAfterBytes?: number | undefined;
   readonly bytesPerSecond?: number | undefined;
 
-  // How it ends.
+  // How it ends; a cut beyond the end of the body does nothing.
   /** A TCP reset after this many bytes; the kernel may deliver fewer. */
   readonly resetAfterBytes?: number | undefined;
   /** An orderly close after exactly this many bytes, although the head promised more. */

@@ -71,6 +71,7 @@ export class Origin {
   #server: net.Server | undefined;
   #port = 0;
   #connectionCount = 0;
+  #requestCount = 0;
 
   private constructor(options: OriginOptions) {
     this.#options = options;
@@ -193,6 +194,11 @@ export class Origin {
     return this.requests.filter((record) => isFor(record, path));
   }
 
+  /** Forgets the requests recorded so far, so that counts begin anew; responses under way go on. */
+  forgetRequests(): void {
+    this.requests.length = 0;
+  }
+
   /** Body bytes sent for a path, or for all. */
   bytesSent(path?: string | undefined): number {
     return this.requests.reduce((sum, record) => (path === undefined || isFor(record, path) ? sum + record.bodyBytesSent : sum), 0);
@@ -263,13 +269,14 @@ export class Origin {
       if (request === undefined) break;
       const record: RecordedRequest = {
         ...request,
-        sequence: this.requests.length,
+        sequence: this.#requestCount,
         connection: connection.number,
         requestBodyBytes: 0,
         status: undefined,
         bodyBytesSent: 0,
         state: 'answering',
       };
+      this.#requestCount += 1;
       this.requests.push(record);
       this.#changed();
       record.requestBodyBytes = await connection.skipBody(request);
@@ -325,8 +332,10 @@ export class Origin {
       misbehaviour.resetAfterBytes ?? Number.POSITIVE_INFINITY,
       misbehaviour.closeAfterBytes ?? Number.POSITIVE_INFINITY,
     );
-    const isCut = cutBytes < Number.POSITIVE_INFINITY;
-    const endBytes = Math.min(cutBytes, answer.lengthBytes + (misbehaviour.extraBytes ?? 0));
+    const totalBytes = answer.lengthBytes + (misbehaviour.extraBytes ?? 0);
+    // A cut that a shorter body never reaches is none.
+    const isCut = cutBytes <= totalBytes;
+    const endBytes = Math.min(cutBytes, totalBytes);
     const marks = [misbehaviour.pauseAfterBytes, misbehaviour.changeAfterBytes, endBytes].filter((mark) => mark !== undefined);
     const stepBytes = stepSizeBytes(misbehaviour);
     let source = answer.source;

@@ -1,0 +1,165 @@
+/**
+ * The composition root: builds the program bottom-up from a configuration (arena, device, store, transport, fills, pipeline, listener, admin
+ * port) and closes it top-down. Everything is handed its parts; nothing reaches for them. Used by `serve` and by `prewarm --device`.
+ */
+import type { AddressInfo } from 'node:net';
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import { AdminServer } from '../admin/admin-server.ts';
+import type { Clock } from '../base/clock.ts';
+import { EdgeError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import type { EdgeConfig } from '../config/edge-config.ts';
+import type { DirectDevice } from '../device/direct-device.ts';
+import { Arena } from '../memory/arena.ts';
+import { type ListenPlace, listenError } from '../proxy/listener.ts';
+import { type DeviceStore, openStore } from '../store/device-store.ts';
+import { openCacheDevice } from './cache-device.ts';
+import { type AssembledProxy, assembleProxy } from './proxy-assembly.ts';
+import { purgeUrl } from './purge.ts';
+
+/** What to start. */
+export interface EdgeOptions {
+  readonly config: EdgeConfig;
+  /** Whether device.size was chosen, rather than left at its default. */
+  readonly isSizeChosen: boolean;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Where clients connect. */
+  readonly listen: ListenPlace;
+  /** The admin port; undefined for none. */
+  readonly adminListen: { readonly host: string; readonly port: number } | undefined;
+}
+
+/** A running program. */
+export class Edge {
+  /** Where it listens; the path of a Unix socket, or an address with the port that the system chose. */
+  readonly address: AddressInfo | string;
+  readonly adminAddress: AddressInfo | undefined;
+  readonly device: DirectDevice;
+  /** Whether the device was empty and has been formatted just now. */
+  readonly wasFormatted: boolean;
+  readonly arena: Arena;
+  readonly store: DeviceStore;
+  readonly proxy: AssembledProxy;
+  readonly #admin: AdminServer | undefined;
+  readonly #drainMs: number;
+  #closing: Promise<void> | undefined;
+
+  private constructor(parts: {
+    address: AddressInfo | string;
+    adminAddress: AddressInfo | undefined;
+    foundation: Foundation;
+    proxy: AssembledProxy;
+    admin: AdminServer | undefined;
+    drainMs: number;
+  }) {
+    this.address = parts.address;
+    this.adminAddress = parts.adminAddress;
+    this.device = parts.foundation.device;
+    this.wasFormatted = parts.foundation.wasFormatted;
+    this.arena = parts.foundation.arena;
+    this.store = parts.foundation.store;
+    this.proxy = parts.proxy;
+    this.#admin = parts.admin;
+    this.#drainMs = parts.drainMs;
+  }
+
+  /**
+   * Opens the device, begins to listen, and recovers the index meanwhile.
+   *
+   * @throws EdgeError DEVICE_*, FORMAT_*, LISTEN_FAILED, CONFIG_INVALID; whatever was opened before is closed again
+   */
+  static async start(options: EdgeOptions): Promise<Edge> {
+    const { config } = options;
+    const foundation = await layFoundation(options);
+    const { arena, store, device } = foundation;
+    const proxy = assembleProxy({ config, store, arena, clock: options.clock, random: options.random, logger: options.logger });
+    let admin: AdminServer | undefined;
+    try {
+      const address = await proxy.listener.listen(options.listen);
+      let adminAddress: AddressInfo | undefined;
+      if (options.adminListen !== undefined) {
+        admin = createAdmin(options, store, proxy, [arena.metrics, device.metrics, store.metrics]);
+        adminAddress = await listenAdmin(admin, options.adminListen);
+      }
+      return new Edge({ address, adminAddress, foundation, proxy, admin, drainMs: config.shutdown.drainMs });
+    } catch (error) {
+      await closeAll({ proxy, store, admin: undefined, drainMs: 0 });
+      throw error;
+    }
+  }
+
+  /** Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= closeAll({ proxy: this.proxy, store: this.store, admin: this.#admin, drainMs: this.#drainMs });
+    return this.#closing;
+  }
+}
+
+interface Foundation {
+  readonly arena: Arena;
+  readonly device: DirectDevice;
+  readonly wasFormatted: boolean;
+  readonly store: DeviceStore;
+}
+
+async function layFoundation(options: EdgeOptions): Promise<Foundation> {
+  const { config, clock, random, logger, isSizeChosen } = options;
+  if (config.memory.arenaBytes < 8 * config.slice.sizeBytes)
+    throw new EdgeError('CONFIG_INVALID', 'memory.arena must hold at least 8 slices');
+  const arena = new Arena({ sizeBytes: config.memory.arenaBytes, clock });
+  const { device, wasFormatted } = await openCacheDevice({ device: config.device, isSizeChosen, arena, clock, random, logger });
+  try {
+    const store = await openStore({ device, arena, clock, random, logger });
+    return { arena, device, wasFormatted, store };
+  } catch (error) {
+    await device.close();
+    throw error;
+  }
+}
+
+function createAdmin(
+  options: EdgeOptions,
+  store: DeviceStore,
+  proxy: AssembledProxy,
+  metricSets: readonly { register(registry: Registry): void }[],
+): AdminServer {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry, prefix: 'rawslice_' });
+  for (const set of [...metricSets, ...proxy.metricSets]) set.register(registry);
+  return new AdminServer({
+    registry,
+    logger: options.logger,
+    token: options.config.admin.token,
+    actions: {
+      readiness: () => ({
+        isReady: store.state === 'online' || store.state === 'readonly',
+        detail: { store: store.state, draining: proxy.services.load.isDraining },
+      }),
+      purge: (url) => purgeUrl(url, proxy.services),
+    },
+  });
+}
+
+async function listenAdmin(admin: AdminServer, place: { readonly host: string; readonly port: number }): Promise<AddressInfo> {
+  try {
+    return await admin.listen(place);
+  } catch (cause) {
+    throw listenError(place, cause);
+  }
+}
+
+/** Top-down: no new requests, then no origin, then no store, and health to the last. */
+async function closeAll(parts: {
+  proxy: AssembledProxy;
+  store: DeviceStore;
+  admin: AdminServer | undefined;
+  drainMs: number;
+}): Promise<void> {
+  await parts.proxy.listener.close(parts.drainMs);
+  await parts.proxy.transport.close();
+  await parts.store.close();
+  await parts.admin?.close();
+}

@@ -1,0 +1,123 @@
+/** `rawslice serve`: runs the cache until it is told to stop. Flags override the file; the file is config/default.yaml unless one is named. */
+import path from 'node:path';
+import type { Command } from 'commander';
+import { destination } from 'pino';
+import { Edge } from '../../src/app/edge.ts';
+import { createLogger } from '../../src/base/log.ts';
+import { SystemRandom } from '../../src/base/random.ts';
+import { formatBytes } from '../../src/base/units.ts';
+import type { EdgeConfig } from '../../src/config/edge-config.ts';
+import type { ConfigOverride } from '../../src/config/environment.ts';
+import { formatListenAddress } from '../../src/config/listen-address.ts';
+import type { CommandIo } from '../command-io.ts';
+import { addSetOption, loadConfigOrFail } from '../config-options.ts';
+
+const DEFAULT_FILE = path.resolve(import.meta.dirname, '../../config/default.yaml');
+
+/** Flags that stand for an option of the configuration. */
+const OPTION_OF_FLAG = {
+  upstream: 'upstream.url',
+  preset: 'preset',
+  device: 'device.path',
+  size: 'device.size',
+  listen: 'listen',
+  admin: 'admin.listen',
+  arena: 'memory.arena',
+  sliceSize: 'slice.size',
+} as const;
+
+interface ServeOptions extends Readonly<Partial<Record<keyof typeof OPTION_OF_FLAG, string>>> {
+  readonly config?: string;
+  readonly formatBlank?: true;
+  readonly set: readonly ConfigOverride[];
+}
+
+/** Adds the `serve` command to the program. */
+export function addServeCommand(program: Command, io: CommandIo): void {
+  const serve = program
+    .command('serve')
+    .description('run the cache')
+    .option('-c, --config <file>', 'configuration file (default: config/default.yaml of the project)')
+    .option('--upstream <url>', 'the mirror to front; the preset is then generic unless --preset names one')
+    .option('--preset <name>', 'rules for a kind of mirror: debian, ubuntu, fedora, arch, alpine, pypi, npm, iso, generic')
+    .option('--device <path>', 'block device or file for the cache; a file that does not exist is created')
+    .option('--size <size>', 'size of a file that is created (default: 10GiB, or half the free space where that is less)')
+    .option('--format-blank', 'format a blank block device instead of stopping')
+    .option('--listen <address>', 'address for clients, such as 127.0.0.1:8080')
+    .option('--admin <address>', 'address for health, metrics and purge, such as 127.0.0.1:8081')
+    .option('--arena <size>', 'memory for bodies, such as 256MiB')
+    .option('--slice-size <size>', 'slice size of new objects, such as 1MiB');
+  addSetOption(serve).action((options: ServeOptions) => run(options, io));
+}
+
+async function run(options: ServeOptions, io: CommandIo): Promise<void> {
+  const { config, sources } = loadConfigOrFail(io, options.config ?? DEFAULT_FILE, overridesOf(options));
+  const stream = destination({ dest: 1, sync: false });
+  const logger = createLogger({ level: config.log.level, stream });
+  const edge = await Edge.start({
+    config,
+    isSizeChosen: sources.get('device.size') !== 'default',
+    clock: io.clock,
+    random: new SystemRandom(),
+    logger,
+    listen: config.listen,
+    adminListen: config.admin.listen,
+  });
+  announce(io, edge, config);
+  const signal = await untilSignal();
+  logger.info({ signal }, 'stopping');
+  await edge.close();
+  logger.info('stopped');
+  stream.flushSync();
+}
+
+/** --upstream without --preset means plain RFC freshness, whatever the file fronts. */
+function overridesOf(options: ServeOptions): ConfigOverride[] {
+  const overrides: ConfigOverride[] = [];
+  if (options.upstream !== undefined && options.config === undefined) overrides.push(['preset', 'generic', 'flag --upstream']);
+  for (const [flag, key] of Object.entries(OPTION_OF_FLAG) as [keyof typeof OPTION_OF_FLAG, string][]) {
+    const text = options[flag];
+    if (text !== undefined) overrides.push([key, text, `flag --${flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`]);
+  }
+  if (options.formatBlank === true) overrides.push(['device.formatBlank', 'true', 'flag --format-blank']);
+  return [...overrides, ...options.set];
+}
+
+function announce(io: CommandIo, edge: Edge, config: EdgeConfig): void {
+  const base = `http://${typeof edge.address === 'string' ? edge.address : hostAndPort(edge.address)}`;
+  const admin = edge.adminAddress === undefined ? 'none' : `http://${hostAndPort(edge.adminAddress)}`;
+  const { device } = edge;
+  const facts = [
+    formatBytes(device.capacityBytes),
+    device.isDirect ? 'direct I/O' : 'buffered I/O',
+    ...(edge.wasFormatted ? ['formatted just now'] : []),
+  ];
+  io.terminal.note(`rawslice listens on ${base} and fronts ${config.upstream.origin}${config.upstream.basePath} (preset ${config.preset})`);
+  io.terminal.note(`  cache  ${device.path} (${facts.join(', ')})`);
+  io.terminal.note(`  admin  ${admin}/readyz, /healthz, /metrics`);
+  io.terminal.note(`  try    curl -o /dev/null -sD- ${base}${SAMPLE_PATHS[config.preset] ?? '/'}   (twice: X-Cache says MISS, then HIT)`);
+}
+
+/** Something that every mirror of the kind has. */
+const SAMPLE_PATHS: Readonly<Partial<Record<EdgeConfig['preset'], string>>> = {
+  debian: '/debian/dists/stable/InRelease',
+  ubuntu: '/ubuntu/dists/noble/InRelease',
+};
+
+function hostAndPort(address: { address: string; port: number }): string {
+  return formatListenAddress({ host: address.address, port: address.port });
+}
+
+/** The first signal that asks to stop; a second one stops at once. */
+function untilSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    let isStopping = false;
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (isStopping) process.exit(1);
+      isStopping = true;
+      resolve(signal);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
