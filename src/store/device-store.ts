@@ -10,7 +10,7 @@ import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import { PAYLOAD_BYTES_MAX } from '../format/extent-header.ts';
+import { extentBlocks, PAYLOAD_BYTES_MAX } from '../format/extent-header.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
@@ -299,7 +299,9 @@ export class DeviceStore implements SliceStore {
     assert(sliceNumber >= 0 && sliceNumber < MANIFEST_NUMBER, 'slice number is in range');
     const parts = this.#writable();
     if (parts === undefined) return this.#decline('unavailable');
-    if (lengthBytes > PAYLOAD_BYTES_MAX) return this.#decline('too-large');
+    const { blockSizeBytes, groupBytes } = this.geometry;
+    const isTooLarge = lengthBytes > PAYLOAD_BYTES_MAX || extentBlocks(lengthBytes, blockSizeBytes) * blockSizeBytes > groupBytes;
+    if (isTooLarge) return this.#decline('too-large');
     const { catalogue, writer } = parts;
     if (catalogue.findCurrent(objectHash, generation) === NO_SLOT) return this.#decline('superseded');
     this.#assertWhole(offer);
@@ -324,6 +326,7 @@ export class DeviceStore implements SliceStore {
     await parts.writer.idle();
     if (this.#state !== 'online') return;
     try {
+      await this.#checkpointing;
       await parts.journal.flush();
     } catch (error) {
       this.#logger.warn({ err: error }, 'The journal was not flushed');

@@ -19,12 +19,12 @@ import type { StoreLimits } from '../../src/store/store-limits.ts';
 export const SLICE_BYTES = 64 * KIB;
 export const clock = new SystemClock();
 
-/** Geometry for devices of a few MiB: labels of 8 blocks, a ring of `journalBlocks`, groups of 1 MiB. */
+/** Geometry for devices of a few MiB: labels of 8 blocks, a ring of `journalBlocks`, groups of 2 MiB. */
 export function tinyParameters(options: { entryCount?: number; journalBlocks?: number } = {}): Partial<FormatParameters> {
   return {
     labelBytes: 32 * KIB,
     journalBytes: (options.journalBlocks ?? 64) * 4 * KIB,
-    groupBytes: MIB,
+    groupBytes: 2 * MIB,
     entryCount: options.entryCount ?? 512,
   };
 }
