@@ -1,0 +1,127 @@
+/**
+ * A checkpoint is an image of the index in parts of 64 KiB: a header of 64 bytes and entries of 48 bytes, oldest damage confined to one
+ * part by its CRC. The superblock names the checkpoint and holds a CRC over the CRCs of its parts.
+ */
+import { assert } from '../base/assert.ts';
+import { crc32Around } from './checksum.ts';
+import { defineLayout, getNumber, isAscii, putAscii, putNumber } from './field-layout.ts';
+import { CHECKPOINT_ENTRY_BYTES, CHECKPOINT_PART_BYTES, CHECKPOINT_PART_ENTRIES, CHECKPOINT_PART_HEADER_BYTES } from './geometry.ts';
+
+export const CHECKPOINT_MAGIC = 'RSCHECKP';
+
+/** FORMAT.md, "Checkpoint part". */
+export const CHECKPOINT_HEADER = defineLayout(CHECKPOINT_PART_HEADER_BYTES, [
+  ['magic', 'ascii', 8],
+  ['sequence', 'u64'],
+  ['ownOffset', 'u64'],
+  ['deviceTag', 'bytes', 8],
+  ['partNumber', 'u32'],
+  ['count', 'u32'],
+  ['reserved', 'zero', 20],
+  ['crc', 'u32'],
+]);
+
+/** FORMAT.md, "Checkpoint entry". Tag and freshness are those of manifests; zero in slices. */
+export const CHECKPOINT_ENTRY = defineLayout(CHECKPOINT_ENTRY_BYTES, [
+  ['kind', 'u8'],
+  ['flags', 'u8'],
+  ['blocks', 'u16'],
+  ['block', 'u32'],
+  ['generation', 'u48'],
+  ['writeSequence', 'u48'],
+  ['sliceNumber', 'u32'],
+  ['tagLow', 'u32'],
+  ['tagHigh', 'u32'],
+  ['initialAgeSeconds', 'u32'],
+  ['receivedAtMs', 'u48'],
+  ['freshUntilMs', 'u48'],
+]);
+
+/** Values of an entry's `kind`. */
+export const CHECKPOINT_KINDS = { slice: 1, manifest: 2 } as const;
+/** Bit of `flags`: read since the evictor last passed. */
+export const CHECKPOINT_VISITED = 1;
+
+/** One entry of the index. */
+export type CheckpointEntry = { readonly [Name in keyof typeof CHECKPOINT_ENTRY]: number };
+
+const ENTRY_FIELDS = [
+  'kind',
+  'flags',
+  'blocks',
+  'block',
+  'generation',
+  'writeSequence',
+  'sliceNumber',
+  'tagLow',
+  'tagHigh',
+  'initialAgeSeconds',
+  'receivedAtMs',
+  'freshUntilMs',
+] as const;
+
+/** Identity of one part, checked when it is read. */
+export interface CheckpointPartPlace {
+  readonly sequence: number;
+  readonly partNumber: number;
+  readonly ownOffset: number;
+  readonly deviceTag: Uint8Array;
+}
+
+/** Writes entry number `entryNumber` of a part that is being built. */
+export function encodeCheckpointEntry(entry: CheckpointEntry, part: Buffer, entryNumber: number): void {
+  const base = CHECKPOINT_PART_HEADER_BYTES + entryNumber * CHECKPOINT_ENTRY_BYTES;
+  for (const name of ENTRY_FIELDS) putNumber(part, base, CHECKPOINT_ENTRY[name], entry[name]);
+}
+
+/** Reads entry number `entryNumber` of a part that verified; the caller checks the values' ranges. */
+export function decodeCheckpointEntry(part: Buffer, entryNumber: number): CheckpointEntry {
+  const base = CHECKPOINT_PART_HEADER_BYTES + entryNumber * CHECKPOINT_ENTRY_BYTES;
+  const number = (name: (typeof ENTRY_FIELDS)[number]): number => getNumber(part, base, CHECKPOINT_ENTRY[name]);
+  return {
+    kind: number('kind'),
+    flags: number('flags'),
+    blocks: number('blocks'),
+    block: number('block'),
+    generation: number('generation'),
+    writeSequence: number('writeSequence'),
+    sliceNumber: number('sliceNumber'),
+    tagLow: number('tagLow'),
+    tagHigh: number('tagHigh'),
+    initialAgeSeconds: number('initialAgeSeconds'),
+    receivedAtMs: number('receivedAtMs'),
+    freshUntilMs: number('freshUntilMs'),
+  };
+}
+
+/** Completes a part of `count` entries. @returns its CRC */
+export function sealCheckpointPart(part: Buffer, place: CheckpointPartPlace, count: number): number {
+  assert(part.length === CHECKPOINT_PART_BYTES, 'checkpoint part has its size');
+  assert(count <= CHECKPOINT_PART_ENTRIES, 'checkpoint part is not overfull');
+  part.fill(0, 0, CHECKPOINT_PART_HEADER_BYTES);
+  part.fill(0, CHECKPOINT_PART_HEADER_BYTES + count * CHECKPOINT_ENTRY_BYTES);
+  putAscii(part, 0, CHECKPOINT_HEADER.magic, CHECKPOINT_MAGIC);
+  putNumber(part, 0, CHECKPOINT_HEADER.sequence, place.sequence);
+  putNumber(part, 0, CHECKPOINT_HEADER.ownOffset, place.ownOffset);
+  part.set(place.deviceTag, CHECKPOINT_HEADER.deviceTag.offset);
+  putNumber(part, 0, CHECKPOINT_HEADER.partNumber, place.partNumber);
+  putNumber(part, 0, CHECKPOINT_HEADER.count, count);
+  const crc = crc32Around(part, part.length, CHECKPOINT_HEADER.crc);
+  putNumber(part, 0, CHECKPOINT_HEADER.crc, crc);
+  return crc;
+}
+
+/** Count of entries and CRC of the part if it is whole and the one that belongs there; any bytes are fine. */
+export function verifyCheckpointPart(
+  part: Buffer,
+  place: CheckpointPartPlace,
+): { readonly count: number; readonly crc: number } | undefined {
+  if (part.length !== CHECKPOINT_PART_BYTES || !isAscii(part, 0, CHECKPOINT_HEADER.magic, CHECKPOINT_MAGIC)) return undefined;
+  const number = (name: 'sequence' | 'ownOffset' | 'partNumber' | 'count' | 'crc'): number => getNumber(part, 0, CHECKPOINT_HEADER[name]);
+  if (number('sequence') !== place.sequence || number('ownOffset') !== place.ownOffset) return undefined;
+  if (number('partNumber') !== place.partNumber || number('count') > CHECKPOINT_PART_ENTRIES) return undefined;
+  const tagAt = CHECKPOINT_HEADER.deviceTag.offset;
+  if (Buffer.compare(part.subarray(tagAt, tagAt + 8), place.deviceTag) !== 0) return undefined;
+  if (number('crc') !== crc32Around(part, part.length, CHECKPOINT_HEADER.crc)) return undefined;
+  return { count: number('count'), crc: number('crc') };
+}

@@ -1,0 +1,205 @@
+/**
+ * The first block of every extent: it says what the extent is and proves it, so that a stale pointer is a miss and a planted frame is
+ * refused. Behind it lies the payload (a slice's bytes or a manifest record), padded with zeros to a block.
+ *
+ *   | fixed fields 256 | chunk table: 6 bytes a chunk | key text | zeros to the end of the block | payload ... | zeros |
+ */
+import { assert } from '../base/assert.ts';
+import { alignUp, divCeil, MIB, PAGE_BYTES } from '../base/units.ts';
+import { chunkCrcSeed, crc32, crc32Around, macOf } from './checksum.ts';
+import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putNumber } from './field-layout.ts';
+import { CHUNK_BYTES } from './geometry.ts';
+import type { ObjectHash } from './manifest.ts';
+
+export const EXTENT_MAGIC = 'RSEXTENT';
+const EXTENT_VERSION = 1;
+const FIXED_BYTES = 256;
+const CHUNK_ENTRY_BYTES = 6;
+/** Longest normalised key, in bytes of UTF-8. */
+export const KEY_BYTES_MAX = 3072;
+/** Longest payload: one slice of the largest slice size. */
+export const PAYLOAD_BYTES_MAX = 8 * MIB;
+/** Values of `kind`. */
+export const EXTENT_KINDS = { slice: 1, manifest: 2 } as const;
+/** Value of `codec`: stored as it came. */
+export const CODEC_RAW = 0;
+
+/** FORMAT.md, "Extent header". */
+export const EXTENT_HEADER = defineLayout(FIXED_BYTES, [
+  ['magic', 'ascii', 8],
+  ['version', 'u16'],
+  ['headerBytes', 'u16'],
+  ['kind', 'u8'],
+  ['codec', 'u8'],
+  ['chunkLog2', 'u8'],
+  ['sliceSizeLog2', 'u8'],
+  ['ownBlock', 'u64'],
+  ['cacheUuid', 'bytes', 16],
+  ['writeSequence', 'u64'],
+  ['generation', 'u64'],
+  ['keyHash', 'bytes', 16],
+  ['objectKeyHash', 'bytes', 16],
+  ['versionHash', 'bytes', 16],
+  ['sliceNumber', 'u32'],
+  ['presentStart', 'u32'],
+  ['presentEnd', 'u32'],
+  ['rawBytes', 'u32'],
+  ['storedBytes', 'u32'],
+  ['allocatedBytes', 'u32'],
+  ['chunkCount', 'u16'],
+  ['keyBytes', 'u16'],
+  ['epoch', 'u64'],
+  ['writtenAtMs', 'u64'],
+  ['reserved', 'zero', 88],
+  ['crc', 'u32'],
+  ['mac', 'bytes', 16],
+]);
+
+assert(FIXED_BYTES + divCeil(PAYLOAD_BYTES_MAX, CHUNK_BYTES) * CHUNK_ENTRY_BYTES + KEY_BYTES_MAX <= PAGE_BYTES, 'a header fits a page');
+
+/** What a header says. `versionHash` is of strong validator and length, for rebuilding only; zeros where the writer does not know it. */
+export interface ExtentHeader {
+  readonly kind: number;
+  readonly codec: number;
+  readonly ownBlock: number;
+  readonly writeSequence: number;
+  readonly generation: number;
+  readonly objectHash: ObjectHash;
+  /** MANIFEST_NUMBER for a manifest. */
+  readonly sliceNumber: number;
+  /** The part of the slice that the extent holds; the whole of it so far. */
+  readonly presentStart: number;
+  readonly presentEnd: number;
+  /** Payload before encoding, as it lies on disk, and the whole extent; bytes. */
+  readonly rawBytes: number;
+  readonly storedBytes: number;
+  readonly allocatedBytes: number;
+  readonly epoch: number;
+  readonly writtenAtMs: number;
+  readonly keyText: string;
+}
+
+/** Whose extent it is: part of what is verified. */
+export interface ExtentIdentity {
+  readonly cacheUuid: Uint8Array;
+  readonly macKey: Uint8Array;
+}
+
+/** Blocks of an extent whose payload has `payloadBytes`: a header block and the payload's. */
+export function extentBlocks(payloadBytes: number, blockSizeBytes: number): number {
+  return 1 + divCeil(payloadBytes, blockSizeBytes);
+}
+
+/**
+ * Fills `target` (one block) with the header of a raw extent.
+ *
+ * @param payload the stored bytes, without padding
+ */
+export function encodeExtentHeader(header: ExtentHeader, identity: ExtentIdentity, buffers: { target: Buffer; payload: Buffer }): void {
+  const { target, payload } = buffers;
+  const key = Buffer.from(header.keyText, 'utf8');
+  const chunkCount = divCeil(payload.length, CHUNK_BYTES);
+  const headerBytes = FIXED_BYTES + chunkCount * CHUNK_ENTRY_BYTES + key.length;
+  assert(key.length <= KEY_BYTES_MAX && payload.length <= PAYLOAD_BYTES_MAX, 'key and payload are within their limits');
+  assert(header.storedBytes === payload.length, 'stored length is the payload');
+  assert(header.allocatedBytes === target.length + alignUp(payload.length, target.length), 'allocation fits header and payload');
+  target.fill(0);
+  putAscii(target, 0, EXTENT_HEADER.magic, EXTENT_MAGIC);
+  putNumber(target, 0, EXTENT_HEADER.version, EXTENT_VERSION);
+  putNumber(target, 0, EXTENT_HEADER.headerBytes, headerBytes);
+  putNumber(target, 0, EXTENT_HEADER.chunkLog2, Math.log2(CHUNK_BYTES));
+  putBytes(target, 0, EXTENT_HEADER.cacheUuid, identity.cacheUuid);
+  putBytes(target, 0, EXTENT_HEADER.keyHash, Buffer.from(header.objectHash, 'hex'));
+  putBytes(target, 0, EXTENT_HEADER.objectKeyHash, Buffer.from(header.objectHash, 'hex'));
+  putNumber(target, 0, EXTENT_HEADER.chunkCount, chunkCount);
+  putNumber(target, 0, EXTENT_HEADER.keyBytes, key.length);
+  for (const name of NUMBERS) putNumber(target, 0, EXTENT_HEADER[name], header[name]);
+  const seed = chunkCrcSeed(header.writeSequence);
+  for (let chunk = 0; chunk < chunkCount; chunk += 1) {
+    const bytes = payload.subarray(chunk * CHUNK_BYTES, (chunk + 1) * CHUNK_BYTES);
+    const at = FIXED_BYTES + chunk * CHUNK_ENTRY_BYTES;
+    target.writeUInt16LE(bytes.length - 1, at);
+    target.writeUInt32LE(crc32(bytes, seed), at + 2);
+  }
+  target.set(key, FIXED_BYTES + chunkCount * CHUNK_ENTRY_BYTES);
+  putBytes(target, 0, EXTENT_HEADER.mac, headerMac(target, headerBytes, identity));
+  putNumber(target, 0, EXTENT_HEADER.crc, crc32Around(target, target.length, EXTENT_HEADER.crc));
+}
+
+/** The header in `block` if it is whole and of this cache; any bytes are fine. The caller compares it with what it looked for. */
+export function decodeExtentHeader(block: Buffer, identity: ExtentIdentity): ExtentHeader | undefined {
+  if (block.length < PAGE_BYTES || !isAscii(block, 0, EXTENT_HEADER.magic, EXTENT_MAGIC)) return undefined;
+  if (getNumber(block, 0, EXTENT_HEADER.crc) !== crc32Around(block, block.length, EXTENT_HEADER.crc)) return undefined;
+  const number = (name: keyof typeof EXTENT_HEADER): number => getNumber(block, 0, EXTENT_HEADER[name]);
+  const chunkCount = number('chunkCount');
+  const keyBytes = number('keyBytes');
+  const headerBytes = FIXED_BYTES + chunkCount * CHUNK_ENTRY_BYTES + keyBytes;
+  if (number('version') !== EXTENT_VERSION || number('chunkLog2') !== Math.log2(CHUNK_BYTES)) return undefined;
+  if (headerBytes > block.length || number('headerBytes') !== headerBytes) return undefined;
+  if (Buffer.compare(getBytes(block, 0, EXTENT_HEADER.mac), headerMac(block, headerBytes, identity)) !== 0) return undefined;
+  if (Buffer.compare(getBytes(block, 0, EXTENT_HEADER.cacheUuid), identity.cacheUuid) !== 0) return undefined;
+  if (chunkCount !== divCeil(number('rawBytes'), CHUNK_BYTES)) return undefined;
+  const keyAt = headerBytes - keyBytes;
+  return {
+    kind: number('kind'),
+    codec: number('codec'),
+    ownBlock: number('ownBlock'),
+    writeSequence: number('writeSequence'),
+    generation: number('generation'),
+    objectHash: Buffer.from(getBytes(block, 0, EXTENT_HEADER.keyHash)).toString('hex') as ObjectHash,
+    sliceNumber: number('sliceNumber'),
+    presentStart: number('presentStart'),
+    presentEnd: number('presentEnd'),
+    rawBytes: number('rawBytes'),
+    storedBytes: number('storedBytes'),
+    allocatedBytes: number('allocatedBytes'),
+    epoch: number('epoch'),
+    writtenAtMs: number('writtenAtMs'),
+    keyText: block.toString('utf8', keyAt, headerBytes),
+  };
+}
+
+/**
+ * Whether the chunks from `firstChunk` on, as far as `bytes` reaches, are those that the header (already decoded and verified) names.
+ *
+ * @param bytes payload from the first byte of `firstChunk`; longer than the payload is fine (padding)
+ */
+export function verifyChunks(
+  block: Buffer,
+  header: ExtentHeader,
+  chunks: { readonly firstChunk: number; readonly bytes: Buffer },
+): boolean {
+  const { firstChunk, bytes } = chunks;
+  const count = divCeil(header.rawBytes, CHUNK_BYTES);
+  const seed = chunkCrcSeed(header.writeSequence);
+  let at = 0;
+  for (let chunk = firstChunk; chunk < count && at < bytes.length; chunk += 1) {
+    const entryAt = FIXED_BYTES + chunk * CHUNK_ENTRY_BYTES;
+    const lengthBytes = block.readUInt16LE(entryAt) + 1;
+    if (lengthBytes !== Math.min(CHUNK_BYTES, header.storedBytes - chunk * CHUNK_BYTES) || at + lengthBytes > bytes.length) return false;
+    if (crc32(bytes.subarray(at, at + lengthBytes), seed) !== block.readUInt32LE(entryAt + 2)) return false;
+    at += lengthBytes;
+  }
+  return true;
+}
+
+const NUMBERS = [
+  'kind',
+  'codec',
+  'ownBlock',
+  'writeSequence',
+  'generation',
+  'sliceNumber',
+  'presentStart',
+  'presentEnd',
+  'rawBytes',
+  'storedBytes',
+  'allocatedBytes',
+  'epoch',
+  'writtenAtMs',
+] as const;
+
+/** The MAC covers everything that is used but the CRC (which covers the MAC) and itself; the two end the fixed fields. */
+function headerMac(block: Buffer, headerBytes: number, identity: ExtentIdentity): Uint8Array {
+  return macOf(identity.macKey, block.subarray(0, EXTENT_HEADER.crc.offset), block.subarray(FIXED_BYTES, headerBytes));
+}

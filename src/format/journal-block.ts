@@ -1,0 +1,187 @@
+/**
+ * The journal's blocks: a header of 64 bytes and records of 64 bytes. Each block names its sequence, epoch, own offset and the CRC of the
+ * block before, so that replay knows where the chain ends. A written block is sealed: never written again before the ring comes round.
+ */
+import { assert } from '../base/assert.ts';
+import { divFloor } from '../base/units.ts';
+import { crc32Around } from './checksum.ts';
+import { defineLayout, getNumber, isAscii, putAscii, putNumber } from './field-layout.ts';
+
+export const JOURNAL_MAGIC = 'RSJOURNL';
+export const JOURNAL_HEADER_BYTES = 64;
+export const JOURNAL_RECORD_BYTES = 64;
+
+/** FORMAT.md, "Journal block". */
+export const JOURNAL_HEADER = defineLayout(JOURNAL_HEADER_BYTES, [
+  ['magic', 'ascii', 8],
+  ['sequence', 'u64'],
+  ['epoch', 'u64'],
+  ['ownOffset', 'u64'],
+  ['deviceTag', 'bytes', 8],
+  ['purgeSequence', 'u64'],
+  ['count', 'u16'],
+  ['padding', 'zero', 6],
+  ['previousCrc', 'u32'],
+  ['crc', 'u32'],
+]);
+
+/** FORMAT.md, "Journal record". */
+export const JOURNAL_RECORD = defineLayout(JOURNAL_RECORD_BYTES, [
+  ['type', 'u8'],
+  ['codec', 'u8'],
+  ['blocks', 'u16'],
+  ['block', 'u32'],
+  ['generation', 'u64'],
+  ['writeSequence', 'u64'],
+  ['objectHash', 'bytes', 16],
+  ['sliceNumber', 'u32'],
+  ['initialAgeSeconds', 'u32'],
+  ['receivedAtMs', 'u64'],
+  ['freshUntilMs', 'u64'],
+]);
+
+/** Values of a record's `type`. In a purge, `receivedAtMs` holds the purge sequence. `badBlock` is kept for a later version. */
+export const JOURNAL_TYPES = { put: 1, delete: 2, refresh: 3, purge: 4, epoch: 5, badBlock: 6 } as const;
+/** Slice number that stands for the manifest. */
+export const MANIFEST_NUMBER = 2 ** 32 - 1;
+
+/** Identity of one block, checked when it is read. */
+export interface JournalBlockPlace {
+  readonly sequence: number;
+  readonly ownOffset: number;
+  /** First 8 bytes of the device's UUID. */
+  readonly deviceTag: Uint8Array;
+}
+
+/** What a block's header says. */
+export interface JournalHeader {
+  readonly sequence: number;
+  readonly epoch: number;
+  readonly count: number;
+  readonly previousCrc: number;
+  /** Newest purge in the blocks before this one: tells whether a block that cannot be read held one. */
+  readonly purgeSequence: number;
+  /** The block's own checksum; the next block names it. */
+  readonly crc: number;
+}
+
+/** Records that fit into a block. */
+export function journalRecordsPerBlock(blockSizeBytes: number): number {
+  return divFloor(blockSizeBytes - JOURNAL_HEADER_BYTES, JOURNAL_RECORD_BYTES);
+}
+
+/**
+ * Seals a block whose records stand already behind the header; the rest of the block becomes zero.
+ *
+ * @returns the block's CRC, for the next block's header
+ */
+export function sealJournalBlock(block: Buffer, place: JournalBlockPlace, header: Omit<JournalHeader, 'sequence' | 'crc'>): number {
+  assert(header.count <= journalRecordsPerBlock(block.length), 'journal block is not overfull');
+  block.fill(0, 0, JOURNAL_HEADER_BYTES);
+  block.fill(0, JOURNAL_HEADER_BYTES + header.count * JOURNAL_RECORD_BYTES);
+  putAscii(block, 0, JOURNAL_HEADER.magic, JOURNAL_MAGIC);
+  putNumber(block, 0, JOURNAL_HEADER.sequence, place.sequence);
+  putNumber(block, 0, JOURNAL_HEADER.epoch, header.epoch);
+  putNumber(block, 0, JOURNAL_HEADER.ownOffset, place.ownOffset);
+  block.set(place.deviceTag, JOURNAL_HEADER.deviceTag.offset);
+  putNumber(block, 0, JOURNAL_HEADER.purgeSequence, header.purgeSequence);
+  putNumber(block, 0, JOURNAL_HEADER.count, header.count);
+  putNumber(block, 0, JOURNAL_HEADER.previousCrc, header.previousCrc);
+  const crc = crc32Around(block, block.length, JOURNAL_HEADER.crc);
+  putNumber(block, 0, JOURNAL_HEADER.crc, crc);
+  return crc;
+}
+
+/** The header of the block that should stand at `place`, or undefined when it is not there whole; any bytes are fine. */
+export function decodeJournalHeader(block: Buffer, place: Omit<JournalBlockPlace, 'sequence'>): JournalHeader | undefined {
+  if (block.length < JOURNAL_HEADER_BYTES || !isAscii(block, 0, JOURNAL_HEADER.magic, JOURNAL_MAGIC)) return undefined;
+  if (getNumber(block, 0, JOURNAL_HEADER.ownOffset) !== place.ownOffset) return undefined;
+  const tagAt = JOURNAL_HEADER.deviceTag.offset;
+  if (Buffer.compare(block.subarray(tagAt, tagAt + 8), place.deviceTag) !== 0) return undefined;
+  const crc = getNumber(block, 0, JOURNAL_HEADER.crc);
+  if (crc !== crc32Around(block, block.length, JOURNAL_HEADER.crc)) return undefined;
+  const count = getNumber(block, 0, JOURNAL_HEADER.count);
+  if (count > journalRecordsPerBlock(block.length)) return undefined;
+  return {
+    sequence: getNumber(block, 0, JOURNAL_HEADER.sequence),
+    epoch: getNumber(block, 0, JOURNAL_HEADER.epoch),
+    count,
+    previousCrc: getNumber(block, 0, JOURNAL_HEADER.previousCrc),
+    purgeSequence: getNumber(block, 0, JOURNAL_HEADER.purgeSequence),
+    crc,
+  };
+}
+
+/** One change of the index. Fields that a type does not use are 0 (`objectTag`: two 32-bit halves of the object hash's first 8 bytes). */
+export interface JournalRecord {
+  readonly type: number;
+  readonly codec: number;
+  readonly blocks: number;
+  readonly block: number;
+  readonly generation: number;
+  readonly writeSequence: number;
+  readonly tagLow: number;
+  readonly tagHigh: number;
+  readonly sliceNumber: number;
+  readonly initialAgeSeconds: number;
+  readonly receivedAtMs: number;
+  readonly freshUntilMs: number;
+}
+
+/** A record with everything zero, to be spread from. */
+export const EMPTY_RECORD: JournalRecord = {
+  type: 0,
+  codec: 0,
+  blocks: 0,
+  block: 0,
+  generation: 0,
+  writeSequence: 0,
+  tagLow: 0,
+  tagHigh: 0,
+  sliceNumber: 0,
+  initialAgeSeconds: 0,
+  receivedAtMs: 0,
+  freshUntilMs: 0,
+};
+
+const NUMBERS = [
+  'type',
+  'codec',
+  'blocks',
+  'block',
+  'generation',
+  'writeSequence',
+  'sliceNumber',
+  'initialAgeSeconds',
+  'receivedAtMs',
+  'freshUntilMs',
+] as const;
+
+/** Writes a record at `base`. The object hash's second half is left zero: the index knows only the tag. */
+export function encodeJournalRecord(record: JournalRecord, target: Buffer, base: number): void {
+  for (const name of NUMBERS) putNumber(target, base, JOURNAL_RECORD[name], record[name]);
+  const hashAt = base + JOURNAL_RECORD.objectHash.offset;
+  target.fill(0, hashAt, hashAt + 16);
+  target.writeUInt32LE(record.tagLow, hashAt);
+  target.writeUInt32LE(record.tagHigh, hashAt + 4);
+}
+
+/** Reads the record at `base` of a block that verified; the caller checks the values' ranges. */
+export function decodeJournalRecord(source: Buffer, base: number): JournalRecord {
+  const number = (name: (typeof NUMBERS)[number]): number => getNumber(source, base, JOURNAL_RECORD[name]);
+  const hashAt = base + JOURNAL_RECORD.objectHash.offset;
+  return {
+    type: number('type'),
+    codec: number('codec'),
+    blocks: number('blocks'),
+    block: number('block'),
+    generation: number('generation'),
+    writeSequence: number('writeSequence'),
+    tagLow: source.readUInt32LE(hashAt),
+    tagHigh: source.readUInt32LE(hashAt + 4),
+    sliceNumber: number('sliceNumber'),
+    initialAgeSeconds: number('initialAgeSeconds'),
+    receivedAtMs: number('receivedAtMs'),
+    freshUntilMs: number('freshUntilMs'),
+  };
+}

@@ -1,0 +1,139 @@
+/**
+ * How a manifest lies on disk: the payload of its extent. Decoding takes any bytes, never throws and allocates no more than the record
+ * is long.
+ *
+ *   | fixed fields 128 | key text | field: name length u16, value length u16, name, value | field | ...
+ */
+import { assert } from '../base/assert.ts';
+import { isPowerOfTwo, KIB, MIB } from '../base/units.ts';
+import { crc32Around } from './checksum.ts';
+import { KEY_BYTES_MAX } from './extent-header.ts';
+import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putNumber } from './field-layout.ts';
+import type { HeaderField, Manifest, ObjectHash } from './manifest.ts';
+
+export const MANIFEST_MAGIC = 'RSMANIFE';
+const MANIFEST_VERSION = 1;
+const FIXED_BYTES = 128;
+/** Longest record; the fields' own limit is 16 KiB, names, values and a length pair each. */
+export const MANIFEST_RECORD_BYTES_MAX = 32 * KIB;
+const SLICE_SIZE_MIN = 64 * KIB;
+const SLICE_SIZE_MAX = 8 * MIB;
+/** Generations and times on disk have 48 bits. */
+export const U48_MAX = 2 ** 48 - 1;
+
+/** FORMAT.md, "Manifest record". */
+export const MANIFEST_RECORD = defineLayout(FIXED_BYTES, [
+  ['magic', 'ascii', 8],
+  ['version', 'u16'],
+  ['status', 'u16'],
+  ['sliceSizeLog2', 'u8'],
+  ['flags', 'u8'],
+  ['keyBytes', 'u16'],
+  ['recordBytes', 'u32'],
+  ['fieldCount', 'u16'],
+  ['tagCount', 'u16'],
+  ['generation', 'u64'],
+  ['objectHash', 'bytes', 16],
+  ['lengthBytes', 'u64'],
+  ['receivedAtMs', 'u64'],
+  ['freshUntilMs', 'u64'],
+  ['initialAgeSeconds', 'u32'],
+  ['bodyBytes', 'u32'],
+  ['reserved', 'zero', 44],
+  ['crc', 'u32'],
+]);
+
+/** Milliseconds or seconds as they are stored: whole, not negative, at most `max` (which stands for ever). */
+export function storedTime(value: number, max = U48_MAX): number {
+  return Math.min(max, Math.max(0, Math.floor(value)));
+}
+
+/** The manifest as a record in a fresh buffer, or undefined when it is longer than MANIFEST_RECORD_BYTES_MAX. */
+export function encodeManifestRecord(manifest: Manifest): Buffer | undefined {
+  assert(manifest.lengthBytes !== undefined, 'a growing manifest is not written');
+  const key = Buffer.from(manifest.keyText, 'utf8');
+  const parts: Buffer[] = [];
+  let recordBytes = FIXED_BYTES + key.length;
+  for (const [name, value] of manifest.fields) {
+    const field = encodeField(name, value);
+    if (field === undefined) return undefined;
+    parts.push(field);
+    recordBytes += field.length;
+  }
+  if (key.length > KEY_BYTES_MAX || recordBytes > MANIFEST_RECORD_BYTES_MAX) return undefined;
+  const head = Buffer.from(new ArrayBuffer(FIXED_BYTES));
+  putAscii(head, 0, MANIFEST_RECORD.magic, MANIFEST_MAGIC);
+  putNumber(head, 0, MANIFEST_RECORD.version, MANIFEST_VERSION);
+  putNumber(head, 0, MANIFEST_RECORD.status, manifest.status);
+  putNumber(head, 0, MANIFEST_RECORD.sliceSizeLog2, Math.log2(manifest.sliceSizeBytes));
+  putNumber(head, 0, MANIFEST_RECORD.keyBytes, key.length);
+  putNumber(head, 0, MANIFEST_RECORD.recordBytes, recordBytes);
+  putNumber(head, 0, MANIFEST_RECORD.fieldCount, manifest.fields.length);
+  putNumber(head, 0, MANIFEST_RECORD.generation, manifest.generation);
+  putBytes(head, 0, MANIFEST_RECORD.objectHash, Buffer.from(manifest.objectHash, 'hex'));
+  putNumber(head, 0, MANIFEST_RECORD.lengthBytes, manifest.lengthBytes);
+  putNumber(head, 0, MANIFEST_RECORD.receivedAtMs, storedTime(manifest.receivedAtMs));
+  putNumber(head, 0, MANIFEST_RECORD.freshUntilMs, storedTime(manifest.freshUntilMs));
+  putNumber(head, 0, MANIFEST_RECORD.initialAgeSeconds, storedTime(manifest.initialAgeSeconds, 2 ** 32 - 1));
+  const record = Buffer.concat([head, key, ...parts]);
+  putNumber(record, 0, MANIFEST_RECORD.crc, crc32Around(record, recordBytes, MANIFEST_RECORD.crc));
+  return record;
+}
+
+/** The manifest in `source` (a record, perhaps with padding behind it), or undefined when it is not a whole, sound one. */
+export function decodeManifestRecord(source: Buffer): Manifest | undefined {
+  if (source.length < FIXED_BYTES || !isAscii(source, 0, MANIFEST_RECORD.magic, MANIFEST_MAGIC)) return undefined;
+  const number = (name: keyof typeof MANIFEST_RECORD): number => getNumber(source, 0, MANIFEST_RECORD[name]);
+  const recordBytes = number('recordBytes');
+  const keyBytes = number('keyBytes');
+  if (recordBytes > source.length || recordBytes > MANIFEST_RECORD_BYTES_MAX || recordBytes < FIXED_BYTES + keyBytes) return undefined;
+  if (number('version') !== MANIFEST_VERSION || keyBytes > KEY_BYTES_MAX) return undefined;
+  if (number('crc') !== crc32Around(source, recordBytes, MANIFEST_RECORD.crc)) return undefined;
+  const fields = decodeFields(source.subarray(FIXED_BYTES + keyBytes, recordBytes), number('fieldCount'));
+  const sliceSizeBytes = 2 ** number('sliceSizeLog2');
+  const generation = number('generation');
+  const lengthBytes = number('lengthBytes');
+  if (fields === undefined || generation < 1 || generation > U48_MAX || lengthBytes > Number.MAX_SAFE_INTEGER) return undefined;
+  if (!isSliceSize(sliceSizeBytes) || number('receivedAtMs') > U48_MAX || number('freshUntilMs') > U48_MAX) return undefined;
+  return {
+    generation,
+    objectHash: Buffer.from(getBytes(source, 0, MANIFEST_RECORD.objectHash)).toString('hex') as ObjectHash,
+    keyText: source.toString('utf8', FIXED_BYTES, FIXED_BYTES + keyBytes),
+    status: number('status'),
+    fields,
+    lengthBytes,
+    sliceSizeBytes,
+    receivedAtMs: number('receivedAtMs'),
+    initialAgeSeconds: number('initialAgeSeconds'),
+    freshUntilMs: number('freshUntilMs'),
+  };
+}
+
+/** Whether `bytes` is a slice size that a manifest may name. */
+export function isSliceSize(bytes: number): boolean {
+  return bytes >= SLICE_SIZE_MIN && bytes <= SLICE_SIZE_MAX && isPowerOfTwo(bytes);
+}
+
+function encodeField(name: string, value: string): Buffer | undefined {
+  const nameBytes = Buffer.from(name, 'utf8');
+  const valueBytes = Buffer.from(value, 'utf8');
+  if (nameBytes.length > 0xffff || valueBytes.length > 0xffff) return undefined;
+  const lengths = Buffer.from(new ArrayBuffer(4));
+  lengths.writeUInt16LE(nameBytes.length, 0);
+  lengths.writeUInt16LE(valueBytes.length, 2);
+  return Buffer.concat([lengths, nameBytes, valueBytes]);
+}
+
+function decodeFields(source: Buffer, count: number): HeaderField[] | undefined {
+  const fields: HeaderField[] = [];
+  let at = 0;
+  for (let index = 0; index < count; index += 1) {
+    if (at + 4 > source.length) return undefined;
+    const valueAt = at + 4 + source.readUInt16LE(at);
+    const end = valueAt + source.readUInt16LE(at + 2);
+    if (end > source.length) return undefined;
+    fields.push([source.toString('utf8', at + 4, valueAt), source.toString('utf8', valueAt, end)]);
+    at = end;
+  }
+  return at === source.length ? fields : undefined;
+}

@@ -1,0 +1,182 @@
+/**
+ * Index, block allocator, journal and RAM tier kept in step: every change of what is stored goes through here, so that no two extents
+ * overlap, the bitmap is the union of index and reservations, and an object's count is that of its slices on the device or in memory.
+ */
+import { assert } from '../base/assert.ts';
+import type { MetricSet } from '../base/metrics.ts';
+import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../format/journal-block.ts';
+import type { ManifestFreshness, ObjectHash } from '../format/manifest.ts';
+import type { Lease } from '../memory/lease.ts';
+import type { BlockAllocator } from './block-allocator.ts';
+import type { Journal } from './journal.ts';
+import { type ResidentSlice, ResidentTier } from './resident-tier.ts';
+import { type ExtentPlace, NO_SLOT, objectTag, type SliceIndex } from './slice-index.ts';
+import type { StoreLimits } from './store-limits.ts';
+import type { STORE_METRICS } from './store-metrics.ts';
+
+/** Slice numbers tried when an object's slices are freed; what lies beyond is left to the evictor. */
+const PROBES_MAX = 65536;
+
+export class Catalogue {
+  readonly index: SliceIndex;
+  readonly allocator: BlockAllocator;
+  readonly journal: Journal;
+  readonly resident: ResidentTier;
+  readonly #limits: StoreLimits;
+  readonly #metrics: MetricSet<typeof STORE_METRICS>;
+
+  constructor(options: {
+    index: SliceIndex;
+    allocator: BlockAllocator;
+    journal: Journal;
+    limits: StoreLimits;
+    metrics: MetricSet<typeof STORE_METRICS>;
+  }) {
+    this.index = options.index;
+    this.allocator = options.allocator;
+    this.journal = options.journal;
+    this.#limits = options.limits;
+    this.#metrics = options.metrics;
+    this.resident = new ResidentTier((slice) => this.#onVanish(slice));
+  }
+
+  /** Tag entry of the object, or NO_SLOT. */
+  findObject(objectHash: ObjectHash): number {
+    return this.index.findTag(objectTag(objectHash));
+  }
+
+  /** Tag entry of the object if `generation` is its current one. */
+  findCurrent(objectHash: ObjectHash, generation: number): number {
+    const tagSlot = this.findObject(objectHash);
+    return tagSlot !== NO_SLOT && this.generationOf(tagSlot) === generation ? tagSlot : NO_SLOT;
+  }
+
+  generationOf(tagSlot: number): number {
+    return this.index.generation(this.index.recordOf(tagSlot));
+  }
+
+  /** Reserves a run of blocks, evicting until one fits. @returns undefined when the bound of evictions was reached */
+  reserveBlocks(blocks: number): number | undefined {
+    for (let evicted = 0; evicted <= this.#limits.evictionsPerRecord; evicted += 1) {
+      const block = this.allocator.reserve(blocks);
+      if (block !== undefined) return block;
+      if (!this.#evict('blocks')) return undefined;
+    }
+    return undefined;
+  }
+
+  /** Makes room for `count` index entries. */
+  reserveEntries(count: number): boolean {
+    for (let evicted = 0; evicted <= this.#limits.evictionsPerRecord; evicted += 1) {
+      if (this.index.freeEntries >= count) return true;
+      if (!this.#evict('entries')) return false;
+    }
+    return false;
+  }
+
+  /** A slice enters the RAM tier. Takes over `lease`. */
+  addResident(slice: { generation: number; sliceNumber: number; lengthBytes: number; lease: Lease }): ResidentSlice {
+    const isStored = this.index.findSlice(slice.generation, slice.sliceNumber) !== NO_SLOT;
+    const added = this.resident.add(slice);
+    if (!isStored) this.#count(slice.generation, 1);
+    return added;
+  }
+
+  /** Enters a written slice; its blocks are reserved. @returns false (blocks forfeited) when there is no entry for it */
+  putSlice(generation: number, sliceNumber: number, place: ExtentPlace): boolean {
+    assert(this.allocator.isUsed(place.block, place.blocks), 'index names reserved blocks only');
+    if (!this.reserveEntries(1) || this.index.findManifest(generation) === NO_SLOT) {
+      this.allocator.forfeit(place.block, place.blocks);
+      return false;
+    }
+    const isResident = this.resident.find(generation, sliceNumber) !== undefined;
+    this.index.putSlice(generation, sliceNumber, place);
+    this.allocator.acquire(place.block, place.blocks);
+    if (!isResident) this.#count(generation, 1);
+    this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.put, generation, sliceNumber, ...place });
+    return true;
+  }
+
+  /** Enters the written record of an object that is in the index; an older extent of it is freed. */
+  putManifest(tagSlot: number, place: ExtentPlace): void {
+    const record = this.index.recordOf(tagSlot);
+    const old = this.index.place(record);
+    this.index.setPlace(record, place);
+    this.allocator.acquire(place.block, place.blocks);
+    if (old.blocks > 0) this.allocator.release(old.block, old.blocks);
+    this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.put, ...place });
+  }
+
+  setFreshness(tagSlot: number, freshness: ManifestFreshness): void {
+    this.index.setFreshness(tagSlot, freshness);
+    if (this.index.blocks(this.index.recordOf(tagSlot)) === 0) return;
+    this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.refresh });
+  }
+
+  /** Takes a slice off the device; in memory it may stay. */
+  dropSlice(slot: number): void {
+    const { index } = this;
+    const generation = index.generation(slot);
+    const sliceNumber = index.sliceNumber(slot);
+    const writeSequence = index.writeSequence(slot);
+    this.#freeSlice(slot);
+    this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.delete, generation, sliceNumber, writeSequence });
+  }
+
+  /** Forgets an object, its slices on the device and in memory. The caller journals a purge; anything else is journalled here. */
+  dropObject(tagSlot: number, cause: 'purge' | 'other'): void {
+    const { index } = this;
+    const record = index.recordOf(tagSlot);
+    const generation = index.generation(record);
+    if (cause === 'other' && index.blocks(record) > 0) {
+      this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.delete, writeSequence: index.writeSequence(record) });
+    }
+    this.resident.removeGeneration(generation);
+    for (let sliceNumber = 0; index.slices(tagSlot) > 0 && sliceNumber < PROBES_MAX; sliceNumber += 1) {
+      const slot = index.findSlice(generation, sliceNumber);
+      if (slot !== NO_SLOT) this.#freeSlice(slot);
+    }
+    this.#metrics.add('orphaned', index.slices(tagSlot));
+    if (index.blocks(record) > 0) this.allocator.release(index.block(record), index.blocks(record));
+    index.removeManifest(tagSlot);
+  }
+
+  #freeSlice(slot: number): void {
+    const { index } = this;
+    const generation = index.generation(slot);
+    const isResident = this.resident.find(generation, index.sliceNumber(slot)) !== undefined;
+    this.allocator.release(index.block(slot), index.blocks(slot));
+    index.removeSlice(slot);
+    if (!isResident) this.#count(generation, -1);
+  }
+
+  #evict(reason: 'blocks' | 'entries'): boolean {
+    const victim = this.index.nextVictim();
+    if (victim === NO_SLOT) return false;
+    this.#metrics.add('evicted', 1, reason);
+    if (this.index.kind(victim) === 'manifest') this.dropObject(this.index.tagSlotOf(victim), 'other');
+    else this.dropSlice(victim);
+    return true;
+  }
+
+  #onVanish(slice: ResidentSlice): void {
+    if (this.index.findSlice(slice.generation, slice.sliceNumber) === NO_SLOT) this.#count(slice.generation, -1);
+  }
+
+  /** Orphans have no manifest to be counted at. */
+  #count(generation: number, amount: number): void {
+    const record = this.index.findManifest(generation);
+    if (record !== NO_SLOT) this.index.addSlices(this.index.tagSlotOf(record), amount);
+  }
+
+  #manifestRecord(tagSlot: number): typeof EMPTY_RECORD {
+    const { index } = this;
+    return {
+      ...EMPTY_RECORD,
+      sliceNumber: MANIFEST_NUMBER,
+      generation: this.generationOf(tagSlot),
+      ...index.tag(tagSlot),
+      ...index.freshness(tagSlot),
+    };
+  }
+}

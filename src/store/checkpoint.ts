@@ -1,0 +1,134 @@
+/**
+ * Checkpoints: the index as an image, A and B in turn, written beside traffic and read at start. Entries are copied slot by slot while the
+ * index goes on changing: replay of the journal from where it stood at the beginning makes up for that, since records are upserts.
+ */
+import { divFloor } from '../base/units.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import {
+  CHECKPOINT_KINDS,
+  CHECKPOINT_VISITED,
+  type CheckpointEntry,
+  decodeCheckpointEntry,
+  encodeCheckpointEntry,
+  sealCheckpointPart,
+  verifyCheckpointPart,
+} from '../format/checkpoint-part.ts';
+import { crc32 } from '../format/checksum.ts';
+import { CHECKPOINT_PART_BYTES, CHECKPOINT_PART_ENTRIES, type Geometry } from '../format/geometry.ts';
+import type { CheckpointReference } from '../format/superblock.ts';
+import type { Arena } from '../memory/arena.ts';
+import { tryRead, withStaging } from './device-io.ts';
+import type { SliceIndex } from './slice-index.ts';
+
+/** Where a checkpoint is written to or read from. */
+export interface CheckpointPlace {
+  readonly device: BlockDevice;
+  readonly arena: Arena;
+  readonly geometry: Geometry;
+  readonly deviceTag: Uint8Array;
+}
+
+/**
+ * Writes the index into a zone; not flushed.
+ *
+ * @throws EdgeError DEVICE_FAULT, STORE_UNAVAILABLE (no slot)
+ */
+export async function writeCheckpoint(
+  place: CheckpointPlace,
+  index: SliceIndex,
+  target: { readonly zone: number; readonly sequence: number },
+): Promise<{ readonly entries: number; readonly parts: number; readonly crc: number }> {
+  let slot = 0;
+  let entries = 0;
+  let parts = 0;
+  let crc = 0;
+  while (slot < index.entryCount) {
+    await withStaging(place.arena, CHECKPOINT_PART_BYTES, async (bytes) => {
+      let count = 0;
+      while (slot < index.entryCount && count < CHECKPOINT_PART_ENTRIES) {
+        const entry = checkpointEntry(index, slot);
+        slot += 1;
+        if (entry === undefined) continue;
+        encodeCheckpointEntry(entry, bytes, count);
+        count += 1;
+      }
+      if (count === 0) return;
+      const ownOffset = partOffset(place.geometry, target.zone, parts);
+      const partCrc = sealCheckpointPart(
+        bytes,
+        { sequence: target.sequence, partNumber: parts, ownOffset, deviceTag: place.deviceTag },
+        count,
+      );
+      await place.device.write([bytes], ownOffset);
+      entries += count;
+      parts += 1;
+      crc = chainCrc(crc, partCrc);
+    });
+  }
+  return { entries, parts, crc };
+}
+
+/** What reading a checkpoint met. */
+export interface CheckpointReport {
+  readonly entries: number;
+  readonly damagedParts: number;
+  /** All parts verified and their CRCs are the ones that the superblock vouches for. */
+  readonly isWhole: boolean;
+}
+
+/** Reads a checkpoint part by part; damaged ones are left out (their entries are forgotten). `take` gets every entry, unchecked. */
+export async function readCheckpoint(
+  place: CheckpointPlace,
+  reference: CheckpointReference,
+  take: (entry: CheckpointEntry) => void,
+): Promise<CheckpointReport> {
+  let entries = 0;
+  let damagedParts = 0;
+  let crc = 0;
+  const partsMax = divFloor(place.geometry.checkpointBytes, CHECKPOINT_PART_BYTES);
+  const parts = reference.zone <= 1 ? Math.min(reference.parts, partsMax) : 0;
+  await withStaging(place.arena, CHECKPOINT_PART_BYTES, async (bytes) => {
+    for (let partNumber = 0; partNumber < parts; partNumber += 1) {
+      const ownOffset = partOffset(place.geometry, reference.zone, partNumber);
+      const identity = { sequence: reference.sequence, partNumber, ownOffset, deviceTag: place.deviceTag };
+      const part = (await tryRead(place.device, bytes, ownOffset)) ? verifyCheckpointPart(bytes, identity) : undefined;
+      if (part === undefined) {
+        damagedParts += 1;
+        continue;
+      }
+      for (let entry = 0; entry < part.count; entry += 1) take(decodeCheckpointEntry(bytes, entry));
+      entries += part.count;
+      crc = chainCrc(crc, part.crc);
+    }
+  });
+  const isWhole = damagedParts === 0 && parts === reference.parts && crc === reference.crc && entries === reference.entries;
+  return { entries, damagedParts, isWhole };
+}
+
+function checkpointEntry(index: SliceIndex, slot: number): CheckpointEntry | undefined {
+  const kind = index.kind(slot);
+  if ((kind !== 'slice' && kind !== 'manifest') || index.blocks(slot) === 0) return undefined;
+  const isManifest = kind === 'manifest';
+  const tagSlot = isManifest ? index.tagSlotOf(slot) : 0;
+  const tag = isManifest ? index.tag(tagSlot) : { tagLow: 0, tagHigh: 0 };
+  const freshness = isManifest ? index.freshness(tagSlot) : { initialAgeSeconds: 0, receivedAtMs: 0, freshUntilMs: 0 };
+  return {
+    kind: CHECKPOINT_KINDS[kind],
+    flags: index.isVisited(slot) ? CHECKPOINT_VISITED : 0,
+    ...index.place(slot),
+    generation: index.generation(slot),
+    sliceNumber: index.sliceNumber(slot),
+    ...tag,
+    ...freshness,
+  };
+}
+
+function partOffset(geometry: Geometry, zone: number, partNumber: number): number {
+  return (geometry.checkpointOffsets[zone] ?? 0) + partNumber * CHECKPOINT_PART_BYTES;
+}
+
+function chainCrc(crc: number, partCrc: number): number {
+  const word = new Uint8Array(4);
+  new DataView(word.buffer).setUint32(0, partCrc, true);
+  return crc32(word, crc);
+}

@@ -1,0 +1,316 @@
+/**
+ * Brings the index back: checkpoint, then journal, then what cannot stand is dropped (overlaps, orphans). Reads only; the store, inspect
+ * and fsck use it alike. Whatever is damaged is forgotten, with one exception that must forget more: when a purge that counted may lie in
+ * an unreadable part of the journal, everything is dropped, because a cache may forget but must not bring back what was purged.
+ */
+import { divFloor, KIB } from '../base/units.ts';
+import { CHECKPOINT_KINDS, CHECKPOINT_VISITED, type CheckpointEntry } from '../format/checkpoint-part.ts';
+import {
+  decodeJournalHeader,
+  decodeJournalRecord,
+  JOURNAL_HEADER_BYTES,
+  JOURNAL_RECORD_BYTES,
+  JOURNAL_TYPES,
+  type JournalHeader,
+  type JournalRecord,
+  MANIFEST_NUMBER,
+} from '../format/journal-block.ts';
+import { U48_MAX } from '../format/manifest-record.ts';
+import type { CheckpointReference } from '../format/superblock.ts';
+import { BlockAllocator } from './block-allocator.ts';
+import { type CheckpointPlace, readCheckpoint } from './checkpoint.ts';
+import { tryRead, withStaging } from './device-io.ts';
+import type { JournalPosition } from './journal.ts';
+import type { DeviceRoot } from './root-area.ts';
+import { NO_SLOT, SliceIndex } from './slice-index.ts';
+
+const READ_BYTES = 128 * KIB;
+/** Blocks behind the end of the chain that are searched for purges. */
+const LOOKAHEAD_BLOCKS = 1024;
+
+/** What recovery met, for the log, metrics and fsck. */
+export interface RecoveryReport {
+  /** Records in the index at the end. */
+  records: number;
+  checkpointEntries: number;
+  damagedParts: number;
+  /** The checkpoint that the superblock names was read whole. */
+  isCheckpointWhole: boolean;
+  /** The older checkpoint had to serve. */
+  usedPrevious: boolean;
+  journalBlocks: number;
+  journalRecords: number;
+  orphans: number;
+  overlaps: number;
+  /** Entries or records that name what cannot be. */
+  invalid: number;
+  /** A purge may be missing: everything was dropped. */
+  isForgotten: boolean;
+}
+
+/** The state of a device after its last writer. */
+export interface RecoveredState {
+  readonly index: SliceIndex;
+  readonly allocator: BlockAllocator;
+  readonly journal: JournalPosition;
+  /** Sequence from which a replay would begin. */
+  readonly journalStart: number;
+  readonly purgeSequence: number;
+  /** Above every generation and write sequence that was seen. */
+  readonly generation: number;
+  readonly writeSequence: number;
+  readonly report: RecoveryReport;
+}
+
+/** Reads checkpoint and journal. Never throws on what the device holds; @throws EdgeError STORE_UNAVAILABLE when the arena has no slot */
+export async function recoverState(place: CheckpointPlace, root: DeviceRoot): Promise<RecoveredState> {
+  const recovery = new Recovery(place, root);
+  return recovery.run();
+}
+
+/** First block of the allocation groups, as a device-wide block number. */
+export function makeAllocator(geometry: CheckpointPlace['geometry']): BlockAllocator {
+  return new BlockAllocator({
+    firstBlock: divFloor(geometry.groupsOffset, geometry.blockSizeBytes),
+    blockCount: geometry.groupsBlocks,
+    groupBlocks: divFloor(geometry.groupBytes, geometry.blockSizeBytes),
+  });
+}
+
+class Recovery {
+  readonly #place: CheckpointPlace;
+  readonly #root: DeviceRoot;
+  #index: SliceIndex;
+  #allocator: BlockAllocator;
+  #purgeSequence = 0;
+  #generation: number;
+  #writeSequence: number;
+  readonly #report: RecoveryReport = {
+    records: 0,
+    checkpointEntries: 0,
+    damagedParts: 0,
+    isCheckpointWhole: true,
+    usedPrevious: false,
+    journalBlocks: 0,
+    journalRecords: 0,
+    orphans: 0,
+    overlaps: 0,
+    invalid: 0,
+    isForgotten: false,
+  };
+
+  constructor(place: CheckpointPlace, root: DeviceRoot) {
+    this.#place = place;
+    this.#root = root;
+    this.#index = new SliceIndex(place.geometry.entryCount);
+    this.#allocator = makeAllocator(place.geometry);
+    this.#generation = root.superblock.generationFloor;
+    this.#writeSequence = root.superblock.writeSequenceFloor;
+  }
+
+  async run(): Promise<RecoveredState> {
+    const { superblock } = this.#root;
+    const reference = await this.#loadCheckpoint();
+    this.#purgeSequence = reference.purgeSequence;
+    const replay = await this.#replay({ nextSequence: reference.journalStart, previousCrc: reference.journalPreviousCrc });
+    if (replay.isPurgeMissing || superblock.purgeSequence > this.#purgeSequence) {
+      this.#report.isForgotten = true;
+      this.#index = new SliceIndex(this.#place.geometry.entryCount);
+      this.#purgeSequence = Math.max(this.#purgeSequence, superblock.purgeSequence);
+    }
+    this.#settle();
+    // An older journal start than the superblock's is only good for this one replay.
+    const journalStart = Math.min(replay.position.nextSequence, reference.journalStart);
+    return {
+      index: this.#index,
+      allocator: this.#allocator,
+      journal: replay.position,
+      journalStart,
+      purgeSequence: this.#purgeSequence,
+      generation: this.#generation,
+      writeSequence: this.#writeSequence,
+      report: this.#report,
+    };
+  }
+
+  async #loadCheckpoint(): Promise<CheckpointReference> {
+    const { checkpoint, previous } = this.#root.superblock;
+    const current = await readCheckpoint(this.#place, checkpoint, (entry) => this.#takeEntry(entry));
+    this.#report.damagedParts = current.damagedParts;
+    this.#report.checkpointEntries = current.entries;
+    this.#report.isCheckpointWhole = current.isWhole;
+    if (current.isWhole || current.entries > 0 || previous.sequence === 0) return checkpoint;
+    const older = await readCheckpoint(this.#place, previous, (entry) => this.#takeEntry(entry));
+    this.#report.checkpointEntries = older.entries;
+    this.#report.usedPrevious = true;
+    return previous;
+  }
+
+  #takeEntry(entry: CheckpointEntry): void {
+    if (entry.kind === CHECKPOINT_KINDS.manifest) this.#putManifest(entry);
+    else if (entry.kind === CHECKPOINT_KINDS.slice) this.#putSlice(entry);
+    else this.#report.invalid += 1;
+    if (entry.flags % 2 === CHECKPOINT_VISITED && entry.kind === CHECKPOINT_KINDS.slice) {
+      const slot = this.#index.findSlice(entry.generation, entry.sliceNumber);
+      if (slot !== NO_SLOT) this.#index.markVisited(slot);
+    }
+  }
+
+  /** Follows the chain from `position` to its end, then looks behind the end for purges. */
+  async #replay(position: JournalPosition): Promise<{ position: JournalPosition; isPurgeMissing: boolean }> {
+    let at = position;
+    let epoch = 0;
+    let isPurgeMissing = false;
+    const blocksMax = this.#place.geometry.journalBlocks;
+    let gap = 0;
+    await this.#eachJournalBlock(at.nextSequence, (block, header, sequence) => {
+      const isWhole = header !== undefined && header.sequence === sequence;
+      const isNext = gap === 0 && isWhole && header.previousCrc === at.previousCrc && header.epoch >= epoch;
+      if (isNext) {
+        at = { nextSequence: sequence + 1, previousCrc: header.crc };
+        epoch = header.epoch;
+        this.#report.journalBlocks += 1;
+        for (const record of records(block, header)) this.#apply(record);
+        return sequence - position.nextSequence + 1 < blocksMax;
+      }
+      gap += 1;
+      // What an older writer left behind the end of its chain says nothing: only the last writer's purges can be missing.
+      if (isWhole && header.epoch >= Math.max(epoch, this.#root.superblock.epoch)) {
+        if (header.purgeSequence > this.#purgeSequence) isPurgeMissing = true;
+        for (const record of records(block, header)) if (record.type === JOURNAL_TYPES.purge) this.#apply(record);
+      }
+      return gap < LOOKAHEAD_BLOCKS && sequence - position.nextSequence + 1 < blocksMax;
+    });
+    return { position: at, isPurgeMissing };
+  }
+
+  /** Hands over the blocks from `sequence` on until `take` returns false. */
+  async #eachJournalBlock(
+    firstSequence: number,
+    take: (block: Buffer, header: JournalHeader | undefined, sequence: number) => boolean,
+  ): Promise<void> {
+    const { geometry, device, arena, deviceTag } = this.#place;
+    const blocksPerRead = Math.min(geometry.journalBlocks, Math.max(1, divFloor(READ_BYTES, geometry.blockSizeBytes)));
+    let sequence = firstSequence;
+    await withStaging(arena, blocksPerRead * geometry.blockSizeBytes, async (bytes) => {
+      for (;;) {
+        const place = sequence % geometry.journalBlocks;
+        const count = Math.min(blocksPerRead, geometry.journalBlocks - place);
+        const piece = bytes.subarray(0, count * geometry.blockSizeBytes);
+        const isRead = await tryRead(device, piece, geometry.journalOffset + place * geometry.blockSizeBytes);
+        for (let index = 0; index < count; index += 1) {
+          const block = piece.subarray(index * geometry.blockSizeBytes, (index + 1) * geometry.blockSizeBytes);
+          const ownOffset = geometry.journalOffset + (place + index) * geometry.blockSizeBytes;
+          const header = isRead ? decodeJournalHeader(block, { ownOffset, deviceTag }) : undefined;
+          if (!take(block, header, sequence)) return;
+          sequence += 1;
+        }
+      }
+    });
+  }
+
+  #apply(record: JournalRecord): void {
+    this.#report.journalRecords += 1;
+    const isManifest = record.sliceNumber === MANIFEST_NUMBER;
+    if (record.type === JOURNAL_TYPES.put) {
+      if (isManifest) this.#putManifest(record);
+      else this.#putSlice(record);
+    } else if (record.type === JOURNAL_TYPES.delete) this.#delete(record, isManifest);
+    else if (record.type === JOURNAL_TYPES.refresh) {
+      const tagSlot = this.#index.findTag(record);
+      if (tagSlot === NO_SLOT || this.#index.generation(this.#index.recordOf(tagSlot)) !== record.generation) return;
+      if (record.receivedAtMs <= U48_MAX && record.freshUntilMs <= U48_MAX) this.#index.setFreshness(tagSlot, record);
+    } else if (record.type === JOURNAL_TYPES.purge) {
+      const tagSlot = this.#index.findTag(record);
+      if (tagSlot !== NO_SLOT) this.#index.removeManifest(tagSlot);
+      this.#purgeSequence = Math.max(this.#purgeSequence, record.receivedAtMs);
+    }
+  }
+
+  #delete(record: JournalRecord, isManifest: boolean): void {
+    if (isManifest) {
+      const tagSlot = this.#index.findTag(record);
+      if (tagSlot !== NO_SLOT && this.#index.generation(this.#index.recordOf(tagSlot)) === record.generation)
+        this.#index.removeManifest(tagSlot);
+      return;
+    }
+    const slot = this.#index.findSlice(record.generation, record.sliceNumber);
+    if (slot !== NO_SLOT && this.#index.writeSequence(slot) <= record.writeSequence) this.#index.removeSlice(slot);
+  }
+
+  #putSlice(entry: CheckpointEntry | JournalRecord): void {
+    if (!this.#isSound(entry)) return;
+    const { block, blocks, writeSequence } = entry;
+    const slot = this.#index.findSlice(entry.generation, entry.sliceNumber);
+    if (slot === NO_SLOT) this.#index.putSlice(entry.generation, entry.sliceNumber, { block, blocks, writeSequence });
+    else if (this.#index.writeSequence(slot) < writeSequence) this.#index.setPlace(slot, { block, blocks, writeSequence });
+  }
+
+  #putManifest(entry: CheckpointEntry | JournalRecord): void {
+    if (!this.#isSound(entry) || entry.receivedAtMs > U48_MAX || entry.freshUntilMs > U48_MAX) return;
+    const { block, blocks, writeSequence, generation } = entry;
+    let tagSlot = this.#index.findTag(entry);
+    if (tagSlot !== NO_SLOT) {
+      const record = this.#index.recordOf(tagSlot);
+      const known = this.#index.generation(record);
+      if (known > generation || (known === generation && this.#index.writeSequence(record) > writeSequence)) return;
+      if (known < generation) {
+        this.#index.removeManifest(tagSlot);
+        tagSlot = NO_SLOT;
+      }
+    }
+    if (tagSlot === NO_SLOT) {
+      // Two objects never share a generation; an entry that says so is not to be trusted.
+      if (this.#index.findManifest(generation) !== NO_SLOT) return;
+      tagSlot = this.#index.putManifest(entry, generation);
+      if (tagSlot === NO_SLOT) return;
+    }
+    this.#index.setPlace(this.#index.recordOf(tagSlot), { block, blocks, writeSequence });
+    this.#index.setFreshness(tagSlot, entry);
+  }
+
+  #isSound(entry: CheckpointEntry | JournalRecord): boolean {
+    const first = this.#allocator.firstBlock;
+    const isInside = entry.blocks >= 1 && entry.block >= first && entry.block + entry.blocks <= first + this.#allocator.blockCount;
+    const isSound = isInside && entry.generation >= 1 && entry.generation <= U48_MAX && entry.writeSequence <= U48_MAX;
+    if (!isSound) {
+      this.#report.invalid += 1;
+      return false;
+    }
+    this.#generation = Math.max(this.#generation, entry.generation + 1);
+    this.#writeSequence = Math.max(this.#writeSequence, entry.writeSequence + 1);
+    return true;
+  }
+
+  /** Derives bitmap and counts, newest records first: where two claim a block, the higher write sequence has it. */
+  #settle(): void {
+    const index = this.#index;
+    index.sortByWriteSequence();
+    for (const slot of index.recordSlots().reverse()) {
+      if (this.#allocator.tryClaim(index.block(slot), index.blocks(slot))) continue;
+      this.#report.overlaps += 1;
+      if (index.kind(slot) === 'manifest') index.removeManifest(index.tagSlotOf(slot));
+      else index.removeSlice(slot);
+    }
+    const { isClean } = this.#root.superblock;
+    for (const slot of index.recordSlots()) {
+      if (!isClean) index.markRecovered(slot);
+      if (index.kind(slot) === 'manifest') continue;
+      const record = index.findManifest(index.generation(slot));
+      if (record !== NO_SLOT) {
+        index.addSlices(index.tagSlotOf(record), 1);
+        continue;
+      }
+      this.#allocator.release(index.block(slot), index.blocks(slot));
+      index.removeSlice(slot);
+      this.#report.orphans += 1;
+    }
+    this.#report.records = index.recordSlots().length;
+  }
+}
+
+function* records(block: Buffer, header: JournalHeader): Generator<JournalRecord> {
+  for (let index = 0; index < header.count; index += 1) {
+    yield decodeJournalRecord(block, JOURNAL_HEADER_BYTES + index * JOURNAL_RECORD_BYTES);
+  }
+}

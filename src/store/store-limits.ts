@@ -1,0 +1,51 @@
+/**
+ * Every limit of the store in one place, with the values to start with. Reaching one is counted in store-metrics.ts.
+ */
+import { MIB, SECOND_MS } from '../base/units.ts';
+
+/** Limits of one store. */
+export interface StoreLimits {
+  /** Slices waiting for or in their write. */
+  readonly queueSlices: number;
+  /** Bytes of them. */
+  readonly queueBytes: number;
+  /** Writes at the device at a time. */
+  readonly writesMax: number;
+  /** Manifests that wait in memory for their first slice. */
+  readonly pendingManifests: number;
+  /** Decoded manifests kept, and their fields' and keys' characters. */
+  readonly manifestCacheEntries: number;
+  readonly manifestCacheCharacters: number;
+  /** Reads of the device at a time; one more is `busy`. */
+  readonly readsMax: number;
+  readonly readDeadlineMs: number;
+  readonly slotWaitMs: number;
+  /** Objects whose purge is remembered one by one. */
+  readonly purgesRemembered: number;
+  /** Entries given up to make room for one record. */
+  readonly evictionsPerRecord: number;
+  readonly journalBatchMs: number;
+  readonly journalFlushMs: number;
+  /** Journal records waiting for their write. */
+  readonly journalRecords: number;
+  readonly checkpointMs: number;
+}
+
+/** Values to start with; benchmarks settle them. */
+export const DEFAULT_STORE_LIMITS: StoreLimits = {
+  queueSlices: 256,
+  queueBytes: 64 * MIB,
+  writesMax: 4,
+  pendingManifests: 4096,
+  manifestCacheEntries: 16384,
+  manifestCacheCharacters: 32 * MIB,
+  readsMax: 1024,
+  readDeadlineMs: 5 * SECOND_MS,
+  slotWaitMs: 50,
+  purgesRemembered: 65536,
+  evictionsPerRecord: 4096,
+  journalBatchMs: 50,
+  journalFlushMs: 5 * SECOND_MS,
+  journalRecords: 16384,
+  checkpointMs: 180 * SECOND_MS,
+};

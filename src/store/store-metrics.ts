@@ -1,0 +1,72 @@
+/** What a store counts. Gauges are read at each scrape. */
+import type { MetricTable } from '../base/metrics.ts';
+import { DECLINE_REASONS } from './slice-store.ts';
+
+export const STORE_METRICS = {
+  entries: { kind: 'gauge', name: 'rawslice_store_entries', help: 'Index entries in use: one a slice, two an object' },
+  entriesMax: { kind: 'gauge', name: 'rawslice_store_entries_max', help: 'Index entries that the format allows' },
+  usedBytes: { kind: 'gauge', name: 'rawslice_store_used_bytes', help: 'Bytes of allocation groups in use' },
+  freeBytes: { kind: 'gauge', name: 'rawslice_store_free_bytes', help: 'Bytes of allocation groups that are free' },
+  queuedSlices: { kind: 'gauge', name: 'rawslice_store_queued_slices', help: 'Slices waiting for or in their write' },
+  queuedBytes: { kind: 'gauge', name: 'rawslice_store_queued_bytes', help: 'Bytes of slices waiting for or in their write' },
+  residentSlices: { kind: 'gauge', name: 'rawslice_store_resident_slices', help: 'Slices in memory' },
+  pendingManifests: { kind: 'gauge', name: 'rawslice_store_pending_manifests', help: 'Manifests not yet written' },
+  journalBlocks: { kind: 'gauge', name: 'rawslice_store_journal_blocks', help: 'Journal blocks since the last checkpoint' },
+  isWritable: { kind: 'gauge', name: 'rawslice_store_writable', help: '1 while the store takes offers' },
+  admitted: { kind: 'counter', name: 'rawslice_store_admitted_total', help: 'Slices that were admitted' },
+  declined: {
+    kind: 'counter',
+    name: 'rawslice_store_declined_total',
+    help: 'Offers that were declined',
+    label: 'reason',
+    values: DECLINE_REASONS,
+  },
+  writtenRecords: { kind: 'counter', name: 'rawslice_store_written_records_total', help: 'Extents written and put into the index' },
+  writtenBytes: { kind: 'counter', name: 'rawslice_store_written_bytes_total', help: 'Bytes of extents written, headers included' },
+  dropped: {
+    kind: 'counter',
+    name: 'rawslice_store_dropped_total',
+    help: 'Admitted records that were not kept',
+    label: 'reason',
+    values: ['forfeited', 'no-space', 'no-slot', 'error', 'unavailable'],
+  },
+  evicted: {
+    kind: 'counter',
+    name: 'rawslice_store_evicted_total',
+    help: 'Records given up, by what was short',
+    label: 'reason',
+    values: ['blocks', 'entries'],
+  },
+  orphaned: { kind: 'counter', name: 'rawslice_store_orphaned_total', help: 'Slices left behind by their manifest, freed later' },
+  reads: {
+    kind: 'counter',
+    name: 'rawslice_store_reads_total',
+    help: 'Reads of slices and manifests by outcome',
+    label: 'outcome',
+    values: ['ram', 'device', 'absent', 'stale', 'corrupt', 'busy'],
+  },
+  collapsedReads: { kind: 'counter', name: 'rawslice_store_collapsed_reads_total', help: 'Reads that joined one in progress' },
+  deviceErrors: {
+    kind: 'counter',
+    name: 'rawslice_store_device_errors_total',
+    help: 'Device operations that failed',
+    label: 'operation',
+    values: ['read', 'write', 'flush'],
+  },
+  journalRecords: { kind: 'counter', name: 'rawslice_store_journal_records_total', help: 'Journal records appended' },
+  journalDropped: {
+    kind: 'counter',
+    name: 'rawslice_store_journal_dropped_total',
+    help: 'Journal records dropped because the journal was full',
+  },
+  checkpoints: { kind: 'counter', name: 'rawslice_store_checkpoints_total', help: 'Checkpoints completed' },
+  purges: { kind: 'counter', name: 'rawslice_store_purges_total', help: 'Purges asked for' },
+  recoveredEntries: { kind: 'counter', name: 'rawslice_store_recovered_entries_total', help: 'Records found again at start' },
+  recoveryDropped: {
+    kind: 'counter',
+    name: 'rawslice_store_recovery_dropped_total',
+    help: 'Records not taken over at start',
+    label: 'reason',
+    values: ['orphan', 'overlap', 'damage'],
+  },
+} as const satisfies MetricTable;

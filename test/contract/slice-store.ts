@@ -1,0 +1,266 @@
+/**
+ * What every SliceStore must do, as tests. The factory makes an empty store on a fresh device and says how to end it; `reopen` where the
+ * implementation keeps anything across a restart.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { KIB } from '../../src/base/units.ts';
+import type { Manifest } from '../../src/format/manifest.ts';
+import type { Arena } from '../../src/memory/arena.ts';
+import type { SliceStore } from '../../src/store/slice-store.ts';
+import {
+  assertNoLeases,
+  hashOf,
+  makeManifest,
+  offerOne,
+  readAndCheck,
+  SLICE_BYTES,
+  sliceBytes,
+  sliceCount,
+  storeObject,
+} from '../store/store-bench.ts';
+
+/** A store under test, with the arena that it uses. */
+export interface StoreUnderTest {
+  readonly store: SliceStore;
+  readonly arena: Arena;
+  /** Closes the store in order and opens what it left. */
+  readonly reopen: () => Promise<StoreUnderTest>;
+  /** Closes and cleans up. */
+  readonly end: () => Promise<void>;
+}
+
+type Play = (bench: StoreUnderTest) => Promise<StoreUnderTest | undefined>;
+
+/** Gives up the whole RAM tier, so that reads go to the device. */
+export function emptyResident(arena: Arena): void {
+  const leases = [];
+  for (let bytes = 4 * 1024 * KIB; bytes >= 4 * KIB; bytes /= 2) {
+    for (let lease = arena.tryLease('fill', bytes); lease !== undefined; lease = arena.tryLease('fill', bytes)) leases.push(lease);
+  }
+  for (const lease of leases) lease.end();
+}
+
+const PLAYS: Readonly<Record<string, Play>> = {
+  'knows nothing at first': async ({ store }) => {
+    const hash = hashOf('nothing');
+    assert.equal(store.state, 'online');
+    assert.equal(store.findManifest(hash), undefined);
+    assert.deepEqual(await store.readManifest(hash), { kind: 'absent' });
+    assert.equal(store.hasSlice(7, 0), false);
+    assert.equal(await readAndCheck(store, makeManifest('nothing', 7, 100), 0), 'absent');
+    assert.equal(await store.purge(hash), false);
+    return undefined;
+  },
+
+  'gives generations once': async ({ store, reopen }) => {
+    const first = store.nextGeneration();
+    assert.ok(first >= 1);
+    assert.ok(store.nextGeneration() > first);
+    const next = await reopen();
+    assert.ok(next.store.nextGeneration() > first + 1);
+    return next;
+  },
+
+  'serves what was offered, before and after it is written': async (bench) => {
+    const { store } = bench;
+    const manifest = makeManifest('a', store.nextGeneration(), 3 * SLICE_BYTES - 100);
+    assert.deepEqual(store.offerManifest(manifest, store.purgeSequence), { kind: 'admitted' });
+    assert.deepEqual(store.findManifest(manifest.objectHash), { generation: manifest.generation, storedSlices: 0 });
+    assert.deepEqual(await store.readManifest(manifest.objectHash), { kind: 'hit', manifest });
+    for (let number = 0; number < 3; number += 1) {
+      assert.deepEqual(offerOne(bench, manifest, number), { kind: 'admitted' });
+      assert.equal(store.hasSlice(manifest.generation, number), true);
+      assert.equal(await readAndCheck(store, manifest, number), 'ram');
+    }
+    assert.deepEqual(store.findManifest(manifest.objectHash), { generation: manifest.generation, storedSlices: 3 });
+    await store.drain();
+    assert.deepEqual(store.findManifest(manifest.objectHash), { generation: manifest.generation, storedSlices: 3 });
+    emptyResident(bench.arena);
+    const { objectHash, generation } = manifest;
+    assert.equal(store.tryReadResident({ objectHash, generation, sliceNumber: 0, startBytes: 0, endBytes: 1 }), undefined);
+    for (let number = 0; number < 3; number += 1) assert.equal(await readAndCheck(store, manifest, number), 'device');
+    assert.equal(await readAndCheck(store, manifest, 0), 'ram');
+    return undefined;
+  },
+
+  'reads parts of a slice exactly': async (bench) => {
+    const { store, arena } = bench;
+    const manifest = await storeObject(bench, 'parts', 5 * SLICE_BYTES);
+    const big = makeManifest('big', store.nextGeneration(), 1024 * KIB, { sliceSizeBytes: 1024 * KIB });
+    store.offerManifest(big, store.purgeSequence);
+    offerOne(bench, big, 0);
+    await store.drain();
+    const ranges: (readonly [number, number])[] = [
+      [0, 1],
+      [65535, 65537],
+      [131072, 131073],
+      [200_000, 300_001],
+      [1048575, 1048576],
+      [0, 1048576],
+    ];
+    for (const range of ranges) {
+      emptyResident(arena);
+      assert.equal(await readAndCheck(store, big, 0, range), 'device', String(range));
+    }
+    emptyResident(arena);
+    const verdicts = await Promise.all([0, 1, 2, 3, 4, 4, 4].map((number) => readAndCheck(store, manifest, number, [10, 20_000])));
+    assert.ok(verdicts.every((kind) => kind === 'device' || kind === 'ram'));
+    assert.equal(await readAndCheck(store, manifest, 5, [0, 1]), 'absent');
+    const { objectHash, generation } = big;
+    const beyond = await store.readSlice({ objectHash, generation, sliceNumber: 0, startBytes: 0, endBytes: 1048577 });
+    assert.equal(beyond.kind, 'absent');
+    return undefined;
+  },
+
+  'keeps an object without bytes': async ({ store, reopen }) => {
+    const manifest = makeManifest('empty', store.nextGeneration(), 0);
+    assert.deepEqual(store.offerManifest(manifest, store.purgeSequence), { kind: 'admitted' });
+    const next = await reopen();
+    assert.deepEqual(await next.store.readManifest(manifest.objectHash), { kind: 'hit', manifest });
+    return next;
+  },
+
+  'replaces an older generation': async (bench) => {
+    const { store } = bench;
+    const old = await storeObject(bench, 'b', 2 * SLICE_BYTES);
+    const young = makeManifest('b', store.nextGeneration(), SLICE_BYTES);
+    assert.deepEqual(store.offerManifest(young, store.purgeSequence), { kind: 'admitted' });
+    assert.equal(store.hasSlice(old.generation, 0), false);
+    assert.equal(await readAndCheck(store, old, 0), 'absent');
+    assert.deepEqual(store.offerManifest(old, store.purgeSequence), { kind: 'declined', reason: 'superseded' });
+    assert.deepEqual(offerOne(bench, old, 1), { kind: 'declined', reason: 'superseded' });
+    assert.deepEqual(offerOne(bench, young, 0), { kind: 'admitted' });
+    assert.equal(await readAndCheck(store, young, 0), 'ram');
+    return undefined;
+  },
+
+  'takes changed fields of the same generation and keeps its slices': async (bench) => {
+    const { store, reopen } = bench;
+    const manifest = await storeObject(bench, 'c', 2 * SLICE_BYTES);
+    const changed: Manifest = { ...manifest, fields: [['etag', '"new"']], freshUntilMs: manifest.freshUntilMs + 5000 };
+    assert.deepEqual(store.offerManifest(changed, store.purgeSequence), { kind: 'admitted' });
+    assert.deepEqual(await store.readManifest(manifest.objectHash), { kind: 'hit', manifest: changed });
+    const next = await reopen();
+    assert.deepEqual(await next.store.readManifest(manifest.objectHash), { kind: 'hit', manifest: changed });
+    assert.equal(await readAndCheck(next.store, manifest, 1), 'device');
+    return next;
+  },
+
+  'renews freshness, also across restarts': async (bench) => {
+    const manifest = await storeObject(bench, 'd', 1000);
+    const freshness = { receivedAtMs: 1_800_000_000_001, initialAgeSeconds: 77, freshUntilMs: 1_900_000_000_009 };
+    bench.store.refreshManifest(manifest.objectHash, manifest.generation + 1, { ...freshness, initialAgeSeconds: 1 });
+    bench.store.refreshManifest(manifest.objectHash, manifest.generation, freshness);
+    const renewed = { ...manifest, ...freshness };
+    assert.deepEqual(await bench.store.readManifest(manifest.objectHash), { kind: 'hit', manifest: renewed });
+    let next = await bench.reopen();
+    assert.deepEqual(await next.store.readManifest(manifest.objectHash), { kind: 'hit', manifest: renewed });
+    next = await next.reopen();
+    assert.deepEqual(await next.store.readManifest(manifest.objectHash), { kind: 'hit', manifest: renewed });
+    return next;
+  },
+
+  'drops and purges': async (bench) => {
+    const { store, reopen } = bench;
+    const dropped = await storeObject(bench, 'e', 2 * SLICE_BYTES);
+    store.dropManifest(dropped.objectHash, dropped.generation + 1);
+    assert.equal(store.hasSlice(dropped.generation, 1), true);
+    store.dropManifest(dropped.objectHash, dropped.generation);
+    assert.equal(await readAndCheck(store, dropped, 1), 'absent');
+    const purged = await storeObject(bench, 'f', 3 * SLICE_BYTES);
+    const before = store.purgeSequence;
+    const generation = store.nextGeneration();
+    assert.equal(await store.purge(purged.objectHash), true);
+    assert.equal(store.purgeSequence, before + 1);
+    assert.equal(store.findManifest(purged.objectHash), undefined);
+    assert.equal(await readAndCheck(store, purged, 0), 'absent');
+    const late = makeManifest('f', generation, SLICE_BYTES);
+    assert.deepEqual(store.offerManifest(late, before), { kind: 'declined', reason: 'purged' });
+    const again = await storeObject(bench, 'f', SLICE_BYTES);
+    const next = await reopen();
+    assert.equal(await readAndCheck(next.store, again, 0), 'device');
+    assert.equal(await readAndCheck(next.store, purged, 1), 'absent');
+    assert.deepEqual(await next.store.readManifest(dropped.objectHash), { kind: 'absent' });
+    return next;
+  },
+
+  'refuses what is purged while it is on its way': async (bench) => {
+    const { store } = bench;
+    const manifest = makeManifest('g', store.nextGeneration(), 2 * SLICE_BYTES);
+    store.offerManifest(manifest, store.purgeSequence);
+    offerOne(bench, manifest, 0);
+    await store.purge(manifest.objectHash);
+    assert.deepEqual(offerOne(bench, manifest, 1), { kind: 'declined', reason: 'superseded' });
+    await store.drain();
+    assert.equal(await readAndCheck(store, manifest, 0), 'absent');
+    assert.equal(store.findManifest(manifest.objectHash), undefined);
+    return undefined;
+  },
+
+  'goes on when nobody waits any longer': async (bench) => {
+    const manifest = await storeObject(bench, 'h', SLICE_BYTES);
+    emptyResident(bench.arena);
+    const { objectHash, generation } = manifest;
+    const read = { objectHash, generation, sliceNumber: 0, startBytes: 0, endBytes: SLICE_BYTES };
+    const abort = new AbortController();
+    const [left, stayed] = [bench.store.readSlice(read, abort.signal), readAndCheck(bench.store, manifest, 0)];
+    abort.abort();
+    assert.deepEqual(await left, { kind: 'busy' });
+    assert.equal(await stayed, 'device');
+    assert.deepEqual(await bench.store.readSlice(read, AbortSignal.abort()).then((verdict) => verdict.kind === 'hit' && verdict.lease.end()), undefined);
+    return undefined;
+  },
+
+  'takes nothing after close': async (bench) => {
+    const manifest = await storeObject(bench, 'i', SLICE_BYTES);
+    await bench.store.close();
+    await bench.store.close();
+    assert.equal(bench.store.state, 'closed');
+    assert.equal(bench.store.findManifest(manifest.objectHash), undefined);
+    assert.deepEqual(bench.store.offerManifest(manifest, 0), { kind: 'declined', reason: 'unavailable' });
+    assert.equal(await readAndCheck(bench.store, manifest, 0), 'absent');
+    await assert.rejects(bench.store.purge(manifest.objectHash), { code: 'STORE_UNAVAILABLE' });
+    assert.equal(bench.arena.leasedSlots, 0);
+    return undefined;
+  },
+
+  'declines what it cannot hold, and keeps serving': async (bench) => {
+    const { store, arena } = bench;
+    const fields = Array.from({ length: 40 }, (_, index) => [`x-${index}`, 'v'.repeat(1000)] as const);
+    const large = makeManifest('large', store.nextGeneration(), SLICE_BYTES, { fields });
+    assert.deepEqual(store.offerManifest(large, store.purgeSequence), { kind: 'declined', reason: 'too-large' });
+    const lease = arena.tryLease('fill', SLICE_BYTES);
+    assert.ok(lease !== undefined);
+    lease.bytes.set(sliceBytes('large', large.generation, 0, SLICE_BYTES));
+    const { objectHash, generation } = large;
+    const verdict = store.offerSlice({ objectHash, generation, sliceNumber: 0, lease, lengthBytes: SLICE_BYTES });
+    assert.deepEqual(verdict, { kind: 'declined', reason: 'superseded' });
+    lease.end();
+    for (let round = 0; round < 20; round += 1) {
+      const manifest = await storeObject(bench, `turn-${round}`, 8 * SLICE_BYTES);
+      for (let number = 0; number < sliceCount(manifest); number += 1) {
+        assert.notEqual(await readAndCheck(store, manifest, number), 'corrupt');
+      }
+    }
+    return undefined;
+  },
+};
+
+/** Registers the contract's tests for one implementation. The store has room for about 4 MiB and an arena of at least 4 MiB. */
+export function runSliceStoreContract(name: string, factory: () => Promise<StoreUnderTest>, options: { skip?: string | undefined } = {}): void {
+  for (const [title, play] of Object.entries(PLAYS)) {
+    test(`${name} ${title}`, { skip: options.skip ?? false }, async () => {
+      const first = await factory();
+      let last: StoreUnderTest = first;
+      try {
+        last = (await play(first)) ?? first;
+        if (last.store.state !== 'closed') await last.store.drain();
+        assertNoLeases(last.arena);
+      } finally {
+        await last.end();
+      }
+      assert.equal(last.arena.leasedSlots, 0);
+    });
+  }
+}

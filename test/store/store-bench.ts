@@ -1,0 +1,137 @@
+/**
+ * Builders for store tests: a tiny simulated device, a store on it, and bytes that can be told from their address alone.
+ */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { SystemClock } from '../../src/base/clock.ts';
+import { createSilentLogger } from '../../src/base/log.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { KIB, MIB } from '../../src/base/units.ts';
+import type { BlockDevice } from '../../src/device/block-device.ts';
+import type { FormatParameters } from '../../src/format/geometry.ts';
+import type { Manifest, ObjectHash } from '../../src/format/manifest.ts';
+import { Arena } from '../../src/memory/arena.ts';
+import { formatDevice } from '../../src/store/device-format.ts';
+import { type DeviceStore, openStore } from '../../src/store/device-store.ts';
+import type { OfferVerdict, SliceStore } from '../../src/store/slice-store.ts';
+import type { StoreLimits } from '../../src/store/store-limits.ts';
+
+export const SLICE_BYTES = 64 * KIB;
+export const clock = new SystemClock();
+
+/** Geometry for devices of a few MiB: labels of 8 blocks, a ring of `journalBlocks`, groups of 2 MiB. */
+export function tinyParameters(options: { entryCount?: number; journalBlocks?: number } = {}): Partial<FormatParameters> {
+  return {
+    labelBytes: 32 * KIB,
+    journalBytes: (options.journalBlocks ?? 64) * 4 * KIB,
+    groupBytes: 2 * MIB,
+    entryCount: options.entryCount ?? 512,
+  };
+}
+
+export async function formatTiny(device: BlockDevice, parameters = tinyParameters(), seed = 1): Promise<void> {
+  await formatDevice(device, { clock, random: new SeededRandom(seed), parameters });
+}
+
+export interface Bench {
+  readonly store: DeviceStore;
+  readonly arena: Arena;
+}
+
+export async function openBench(device: BlockDevice, options: { limits?: Partial<StoreLimits>; arenaBytes?: number } = {}): Promise<Bench> {
+  const arena = new Arena({ sizeBytes: options.arenaBytes ?? 8 * MIB, clock });
+  const store = await openStore({ device, arena, clock, logger: createSilentLogger(), limits: options.limits });
+  return { store, arena };
+}
+
+export function hashOf(keyText: string): ObjectHash {
+  return createHash('sha256').update(keyText).digest('hex').slice(0, 32) as ObjectHash;
+}
+
+export function makeManifest(keyText: string, generation: number, lengthBytes: number, changes: Partial<Manifest> = {}): Manifest {
+  return {
+    generation,
+    objectHash: hashOf(keyText),
+    keyText,
+    status: 200,
+    fields: [
+      ['etag', `"${keyText}-${generation}"`],
+      ['content-type', 'application/octet-stream'],
+    ],
+    lengthBytes,
+    sliceSizeBytes: SLICE_BYTES,
+    receivedAtMs: 1_700_000_000_123,
+    initialAgeSeconds: 3,
+    freshUntilMs: 1_700_000_060_456,
+    ...changes,
+  };
+}
+
+/** Bytes of a slice: different for each key, generation and place. */
+export function sliceBytes(keyText: string, generation: number, sliceNumber: number, lengthBytes: number): Buffer {
+  const random = new SeededRandom(Number.parseInt(hashOf(`${keyText}/${generation}/${sliceNumber}`).slice(0, 8), 16));
+  const word = Buffer.from(random.bytes(64));
+  const bytes = Buffer.alloc(lengthBytes, word);
+  for (let at = 0; at + 4 <= lengthBytes; at += 4096) bytes.writeUInt32LE(at, at);
+  return bytes;
+}
+
+/** Length of slice `sliceNumber` of `manifest`. */
+export function sliceLength(manifest: Manifest, sliceNumber: number): number {
+  return Math.min(manifest.sliceSizeBytes, (manifest.lengthBytes ?? 0) - sliceNumber * manifest.sliceSizeBytes);
+}
+
+export function sliceCount(manifest: Manifest): number {
+  return Math.ceil((manifest.lengthBytes ?? 0) / manifest.sliceSizeBytes);
+}
+
+/** Offers one slice with its right bytes. */
+export function offerOne(bench: { store: SliceStore; arena: Arena }, manifest: Manifest, sliceNumber: number): OfferVerdict | undefined {
+  const lengthBytes = sliceLength(manifest, sliceNumber);
+  const lease = bench.arena.tryLease('fill', lengthBytes);
+  if (lease === undefined) return undefined;
+  lease.bytes.set(sliceBytes(manifest.keyText, manifest.generation, sliceNumber, lengthBytes));
+  const { objectHash, generation } = manifest;
+  const verdict = bench.store.offerSlice({ objectHash, generation, sliceNumber, lease, lengthBytes });
+  lease.end();
+  return verdict;
+}
+
+/** Offers an object whole and waits until it is written. */
+export async function storeObject(bench: { store: SliceStore; arena: Arena }, keyText: string, lengthBytes: number): Promise<Manifest> {
+  const { store } = bench;
+  const manifest = makeManifest(keyText, store.nextGeneration(), lengthBytes);
+  assert.deepEqual(store.offerManifest(manifest, store.purgeSequence), { kind: 'admitted' });
+  for (let number = 0; number < sliceCount(manifest); number += 1) {
+    assert.deepEqual(offerOne(bench, manifest, number), { kind: 'admitted' });
+    await store.drain();
+  }
+  await store.drain();
+  return manifest;
+}
+
+/** Reads [startBytes, endBytes) of a slice; checks every byte of a hit. @returns the verdict's kind and tier */
+export async function readAndCheck(
+  store: SliceStore,
+  manifest: Manifest,
+  sliceNumber: number,
+  range?: readonly [number, number],
+): Promise<string> {
+  const { objectHash, generation, keyText } = manifest;
+  const lengthBytes = sliceLength(manifest, sliceNumber);
+  const [startBytes, endBytes] = range ?? [0, lengthBytes];
+  const verdict = await store.readSlice({ objectHash, generation, sliceNumber, startBytes, endBytes });
+  if (verdict.kind !== 'hit') return verdict.kind;
+  try {
+    const expected = sliceBytes(keyText, generation, sliceNumber, lengthBytes).subarray(startBytes, endBytes);
+    assert.ok(verdict.bytes.equals(expected), `wrong bytes for ${keyText}/${generation}/${sliceNumber}`);
+  } finally {
+    verdict.lease.end();
+  }
+  return verdict.tier;
+}
+
+/** Slots that are neither free nor the RAM tier's: none when nothing is going on. */
+export function assertNoLeases(arena: Arena): void {
+  for (const slotClass of ['device-read', 'fill', 'staging'] as const) assert.equal(arena.usedBytes(slotClass), 0, slotClass);
+}
