@@ -27,6 +27,7 @@ export class Progress {
   readonly #startMs: number;
   #shownMs: number;
   #done = 0;
+  #detail = '';
 
   constructor(terminal: Terminal, clock: Clock, subject: ProgressSubject) {
     this.#terminal = terminal;
@@ -37,9 +38,13 @@ export class Progress {
     if (!terminal.isInteractive) this.#shownMs = this.#startMs;
   }
 
-  /** @param done bytes or items so far, in all */
-  update(done: number): void {
+  /**
+   * @param done bytes or items so far, in all
+   * @param detail words that follow the figures
+   */
+  update(done: number, detail = ''): void {
     this.#done = done;
+    this.#detail = detail;
     const nowMs = this.#clock.monotonicMs();
     if (nowMs - this.#shownMs < (this.#terminal.isInteractive ? REDRAW_MS : PLAIN_LINE_MS)) return;
     this.#shownMs = nowMs;
@@ -47,10 +52,17 @@ export class Progress {
     else this.#terminal.note(this.#describe(nowMs));
   }
 
+  /** Makes room for a line of something else; the next update draws the bar again. */
+  clear(): void {
+    if (!this.#terminal.isInteractive) return;
+    this.#terminal.draw('\r\x1b[K');
+    this.#shownMs = Number.NEGATIVE_INFINITY;
+  }
+
   /** Shows the last figures and ends the line. */
   finish(): void {
     const nowMs = this.#clock.monotonicMs();
-    if (this.#terminal.isInteractive) this.#terminal.draw('\r\x1b[K');
+    this.clear();
     this.#terminal.note(this.#describe(nowMs));
   }
 
@@ -72,11 +84,13 @@ export class Progress {
     parts.push(total === undefined ? this.#count(this.#done) : `${this.#count(this.#done)} of ${this.#count(total)}`);
     if (rate > 0) parts.push(`${this.#count(rate)}/s`);
     if (total !== undefined && rate > 0 && this.#done < total) parts.push(`${formatClock((total - this.#done) / rate)} left`);
+    if (this.#detail !== '') parts.push(this.#detail);
     return parts.join('  ');
   }
 
   #count(amount: number): string {
-    return this.#subject.unit === 'bytes' ? formatBytes(Math.round(amount)) : String(Math.round(amount));
+    if (this.#subject.unit === 'bytes') return formatBytes(Math.round(amount));
+    return amount < 10 ? String(Math.round(amount * 10) / 10) : String(Math.round(amount));
   }
 }
 
