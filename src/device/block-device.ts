@@ -26,9 +26,12 @@ export interface BlockDevice {
   /** Writes `buffers`, in order, at `offsetBytes`; same rules. Durable only after flush(). */
   write(buffers: readonly Buffer[], offsetBytes: number): Promise<void>;
 
-  /** Resolves when everything written before the call is on stable storage. A failed flush is never retried and trusted. */
+  /**
+   * Resolves when every write that was complete before the call is on stable storage. After one failure every later flush fails with the
+   * same error: the kernel reports a lost write once, so that a second attempt that succeeds would prove nothing.
+   */
   flush(): Promise<void>;
 
-  /** Waits for I/O in flight and closes; idempotent. */
+  /** Waits for I/O in flight, without a deadline, and closes; idempotent. Any other call afterwards is an assertion failure. */
   close(): Promise<void>;
 }

@@ -16,7 +16,8 @@ import { alignDown, isAligned, PAGE_BYTES } from '../base/units.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { BlockDevice } from './block-device.ts';
 import { DEVICE_METRICS } from './device-metrics.ts';
-import { deviceNumber, readBlockSizeBytes } from './system-facts.ts';
+import { heldError, openError } from './open-error.ts';
+import { deviceNumber, readBlockSizeBytes, readIsWriteProtected } from './system-facts.ts';
 import { checkTransfer } from './transfer.ts';
 
 /** `read-write` claims the device; `read-only` claims nothing and may look beside a running server. */
@@ -244,8 +245,8 @@ function dropBytes(buffers: readonly Buffer[], count: number): readonly Buffer[]
 
 async function isBlockDevice(path: string): Promise<boolean> {
   // Looked at before opening, because opening a pipe waits and opening a tape moves it.
-  const facts = await stat(path).catch((cause: unknown) => {
-    throw openError(path, cause);
+  const facts = await stat(path).catch(async (cause: unknown) => {
+    throw await openError(path, cause);
   });
   if (!facts.isBlockDevice() && !facts.isFile())
     throw new EdgeError('DEVICE_UNSUITABLE', `${path} is neither a block device nor a regular file`);
@@ -263,11 +264,18 @@ async function tryOpenAs(options: DirectDeviceOptions, isBlock: boolean, isDirec
     fd = await openFile(options.path, flags);
   } catch (cause) {
     if (isDirect && systemErrorCode(cause) === 'EINVAL') return undefined;
-    throw openError(options.path, cause);
+    throw await openError(options.path, cause);
   }
   try {
     const facts = await statFile(fd);
     if (facts.isBlockDevice() !== isBlock) throw new EdgeError('DEVICE_UNSUITABLE', `${options.path} was replaced while it was opened`);
+    // The kernel opens a write-protected device for writing and refuses the writes.
+    if (isBlock && !isReadOnly && (await readIsWriteProtected(deviceNumber(facts.rdev)))) {
+      throw new EdgeError(
+        'DEVICE_NOT_PERMITTED',
+        `${options.path} is write-protected; blockdev --setrw lifts that where it was set by software`,
+      );
+    }
     if (!isReadOnly) await lock(fd, isBlock, options);
     const shape = await measure(fd, facts, options.path);
     if (!(await isReadable(fd, shape.blockSizeBytes, isDirect, options))) {
@@ -302,7 +310,7 @@ async function lock(fd: number, isBlock: boolean, options: DirectDeviceOptions):
           cause,
         });
       }
-      if (!isBlock || attempt === LOCK_ATTEMPTS_MAX) throw heldError(options.path, cause);
+      if (!isBlock || attempt === LOCK_ATTEMPTS_MAX) throw await heldError(options.path, cause);
       await options.clock.sleep(LOCK_PAUSE_MS);
     }
   }
@@ -341,44 +349,4 @@ async function isReadable(fd: number, blockSizeBytes: number, isDirect: boolean,
   } finally {
     lease.end();
   }
-}
-
-function openError(path: string, cause: unknown): EdgeError {
-  const errno = systemErrorCode(cause);
-  switch (errno) {
-    case 'ENOENT':
-    case 'ENXIO':
-    case 'ENODEV':
-    case 'ENOMEDIUM':
-      return new EdgeError('DEVICE_ABSENT', `${path} does not exist, or no medium is in it (${errno})`, { cause });
-    case 'EACCES':
-    case 'EPERM':
-    case 'EROFS':
-      return new EdgeError(
-        'DEVICE_NOT_PERMITTED',
-        `${path} may not be opened so by this user (${errno}); look at its owner and write protection`,
-        {
-          cause,
-        },
-      );
-    case 'EBUSY':
-    case 'ETXTBSY':
-      return heldError(path, cause);
-    case 'EISDIR':
-    case 'ENOTDIR':
-    case 'ELOOP':
-      return new EdgeError('DEVICE_UNSUITABLE', `${path} is neither a block device nor a regular file (${errno})`, { cause });
-    default:
-      return new EdgeError('DEVICE_FAULT', `${path} cannot be opened (${errno ?? String(cause)})`, {
-        context: { operation: 'open', errno },
-        cause,
-      });
-  }
-}
-
-function heldError(path: string, cause: unknown): EdgeError {
-  return new EdgeError('DEVICE_HELD', `${path} is held by another process or mounted; stop the server that uses it first`, {
-    context: { path },
-    cause,
-  });
 }

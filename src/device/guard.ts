@@ -3,6 +3,7 @@
  * always; foreign data is overwritten by force only. The opening itself (direct-device.ts) claims the device, so what changes between probe
  * and opening is still caught there. Called by the tools and by app.
  */
+import { resolve } from 'node:path';
 import { EdgeError, type ErrorCode } from '../base/errors.ts';
 import { formatBytes } from '../base/units.ts';
 import type { DeviceAccess } from './direct-device.ts';
@@ -103,7 +104,8 @@ function absentError(probe: DeviceProbe): EdgeError {
 }
 
 function isBelowDev(path: string): boolean {
-  return path.startsWith('/dev/') && !path.startsWith('/dev/shm/');
+  const absolute = resolve(path);
+  return absolute.startsWith('/dev/') && !absolute.startsWith('/dev/shm/');
 }
 
 function refuse(code: ErrorCode, message: string, probe: DeviceProbe): GuardVerdict {

@@ -8,6 +8,7 @@ import { access, type FileHandle, open, realpath, stat } from 'node:fs/promises'
 import { seekSync } from 'fs-ext';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { openError } from './open-error.ts';
 import { EDGE_BYTES, identifySignature, type SignatureVerdict } from './signatures.ts';
 import {
   deviceNumber,
@@ -53,7 +54,8 @@ export interface DeviceProbe {
  * Looks at `path`.
  *
  * @throws EdgeError DEVICE_FAULT when the device cannot be read; DEVICE_NOT_PERMITTED when a folder on the way is closed to this user;
- *   DEVICE_UNSUITABLE when the path cannot be followed (a loop of links, a file in the place of a folder)
+ *   DEVICE_UNSUITABLE when the path cannot be followed (a loop of links, a file in the place of a folder); DEVICE_ABSENT for a drive
+ *   without a medium
  */
 export async function probeDevice(path: string): Promise<DeviceProbe> {
   const facts = await tryStat(path);
@@ -75,7 +77,9 @@ export async function probeDevice(path: string): Promise<DeviceProbe> {
   if (!facts.isBlockDevice() && !facts.isFile()) return { ...nothing, realPath, kind: 'other', otherName: nameOfKind(facts) };
   const use = facts.isBlockDevice() ? await useOfBlockDevice(facts) : await useOfFile(facts, realPath);
   const permission = await permissionOf(realPath);
-  const content = permission === 'nothing' ? { sizeBytes: use.sizeBytes, signature: undefined } : await readContent(path, realPath);
+  const content = permission === 'nothing' ? undefined : await tryReadContent(path, realPath);
+  // A device cgroup or a security module may refuse what the file mode allows.
+  if (content === undefined) return { path, realPath, otherName: undefined, ...use, permission: 'nothing', signature: undefined };
   return { path, realPath, otherName: undefined, ...use, permission, ...content };
 }
 
@@ -109,23 +113,34 @@ async function useOfFile(facts: Stats, realPath: string): Promise<Use> {
   };
 }
 
-async function readContent(path: string, realPath: string): Promise<Pick<DeviceProbe, 'sizeBytes' | 'signature'>> {
-  let file: FileHandle | undefined;
+/** @returns undefined when reading is not permitted */
+async function tryReadContent(path: string, realPath: string): Promise<Pick<DeviceProbe, 'sizeBytes' | 'signature'> | undefined> {
+  const file = await tryOpen(path, realPath);
+  if (file === undefined) return undefined;
   try {
-    file = await open(realPath, fsConstants.O_RDONLY);
     const sizeBytes = seekSync(file.fd, 0, 2);
     const lengthBytes = Math.min(EDGE_BYTES, sizeBytes);
     const head = await readFully(file, 0, lengthBytes);
     const tail = await readFully(file, sizeBytes - lengthBytes, lengthBytes);
     return { sizeBytes, signature: identifySignature({ head, tail, sizeBytes }) };
   } catch (cause) {
-    const errno = systemErrorCode(cause) ?? 'unknown';
+    const errno = systemErrorCode(cause) ?? String(cause);
     throw new EdgeError('DEVICE_FAULT', `${path} cannot be read (${errno}); look at the kernel log`, {
-      context: { operation: 'read', errno },
+      context: { path, operation: 'read', errno },
       cause,
     });
   } finally {
-    await file?.close();
+    await file.close();
+  }
+}
+
+async function tryOpen(path: string, realPath: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(realPath, fsConstants.O_RDONLY);
+  } catch (cause) {
+    const error = await openError(path, cause);
+    if (error.code === 'DEVICE_NOT_PERMITTED') return undefined;
+    throw error;
   }
 }
 
@@ -145,10 +160,8 @@ async function tryStat(path: string): Promise<Stats | undefined> {
   try {
     return await stat(path);
   } catch (cause) {
-    const errno = systemErrorCode(cause);
-    if (errno === 'ENOENT') return undefined;
-    if (errno === 'EACCES') throw new EdgeError('DEVICE_NOT_PERMITTED', `A folder of ${path} may not be entered by this user`, { cause });
-    throw new EdgeError('DEVICE_UNSUITABLE', `${path} cannot be looked at (${errno ?? String(cause)})`, { cause });
+    if (systemErrorCode(cause) === 'ENOENT') return undefined;
+    throw await openError(path, cause);
   }
 }
 

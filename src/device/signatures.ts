@@ -176,5 +176,5 @@ function hasBit(flags: number, bit: number): boolean {
 }
 
 function isZero(bytes: Buffer): boolean {
-  return bytes.every((byte) => byte === 0);
+  return bytes.equals(new Uint8Array(bytes.length));
 }

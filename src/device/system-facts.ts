@@ -2,6 +2,7 @@
  * What the kernel tells of a block device or file through sysfs and procfs: size, block sizes, partitions, holders, mounts. All of it is
  * read-only and best effort: in a container these trees may be missing, then the facts are empty and the exclusive open has the last word.
  */
+import type { Stats } from 'node:fs';
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { isPowerOfTwo, KIB, PAGE_BYTES } from '../base/units.ts';
@@ -104,6 +105,19 @@ export async function isSwap(subject: { family: readonly DeviceNumber[] } | { de
     }
   }
   return false;
+}
+
+/** The process that holds an exclusive flock on the file or device node with these facts; undefined when none does or it is hidden from us. */
+export async function findLockOwner(facts: Stats): Promise<number | undefined> {
+  const [major = 0, minor = 0] = deviceNumber(facts.dev).split(':').map(Number);
+  const hex = (value: number): string => value.toString(16).padStart(2, '0');
+  const inode = `${hex(major)}:${hex(minor)}:${facts.ino}`;
+  for (const line of ((await readText('/proc/locks')) ?? '').split('\n')) {
+    // `1: FLOCK  ADVISORY  WRITE 1234 08:02:5678 0 EOF`. Source: proc_locks(5).
+    const [, kind, , mode, owner, place] = line.split(/\s+/);
+    if (kind === 'FLOCK' && mode === 'WRITE' && place === inode && Number(owner) > 0) return Number(owner);
+  }
+  return undefined;
 }
 
 async function isSameDevice(devicePath: string, family: readonly DeviceNumber[]): Promise<boolean> {

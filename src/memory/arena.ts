@@ -85,14 +85,14 @@ export class Arena implements SlotOwner {
   tryLease(slotClass: SlotClass, lengthBytes: number): Lease | undefined {
     const order = orderFor(lengthBytes);
     const bytes = PAGE_BYTES * 2 ** order;
-    if (bytes > this.sizeBytes) return undefined;
     // Each turn either succeeds or frees a resident slot, of which there are finitely many.
     for (;;) {
-      if (this.#isWithinFloors(slotClass, bytes)) {
+      if (this.#roomFor(slotClass) >= bytes) {
         const page = this.#buddies.tryAllocate(order);
         if (page !== undefined) return this.#grant(page, bytes, slotClass);
       }
-      if (!this.#reclaimer()) return undefined;
+      // A request that the whole RAM tier could not satisfy must not empty it.
+      if (this.#roomFor(slotClass) + this.#usedBytes.resident < bytes || !this.#reclaimer()) return undefined;
       this.metrics.add('reclaimedSlots');
     }
   }
@@ -100,7 +100,7 @@ export class Arena implements SlotOwner {
   /**
    * The same, waiting in line for up to `waitMs`.
    *
-   * @returns undefined when the time is over, `signal` aborts or too many wait already
+   * @returns undefined when the time is over or `signal` aborts; at once when too many wait already or no wait could help
    */
   lease(
     slotClass: SlotClass,
@@ -109,7 +109,10 @@ export class Arena implements SlotOwner {
   ): Promise<Lease | undefined> {
     const lease = this.#waiters.length === 0 ? this.tryLease(slotClass, lengthBytes) : undefined;
     if (lease !== undefined) return Promise.resolve(lease);
-    if (this.#waiters.length >= WAITERS_MAX || options.signal?.aborted === true) return Promise.resolve(undefined);
+    if (this.#waiters.length >= WAITERS_MAX || options.signal?.aborted === true || !this.#canEverGrant(slotClass, lengthBytes)) {
+      this.metrics.add('slotWaitsExpired');
+      return Promise.resolve(undefined);
+    }
     return new Promise((resolve) => {
       let timer: Timer | undefined;
       const settle = (granted: Lease | undefined): void => {
@@ -151,14 +154,21 @@ export class Arena implements SlotOwner {
     return new Lease(this, { page, sizeBytes, bytes, slotClass, leaseCount: 0 });
   }
 
-  /** Whether granting `bytes` to `slotClass` leaves what the other classes' floors still reserve. */
-  #isWithinFloors(slotClass: SlotClass, bytes: number): boolean {
+  /** Whether the class could have such a slot were nothing else in use. */
+  #canEverGrant(slotClass: SlotClass, lengthBytes: number): boolean {
+    let floors = 0;
+    for (const other of SLOT_CLASSES) if (other !== slotClass) floors += SLOT_CLASS_FLOORS[other];
+    return PAGE_BYTES * 2 ** orderFor(lengthBytes) <= this.sizeBytes * (1 - floors);
+  }
+
+  /** Free bytes that `slotClass` may take, past what the other classes' floors still reserve; negative when they reserve more than is free. */
+  #roomFor(slotClass: SlotClass): number {
     let reserved = 0;
     for (const other of SLOT_CLASSES) {
       if (other === slotClass) continue;
       reserved += Math.max(0, SLOT_CLASS_FLOORS[other] * this.sizeBytes - this.#usedBytes[other]);
     }
-    return this.#buddies.freePages * PAGE_BYTES - bytes >= reserved;
+    return this.#buddies.freePages * PAGE_BYTES - reserved;
   }
 
   #serveWaiters(): void {

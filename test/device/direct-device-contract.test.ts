@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
-import { MIB } from '../../src/base/units.ts';
+import { KIB, MIB } from '../../src/base/units.ts';
 import { type DeviceAccess, openDirectDevice } from '../../src/device/direct-device.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { type BlockDeviceFixture, runBlockDeviceContract } from '../contract/block-device.ts';
-import { attach, loopObstacle } from '../helpers/loop-device.ts';
+import { attach, loopObstacle, mountObstacle, mountScratch } from '../helpers/loop-device.ts';
 
 const clock = new SystemClock();
 const arena = new Arena({ sizeBytes: 4 * MIB, clock });
@@ -24,11 +24,38 @@ runBlockDeviceContract('direct device on a file', async (): Promise<BlockDeviceF
   return { open: opener(file), dispose: () => rm(folder, { recursive: true }) };
 });
 
+for (const sectorBytes of [512, 4 * KIB, 16 * KIB]) {
+  runBlockDeviceContract(
+    `direct device on a loop device with sectors of ${sectorBytes} bytes`,
+    async (): Promise<BlockDeviceFixture> => {
+      const { loop, detach } = attach(8 * MIB, { sectorBytes });
+      return { open: opener(loop.path), dispose: async () => detach() };
+    },
+    { skip: loopObstacle({ sectorBytes }) },
+  );
+}
+
+// A file system in memory that knows no O_DIRECT.
 runBlockDeviceContract(
-  'direct device on a loop device',
+  'direct device on a file without O_DIRECT',
   async (): Promise<BlockDeviceFixture> => {
-    const { loop, detach } = attach(8 * MIB);
-    return { open: opener(loop.path), dispose: async () => detach() };
+    const { mountPoint, unmount } = mountScratch('ramfs');
+    const file = path.join(mountPoint, 'device');
+    await writeFile(file, '');
+    await truncate(file, 8 * MIB);
+    return { open: opener(file), dispose: async () => unmount() };
   },
-  { skip: loopObstacle() },
+  { skip: mountObstacle('ramfs') },
+);
+
+runBlockDeviceContract(
+  'direct device on tmpfs',
+  async (): Promise<BlockDeviceFixture> => {
+    const { mountPoint, unmount } = mountScratch('tmpfs');
+    const file = path.join(mountPoint, 'device');
+    await writeFile(file, '');
+    await truncate(file, 8 * MIB);
+    return { open: opener(file), dispose: async () => unmount() };
+  },
+  { skip: mountObstacle('tmpfs') },
 );

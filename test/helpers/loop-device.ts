@@ -1,4 +1,4 @@
-/** Loop devices for tests: a backing file attached for the length of one function, always detached and removed. Needs root and losetup. */
+/** Loop devices and small mounts for tests: made for the length of a test, always taken down and removed. They need root. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,11 +11,17 @@ export interface LoopDevice {
   readonly backingPath: string;
 }
 
-/** Why loop devices cannot be used here, or undefined when they can. Tries one. */
-export function loopObstacle(): string | undefined {
+/** What a loop device shows to the kernel. */
+export interface LoopShape {
+  /** Logical and physical block size; 512 when undefined. Newer kernels take more than a page. */
+  readonly sectorBytes?: number | undefined;
+}
+
+/** Why such loop devices cannot be used here, or undefined when they can. Tries one. */
+export function loopObstacle(shape: LoopShape = {}): string | undefined {
   if (process.getuid?.() !== 0) return 'loop devices need root';
   try {
-    const { detach } = attach(1024 * 1024);
+    const { detach } = attach(1024 * 1024, shape);
     detach();
     return undefined;
   } catch (error) {
@@ -29,8 +35,8 @@ export function isLoopAvailable(): boolean {
 }
 
 /** Runs `act` with a fresh loop device of zeros, with direct I/O to its backing file where that is possible. */
-export async function withLoopDevice<T>(sizeBytes: number, act: (loop: LoopDevice) => Promise<T>): Promise<T> {
-  const { loop, detach } = attach(sizeBytes);
+export async function withLoopDevice<T>(sizeBytes: number, act: (loop: LoopDevice) => Promise<T>, shape: LoopShape = {}): Promise<T> {
+  const { loop, detach } = attach(sizeBytes, shape);
   try {
     return await act(loop);
   } finally {
@@ -39,13 +45,15 @@ export async function withLoopDevice<T>(sizeBytes: number, act: (loop: LoopDevic
 }
 
 /** The same for fixtures that outlive a function; the caller calls `detach` in every case. */
-export function attach(sizeBytes: number): { loop: LoopDevice; detach: () => void } {
+export function attach(sizeBytes: number, shape: LoopShape = {}): { loop: LoopDevice; detach: () => void } {
   const folder = mkdtempSync(path.join(tmpdir(), 'rawslice-loop-'));
   const backingPath = path.join(folder, 'backing');
   try {
     writeFileSync(backingPath, '');
     truncateSync(backingPath, sizeBytes);
-    const devicePath = tryLosetup('--direct-io=on', backingPath) ?? mustRun('losetup', ['--find', '--show', backingPath]);
+    const parameters = ['--find', '--show', '--sector-size', String(shape.sectorBytes ?? 512), backingPath];
+    const direct = spawnSync('losetup', ['--direct-io=on', ...parameters], { encoding: 'utf8' });
+    const devicePath = direct.status === 0 ? direct.stdout.trim() : mustRun('losetup', parameters);
     const detach = (): void => {
       spawnSync('losetup', ['--detach', devicePath]);
       rmSync(folder, { recursive: true, force: true });
@@ -69,7 +77,29 @@ export function hasTool(command: string): boolean {
   return spawnSync('sh', ['-c', `command -v ${command}`]).status === 0;
 }
 
-function tryLosetup(flag: string, backingPath: string): string | undefined {
-  const run = spawnSync('losetup', ['--find', '--show', flag, backingPath], { encoding: 'utf8' });
-  return run.status === 0 ? run.stdout.trim() : undefined;
+/** Why a file system of this type cannot be mounted here, or undefined when it can. Tries. */
+export function mountObstacle(type: string): string | undefined {
+  if (process.getuid?.() !== 0) return 'mounting needs root';
+  try {
+    mountScratch(type).unmount();
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** Mounts an empty file system in memory; the caller calls `unmount` in every case. @param options as mount -o takes them */
+export function mountScratch(type: string, options = 'mode=0700'): { mountPoint: string; unmount: () => void } {
+  const mountPoint = mkdtempSync(path.join(tmpdir(), 'rawslice-mount-'));
+  try {
+    mustRun('mount', ['-t', type, '-o', options, 'none', mountPoint]);
+  } catch (error) {
+    rmSync(mountPoint, { recursive: true });
+    throw error;
+  }
+  const unmount = (): void => {
+    mustRun('umount', [mountPoint]);
+    rmSync(mountPoint, { recursive: true });
+  };
+  return { mountPoint, unmount };
 }
