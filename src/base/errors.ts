@@ -79,7 +79,12 @@ export const ERRORS = {
   LISTEN_FAILED: { source: 'config', retry: 'never', httpStatus: 500, sentence: 'The address cannot be listened on' },
   USAGE: { source: 'config', retry: 'never', httpStatus: 500, sentence: 'The command cannot be understood' },
   ADMIN_UNREACHABLE: { source: 'internal', retry: 'same', httpStatus: 500, sentence: 'No running server answers on the admin address' },
-  SERVER_UNREACHABLE: { source: 'internal', retry: 'same', httpStatus: 500, sentence: 'No running server answers on the address of its listener' },
+  SERVER_UNREACHABLE: {
+    source: 'internal',
+    retry: 'same',
+    httpStatus: 500,
+    sentence: 'No running server answers on the address of its listener',
+  },
   INTERNAL: { source: 'internal', retry: 'never', httpStatus: 500, sentence: 'An internal error occurred' },
 } as const satisfies Record<string, ErrorRow>;
 

@@ -103,7 +103,8 @@ function cacheStatus(response: IncomingMessage): string {
 
 function findFault(response: IncomingMessage, lengthBytes: number): string | undefined {
   const status = response.statusCode ?? 0;
-  if (status >= 300 && status < 400) return `the origin redirects (${status}) to ${response.headers.location ?? 'nowhere'}; list that URL instead`;
+  if (status >= 300 && status < 400)
+    return `the origin redirects (${status}) to ${response.headers.location ?? 'nowhere'}; list that URL instead`;
   if (status !== 200) return `status ${status} ${response.statusMessage ?? ''}`.trimEnd();
   const expected = response.headers['content-length'];
   if (!response.complete || (expected !== undefined && Number(expected) !== lengthBytes)) {
