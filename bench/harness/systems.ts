@@ -4,7 +4,7 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { fillBody } from '../../test/helpers/body.ts';
 import { acceptsConnections, type BenchProcess, findProgram, freePort, type Pinning, type ProcessPool } from './processes.ts';
@@ -89,10 +89,7 @@ export async function startSystem(name: SystemName, stage: Stage, origin: BenchO
 async function startRawslice(stage: Stage, origin: BenchOrigin): Promise<System> {
   const [port, adminPort] = [await freePort(), await freePort()];
   const device = path.join(stage.directory, 'device');
-  const file = openSync(device, 'w');
-  ftruncateSync(file, stage.deviceBytes);
-  closeSync(file);
-  const words = ['serve', '--upstream', `http://127.0.0.1:${origin.port}`, '--device', device];
+  const words = ['serve', '--upstream', `http://127.0.0.1:${origin.port}`, '--device', device, '--size', String(stage.deviceBytes)];
   words.push('--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${adminPort}`);
   if (stage.arena !== undefined) words.push('--arena', stage.arena);
   const command = path.join(ROOT, 'tools/rawslice');

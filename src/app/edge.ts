@@ -13,7 +13,8 @@ import type { EdgeConfig } from '../config/edge-config.ts';
 import type { DirectDevice } from '../device/direct-device.ts';
 import { Arena } from '../memory/arena.ts';
 import { type ListenPlace, listenError } from '../proxy/listener.ts';
-import { type DeviceStore, openStore } from '../store/device-store.ts';
+import { createStore, type DeviceStore } from '../store/device-store.ts';
+import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
 import { openCacheDevice } from './cache-device.ts';
 import { type AssembledProxy, assembleProxy } from './proxy-assembly.ts';
 import { purgeUrl } from './purge.ts';
@@ -112,7 +113,12 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
   const arena = new Arena({ sizeBytes: config.memory.arenaBytes, clock });
   const { device, wasFormatted } = await openCacheDevice({ device: config.device, isSizeChosen, arena, clock, random, logger });
   try {
-    const store = await openStore({ device, arena, clock, random, logger });
+    // What waits to be written may hold a quarter of the arena, so that a slow disk leaves room for transfers.
+    const limits = { queueBytes: Math.min(DEFAULT_STORE_LIMITS.queueBytes, arena.sizeBytes / 4) };
+    const store = await createStore({ device, arena, clock, logger, limits });
+    store
+      .recover()
+      .catch((error: unknown) => logger.error({ err: error, path: device.path }, 'the index could not be loaded; serving from the origin'));
     return { arena, device, wasFormatted, store };
   } catch (error) {
     await device.close();
@@ -130,10 +136,10 @@ function createAdmin(
   collectDefaultMetrics({ register: registry, prefix: 'rawslice_' });
   for (const set of [...metricSets, ...proxy.metricSets]) set.register(registry);
   return new AdminServer({
-    registry,
     logger: options.logger,
     token: options.config.admin.token,
     actions: {
+      metrics: async () => ({ text: await registry.metrics(), type: registry.contentType }),
       readiness: () => ({
         isReady: store.state === 'online' || store.state === 'readonly',
         detail: { store: store.state, draining: proxy.services.load.isDraining },

@@ -61,12 +61,15 @@ export class LiveObject {
   /** Set when the origin turned out to have another version, or a response that cannot be resumed broke off. */
   #failure: EdgeError | undefined;
   #isRangeless = false;
+  /** Of the manifest's fields; asked for with every piece of a body, so it is not worked out each time. */
+  #hasStrongValidator: boolean;
 
   constructor(owner: LiveObjectOwner, context: FillContext, target: FillTarget, source: { manifest: Manifest; purgeSequence: number }) {
     this.#owner = owner;
     this.context = context;
     this.target = target;
     this.#manifest = source.manifest;
+    this.#hasStrongValidator = strongValidator(source.manifest.fields) !== undefined;
     this.purgeSequence = source.purgeSequence;
   }
 
@@ -88,7 +91,7 @@ export class LiveObject {
   }
 
   get isResumable(): boolean {
-    return !this.#isRangeless && strongValidator(this.#manifest.fields) !== undefined;
+    return !this.#isRangeless && this.#hasStrongValidator;
   }
 
   /** Number of slices; Infinity while the object is growing. */
@@ -101,6 +104,7 @@ export class LiveObject {
   replaceManifest(manifest: Manifest): void {
     assert(manifest.generation === this.generation, 'a manifest is renewed within its generation');
     this.#manifest = manifest;
+    this.#hasStrongValidator = strongValidator(manifest.fields) !== undefined;
     this.#wakeAll();
   }
 

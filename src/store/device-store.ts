@@ -193,12 +193,12 @@ export class DeviceStore implements SliceStore {
 
   offerManifest(manifest: Manifest, purgeSequence: number): OfferVerdict {
     const { objectHash, generation } = manifest;
-    assert(manifest.lengthBytes !== undefined, 'an offered manifest has a length');
     assert(isSliceSize(manifest.sliceSizeBytes), 'slice size is a power of two, 64 KiB to 8 MiB');
     const parts = this.#writable();
     if (parts === undefined) return this.#decline('unavailable');
     if (this.#purges.covers(objectHash, { purgeSequence, generation })) return this.#decline('purged');
-    if (encodeManifestRecord(manifest) === undefined) return this.#decline('too-large');
+    const isGrowing = manifest.lengthBytes === undefined;
+    if (encodeManifestRecord(isGrowing ? { ...manifest, lengthBytes: 0 } : manifest) === undefined) return this.#decline('too-large');
     if (parts.journal.isFull) return this.#decline('journal-full');
     const { catalogue, writer } = parts;
     let tagSlot = catalogue.findObject(objectHash);
@@ -215,6 +215,12 @@ export class DeviceStore implements SliceStore {
     catalogue.setFreshness(tagSlot, manifest);
     const pending = this.#shelf.pending(objectHash) ?? this.#shelf.addPending(manifest);
     pending.manifest = manifest;
+    if (isGrowing) {
+      // Its slices are written meanwhile; without a record they are orphans after a crash, as a body that broke off must be.
+      pending.state = 'growing';
+      return { kind: 'admitted' };
+    }
+    if (pending.state === 'growing') pending.state = 'waiting';
     const isDue = manifest.lengthBytes === 0 || catalogue.index.slices(tagSlot) > 0;
     if (pending.state === 'waiting' && isDue) writer.enqueueManifest(pending);
     return { kind: 'admitted' };

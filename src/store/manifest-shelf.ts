@@ -8,8 +8,8 @@ import type { StoreLimits } from './store-limits.ts';
 /** An offered manifest on its way to the device. A later offer of the same generation replaces `manifest`. */
 export interface PendingManifest {
   manifest: Manifest;
-  /** `waiting` for its first slice, `queued` for its write, `writing`. */
-  state: 'waiting' | 'queued' | 'writing';
+  /** `growing` until its length is known, `waiting` for its first slice, `queued` for its write, `writing`. */
+  state: 'growing' | 'waiting' | 'queued' | 'writing';
 }
 
 export class ManifestShelf {

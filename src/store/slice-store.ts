@@ -70,8 +70,10 @@ export interface SliceStore {
   readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict>;
 
   /**
-   * Offers a manifest whose length is known. It replaces an older generation of the same object, whose slices become unreachable. It is
-   * written together with its first slice (at once when the object has no bytes).
+   * Offers a manifest. It replaces an older generation of the same object, whose slices become unreachable. It is written together with its
+   * first slice (at once when the object has no bytes). One without a length is *growing*: it stays in memory, its slices are taken, and it
+   * is written when it is offered again with its length, or dropped when the body breaks off. Offering a generation again rewrites its
+   * record and keeps its slices.
    *
    * @param purgeSequence as noted before the request that brought it; refused (`purged`) when a purge of the object came later
    */
