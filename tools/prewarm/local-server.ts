@@ -13,6 +13,10 @@ import { probeDevice } from '../../src/device/probe.ts';
 import type { CommandIo } from '../command-io.ts';
 import { loadConfigOrFail } from '../config-options.ts';
 
+/** Ten times what the index of the largest device should take. */
+const LOAD_MS_MAX = 300_000;
+const LOAD_PAUSE_MS = 10;
+
 /** A server of our own. `close` stores what is still in memory; the device is free afterwards. */
 export interface LocalServer {
   readonly base: URL;
@@ -53,8 +57,7 @@ export async function startLocalServer(io: CommandIo, options: LocalServerOption
     adminListen: undefined,
   });
   try {
-    // Until then everything would look absent and be fetched again.
-    await edge.store.recover();
+    await untilLoaded(io, edge);
   } catch (error) {
     await edge.close();
     throw error;
@@ -62,6 +65,16 @@ export async function startLocalServer(io: CommandIo, options: LocalServerOption
   const { address } = edge;
   assert(typeof address === 'object', 'a listener on a port has an address');
   return { base: new URL(`http://127.0.0.1:${address.port}`), close: () => edge.close() };
+}
+
+/** Until the index is loaded everything looks absent and would be fetched again. */
+async function untilLoaded(io: CommandIo, edge: Edge): Promise<void> {
+  const endMs = io.clock.monotonicMs() + LOAD_MS_MAX;
+  while (edge.store.state === 'loading' && io.clock.monotonicMs() < endMs) await io.clock.sleep(LOAD_PAUSE_MS);
+  const { state } = edge.store;
+  if (state === 'online') return;
+  const message = `${edge.device.path} cannot be written (the store is ${state}); rawslice fsck ${edge.device.path} may say why`;
+  throw new EdgeError('STORE_UNAVAILABLE', message, { context: { state } });
 }
 
 async function startEdge(options: Parameters<typeof Edge.start>[0]): Promise<Edge> {
