@@ -104,9 +104,8 @@ export class MetricSet<Table extends MetricTable> {
     const buckets = must(row.buckets, 'histogram without buckets');
     const base = must(this.#base.get(key), 'unknown metric');
     const cells = this.#cells;
-    // prom-client has no door for ready-made bucket counts, so the metric object answers `get` itself.
     const histogram = new Histogram({ name: row.name, help: row.help, buckets: [...buckets], registers: [registry] });
-    histogram.get = async () => {
+    const read = async (): Promise<object> => {
       const values: { labels: Record<string, string | number>; value: number; metricName: string }[] = [];
       let total = 0;
       for (let index = 0; index <= buckets.length; index += 1) {
@@ -115,10 +114,10 @@ export class MetricSet<Table extends MetricTable> {
       }
       values.push({ labels: {}, value: cells[base + buckets.length + 1] ?? 0, metricName: `${row.name}_sum` });
       values.push({ labels: {}, value: total, metricName: `${row.name}_count` });
-      return { name: row.name, help: row.help, type: 'histogram', values, aggregator: 'sum' } as unknown as Awaited<
-        ReturnType<Histogram['get']>
-      >;
+      return { name: row.name, help: row.help, type: 'histogram', values, aggregator: 'sum' };
     };
+    // prom-client has no door for ready-made bucket counts, so the metric answers its registry itself: `get` for JSON, the other for text.
+    Object.assign(histogram, { get: read, getForPromString: read });
   }
 
   #cell(key: keyof Table, label: string | undefined): number {
