@@ -5,9 +5,9 @@
 
 import { divCeil } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import { decodeExtentHeader, EXTENT_KINDS, verifyChunks } from '../format/extent-header.ts';
+import { decodeExtentHeader, EXTENT_KINDS, extentBlocks, verifyChunks } from '../format/extent-header.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
-import { decodeManifestRecord } from '../format/manifest-record.ts';
+import { decodeManifestRecord, MANIFEST_RECORD_BYTES_MAX } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
 import { tryRead, withStaging } from './device-io.ts';
 import { type RecoveredState, recoverState } from './recovery.ts';
@@ -43,6 +43,12 @@ export interface StoredObject {
   readonly storedSlices: number;
   /** Offset of its record on the device. */
   readonly recordOffsetBytes: number;
+}
+
+/** Slices `start` to `end` (not included) of one object. */
+export interface SliceRun {
+  readonly start: number;
+  readonly end: number;
 }
 
 /** An entry of the index that names an object. `unreadable`: its record is damaged, or was overwritten by a running server. */
@@ -99,10 +105,20 @@ export async function findObject(view: DeviceView, objectHash: ObjectHash): Prom
   return verdict.kind === 'object' && verdict.object.manifest.objectHash === objectHash ? verdict.object : undefined;
 }
 
-/** For each slice of the object whether it is stored; index 0 is the first slice. */
-export function mapSlices(view: DeviceView, object: StoredObject): readonly boolean[] {
-  const { generation } = object.manifest;
-  return Array.from({ length: object.sliceCount }, (_, sliceNumber) => view.state.index.findSlice(generation, sliceNumber) !== NO_SLOT);
+/** Which slices of the object are stored, in order; bounded by the index, however long the object says it is. */
+export function findStoredRuns(view: DeviceView, object: StoredObject): readonly SliceRun[] {
+  const { index } = view.state;
+  const numbers: number[] = [];
+  for (const slot of index.records()) {
+    if (index.kind(slot) === 'slice' && index.generation(slot) === object.manifest.generation) numbers.push(index.sliceNumber(slot));
+  }
+  const runs: { start: number; end: number }[] = [];
+  for (const number of numbers.sort((left, right) => left - right)) {
+    const last = runs.at(-1);
+    if (last?.end === number) last.end += 1;
+    else runs.push({ start: number, end: number + 1 });
+  }
+  return runs;
 }
 
 async function readObject(view: DeviceView, record: number): Promise<ObjectVerdict> {
@@ -112,6 +128,7 @@ async function readObject(view: DeviceView, record: number): Promise<ObjectVerdi
   const { block, blocks, writeSequence } = index.place(record);
   const recordOffsetBytes = block * blockSizeBytes;
   const unreadable = { kind: 'unreadable', recordOffsetBytes } as const;
+  if (blocks > extentBlocks(MANIFEST_RECORD_BYTES_MAX, blockSizeBytes)) return unreadable;
   return withStaging(view.arena, blocks * blockSizeBytes, async (bytes) => {
     if (!(await tryRead(view.device, bytes, recordOffsetBytes))) return unreadable;
     const headerBlock = bytes.subarray(0, blockSizeBytes);

@@ -3,15 +3,16 @@
  * then sees the device as it was a moment ago, without what the server has in memory only.
  */
 import type { Command } from 'commander';
-import { mapSlices, measureUsage, viewDevice } from '../../src/store/inspect-device.ts';
+import { findStoredRuns, measureUsage, viewDevice } from '../../src/store/inspect-device.ts';
 import { readRoot } from '../../src/store/root-area.ts';
 import type { CommandIo } from '../command-io.ts';
 import { withReadableDevice } from '../device-view.ts';
-import { describeObject, describeSuperblock, describeUsage, describeZones } from '../inspect/describe-device.ts';
+import { describeIdentity, describeObject, describeSuperblock, describeUsage, describeZones } from '../inspect/describe-device.ts';
 import { findByName } from '../inspect/find-object.ts';
 import { formatTable } from '../inspect/format-table.ts';
 import { printObjects } from '../inspect/list-objects.ts';
 import { renderSliceMap } from '../inspect/slice-map.ts';
+import { quotePath } from '../quote-path.ts';
 import { countFlag } from '../values.ts';
 
 interface JsonOption {
@@ -35,6 +36,12 @@ export function addInspectCommand(program: Command, io: CommandIo): void {
     .addHelpText('after', '\nExit codes: 0 shown, 1 it cannot be read or is not there, 2 wrong usage');
   const add = (name: string, description: string): Command =>
     inspect.command(name).description(description).argument('<path>', PATH_WORDS).option('--json', JSON_WORDS);
+  inspect
+    .command('overview', { isDefault: true })
+    .description('the state of the device in short; what `inspect PATH` shows')
+    .argument('<path>', PATH_WORDS)
+    .option('--json', JSON_WORDS)
+    .action((path: string, options: JsonOption) => showOverview(io, path, options));
   add('superblock', 'who the device is, and the state in which its last writer left it').action((path: string, options: JsonOption) =>
     showRoot(io, path, options, describeSuperblock),
   );
@@ -53,6 +60,18 @@ export function addInspectCommand(program: Command, io: CommandIo): void {
     .argument('<name>', 'key as `inspect objects` shows it, URL, or path with query')
     .option('--json', JSON_WORDS)
     .action((path: string, name: string, options: JsonOption) => showObject(io, path, name, options));
+}
+
+async function showOverview(io: CommandIo, path: string, options: JsonOption): Promise<void> {
+  const view = await withReadableDevice(io, { path, label: 'reading' }, ({ device, arena }) => viewDevice(device, arena));
+  const usage = measureUsage(view);
+  const superblock = describeSuperblock(view.root);
+  if (options.json === true) {
+    io.terminal.printJson({ ...superblock.json, usage });
+    return;
+  }
+  for (const line of formatTable([...describeIdentity(view.root), ...describeUsage(usage)])) io.terminal.print(line);
+  io.terminal.note(`more: rawslice inspect superblock|zones|objects|object ${quotePath(path)}`);
 }
 
 async function showRoot(io: CommandIo, path: string, options: JsonOption, describe: typeof describeSuperblock): Promise<void> {
@@ -77,18 +96,22 @@ async function showObjects(io: CommandIo, path: string, options: ObjectsOptions)
 }
 
 async function showObject(io: CommandIo, path: string, name: string, options: JsonOption): Promise<void> {
-  const { object, slices } = await withReadableDevice(io, { path, label: 'searching' }, async ({ device, arena }) => {
+  const { object, runs } = await withReadableDevice(io, { path, label: 'searching' }, async ({ device, arena }) => {
     const view = await viewDevice(device, arena);
     const found = await findByName(view, name);
-    return { object: found, slices: mapSlices(view, found) };
+    return { object: found, runs: findStoredRuns(view, found) };
   });
   const { json, rows } = describeObject(object, io.clock.wallMs());
   if (options.json === true) {
-    io.terminal.printJson({ ...json, slices: slices.map(Number).join('') });
+    io.terminal.printJson({ ...json, storedRuns: runs });
     return;
   }
   for (const line of formatTable(rows)) io.terminal.print(line);
-  for (const line of renderSliceMap(slices, { columns: io.terminal.columns, sliceSizeBytes: object.manifest.sliceSizeBytes })) {
+  for (const line of renderSliceMap(runs, {
+    sliceCount: object.sliceCount,
+    columns: io.terminal.columns,
+    sliceSizeBytes: object.manifest.sliceSizeBytes,
+  })) {
     io.terminal.print(line);
   }
 }

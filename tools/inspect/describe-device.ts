@@ -12,7 +12,19 @@ export interface Description {
   readonly rows: readonly TableRow[];
 }
 
-/** Who the device is, and the newest superblock. The key of its MACs is left out. */
+/** Who the device is and how it was left. */
+export function describeIdentity(root: DeviceRoot): readonly TableRow[] {
+  const { format, superblock } = root;
+  return [
+    ['device UUID', formatUuid(format.deviceUuid)],
+    ['cache UUID', formatUuid(format.cacheUuid)],
+    ['formatted', timeText(format.createdAtMs)],
+    ['size', sizeText(format.geometry.capacityBytes)],
+    ['closed in order', superblock.isClean ? 'yes' : 'no (a server is running on it, or was killed)'],
+  ];
+}
+
+/** Identity and the newest superblock. The key of its MACs is left out. */
 export function describeSuperblock(root: DeviceRoot): Description {
   const { format, superblock, labels } = root;
   const deviceUuid = formatUuid(format.deviceUuid);
@@ -23,12 +35,8 @@ export function describeSuperblock(root: DeviceRoot): Description {
       ? 'none yet'
       : `number ${checkpoint.sequence} in zone ${'AB'[checkpoint.zone] ?? '?'}, ${checkpoint.entries} entries`;
   const rows: TableRow[] = [
-    ['device UUID', deviceUuid],
-    ['cache UUID', cacheUuid],
-    ['formatted', timeText(format.createdAtMs)],
-    ['size', sizeText(format.geometry.capacityBytes)],
+    ...describeIdentity(root),
     ['superblock', `number ${superblock.sequence}, written ${timeText(superblock.writtenAtMs)}`],
-    ['closed in order', superblock.isClean ? 'yes' : 'no (a server is running on it, or was killed)'],
     ['mounts', String(superblock.mounts)],
     ['written in all', sizeText(superblock.writtenBytes)],
     ['checkpoint', checkpointText],

@@ -8,7 +8,7 @@ import type { ServerClient } from '../server-client.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { ListedTarget, WarmTarget } from './target.ts';
 
-/** What became of one item. `hit`: it was in the cache already. `isKept` is false where the server says that it may not be stored. */
+/** What became of one item. `isHit`: it was in the cache already. `isKept` is false where the server says that it may not be stored. */
 export type WarmOutcome =
   | { readonly kind: 'done'; readonly name: string; readonly isHit: boolean; readonly isKept: boolean }
   | { readonly kind: 'skipped'; readonly name: string }
@@ -32,6 +32,9 @@ export interface WarmOptions {
 
 /** System errors that say that there is no server, not that one request went wrong. */
 const NO_SERVER = new Set(['ECONNREFUSED', 'ENOENT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN']);
+
+/** Words of X-Cache for answers whose body came from the cache. */
+const CACHED_WORDS = new Set(['HIT', 'STALE', 'REVALIDATED']);
 
 /**
  * Runs until the list is at its end or `signal` aborts.
@@ -92,7 +95,7 @@ async function fetchWhole(target: WarmTarget, options: WarmOptions, signal: Abor
   }
   const reason = findFault(response, lengthBytes);
   if (reason !== undefined) return { kind: 'failed', name: target.name, reason };
-  const isHit = response.headers['x-cache'] === 'HIT';
+  const isHit = CACHED_WORDS.has(String(response.headers['x-cache']));
   return { kind: 'done', name: target.name, isHit, isKept: isHit || /;\s*(stored|hit)\b/.test(cacheStatus(response)) };
 }
 
