@@ -105,7 +105,7 @@ test('a device that no server holds is filled directly, and keeps it', async (co
   await using origin = await Origin.start();
   origin.setObject('/debian/a', { lengthBytes: 5 * MIB + 1, cacheControl: 'max-age=600' });
   const upstream = ['--upstream', `${origin.url}/debian`];
-  const words = ['prewarm', `${origin.url}/debian/a`, '--device', device, ...upstream, '--set', 'memory.arena=16MiB', '--json'];
+  const words = ['prewarm', `${origin.url}/debian/a`, '--device', device, ...upstream, '--set', 'memory.arena=64MiB', '--json'];
   const first = await runWords(words);
   assert.deepEqual([first.code, JSON.parse(first.stdout).fetched], [0, 1], first.stderr);
   const bytes = origin.bytesSent('/debian/a');

@@ -23,6 +23,8 @@ export interface WarmOptions {
   readonly concurrency: number;
   /** Undefined: as fast as it comes. */
   readonly rate: RateLimit | undefined;
+  /** Waited for after each piece; undefined: nobody is behind. */
+  readonly pace: ((signal: AbortSignal) => Promise<void>) | undefined;
   /** Ends the run: requests in progress are given up, without an outcome. */
   readonly signal: AbortSignal;
   readonly isFinished: (name: string) => boolean;
@@ -79,7 +81,7 @@ async function warmItem(item: ListedTarget, options: WarmOptions, signal: AbortS
 }
 
 async function fetchWhole(target: WarmTarget, options: WarmOptions, signal: AbortSignal): Promise<WarmOutcome> {
-  const { client, rate } = options;
+  const { client, rate, pace } = options;
   const headers = {
     accept: '*/*',
     'accept-encoding': 'identity',
@@ -91,7 +93,8 @@ async function fetchWhole(target: WarmTarget, options: WarmOptions, signal: Abor
   for await (const piece of client.readBody(response)) {
     lengthBytes += piece.length;
     options.onBytes(piece.length);
-    if (rate !== undefined) await rate.take(piece.length, signal);
+    await rate?.take(piece.length, signal);
+    await pace?.(signal);
   }
   const reason = findFault(response, lengthBytes);
   if (reason !== undefined) return { kind: 'failed', name: target.name, reason };
