@@ -208,7 +208,10 @@ const PLAYS: Readonly<Record<string, Play>> = {
     abort.abort();
     assert.deepEqual(await left, { kind: 'busy' });
     assert.equal(await stayed, 'device');
-    assert.deepEqual(await bench.store.readSlice(read, AbortSignal.abort()).then((verdict) => verdict.kind === 'hit' && verdict.lease.end()), undefined);
+    assert.deepEqual(
+      await bench.store.readSlice(read, AbortSignal.abort()).then((verdict) => verdict.kind === 'hit' && verdict.lease.end()),
+      undefined,
+    );
     return undefined;
   },
 
@@ -248,7 +251,11 @@ const PLAYS: Readonly<Record<string, Play>> = {
 };
 
 /** Registers the contract's tests for one implementation. The store has room for about 4 MiB and an arena of at least 4 MiB. */
-export function runSliceStoreContract(name: string, factory: () => Promise<StoreUnderTest>, options: { skip?: string | undefined } = {}): void {
+export function runSliceStoreContract(
+  name: string,
+  factory: () => Promise<StoreUnderTest>,
+  options: { skip?: string | undefined } = {},
+): void {
   for (const [title, play] of Object.entries(PLAYS)) {
     test(`${name} ${title}`, { skip: options.skip ?? false }, async () => {
       const first = await factory();
