@@ -152,7 +152,7 @@ export class FillRun implements BodySink, Run {
     if (this.#end !== undefined) return;
     this.#error = error;
     this.stop('failed');
-    if (!this.object.isResumable) this.object.fail(error);
+    if (!this.object.isRefetchable) this.object.fail(error);
   }
 
   // ---- pacing and the end
@@ -195,7 +195,7 @@ export class FillRun implements BodySink, Run {
 
   #abandon(): void {
     const { object } = this;
-    const isLost = object.manifest.lengthBytes === undefined && !object.isResumable;
+    const isLost = object.manifest.lengthBytes === undefined && !object.isRefetchable;
     this.stop('abandoned');
     // Nobody reads it, but somebody may have been given it just now; another request brings another generation.
     if (isLost) object.fail(new EdgeError('UPSTREAM_CHANGED', 'The response was given up when its last reader left; ask again'));

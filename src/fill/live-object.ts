@@ -99,7 +99,12 @@ export class LiveObject {
   }
 
   get isResumable(): boolean {
-    return !this.#isRangeless && strongValidator(this.#manifest.fields) !== undefined;
+    return !this.#isRangeless && this.isRefetchable;
+  }
+
+  /** Whether another response can be told to be of the same version: slice by slice, or all over again from an origin without ranges. */
+  get isRefetchable(): boolean {
+    return strongValidator(this.#manifest.fields) !== undefined;
   }
 
   /** Number of slices; Infinity while the object is growing. */

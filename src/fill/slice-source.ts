@@ -6,7 +6,6 @@
 import { assert } from '../base/assert.ts';
 import { EdgeError } from '../base/errors.ts';
 import { divFloor } from '../base/units.ts';
-import { strongValidator } from '../cache/validators.ts';
 import type { SliceRead, SliceVerdict } from '../store/slice-store.ts';
 import { BUSY_READS_MAX, RESUMES_MAX, SLOT_WAIT_MS } from './fill-context.ts';
 import type { Follower, LiveObject, Run } from './live-object.ts';
@@ -108,7 +107,7 @@ export class SliceSource implements Follower {
     const filling = object.tryRead(read.sliceNumber, read.startBytes, read.endBytes);
     if (filling !== undefined) return { ...filling, tier: 'fill' };
     const run = object.findRun(read.sliceNumber);
-    if (run !== undefined) return this.#waitForProgress(run);
+    if (run !== undefined) return this.#waitForProgress(run, read.sliceNumber);
     const stored = await this.#readStored(read, limitBytes);
     if (stored === 'busy') return this.#awaitSlot();
     if (stored !== undefined) return stored;
@@ -165,8 +164,11 @@ export class SliceSource implements Follower {
     if (object.failure !== undefined) throw object.failure;
     const last = this.#lastRun;
     if (last?.end === 'no-slot' && object.isResumable) return this.#goPrivate();
-    if (last?.end === 'failed') this.#countResume(sliceNumber, last);
-    if (!object.isResumable && strongValidator(object.manifest.fields) === undefined) {
+    // An origin that refuses connections is down; one that broke off may be asked for the rest.
+    const code = last?.error?.code;
+    if (last?.error !== undefined && (code === 'UPSTREAM_UNREACHABLE' || code === 'UPSTREAM_TIMEOUT')) throw last.error;
+    this.#countResume(sliceNumber);
+    if (!object.isRefetchable) {
       throw new EdgeError(
         'UPSTREAM_CHANGED',
         'A part of the object is no longer in the cache and the origin offers no way to fetch it alone; ask again',
@@ -175,13 +177,14 @@ export class SliceSource implements Follower {
     this.#lastRun = startRun(object, sliceNumber, this.endSlice);
   }
 
-  #countResume(sliceNumber: number, run: Run): void {
+  /** Counts the failure of the run that this source waited for, whoever has begun the next one. @throws EdgeError after too many */
+  #countResume(sliceNumber: number): void {
+    const error = this.#lastRun?.error;
+    if (error === undefined) return;
     if (sliceNumber > this.#resumedAtSlice) this.#resumes = 0;
     this.#resumedAtSlice = sliceNumber;
     this.#resumes += 1;
-    const error = run.error ?? new EdgeError('UPSTREAM_BROKEN');
-    // An origin that refuses connections is down; one that broke off may be asked for the rest.
-    if (this.#resumes > RESUMES_MAX || error.code === 'UPSTREAM_UNREACHABLE' || error.code === 'UPSTREAM_TIMEOUT') throw error;
+    if (this.#resumes > RESUMES_MAX) throw error;
     this.#object.context.metrics.add('resumes');
   }
 
@@ -203,8 +206,11 @@ export class SliceSource implements Follower {
     startRun(object, next, this.endSlice);
   }
 
-  async #waitForProgress(run: Run): Promise<undefined> {
-    this.#lastRun = run;
+  async #waitForProgress(run: Run, sliceNumber: number): Promise<undefined> {
+    if (run !== this.#lastRun) {
+      this.#countResume(sliceNumber);
+      this.#lastRun = run;
+    }
     if (this.#isWoken) return;
     await new Promise<void>((resolve) => {
       this.#wake = resolve;

@@ -52,11 +52,7 @@ const MALFORMED: readonly [what: string, bytes: string, status: number][] = [
     'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
     400,
   ],
-  [
-    'two lengths (row 28, RFC 9112 s6.3)',
-    'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc',
-    400,
-  ],
+  ['two lengths (row 28, RFC 9112 s6.3)', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc', 400],
   ['a head that is too large', `GET / HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(100_000)}\r\n\r\n`, 431],
   ['TRACE (row 47, RFC 9110 s9.3.8)', 'TRACE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', 501],
   ['CONNECT (row 47, RFC 9110 s9.3.6)', 'CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n', 501],
