@@ -93,12 +93,17 @@ export class RawsliceProcess {
   }
 
   /** Waits for 200 from /readyz: before, the index is still being loaded and everything is a miss. */
-  async untilReady(): Promise<void> {
+  untilReady(): Promise<void> {
+    return this.untilAdmin('/readyz', ({ status }) => status === 200);
+  }
+
+  /** Asks the admin port until the answer is as wanted. @throws Error after 20 s, with the last answer */
+  async untilAdmin(target: string, isWanted: (answer: ClientResponse) => boolean): Promise<void> {
     const endMs = this.#clock.monotonicMs() + START_DEADLINE_MS;
     for (;;) {
-      const { status, body } = await this.admin('/readyz');
-      if (status === 200) return;
-      if (this.#clock.monotonicMs() > endMs) throw new Error(`rawslice is not ready: ${body.toString()}`);
+      const answer = await this.admin(target);
+      if (isWanted(answer)) return;
+      if (this.#clock.monotonicMs() > endMs) throw new Error(`${target} says ${answer.status} ${answer.body.toString()}`);
       await this.#clock.sleep(POLL_MS);
     }
   }
