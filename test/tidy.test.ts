@@ -37,7 +37,7 @@ const RULES: readonly TidyRule[] = [
   { pattern: /\bconsole\s*\./, instead: 'use the logger, in tools the terminal', isExempt: nowhere },
   { pattern: /\bprocess\.env\b/, instead: 'make it an option (src/config)', isExempt: (file) => /^(src\/config|tools)\//.test(file) },
   {
-    pattern: /\bBuffer\.alloc(Unsafe(Slow)?)?\(|\bnew SharedArrayBuffer\b/,
+    pattern: /\bBuffer\.alloc(Unsafe(Slow)?)?\(/,
     instead: 'lease a slot of the arena: O_DIRECT needs page-aligned memory',
     isExempt: only(/^src\/(device|store)\//),
   },

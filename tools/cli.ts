@@ -11,7 +11,7 @@ process.stdout.on('error', (error) => {
   process.exit(EXIT_CODES.failure);
 });
 
-const terminal = new Terminal({ stdout: process.stdout, stderr: process.stderr }, process.env);
+const terminal = new Terminal({ stdin: process.stdin, stdout: process.stdout, stderr: process.stderr }, process.env);
 process.exitCode = await runProgram(process.argv.slice(2), {
   terminal,
   environment: process.env,

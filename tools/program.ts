@@ -6,6 +6,9 @@ import { Command, CommanderError } from 'commander';
 import { type EdgeError, toEdgeError } from '../src/base/errors.ts';
 import type { CommandIo } from './command-io.ts';
 import { addConfigCommand } from './commands/config.ts';
+import { addFormatCommand } from './commands/format.ts';
+import { addPrewarmCommand } from './commands/prewarm.ts';
+import { addPurgeCommand } from './commands/purge.ts';
 import { addServeCommand } from './commands/serve.ts';
 import { addVersionCommand } from './commands/version.ts';
 import { EXIT_CODES, type ExitCode, exitCodeFor } from './exit-codes.ts';
@@ -47,6 +50,9 @@ function createProgram(io: CommandIo): Command {
     });
   addConfigCommand(program, io);
   addServeCommand(program, io);
+  addFormatCommand(program, io);
+  addPrewarmCommand(program, io);
+  addPurgeCommand(program, io);
   addVersionCommand(program, io);
   return program;
 }

@@ -5,12 +5,13 @@
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Registry } from 'prom-client';
 import { EdgeError, toEdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 
 /** What the admin port can ask of the program. */
 export interface AdminActions {
+  /** The metrics page and its media type. */
+  readonly metrics: () => Promise<{ readonly text: string; readonly type: string }>;
   /** Facts for /readyz; `isReady` decides between 200 and 503. */
   readonly readiness: () => { readonly isReady: boolean; readonly detail: Readonly<Record<string, unknown>> };
   /** Forgets one URL for good. @throws EdgeError REQUEST_INVALID, STORE_UNAVAILABLE */
@@ -20,7 +21,6 @@ export interface AdminActions {
 /** Dependencies and wishes. */
 export interface AdminOptions {
   readonly actions: AdminActions;
-  readonly registry: Registry;
   readonly logger: Logger;
   /** Bearer token for everything but /healthz and /readyz; undefined: none is asked for. */
   readonly token: string | undefined;
@@ -83,7 +83,7 @@ export class AdminServer {
   }
 
   async #answer(request: IncomingMessage): Promise<AdminAnswer> {
-    const { actions, registry } = this.#options;
+    const { actions } = this.#options;
     const url = parseUrl(request.url);
     const isRead = request.method === 'GET' || request.method === 'HEAD';
     if (url.pathname === '/healthz') return isRead ? json(200, { status: 'ok' }) : notAllowed('GET');
@@ -96,7 +96,7 @@ export class AdminServer {
       return json(401, { error: 'UNAUTHORIZED', message: 'Send the configured admin.token as a Bearer token' });
     if (url.pathname === '/metrics') {
       if (!isRead) return notAllowed('GET');
-      return { status: 200, text: await registry.metrics(), type: registry.contentType };
+      return { status: 200, ...(await actions.metrics()) };
     }
     if (url.pathname === '/purge') {
       if (request.method !== 'POST') return notAllowed('POST');

@@ -136,10 +136,10 @@ function createAdmin(
   collectDefaultMetrics({ register: registry, prefix: 'rawslice_' });
   for (const set of [...metricSets, ...proxy.metricSets]) set.register(registry);
   return new AdminServer({
-    registry,
     logger: options.logger,
     token: options.config.admin.token,
     actions: {
+      metrics: async () => ({ text: await registry.metrics(), type: registry.contentType }),
       readiness: () => ({
         isReady: store.state === 'online' || store.state === 'readonly',
         detail: { store: store.state, draining: proxy.services.load.isDraining },

@@ -62,6 +62,11 @@ export interface ExtentPlace {
   readonly writeSequence: number;
 }
 
+/** Memory that an index of `entryCount` entries takes. */
+export function indexMemoryBytes(entryCount: number): number {
+  return entryCount * (WORDS * 4 + 1) + powerOfTwoCeil(entryCount) * 4;
+}
+
 /** Fixed-size index; `entryCount` >= 2. */
 export class SliceIndex {
   readonly entryCount: number;

@@ -236,7 +236,7 @@ test('config/default.yaml is valid', () => {
   assert.ok(result.kind === 'ok', headsOf(result).join('\n'));
   assert.deepEqual(
     [result.config.preset, result.config.upstream.origin, result.config.device],
-    ['debian', 'http://deb.debian.org', { path: 'var/rawslice.cache', sizeBytes: 10 * 1024 ** 3, formatsBlank: true }],
+    ['debian', 'http://deb.debian.org', { path: 'var/rawslice.cache', sizeBytes: 10 * 1024 ** 3, formatsBlank: false }],
   );
 });
 

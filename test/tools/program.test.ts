@@ -3,23 +3,14 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { test } from 'node:test';
-import { SystemClock } from '../../src/base/clock.ts';
 import { EdgeError } from '../../src/base/errors.ts';
 import { exitCodeFor } from '../../tools/exit-codes.ts';
-import { runProgram } from '../../tools/program.ts';
-import { Terminal } from '../../tools/terminal.ts';
-import { CapturedStream } from '../helpers/captured-stream.ts';
+import { runWords } from '../helpers/run-program.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const DEFAULT_FILE = path.join(ROOT, 'config/default.yaml');
 
-async function run(...words: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const stdout = new CapturedStream();
-  const stderr = new CapturedStream();
-  const terminal = new Terminal({ stdout, stderr }, {});
-  const code = await runProgram(words, { terminal, environment: {}, clock: new SystemClock(), exitCode: 0 });
-  return { code, stdout: stdout.text, stderr: stderr.text };
-}
+const run = (...words: readonly string[]): ReturnType<typeof runWords> => runWords(words);
 
 test('--help lists the commands on standard output', async () => {
   const { code, stdout, stderr } = await run('--help');

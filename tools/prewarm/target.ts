@@ -3,6 +3,7 @@
  * length does not matter. A line that cannot be understood is an item of its own that fails, so that one typing error does not cost a night.
  */
 import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { EdgeError, systemErrorCode } from '../../src/base/errors.ts';
 import { MAX_TARGET_BYTES } from '../../src/http/request-target.ts';
@@ -38,25 +39,29 @@ export interface ListSources {
   /** A list that is open already (standard input). */
   readonly input: NodeJS.ReadableStream | undefined;
   readonly upstream: NamedUpstream | undefined;
-  /** Ends the list early. */
-  readonly signal: AbortSignal;
 }
 
-/** The items of all sources, in order; blank lines and lines that begin with `#` are left out. @throws EdgeError USAGE when the file cannot be read */
-export async function* listTargets(sources: ListSources): AsyncGenerator<ListedTarget> {
-  const { urls, file, input, upstream, signal } = sources;
+/**
+ * The items of all sources, in order; blank lines and lines that begin with `#` are left out.
+ *
+ * @param signal ends the list early
+ * @throws EdgeError USAGE when a list cannot be read
+ */
+export async function* listTargets(sources: ListSources, signal: AbortSignal | undefined): AsyncGenerator<ListedTarget> {
+  const { urls, file, input, upstream } = sources;
   for (const url of urls) yield parseTarget(url, upstream);
-  for (const stream of [file === undefined ? undefined : createReadStream(file), input]) {
-    if (stream === undefined) continue;
-    for await (const line of readLines(stream, signal, file)) yield parseTarget(line, upstream);
-  }
+  if (file !== undefined) for await (const line of readLines(createReadStream(file), file, signal)) yield parseTarget(line, upstream);
+  if (input !== undefined) for await (const line of readLines(input, 'on standard input', signal)) yield parseTarget(line, upstream);
 }
 
-/** How many items listTargets() will have, or undefined when that cannot be told beforehand (standard input). */
+/** How many items listTargets() will have; undefined for what can be read only once, such as standard input or a pipe. */
 export async function countTargets(sources: ListSources): Promise<number | undefined> {
-  if (sources.input !== undefined) return undefined;
+  const { file, input } = sources;
+  if (input !== undefined) return undefined;
+  const facts = file === undefined ? undefined : await stat(file).catch((cause: unknown) => Promise.reject(listError(file, cause)));
+  if (facts !== undefined && !facts.isFile()) return undefined;
   let count = 0;
-  for await (const _ of listTargets(sources)) count += 1;
+  for await (const _ of listTargets(sources, undefined)) count += 1;
   return count;
 }
 
@@ -78,7 +83,7 @@ export function parseTarget(name: string, upstream: NamedUpstream | undefined): 
   return { kind: 'target', target: { name, path: path.slice(upstream.basePath.length), host: undefined } };
 }
 
-async function* readLines(stream: NodeJS.ReadableStream, signal: AbortSignal, file: string | undefined): AsyncGenerator<string> {
+async function* readLines(stream: NodeJS.ReadableStream, name: string, signal: AbortSignal | undefined): AsyncGenerator<string> {
   const lines = createInterface({ input: stream, signal, crlfDelay: Number.POSITIVE_INFINITY });
   try {
     for await (const line of lines) {
@@ -86,8 +91,10 @@ async function* readLines(stream: NodeJS.ReadableStream, signal: AbortSignal, fi
       if (text !== '' && !text.startsWith('#')) yield text;
     }
   } catch (cause) {
-    throw new EdgeError('USAGE', `The list ${file ?? 'on standard input'} cannot be read (${systemErrorCode(cause) ?? String(cause)})`, {
-      cause,
-    });
+    throw listError(name, cause);
   }
+}
+
+function listError(name: string, cause: unknown): EdgeError {
+  return new EdgeError('USAGE', `The list ${name} cannot be read (${systemErrorCode(cause) ?? String(cause)})`, { cause });
 }

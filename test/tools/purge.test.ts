@@ -1,0 +1,76 @@
+/** `rawslice purge` against a real admin port. */
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { test } from 'node:test';
+import { Registry } from 'prom-client';
+import { AdminServer } from '../../src/admin/admin-server.ts';
+import { purgeUrl } from '../../src/app/purge.ts';
+import { createSilentLogger } from '../../src/base/log.ts';
+import { startEdge, type TestEdge } from '../helpers/edge.ts';
+import { Origin } from '../helpers/origin.ts';
+import { runWords } from '../helpers/run-program.ts';
+
+const TOKEN = 'correct-horse';
+
+async function startAdmin(edge: TestEdge, token: string | undefined) {
+  const admin = new AdminServer({
+    registry: new Registry(),
+    logger: createSilentLogger(),
+    token,
+    actions: { readiness: () => ({ isReady: true, detail: {} }), purge: (url) => purgeUrl(url, edge.services) },
+  });
+  const { port } = await admin.listen({ host: '127.0.0.1', port: 0 });
+  return { address: `http://127.0.0.1:${port}`, [Symbol.asyncDispose]: () => admin.close() };
+}
+
+test('a purged object is fetched anew; one that was not stored is no failure', async () => {
+  await using origin = await Origin.start();
+  origin.setObject('/a', { lengthBytes: 1000, cacheControl: 'max-age=60' });
+  await using edge = await startEdge({ origin });
+  await using admin = await startAdmin(edge, TOKEN);
+  await edge.get('/a');
+  await edge.settle();
+  const environment = { RAWSLICE_ADMIN__TOKEN: TOKEN };
+  const { code, stdout, stderr } = await runWords(['purge', '/a', 'http://any.example/b', '--admin', admin.address], { environment });
+  assert.deepEqual([code, stderr], [0, '']);
+  const site = `127.0.0.1:${origin.port}`;
+  assert.equal(stdout, `purged ${site}/a\nwas not stored, stays away: ${site}/b\n`);
+  assert.equal((await edge.get('/a')).headers['x-cache'], 'MISS');
+  const json = await runWords(['purge', '/a', '--json', '--admin', admin.address, '--token', TOKEN]);
+  assert.deepEqual(JSON.parse(json.stdout), [{ kind: 'purged', url: '/a', wasStored: true, key: `${site}/a` }]);
+});
+
+test('what the server refuses is shown with advice', async () => {
+  await using origin = await Origin.start();
+  await using edge = await startEdge({ origin });
+  await using admin = await startAdmin(edge, TOKEN);
+  const without = await runWords(['purge', '/a', '--admin', admin.address]);
+  assert.deepEqual([without.code, without.stdout], [1, '']);
+  assert.equal(
+    without.stderr,
+    "rawslice: /a was not purged: The server wants a token; set RAWSLICE_ADMIN__TOKEN to the server's admin.token\n",
+  );
+  const wrong = await runWords(['purge', '/a', '--admin', admin.address, '--token', 'wrong']);
+  assert.match(wrong.stderr, /the token is not the server's admin\.token/);
+  const some = await runWords(['purge', '/a', 'no url', '--admin', admin.address, '--token', TOKEN]);
+  assert.deepEqual([some.code, some.stdout.split('\n').length], [4, 2]);
+  assert.match(some.stderr, /no url was not purged: "no url" is no URL or path/);
+});
+
+test('no server, and a server of something else', async () => {
+  const origin = await Origin.start();
+  await origin.close();
+  const none = await runWords(['purge', '/a', '--admin', origin.url]);
+  assert.equal(none.code, 1);
+  assert.match(none.stderr, /No server answers on http:\S+ \(ECONNREFUSED\); start the server .* --admin http:\/\/HOST:PORT/);
+  const other = createServer((_, response) => response.end('hello'));
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+  const address = other.address();
+  assert.ok(address !== null && typeof address === 'object');
+  const strange = await runWords(['purge', '/a', '--admin', `127.0.0.1:${address.port}`]);
+  other.closeAllConnections();
+  await new Promise((resolve) => other.close(resolve));
+  assert.equal(strange.code, 1);
+  assert.match(strange.stderr, /answers 200, but not as the admin port of rawslice does/);
+  assert.equal((await runWords(['purge'])).code, 2);
+});

@@ -1,0 +1,116 @@
+/**
+ * `rawslice format PATH`: makes an empty cache of a block device or file. It says what it will do and what will be lost, and asks. Mounted
+ * and held devices are refused always, foreign data without --force; the claim on the device is taken before a byte is written.
+ */
+import { rm } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { EdgeError } from '../../src/base/errors.ts';
+import { createSilentLogger } from '../../src/base/log.ts';
+import { SystemRandom } from '../../src/base/random.ts';
+import { formatBytes, MIB } from '../../src/base/units.ts';
+import { createSparseFile } from '../../src/device/create-file.ts';
+import { type DirectDevice, openDirectDevice } from '../../src/device/direct-device.ts';
+import { wipeEdges } from '../../src/device/wipe.ts';
+import { Arena } from '../../src/memory/arena.ts';
+import { type FormatSummary, formatDevice } from '../../src/store/device-format.ts';
+import type { CommandIo } from '../command-io.ts';
+import { describePlan, type FormatPlan, planFormat } from '../format-plan.ts';
+import { quotePath } from '../quote-path.ts';
+import { countFlag, sizeFlag } from '../values.ts';
+
+interface FormatCommandOptions {
+  readonly size?: string;
+  readonly entries?: string;
+  readonly yes?: true;
+  readonly force?: true;
+  readonly json?: true;
+}
+
+const ARENA_BYTES = 4 * MIB;
+const ENTRIES_RANGE = { min: 16, max: 2 ** 32 - 2 };
+
+const NOTES = `
+A path outside of /dev that does not exist becomes a file that takes its room only as the cache fills. Nothing is
+overwritten without a question: on a terminal it asks, elsewhere it wants --yes. A device that is mounted, or part of
+another one, is refused always. Names like /dev/disk/by-id/... stay the same over reboots; /dev/sdb does not.
+
+Exit codes: 0 formatted, 1 refused or failed, 2 wrong usage
+
+Examples:
+  rawslice format ./cache.img --size 20GiB
+  rawslice format /dev/disk/by-partlabel/rawslice --yes`;
+
+/** Adds the `format` command to the program. */
+export function addFormatCommand(program: Command, io: CommandIo): void {
+  program
+    .command('format')
+    .description('make an empty cache of a block device or file')
+    .argument('<path>', 'block device, or file that exists or will be created')
+    .option('--size <size>', 'size of a file that is created (default: half of the free space, at most 10GiB)')
+    .option('--entries <n>', 'most slices and objects that the cache can hold (default: one for each 256KiB)')
+    .option('--yes', 'do not ask; needed where nobody can be asked')
+    .option('--force', 'overwrite a file system or other foreign data')
+    .option('--json', 'print the result as JSON')
+    .addHelpText('after', NOTES)
+    .action((path: string, options: FormatCommandOptions) => run(io, path, options));
+}
+
+async function run(io: CommandIo, path: string, options: FormatCommandOptions): Promise<void> {
+  const plan = await planFormat({
+    path,
+    sizeBytes: options.size === undefined ? undefined : sizeFlag('--size', options.size),
+    entryCount: options.entries === undefined ? undefined : countFlag('--entries', options.entries, ENTRIES_RANGE),
+    mayDestroy: options.force === true,
+  });
+  for (const line of describePlan(plan)) io.terminal.note(line);
+  await confirm(io, plan, options.yes === true);
+  const { summary, isDirect } = await format(io, plan);
+  if (options.json === true) io.terminal.printJson(describeResult(plan, summary, isDirect));
+  else for (const line of reportResult(plan, summary, isDirect)) io.terminal.print(line);
+}
+
+/** @throws EdgeError USAGE when it is not confirmed */
+async function confirm(io: CommandIo, plan: FormatPlan, isConfirmed: boolean): Promise<void> {
+  if (isConfirmed) return;
+  // A file that does not exist yet has nothing to lose.
+  if (plan.isNewFile) return;
+  if (!io.terminal.canAsk) throw new EdgeError('USAGE', `Nobody can be asked here; add --yes to format ${plan.path}`);
+  const answer = await io.terminal.ask(`Type yes to format ${plan.path}: `);
+  if (answer !== 'yes' && answer !== plan.path) throw new EdgeError('USAGE', `${plan.path} was not formatted; nothing was changed`);
+}
+
+async function format(io: CommandIo, plan: FormatPlan): Promise<{ readonly summary: FormatSummary; readonly isDirect: boolean }> {
+  const { clock } = io;
+  const arena = new Arena({ sizeBytes: ARENA_BYTES, clock });
+  if (plan.isNewFile) await createSparseFile(plan.path, plan.sizeBytes);
+  let device: DirectDevice | undefined;
+  try {
+    device = await openDirectDevice({ path: plan.path, access: 'read-write', arena, clock, logger: createSilentLogger() });
+    await wipeEdges(device, arena);
+    const parameters = plan.entryCount === undefined ? {} : { entryCount: plan.entryCount };
+    const summary = await formatDevice(device, { clock, random: new SystemRandom(), parameters });
+    return { summary, isDirect: device.isDirect };
+  } catch (error) {
+    if (plan.isNewFile) await rm(plan.path, { force: true });
+    throw error;
+  } finally {
+    await device?.close();
+  }
+}
+
+function reportResult(plan: FormatPlan, summary: FormatSummary, isDirect: boolean): readonly string[] {
+  return [
+    `formatted ${plan.path}`,
+    `  device UUID  ${summary.deviceUuid}`,
+    `  cache UUID   ${summary.cacheUuid}`,
+    `  for objects  ${formatBytes(summary.geometry.groupsBlocks * summary.geometry.blockSizeBytes)}`,
+    ...(isDirect ? [] : ['  note         its file system refuses O_DIRECT; expect more memory and CPU use']),
+    'run it with:',
+    `  tools/rawslice serve --device ${quotePath(plan.path)} --upstream http://deb.debian.org --preset debian`,
+  ];
+}
+
+function describeResult(plan: FormatPlan, summary: FormatSummary, isDirect: boolean): unknown {
+  const { deviceUuid, cacheUuid, geometry } = summary;
+  return { path: plan.path, deviceUuid, cacheUuid, isDirect, created: plan.isNewFile, overwrote: plan.overwrites ?? null, geometry };
+}
