@@ -14,6 +14,7 @@ import { runTool, type ToolRun } from './run-tool.ts';
 import { unwinding } from './unwinding.ts';
 
 const PROGRAM = path.resolve(import.meta.dirname, '../../tools/rawslice');
+const COMPILE_CACHE = path.resolve(import.meta.dirname, '../../node_modules/.cache/rawslice-tests');
 const START_DEADLINE_MS = 20_000;
 const EXIT_DEADLINE_MS = 40_000;
 const POLL_MS = 20;
@@ -239,8 +240,8 @@ export function parseMetrics(text: string): Scrape {
   return scrape;
 }
 
-/** No option of the machine that runs the tests reaches the program. */
+/** No option of the machine that runs the tests reaches the program. Compiled code is kept, since these tests start it dozens of times. */
 function environment(): Record<string, string> {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('RAWSLICE_') && name !== 'NODE_TEST_CONTEXT');
-  return Object.fromEntries(kept.map(([name, value]) => [name, value ?? '']));
+  return { ...Object.fromEntries(kept.map(([name, value]) => [name, value ?? ''])), NODE_COMPILE_CACHE: COMPILE_CACHE };
 }
