@@ -35,4 +35,4 @@ const LOOP_DEVICE: CachePlace = {
 };
 
 /** Both kinds. */
-export const CACHE_PLACES: readonly CachePlace[] = [FILE, LOOP_DEVICE];
+export const CACHE_PLACES: readonly [file: CachePlace, loopDevice: CachePlace] = [FILE, LOOP_DEVICE];

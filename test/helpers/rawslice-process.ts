@@ -14,6 +14,7 @@ import { runTool, type ToolRun } from './run-tool.ts';
 import { unwinding } from './unwinding.ts';
 
 const PROGRAM = path.resolve(import.meta.dirname, '../../tools/rawslice');
+const COMPILE_CACHE = path.resolve(import.meta.dirname, '../../node_modules/.cache/rawslice-tests');
 const START_DEADLINE_MS = 20_000;
 const EXIT_DEADLINE_MS = 40_000;
 const POLL_MS = 20;
@@ -93,12 +94,17 @@ export class RawsliceProcess {
   }
 
   /** Waits for 200 from /readyz: before, the index is still being loaded and everything is a miss. */
-  async untilReady(): Promise<void> {
+  untilReady(): Promise<void> {
+    return this.untilAdmin('/readyz', ({ status }) => status === 200);
+  }
+
+  /** Asks the admin port until the answer is as wanted. @throws Error after 20 s, with the last answer */
+  async untilAdmin(target: string, isWanted: (answer: ClientResponse) => boolean): Promise<void> {
     const endMs = this.#clock.monotonicMs() + START_DEADLINE_MS;
     for (;;) {
-      const { status, body } = await this.admin('/readyz');
-      if (status === 200) return;
-      if (this.#clock.monotonicMs() > endMs) throw new Error(`rawslice is not ready: ${body.toString()}`);
+      const answer = await this.admin(target);
+      if (isWanted(answer)) return;
+      if (this.#clock.monotonicMs() > endMs) throw new Error(`${target} says ${answer.status} ${answer.body.toString()}`);
       await this.#clock.sleep(POLL_MS);
     }
   }
@@ -223,7 +229,7 @@ export function parseMetrics(text: string): Scrape {
   for (const line of text.split('\n')) {
     if (line === '' || /^# (HELP [a-zA-Z_:][\w:]* \S.*|TYPE [a-zA-Z_:][\w:]* (counter|gauge|histogram|summary))$/.test(line)) continue;
     const match =
-      /^([a-zA-Z_:][\w:]*(?:\{[a-zA-Z_]\w*="(?:[^"\\]|\\.)*"(?:,[a-zA-Z_]\w*="(?:[^"\\]|\\.)*")*\})?) ([+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|Inf)|NaN)$/.exec(
+      /^([a-zA-Z_:][\w:]*(?:\{[a-zA-Z_]\w*="(?:[^"\\]|\\.)*"(?:,[a-zA-Z_]\w*="(?:[^"\\]|\\.)*")*\})?) ([+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|Inf)|[Nn]a[Nn])$/.exec(
         line,
       );
     assert(match !== null, `not Prometheus text: ${line}`);
@@ -234,8 +240,8 @@ export function parseMetrics(text: string): Scrape {
   return scrape;
 }
 
-/** No option of the machine that runs the tests reaches the program. */
+/** No option of the machine that runs the tests reaches the program. Compiled code is kept, since these tests start it dozens of times. */
 function environment(): Record<string, string> {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('RAWSLICE_') && name !== 'NODE_TEST_CONTEXT');
-  return Object.fromEntries(kept.map(([name, value]) => [name, value ?? '']));
+  return { ...Object.fromEntries(kept.map(([name, value]) => [name, value ?? ''])), NODE_COMPILE_CACHE: COMPILE_CACHE };
 }
