@@ -227,7 +227,7 @@ test('whatever bytes change, fsck ends with a verdict', async (context) => {
   const copy = path.join(folder, 'fuzzed');
   await copyFile(cache, copy);
   const file = await open(copy, 'r+');
-  for (let round = 0; round < 40; round += 1) {
+  for (let round = 0; round < 20; round += 1) {
     const undo: (readonly [position: number, bytes: Buffer])[] = [];
     for (let change = random.integerBelow(4); change >= 0; change -= 1) {
       const lengthBytes = 1 + random.integerBelow(64);
