@@ -191,6 +191,30 @@ test('a disk without a readable root is refused with a sentence that says what t
   await assert.rejects(formatDevice(small.open(), { clock, random: new SeededRandom(1) }), { code: 'DEVICE_TOO_SMALL' });
 });
 
+test('a checkpoint that cannot be read costs entries, and the older one or the journal serves', async () => {
+  const disk = await makeDisk(28);
+  const bench = await openBench(disk.open());
+  const first = await storeObject(bench, 'first', SLICE_BYTES);
+  await bench.store.checkpoint();
+  const second = await storeObject(bench, 'second', SLICE_BYTES);
+  await bench.store.checkpoint();
+  const third = await storeObject(bench, 'third', SLICE_BYTES);
+  const { zones, checkpoint } = await readDeviceSummary(disk.open('read-only'));
+  const zone = zones.find(({ name }) => name === `checkpoint ${checkpoint.zone === 0 ? 'A' : 'B'}`);
+  disk.crash(new SeededRandom(1), 'all');
+  disk.flipBit((zone?.startBytes ?? 0) + 1000, 1);
+  assert.ok((await checkDeviceQuick(disk.open('read-only'))).some((finding) => finding.code === 'checkpoint-lost'));
+  let again = await openBench(disk.open());
+  for (let round = 0; round < 2; round += 1) {
+    for (const manifest of [first, second, third]) assert.equal(await readAndCheck(again.store, manifest, 0), 'device');
+    await storeObject(again, `more-${round}`, SLICE_BYTES);
+    assert.equal(again.store.findContradiction(), undefined);
+    disk.crash(new SeededRandom(1), 'all');
+    again = await openBench(disk.open());
+  }
+  await again.store.close();
+});
+
 test('a purge that may lie in an unreadable journal block empties the cache', async () => {
   const disk = await makeDisk(27);
   const bench = await openBench(disk.open());
@@ -205,5 +229,11 @@ test('a purge that may lie in an unreadable journal block empties the cache', as
   const again = await openBench(disk.open());
   for (const manifest of manifests) assert.equal(again.store.findManifest(manifest.objectHash), undefined);
   assert.equal(again.store.usage.entries, 0);
-  await again.store.close();
+  // The journal goes on over the damage; what was concluded from it must outlive another crash.
+  const later = await storeObject(again, 'much later', SLICE_BYTES);
+  disk.crash(new SeededRandom(1), 'all');
+  const third = await openBench(disk.open());
+  for (const manifest of manifests) assert.equal(third.store.findManifest(manifest.objectHash), undefined);
+  assert.equal(await readAndCheck(third.store, later, 0), 'device');
+  await third.store.close();
 });
