@@ -10,11 +10,10 @@ import { KIB, MIB } from '../../src/base/units.ts';
 import { type BodyIdentity, verifyBody } from '../helpers/body.ts';
 import { CACHE_PLACES, type CachePlace } from '../helpers/cache-place.ts';
 import type { ClientResponse } from '../helpers/client.ts';
-import { isHeavy } from '../helpers/heavy.ts';
+import { heavyUnlessFirst, isHeavy } from '../helpers/heavy.ts';
 import { Origin } from '../helpers/origin.ts';
 import { type RawsliceProcess, startRawslice } from '../helpers/rawslice-process.ts';
 
-const ROUNDS = isHeavy ? 25 : 5;
 const SET = { 'memory.arena': '32MiB', 'slice.size': '64KiB' };
 
 /** What the test knows of one object at the origin. */
@@ -147,25 +146,29 @@ async function liveAndDie(rawslice: RawsliceProcess, origin: Origin, campaign: C
   await load;
 }
 
-async function crashRepeatedly(context: TestContext, place: CachePlace, seed: number): Promise<void> {
+async function crashRepeatedly(context: TestContext, place: CachePlace, rounds: number): Promise<void> {
+  const seed = rounds * 1000 + place.name.length;
   context.diagnostic(`seed ${seed}`);
   await using origin = await Origin.start();
   const campaign = new Campaign(origin, new SeededRandom(seed));
   const { device, flags } = await place.make(context, 256 * MIB);
-  for (let round = 0; round < ROUNDS; round += 1) {
+  for (let round = 0; round < rounds; round += 1) {
     const rawslice = await startRawslice(context, { upstream: origin.url, device, set: SET, ...(round === 0 ? { flags } : {}) });
     await liveAndDie(rawslice, origin, campaign);
   }
 }
 
 for (const place of CACHE_PLACES) {
+  const rounds = isHeavy ? 25 : place.isFirst ? 5 : 2;
   test(
-    `kill -9 in ${ROUNDS} rounds loses nothing that was written and brings nothing back, on ${place.name}`,
+    `kill -9 in ${rounds} rounds loses nothing that was written and brings nothing back, on ${place.name}`,
     { skip: place.skip },
-    (context) => crashRepeatedly(context, place, place.name.length * 1000 + 7),
+    (context) => crashRepeatedly(context, place, rounds),
   );
 
-  test(`SIGTERM closes in order, and everything stored is a hit afterwards, on ${place.name}`, { skip: place.skip }, async (context) => {
+  test(`SIGTERM closes in order, and everything stored is a hit afterwards, on ${place.name}`, {
+    skip: place.skip || heavyUnlessFirst(place),
+  }, async (context) => {
     await using origin = await Origin.start();
     const campaign = new Campaign(origin, new SeededRandom(5));
     const { device, flags } = await place.make(context, 256 * MIB);
