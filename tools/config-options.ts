@@ -2,7 +2,7 @@
  * Loading a configuration in a command: the `--set` flag, and what is shown when the configuration is not valid. Used by every command
  * that reads one.
  */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { EdgeError } from '../src/base/errors.ts';
 import type { ConfigOverride } from '../src/config/environment.ts';
 import { type LoadResult, loadConfig } from '../src/config/load.ts';
@@ -11,7 +11,8 @@ import type { CommandIo } from './command-io.ts';
 
 /** Adds `--set KEY=VALUE` to a command; its options then have `set`. */
 export function addSetOption(command: Command): Command {
-  return command.option('--set <key=value>', 'set one option, such as listen=127.0.0.1:9000; may be repeated', collectOverride, []);
+  const option = new Option('--set <key=value>', 'set one option, such as listen=127.0.0.1:9000; may be repeated');
+  return command.addOption(option.argParser(collectOverride).default([], 'none'));
 }
 
 /**

@@ -7,11 +7,13 @@ import { type EdgeError, toEdgeError } from '../src/base/errors.ts';
 import type { CommandIo } from './command-io.ts';
 import { addConfigCommand } from './commands/config.ts';
 import { addFormatCommand } from './commands/format.ts';
+import { addFsckCommand } from './commands/fsck.ts';
+import { addInspectCommand } from './commands/inspect.ts';
 import { addPrewarmCommand } from './commands/prewarm.ts';
 import { addPurgeCommand } from './commands/purge.ts';
 import { addServeCommand } from './commands/serve.ts';
 import { addVersionCommand } from './commands/version.ts';
-import { EXIT_CODES, type ExitCode, exitCodeFor } from './exit-codes.ts';
+import { EXIT_CODES, type ExitCode, exitCodeFor, FSCK_EXIT_CODES } from './exit-codes.ts';
 
 /**
  * Runs one command line.
@@ -25,7 +27,7 @@ export async function runProgram(words: readonly string[], io: CommandIo): Promi
     return io.exitCode;
   } catch (error) {
     // Commander has written its message already; help and the like end with 0.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_CODES.ok : EXIT_CODES.usage;
+    if (error instanceof CommanderError) return usageExitCode(error);
     const edgeError = toEdgeError(error);
     io.terminal.complain(describeError(edgeError));
     return exitCodeFor(edgeError);
@@ -51,10 +53,18 @@ function createProgram(io: CommandIo): Command {
   addConfigCommand(program, io);
   addServeCommand(program, io);
   addFormatCommand(program, io);
+  addInspectCommand(program, io);
+  addFsckCommand(program, io);
   addPrewarmCommand(program, io);
   addPurgeCommand(program, io);
   addVersionCommand(program, io);
   return program;
+}
+
+/** A command with codes of its own (fsck) has put its code into the error. */
+function usageExitCode(error: CommanderError): ExitCode {
+  if (error.exitCode === 0) return EXIT_CODES.ok;
+  return error.exitCode === FSCK_EXIT_CODES.usage ? FSCK_EXIT_CODES.usage : EXIT_CODES.usage;
 }
 
 /** The message; for an internal error also where it came from, because that is a fault of the program and will be reported. */

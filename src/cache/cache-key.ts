@@ -36,6 +36,10 @@ export function cacheKey({ siteName, path, query }: KeyParts): CacheKey | undefi
   assert(path.startsWith('/') && !path.includes('?'), 'cacheKey: path is not normalised');
   const keyText = query === undefined ? siteName + path : `${siteName}${path}?${query}`;
   if (Buffer.byteLength(keyText) > MAX_KEY_BYTES) return undefined;
-  const objectHash = hash('sha256', keyText, 'hex').slice(0, OBJECT_HASH_DIGITS) as ObjectHash;
-  return { keyText, objectHash };
+  return { keyText, objectHash: hashKeyText(keyText) };
+}
+
+/** The hash of a key's text, for whoever has the text only. */
+export function hashKeyText(keyText: string): ObjectHash {
+  return hash('sha256', keyText, 'hex').slice(0, OBJECT_HASH_DIGITS) as ObjectHash;
 }

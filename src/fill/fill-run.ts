@@ -14,11 +14,7 @@ import { KIB } from '../base/units.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { BodySink, Transfer } from '../upstream/upstream-transport.ts';
 import { CLAIM_SLICES, LEAD_SLICES, PAUSED_MS_MAX, SLOT_WAIT_MS } from './fill-context.ts';
-import type { RUN_ENDS } from './fill-metrics.ts';
-import { type Follower, type LiveObject, type LoanedBytes, loan, type Run } from './live-object.ts';
-
-/** Why a run ended. */
-export type RunEnd = (typeof RUN_ENDS)[number];
+import { type Follower, type LiveObject, type LoanedBytes, loan, type Run, type RunEnd } from './live-object.ts';
 
 const SCRATCH_BYTES = 64 * KIB;
 
@@ -46,8 +42,6 @@ export class FillRun implements BodySink, Run {
   #isAskingForSlot = false;
   #isPaused = false;
   #pausedTimer: Timer | undefined;
-  /** Requests that were given this run and have not attached their readers yet; the one that caused it is the first. */
-  #reservations = 1;
   /** The slice that is finished although nobody waits for it. */
   #sliceToFinish = -1;
 
@@ -83,6 +77,7 @@ export class FillRun implements BodySink, Run {
     return !this.object.isResumable || sliceNumber < this.#current + CLAIM_SLICES;
   }
 
+  /** The request is under way. */
   attach(transfer: Transfer): void {
     this.#transfer = transfer;
     if (this.#end !== undefined) transfer.abort();
@@ -94,6 +89,8 @@ export class FillRun implements BodySink, Run {
     this.#shape = shape;
     this.#current = shape.firstSlice;
     this.#skipBytes = shape.skipBytes;
+    // The slot in reserve was cut for another slice, which may have been the short last one.
+    this.#endLeases();
   }
 
   /** Takes the first slot ahead of the request, waiting a bounded time. @returns false when there is none */
@@ -104,16 +101,8 @@ export class FillRun implements BodySink, Run {
     return false;
   }
 
-  /** One more request will attach its reader soon. */
-  reserve(): void {
-    this.#reservations += 1;
-  }
-
-  /** A request has attached its reader, or will not. */
-  endReservation(): void {
-    assert(this.#reservations > 0, 'a reservation ends once');
-    this.#reservations -= 1;
-    if (this.#reservations === 0) this.#onFollowersChanged();
+  onReservationsOver(): void {
+    this.#onFollowersChanged();
   }
 
   tryRead(sliceNumber: number, startBytes: number, endBytes: number): LoanedBytes | undefined {
@@ -124,11 +113,10 @@ export class FillRun implements BodySink, Run {
   // ---- the sink
 
   room(): Uint8Array | undefined {
-    // After a complete run nothing may come; room for a byte finds out whether something does.
-    if (this.#end === 'complete') return new Uint8Array(1);
-    if (this.#end !== undefined) return undefined;
+    if (this.#end !== undefined && this.#end !== 'complete') return undefined;
     if (this.#skipBytes > 0) return new Uint8Array(Math.min(this.#skipBytes, SCRATCH_BYTES));
-    if (this.#current >= this.endSlice) return undefined;
+    // Past the last slice nothing may come; room for a byte finds out whether something does.
+    if (this.#current >= this.endSlice) return new Uint8Array(1);
     if (this.#isAhead()) return this.#pause();
     if (this.#lease === undefined && !this.#takeSlot()) return undefined;
     assert(this.#lease !== undefined, 'a slot was taken');
@@ -136,11 +124,15 @@ export class FillRun implements BodySink, Run {
   }
 
   onBytes(count: number): void {
-    // More than was announced: the connection is out of step and cannot be kept.
-    if (this.#end !== undefined) return this.#transfer?.abort();
     if (this.#skipBytes > 0) {
       this.#skipBytes -= count;
       this.object.context.metrics.add('droppedBytes', count);
+      return;
+    }
+    if (this.#current >= this.endSlice) {
+      // More than was announced: the connection is out of step and cannot be kept.
+      this.stop('complete');
+      this.#transfer?.abort();
       return;
     }
     this.#receivedBytes += count;
@@ -160,7 +152,7 @@ export class FillRun implements BodySink, Run {
     if (this.#end !== undefined) return;
     this.#error = error;
     this.stop('failed');
-    if (!this.object.isResumable) this.object.fail(error);
+    if (!this.object.isRefetchable) this.object.fail(error);
   }
 
   // ---- pacing and the end
@@ -182,7 +174,7 @@ export class FillRun implements BodySink, Run {
   /** With nobody reading along, a slice that is mostly there is finished; else the run ends. */
   #onFollowersChanged(): void {
     if (this.#end !== undefined) return;
-    if (this.#reservations > 0 || this.#hasFollower()) return this.resumeIfPaced();
+    if (this.object.isReserved || this.#hasFollower()) return this.resumeIfPaced();
     const isMostlyThere = this.#receivedBytes * 2 > this.#sliceLengthMax(this.#current);
     if (this.#sliceToFinish === this.#current || isMostlyThere) this.resumeIfPaced();
     else this.#abandon();
@@ -203,10 +195,10 @@ export class FillRun implements BodySink, Run {
 
   #abandon(): void {
     const { object } = this;
+    const isLost = object.manifest.lengthBytes === undefined && !object.isRefetchable;
     this.stop('abandoned');
-    // What never came to its end has no length, so nothing of it can be served.
-    if (object.manifest.lengthBytes === undefined)
-      object.fail(new EdgeError('CLIENT_GONE', 'The response was given up when its last reader left'));
+    // Nobody reads it, but somebody may have been given it just now; another request brings another generation.
+    if (isLost) object.fail(new EdgeError('UPSTREAM_CHANGED', 'The response was given up when its last reader left; ask again'));
   }
 
   #completeSlice(): void {
@@ -241,16 +233,13 @@ export class FillRun implements BodySink, Run {
     const isElsewhere =
       object.context.store.hasSlice(object.generation, next) || object.runs.some((run) => run !== this && run.claims(next));
     if (isElsewhere) return this.stop('met-stored');
-    if (this.#reservations === 0 && !this.#hasFollower()) this.#abandon();
+    if (!object.isReserved && !this.#hasFollower()) this.#abandon();
   }
 
   /** A body of unknown length came to its proper end: now the object has one. */
   #completeGrowing(): void {
     const { object } = this;
-    const lengthBytes = this.#current * object.sliceSizeBytes + this.#receivedBytes;
-    const manifest = { ...object.manifest, lengthBytes };
-    object.context.store.offerManifest(manifest, object.purgeSequence);
-    object.replaceManifest(manifest);
+    object.learnLength(this.#current * object.sliceSizeBytes + this.#receivedBytes);
     if (this.#receivedBytes > 0) {
       this.#fitLastSlot();
       this.#completeSlice();
@@ -315,11 +304,14 @@ export class FillRun implements BodySink, Run {
   async #waitForSlot(): Promise<void> {
     if (this.#isAskingForSlot) return;
     this.#isAskingForSlot = true;
-    const { arena } = this.object.context;
-    do {
+    const { arena, clock } = this.object.context;
+    for (;;) {
       this.#spare ??= await arena.lease('fill', this.#slotBytes(this.#current), { waitMs: SLOT_WAIT_MS });
       // What cannot be fetched again keeps waiting, for as long as somebody reads it; the rest goes on past the arena.
-    } while (this.#spare === undefined && this.#end === undefined && !this.object.isResumable);
+      if (this.#spare !== undefined || this.#end !== undefined || this.object.isResumable) break;
+      // Where too many wait the arena says no at once.
+      await clock.sleep(SLOT_WAIT_MS);
+    }
     this.#isAskingForSlot = false;
     if (this.#end !== undefined) this.#endLeases();
     else if (this.#spare === undefined) this.stop('no-slot');

@@ -13,6 +13,7 @@ import type { Manifest } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
 import { RETAINED_SLICES_MAX } from './fill-context.ts';
+import type { RUN_ENDS } from './fill-metrics.ts';
 
 /** Somebody who reads along. Positions are absolute offsets in bytes. */
 export interface Follower {
@@ -25,13 +26,21 @@ export interface Follower {
   wake(): void;
 }
 
+/** Why a run ended. */
+export type RunEnd = (typeof RUN_ENDS)[number];
+
 /** A transfer that fills slices; fill-run.ts is the only one. */
 export interface Run {
   readonly endSlice: number;
+  /** How it ended and, after `failed`, the origin's failure; undefined while it lives. */
+  readonly end: RunEnd | undefined;
+  readonly error: EdgeError | undefined;
   claims(sliceNumber: number): boolean;
   tryRead(sliceNumber: number, startBytes: number, endBytes: number): LoanedBytes | undefined;
   resumeIfPaced(): void;
   onFollowerLeft(follower: Follower): void;
+  /** Nobody is about to come any more: goes on only if somebody is there. */
+  onReservationsOver(): void;
   stop(end: 'changed'): void;
 }
 
@@ -58,6 +67,8 @@ export class LiveObject {
   readonly #retained = new Map<number, LoanedBytes>();
   #manifest: Manifest;
   #holders = 0;
+  /** Requests that were given this object and have not attached their readers yet. */
+  #reservations = 0;
   /** Set when the origin turned out to have another version, or a response that cannot be resumed broke off. */
   #failure: EdgeError | undefined;
   #isRangeless = false;
@@ -94,17 +105,30 @@ export class LiveObject {
     return !this.#isRangeless && this.#hasStrongValidator;
   }
 
+  /** Whether another response can be told to be of the same version: slice by slice, or all over again from an origin without ranges. */
+  get isRefetchable(): boolean {
+    return this.#hasStrongValidator;
+  }
+
   /** Number of slices; Infinity while the object is growing. */
   get endSlice(): number {
     const { lengthBytes, sliceSizeBytes } = this.#manifest;
     return lengthBytes === undefined ? Number.POSITIVE_INFINITY : sliceCount(lengthBytes, sliceSizeBytes);
   }
 
-  /** Takes over a renewed manifest, or the length once it is known. */
+  /** Takes over a renewed manifest. */
   replaceManifest(manifest: Manifest): void {
     assert(manifest.generation === this.generation, 'a manifest is renewed within its generation');
+    assert(manifest.lengthBytes === this.#manifest.lengthBytes, 'a renewal does not change the length');
     this.#manifest = manifest;
     this.#hasStrongValidator = strongValidator(manifest.fields) !== undefined;
+  }
+
+  /** A growing object has come to its end, or its length was told by a later response. */
+  learnLength(lengthBytes: number): void {
+    assert(this.#manifest.lengthBytes === undefined, 'a length is learnt once');
+    this.#manifest = { ...this.#manifest, lengthBytes };
+    this.context.store.offerManifest(this.#manifest, this.purgeSequence);
     this.#wakeAll();
   }
 
@@ -136,6 +160,23 @@ export class LiveObject {
     assert(this.#holders > 0, 'a live object is released as often as it is held');
     this.#holders -= 1;
     this.forgetIfIdle();
+  }
+
+  get isReserved(): boolean {
+    return this.#reservations > 0;
+  }
+
+  /** A reader will come soon: until then no run is given up, and what the store declines is kept. */
+  reserve(): void {
+    this.#reservations += 1;
+  }
+
+  endReservation(): void {
+    assert(this.#reservations > 0, 'a reservation ends once');
+    this.#reservations -= 1;
+    if (this.#reservations > 0) return;
+    this.pruneRetained();
+    for (const run of [...this.runs]) run.onReservationsOver();
   }
 
   /** The run that has claimed `sliceNumber`, if any. */
@@ -202,10 +243,13 @@ export class LiveObject {
   forgetIfIdle(): void {
     if (!this.isIdle) return;
     for (const sliceNumber of [...this.#retained.keys()]) this.#dropRetained(sliceNumber);
+    // What never came to its end has no length, so nothing of it can be served.
+    if (this.#manifest.lengthBytes === undefined) this.context.store.dropManifest(this.target.objectHash, this.generation);
     this.#owner.forget(this);
   }
 
   #isNeeded(sliceNumber: number): boolean {
+    if (this.isReserved) return true;
     const endBytes = (sliceNumber + 1) * this.sliceSizeBytes;
     for (const follower of this.followers) {
       if (follower.positionBytes < endBytes && follower.endSlice > sliceNumber) return true;

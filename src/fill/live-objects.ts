@@ -29,12 +29,20 @@ export class LiveObjects implements LiveObjectOwner {
   open(target: FillTarget, manifest: Manifest): LiveObject {
     const live = this.#byGeneration.get(manifest.generation);
     if (live !== undefined) return live;
-    return this.#add(target, manifest, this.#context.store.purgeSequence);
+    const object = this.#add(target, manifest, this.#context.store.purgeSequence);
+    this.#current.set(target.objectHash, object);
+    return object;
   }
 
-  /** A generation that has just begun; it takes the key over from an older one, which its readers may finish. */
-  begin(target: FillTarget, manifest: Manifest, purgeSequence: number): LiveObject {
-    return this.#add(target, manifest, purgeSequence);
+  /**
+   * A generation that has just begun; it takes the key over from an older one, which its readers may finish.
+   *
+   * @param source.isJoinable false when the key was purged after the request for it was sent: only those who waited for it get it
+   */
+  begin(target: FillTarget, manifest: Manifest, source: { purgeSequence: number; isJoinable: boolean }): LiveObject {
+    const object = this.#add(target, manifest, source.purgeSequence);
+    if (source.isJoinable) this.#current.set(target.objectHash, object);
+    return object;
   }
 
   /** Nobody new joins what is being filled for this key (it was purged). */
@@ -51,7 +59,6 @@ export class LiveObjects implements LiveObjectOwner {
   #add(target: FillTarget, manifest: Manifest, purgeSequence: number): LiveObject {
     const object = new LiveObject(this, this.#context, target, { manifest, purgeSequence });
     this.#byGeneration.set(manifest.generation, object);
-    this.#current.set(target.objectHash, object);
     return object;
   }
 }

@@ -3,7 +3,7 @@
  * first run of its slices. Requests for one key that need the origin wait for one response head (never for its body); when that turns out
  * not to be storable, all of them go to the origin at once and the key is marked, so that nobody waits there again for a while.
  */
-import { assert } from '../base/assert.ts';
+import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp, divFloor } from '../base/units.ts';
 import { isFresh, mayServeStaleOnError } from '../cache/freshness.ts';
@@ -50,6 +50,8 @@ export type Resolution =
       readonly isCollapsed: boolean;
       /** Status of the origin's answer, when it was asked. */
       readonly forwardStatus: number | undefined;
+      /** The request's reader is attached, so that nothing has to wait for it any more; `release` does it too. */
+      readonly attached: () => void;
       readonly release: () => void;
     }
   | { readonly kind: 'answer'; readonly head: UpstreamHead; readonly reader: BodyReader }
@@ -63,20 +65,39 @@ type HeadOutcome =
       readonly object: LiveObject;
       readonly state: ObjectState;
       readonly status: number | undefined;
-      readonly run?: FillRun;
     }
-  | { readonly kind: 'unstorable'; readonly answer?: { readonly head: UpstreamHead; readonly reader: BodyReader } | undefined }
-  | { readonly kind: 'again' };
+  | { readonly kind: 'unstorable'; readonly answer?: OriginAnswer | undefined }
+  /** The range asked for lies past the end: an answer for the one who asked for it, and none for the others. */
+  | { readonly kind: 'refused-range'; readonly answer: OriginAnswer | undefined }
+  /** `isRangeless`: what a range brought from this origin cannot be used; everything from the start may be. */
+  | { readonly kind: 'again'; readonly isRangeless: boolean };
+
+type GrantedObject = Extract<HeadOutcome, { kind: 'object' }>;
+
+interface OriginAnswer {
+  readonly head: UpstreamHead;
+  readonly reader: BodyReader;
+}
+
+/** Content that slices can be made of. */
+type Content = Exclude<ReturnType<typeof checkResponse>, { kind: 'unusable' }>;
+
+interface Judgement {
+  readonly outcome: HeadOutcome;
+  readonly sink: BodySink | undefined;
+}
 
 /** Turns after which a request that keeps finding changed objects goes to the origin by itself. */
 const TURNS_MAX = 4;
+/** Turns in which it may wait for the response head of another. */
+const COLLAPSED_TURNS_MAX = 2;
 
 /** Resolves requests to live objects. */
 export class ObjectResolver {
   readonly #context: FillContext;
   readonly #live: LiveObjects;
   readonly #marks: UnstorableMarks;
-  readonly #pending = new Map<ObjectHash, Promise<HeadOutcome>>();
+  readonly #pending = new Map<ObjectHash, Question>();
 
   constructor(context: FillContext) {
     this.#context = context;
@@ -92,38 +113,30 @@ export class ObjectResolver {
   /** @throws EdgeError UPSTREAM_* when the origin is needed and fails, CLIENT_GONE when the signal aborts */
   async resolve(request: ResolveRequest): Promise<Resolution> {
     const { objectHash } = request.target;
-    let mayCollapse = true;
+    let wanted = request;
     for (let turn = 0; turn < TURNS_MAX; turn += 1) {
       if (request.signal.aborted) throw new EdgeError('CLIENT_GONE');
       const manifest = await this.#findManifest(objectHash, request.signal);
       const known = manifest === undefined ? undefined : this.#usable(request, manifest);
-      if (known !== undefined && isReusable(known.manifest, request.lookup, this.#context.clock.wallMs())) {
-        return grant(
-          {
-            kind: 'object',
-            object: known,
-            state: isFresh(known.manifest, this.#context.clock.wallMs()) ? 'fresh' : 'stale',
-            status: undefined,
-          },
+      const nowMs = this.#context.clock.wallMs();
+      if (known !== undefined && isReusable(known.manifest, request.lookup, nowMs)) {
+        known.hold();
+        known.reserve();
+        return granted(
+          { kind: 'object', object: known, state: isFresh(known.manifest, nowMs) ? 'fresh' : 'stale', status: undefined },
           false,
         );
       }
-      const side = request.lookup.onlyIfCached ? 'absent' : this.#marks.has(objectHash) ? 'bypass' : undefined;
-      if (side !== undefined) {
-        known?.forgetIfIdle();
-        return { kind: side };
-      }
-      const pending = mayCollapse ? this.#pending.get(objectHash) : undefined;
-      const isCollapsed = pending !== undefined;
-      if (isCollapsed) this.#context.metrics.add('collapsed');
       const stored = known?.manifest;
       known?.forgetIfIdle();
-      const outcome = await (pending ?? this.#ask(request, stored));
-      if (outcome.kind === 'object' && outcome.object.failure === undefined) return grant(outcome, isCollapsed);
-      if (outcome.kind === 'unstorable') {
-        return !isCollapsed && outcome.answer !== undefined ? { kind: 'answer', ...outcome.answer } : { kind: 'bypass' };
-      }
-      mayCollapse = turn < 2;
+      if (request.lookup.onlyIfCached) return { kind: 'absent' };
+      if (this.#marks.has(objectHash)) return { kind: 'bypass' };
+      const pending = turn < COLLAPSED_TURNS_MAX ? this.#pending.get(objectHash) : undefined;
+      if (pending !== undefined) this.#context.metrics.add('collapsed');
+      const outcome = await (pending ?? this.#ask(wanted, stored)).join(request.signal);
+      const resolution = this.#conclude(outcome, pending !== undefined);
+      if (resolution !== undefined) return resolution;
+      if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, range: undefined };
     }
     return { kind: 'bypass' };
   }
@@ -132,8 +145,28 @@ export class ObjectResolver {
   forget(objectHash: ObjectHash): void {
     this.#live.detach(objectHash);
     this.#marks.delete(objectHash);
-    // Whoever waits for a head that was asked for before the purge must not make others wait for it.
+    // What was asked for before the purge is for those who wait for it already, and for nobody else.
+    this.#pending.get(objectHash)?.detach();
     this.#pending.delete(objectHash);
+  }
+
+  /** What an outcome is for one of those who waited for it; undefined means: look again. */
+  #conclude(outcome: HeadOutcome, isCollapsed: boolean): Resolution | undefined {
+    switch (outcome.kind) {
+      case 'object': {
+        const resolution = granted(outcome, isCollapsed);
+        if (outcome.object.failure === undefined) return resolution;
+        resolution.release();
+        return undefined;
+      }
+      case 'unstorable':
+        return !isCollapsed && outcome.answer !== undefined ? { kind: 'answer', ...outcome.answer } : { kind: 'bypass' };
+      case 'refused-range':
+        if (isCollapsed) return undefined;
+        return outcome.answer === undefined ? { kind: 'bypass' } : { kind: 'answer', ...outcome.answer };
+      case 'again':
+        return undefined;
+    }
   }
 
   async #findManifest(objectHash: ObjectHash, signal: AbortSignal): Promise<Manifest | undefined> {
@@ -141,7 +174,9 @@ export class ObjectResolver {
     if (live !== undefined && live.failure === undefined) return live.manifest;
     if (this.#context.store.findManifest(objectHash) === undefined) return undefined;
     const verdict = await this.#context.store.readManifest(objectHash, signal);
-    return verdict.kind === 'hit' ? verdict.manifest : undefined;
+    if (verdict.kind !== 'hit') return undefined;
+    // It may have been purged, or replaced, while it was being read.
+    return this.#context.store.findManifest(objectHash)?.generation === verdict.manifest.generation ? verdict.manifest : undefined;
   }
 
   /** The live object of a manifest, unless it lacks slices that only a new response could bring. */
@@ -171,20 +206,18 @@ export class ObjectResolver {
   }
 
   /** Asks the origin on behalf of everybody who comes before its answer. */
-  #ask(request: ResolveRequest, stored: Manifest | undefined): Promise<HeadOutcome> {
+  #ask(request: ResolveRequest, stored: Manifest | undefined): Question {
     const { objectHash } = request.target;
-    const question = new Question(this.#context, this.#live, this.#marks, request, stored);
-    const outcome = question.ask();
-    this.#pending.set(objectHash, outcome);
-    const done = (): void => {
-      if (this.#pending.get(objectHash) === outcome) this.#pending.delete(objectHash);
-    };
-    outcome.then(done, done);
-    return outcome;
+    const question = new Question(this.#context, this.#live, this.#marks, { request, stored });
+    this.#pending.set(objectHash, question);
+    question.ask(() => {
+      if (this.#pending.get(objectHash) === question) this.#pending.delete(objectHash);
+    });
+    return question;
   }
 }
 
-/** One request to the origin for a key, from its fields to what its head means. */
+/** One request to the origin for a key, from its fields to what its head means. It lives as long as somebody waits for that. */
 class Question {
   readonly #context: FillContext;
   readonly #live: LiveObjects;
@@ -194,8 +227,22 @@ class Question {
   readonly #asked: Asked;
   readonly #purgeSequence: number;
   readonly #requestTimeMs: number;
+  readonly #outcome = Promise.withResolvers<HeadOutcome>();
+  #onDone: () => void = () => undefined;
+  #transfer: Transfer | undefined;
+  #isOpen = true;
+  #isDetached = false;
+  #waiting = 0;
+  /** Held for those who wait, until each of them has a hold of its own. */
+  #held: LiveObject | undefined;
 
-  constructor(context: FillContext, live: LiveObjects, marks: UnstorableMarks, request: ResolveRequest, stored: Manifest | undefined) {
+  constructor(
+    context: FillContext,
+    live: LiveObjects,
+    marks: UnstorableMarks,
+    about: { readonly request: ResolveRequest; readonly stored: Manifest | undefined },
+  ) {
+    const { request, stored } = about;
     this.#context = context;
     this.#live = live;
     this.#marks = marks;
@@ -206,27 +253,74 @@ class Question {
     this.#requestTimeMs = context.clock.wallMs();
   }
 
-  ask(): Promise<HeadOutcome> {
+  /** Sends the request. @param onDone called once, when nobody new may join */
+  ask(onDone: () => void): void {
+    this.#onDone = onDone;
     const { target } = this.#request;
     const fields = [...target.fields, ...this.#conditionalFields(), ...rangeFields(this.#asked)];
     if (this.#stored !== undefined) this.#context.metrics.add('revalidations');
-    return new Promise((resolve, reject) => {
-      target.transport.start(
-        { method: 'GET', path: target.upstreamPath, fields },
-        {
-          onHead: (head, transfer) => {
-            const { outcome, sink } = this.#judge(head, transfer);
-            resolve(outcome);
-            return sink;
-          },
-          onFailure: (error) => {
-            const stale = this.#staleInstead(undefined);
-            if (stale === undefined) reject(error);
-            else resolve(stale);
-          },
+    // Whoever waits hears of a failure; when all have left nobody does.
+    this.#outcome.promise.catch(() => undefined);
+    this.#transfer = target.transport.start(
+      { method: 'GET', path: target.upstreamPath, fields },
+      {
+        onHead: (head, transfer) => {
+          const { outcome, sink } = this.#judge(head, transfer);
+          this.#settle(outcome);
+          return sink;
         },
-      );
-    });
+        onFailure: (error) => this.#settle(this.#staleInstead(undefined) ?? error),
+      },
+    );
+  }
+
+  /**
+   * Waits for the head on behalf of one request. When it brings an object, the request owns a hold and a reservation on it.
+   *
+   * @throws EdgeError as the request to the origin failed, or CLIENT_GONE
+   */
+  async join(signal: AbortSignal): Promise<HeadOutcome> {
+    this.#waiting += 1;
+    try {
+      const outcome = await unlessGone(this.#outcome.promise, signal);
+      if (outcome.kind === 'object') {
+        outcome.object.hold();
+        outcome.object.reserve();
+      }
+      return outcome;
+    } finally {
+      this.#waiting -= 1;
+      if (this.#waiting === 0) this.#endWaiting();
+    }
+  }
+
+  /** The key was purged: those who wait get the answer, and nobody else does. */
+  detach(): void {
+    this.#isDetached = true;
+  }
+
+  #settle(outcome: HeadOutcome | EdgeError): void {
+    this.#isOpen = false;
+    this.#onDone();
+    if (outcome instanceof EdgeError) return this.#outcome.reject(outcome);
+    if (outcome.kind === 'object') {
+      outcome.object.hold();
+      outcome.object.reserve();
+      this.#held = outcome.object;
+    }
+    this.#outcome.resolve(outcome);
+  }
+
+  /** The last one who waited has got the outcome, or has left. */
+  #endWaiting(): void {
+    if (this.#isOpen) {
+      this.#settle(new EdgeError('CLIENT_GONE'));
+      this.#transfer?.abort();
+    }
+    const held = this.#held;
+    this.#held = undefined;
+    held?.endReservation();
+    held?.release();
   }
 
   #conditionalFields(): [string, string][] {
@@ -236,58 +330,60 @@ class Question {
     return lastModified === undefined ? [] : [['if-modified-since', lastModified.text]];
   }
 
-  #judge(head: UpstreamHead, transfer: Transfer): { outcome: HeadOutcome; sink: BodySink | undefined } {
-    if (head.status === 304 && this.#stored !== undefined) return this.#renew(head, transfer);
+  #judge(head: UpstreamHead, transfer: Transfer): Judgement {
+    if (head.status === 304 && this.#stored !== undefined) return this.#renew(this.#stored, head, transfer);
     if (head.status >= 500) {
       const stale = this.#staleInstead(head.status);
       if (stale !== undefined) return { outcome: stale, sink: new DiscardingSink(transfer) };
     }
     if (head.status === 200 || head.status === 206) {
       const usable = checkResponse(this.#asked, head);
-      const verdict = judgeResponse({
-        requestFields: [],
-        status: head.status,
-        fields: head.fields,
-        requestTimeMs: this.#requestTimeMs,
-        responseTimeMs: this.#context.clock.wallMs(),
-        rule: this.#request.target.rule,
-      });
-      if (usable.kind !== 'unusable' && verdict.kind === 'store') {
-        if (this.#isStoredVersion(head, usable.lengthBytes)) return this.#renew(head, transfer);
-        const { objectHash, keyText } = this.#request.target;
-        const manifest: Manifest = {
-          ...verdict.freshness,
-          generation: this.#context.store.nextGeneration(),
-          objectHash,
-          keyText,
-          status: 200,
-          fields: verdict.fields,
-          lengthBytes: usable.lengthBytes,
-          sliceSizeBytes: this.#context.sliceSizeBytes,
-        };
-        return this.#begin(manifest, usable, head, transfer);
-      }
+      if (usable.kind !== 'unusable') return this.#judgeContent(usable, head, transfer);
+      // What a range brings cannot be trusted; the whole object may still be had.
+      if (this.#asked.kind !== 'whole' && head.status === 206) return { outcome: { kind: 'again', isRangeless: true }, sink: undefined };
     }
     return this.#unstorable(head, transfer);
   }
 
-  /** Whether an origin that ignored our condition sent the version that is stored already. */
-  #isStoredVersion(head: UpstreamHead, lengthBytes: number | undefined): boolean {
+  #judgeContent(usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
     const stored = this.#stored;
-    return stored !== undefined && stored.lengthBytes === lengthBytes && sameRepresentation(stored.fields, head.fields);
+    const verdict = judgeResponse({
+      requestFields: this.#request.target.fields,
+      status: head.status,
+      fields: head.fields,
+      requestTimeMs: this.#requestTimeMs,
+      responseTimeMs: this.#context.clock.wallMs(),
+      rule: this.#request.target.rule,
+    });
+    if (verdict.kind !== 'store') return this.#unstorable(head, transfer);
+    if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
+    const { objectHash, keyText } = this.#request.target;
+    const manifest: Manifest = {
+      ...verdict.freshness,
+      generation: this.#context.store.nextGeneration(),
+      objectHash,
+      keyText,
+      status: 200,
+      fields: verdict.fields,
+      lengthBytes: usable.lengthBytes,
+      sliceSizeBytes: this.#context.sliceSizeBytes,
+    };
+    return this.#begin(manifest, usable, head, transfer);
   }
 
-  #renew(head: UpstreamHead, transfer: Transfer): { outcome: HeadOutcome; sink: BodySink | undefined } {
-    const stored = this.#stored;
-    assert(stored !== undefined, 'only what is stored is renewed');
+  #renew(asked: Manifest, head: UpstreamHead, transfer: Transfer): Judgement {
     const sink = head.status === 304 ? new DiscardingSink(transfer) : undefined;
     const { objectHash } = this.#request.target;
     const { store } = this.#context;
+    const again: Judgement = { outcome: { kind: 'again', isRangeless: false }, sink };
+    // Asked for before a purge, or replaced meanwhile: what is confirmed here is not the cache's any more.
+    const stored = this.#present(asked);
+    if (stored === undefined) return again;
     if (head.status === 304 && !confirmsStored(stored.fields, head.fields)) {
       // The origin confirms some other version: what is stored is not to be trusted (RFC 9111 s4.3.4).
       store.dropManifest(objectHash, stored.generation);
       this.#live.detach(objectHash);
-      return { outcome: { kind: 'again' }, sink };
+      return again;
     }
     const { manifest, isMetadataChanged } = renewedManifest(stored, {
       responseFields: head.fields,
@@ -303,42 +399,46 @@ class Question {
     return { outcome: { kind: 'object', object, state: 'renewed', status: head.status }, sink };
   }
 
-  /** A new generation, whose first run is the body of this response. */
-  #begin(
-    manifest: Manifest,
-    usable: Exclude<ReturnType<typeof checkResponse>, { kind: 'unusable' }>,
-    head: UpstreamHead,
-    transfer: Transfer,
-  ): { outcome: HeadOutcome; sink: BodySink | undefined } {
-    const { store, metrics } = this.#context;
-    if (this.#stored !== undefined) metrics.add('generationsReplaced');
-    store.offerManifest(manifest, this.#purgeSequence);
-    const object = this.#live.begin(this.#request.target, manifest, this.#purgeSequence);
-    const run = new FillRun(object, shapeOf(usable, manifest.sliceSizeBytes));
-    run.attach(transfer);
-    const outcome: HeadOutcome = { kind: 'object', object, state: 'fetched', status: head.status, run };
-    if (run.endSlice <= run.currentSlice) run.stop('complete');
-    return { outcome, sink: run };
+  /** The manifest as it is now (a growing object may have got its length), or undefined when the key has another one or none. */
+  #present(asked: Manifest): Manifest | undefined {
+    if (this.#isDetached) return undefined;
+    const live = this.#live.findCurrent(asked.objectHash);
+    if (live !== undefined) return live.generation === asked.generation && live.failure === undefined ? live.manifest : undefined;
+    return this.#context.store.findManifest(asked.objectHash)?.generation === asked.generation ? asked : undefined;
   }
 
-  #unstorable(head: UpstreamHead, transfer: Transfer): { outcome: HeadOutcome; sink: BodySink | undefined } {
+  /** A new generation, whose first run is the body of this response. */
+  #begin(manifest: Manifest, usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
+    const { store, metrics } = this.#context;
+    if (this.#stored !== undefined) metrics.add('generationsReplaced');
+    const isJoinable = !this.#isDetached;
+    if (isJoinable) store.offerManifest(manifest, this.#purgeSequence);
+    const object = this.#live.begin(this.#request.target, manifest, { purgeSequence: this.#purgeSequence, isJoinable });
+    const run = new FillRun(object, shapeOf(usable, manifest.sliceSizeBytes));
+    run.attach(transfer);
+    return { outcome: { kind: 'object', object, state: 'fetched', status: head.status }, sink: run };
+  }
+
+  #unstorable(head: UpstreamHead, transfer: Transfer): Judgement {
     const { objectHash } = this.#request.target;
-    this.#marks.add(objectHash);
+    const isRefusedRange = head.status === 416 && this.#asked.kind !== 'whole';
+    if (!isRefusedRange) this.#marks.add(objectHash);
     if (this.#stored !== undefined && head.status < 500) {
       this.#context.store.dropManifest(objectHash, this.#stored.generation);
       this.#live.detach(objectHash);
     }
+    const kind = isRefusedRange ? 'refused-range' : 'unstorable';
     // A part that was asked for at slice boundaries is not what the client wants, and what varies may not be what it would get.
     const isForAnyone = fieldValue(head.fields, 'vary') === undefined && (this.#asked.kind === 'whole' || head.status >= 400);
     if (head.status === 304 || !isForAnyone || !this.#request.acceptsSharedAnswer)
-      return { outcome: { kind: 'unstorable' }, sink: undefined };
+      return { outcome: { kind, answer: undefined }, sink: undefined };
     const reader = new BodyReader(transfer);
-    return { outcome: { kind: 'unstorable', answer: { head, reader } }, sink: reader };
+    return { outcome: { kind, answer: { head, reader } }, sink: reader };
   }
 
   /** The stored version, where the origin's failure allows it (RFC 9111 s4.2.4, RFC 5861 s4). */
   #staleInstead(status: number | undefined): HeadOutcome | undefined {
-    const stored = this.#stored;
+    const stored = this.#stored === undefined ? undefined : this.#present(this.#stored);
     if (stored === undefined) return undefined;
     const nowMs = this.#context.clock.wallMs();
     if (!mayServeStaleOnError({ fields: stored.fields, freshness: stored, nowMs, rule: this.#request.target.rule })) return undefined;
@@ -346,18 +446,27 @@ class Question {
   }
 }
 
-function grant(outcome: Extract<HeadOutcome, { kind: 'object' }>, isCollapsed: boolean): Resolution {
-  const { object, state, status, run } = outcome;
-  object.hold();
-  if (isCollapsed) run?.reserve();
+/** Hands an object out, with the hold and the reservation that were taken for the request. */
+function granted(outcome: GrantedObject, isCollapsed: boolean): Extract<Resolution, { kind: 'object' }> {
+  const { object, state, status } = outcome;
+  let isReserved = true;
+  const attached = (): void => {
+    if (isReserved) object.endReservation();
+    isReserved = false;
+  };
   let isReleased = false;
   const release = (): void => {
     if (isReleased) return;
     isReleased = true;
-    run?.endReservation();
+    attached();
     object.release();
   };
-  return { kind: 'object', object, state, isCollapsed, forwardStatus: status, release };
+  return { kind: 'object', object, state, isCollapsed, forwardStatus: status, attached, release };
+}
+
+/** Whether an origin that ignored our condition sent the version that is stored already. */
+function isVersionOf(stored: Manifest, head: UpstreamHead, lengthBytes: number | undefined): boolean {
+  return stored.lengthBytes === lengthBytes && sameRepresentation(stored.fields, head.fields);
 }
 
 /** What to ask the origin for, so that whole slices come back: aligned to slices, and for a suffix as much more as alignment may need. */
@@ -376,10 +485,7 @@ function rangeFields(asked: Asked): [string, string][] {
   return [['range', formatRangeHeader(asked.start, asked.end)]];
 }
 
-function shapeOf(
-  usable: Exclude<ReturnType<typeof checkResponse>, { kind: 'unusable' }>,
-  sliceSizeBytes: number,
-): { firstSlice: number; endSlice: number; skipBytes: number } {
+function shapeOf(usable: Content, sliceSizeBytes: number): { firstSlice: number; endSlice: number; skipBytes: number } {
   if (usable.kind === 'whole') {
     const endSlice = usable.lengthBytes === undefined ? Number.POSITIVE_INFINITY : sliceCount(usable.lengthBytes, sliceSizeBytes);
     return { firstSlice: 0, endSlice, skipBytes: 0 };

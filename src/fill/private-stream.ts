@@ -2,6 +2,7 @@
  * The rest of a response straight from the origin, through a private buffer and not stored: for a client that found no free slot. It must
  * be the same version, since the response has begun.
  */
+import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { sameRepresentation } from '../cache/validators.ts';
 import { formatRangeHeader } from '../http/range.ts';
@@ -20,31 +21,40 @@ export interface PrivateStream {
 /**
  * Asks the origin for [start, end) of the same version.
  *
- * @throws EdgeError UPSTREAM_CHANGED, UPSTREAM_INVALID or what the transport met
+ * @throws EdgeError UPSTREAM_CHANGED, UPSTREAM_INVALID, CLIENT_GONE when the signal aborts, or what the transport met
  */
-export function openPrivateStream(object: LiveObject, range: { start: number; end: number }): Promise<PrivateStream> {
+export async function openPrivateStream(
+  object: LiveObject,
+  range: { start: number; end: number },
+  signal: AbortSignal,
+): Promise<PrivateStream> {
   const asked: Asked = { kind: 'range', ...range };
   const fields = [...object.target.fields, ['range', formatRangeHeader(range.start, range.end)] as const];
-  return new Promise((resolve, reject) => {
-    object.target.transport.start(
-      { method: 'GET', path: object.target.upstreamPath, fields },
-      {
-        onFailure: reject,
-        onHead: (head, transfer) => {
-          const usable = checkResponse(asked, head);
-          const isSame = usable.kind === 'part' && sameRepresentation(object.manifest.fields, head.fields);
-          if (!isSame) {
-            const code = usable.kind === 'unusable' ? 'UPSTREAM_INVALID' : 'UPSTREAM_CHANGED';
-            reject(new EdgeError(code, 'The origin did not send the rest of this version; ask again'));
-            return undefined;
-          }
-          const reader = new BodyReader(transfer);
-          resolve(new PrivateRange(reader, range.end - range.start));
-          return reader;
-        },
+  const opened = Promise.withResolvers<PrivateStream>();
+  const transfer = object.target.transport.start(
+    { method: 'GET', path: object.target.upstreamPath, fields },
+    {
+      onFailure: opened.reject,
+      onHead: (head, running) => {
+        const usable = checkResponse(asked, head);
+        const isSame = usable.kind === 'part' && sameRepresentation(object.manifest.fields, head.fields);
+        if (!isSame) {
+          const code = usable.kind === 'unusable' ? 'UPSTREAM_INVALID' : 'UPSTREAM_CHANGED';
+          opened.reject(new EdgeError(code, 'The origin did not send the rest of this version; ask again'));
+          return undefined;
+        }
+        const reader = new BodyReader(running);
+        opened.resolve(new PrivateRange(reader, range.end - range.start));
+        return reader;
       },
-    );
-  });
+    },
+  );
+  try {
+    return await unlessGone(opened.promise, signal);
+  } catch (error) {
+    transfer.abort();
+    throw error;
+  }
 }
 
 class PrivateRange implements PrivateStream {

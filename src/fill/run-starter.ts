@@ -14,6 +14,9 @@ import { FillRun } from './fill-run.ts';
 import type { LiveObject } from './live-object.ts';
 import { type Asked, checkResponse } from './response-check.ts';
 
+/** With these the origin says that the object, or this part of it, is there no more; any other error may pass (429, 503 ...). */
+const GONE_STATUSES = new Set([404, 410, 416]);
+
 /**
  * Begins to fetch missing slices.
  *
@@ -27,7 +30,6 @@ export function startRun(object: LiveObject, firstSlice: number, wantedEndSlice:
     ? { firstSlice: 0, endSlice: object.endSlice, skipBytes: 0 }
     : { firstSlice, endSlice: runEnd(object, firstSlice, wantedEndSlice), skipBytes: 0 };
   const run = new FillRun(object, shape);
-  run.endReservation();
   void ask(run, shape.firstSlice, isWhole ? undefined : shape.endSlice);
   return run;
 }
@@ -55,28 +57,27 @@ async function ask(run: FillRun, firstSlice: number, endSlice: number | undefine
     const tag = firstSlice === 0 ? strongTag(object.manifest.fields) : undefined;
     if (tag !== undefined) fields.push(['if-range', tag]);
   }
-  target.transport.start(
+  const transfer = target.transport.start(
     { method: 'GET', path: target.upstreamPath, fields },
     {
-      onHead: (head, transfer) => judge(run, asked, head, transfer),
+      onHead: (head, running) => judge(run, asked, head, running),
       onFailure: (error) => run.onError(error),
     },
   );
+  run.attach(transfer);
 }
 
 function judge(run: FillRun, asked: Asked, head: UpstreamHead, transfer: Transfer): BodySink | undefined {
-  run.attach(transfer);
   if (run.end !== undefined) return undefined;
   const { object } = run;
-  if (head.status >= 500) {
+  const { status } = head;
+  if (status >= 400 && !GONE_STATUSES.has(status)) {
     run.onError(
-      new EdgeError('UPSTREAM_INVALID', `The origin answered ${head.status} to a request for missing slices`, {
-        context: { status: head.status },
-      }),
+      new EdgeError('UPSTREAM_INVALID', `The origin answered ${status} to a request for missing slices`, { context: { status } }),
     );
     return new DiscardingSink(transfer);
   }
-  if (head.status !== 200 && head.status !== 206) return changed(object, `the origin answers ${head.status} now`);
+  if (status !== 200 && status !== 206) return changed(object, `the origin answers ${status} now`);
   const usable = checkResponse(asked, head);
   if (usable.kind === 'unusable') {
     // What a range brings from this origin cannot be trusted; the whole object may still be had.
@@ -84,15 +85,19 @@ function judge(run: FillRun, asked: Asked, head: UpstreamHead, transfer: Transfe
     run.onError(new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${usable.why}`));
     return undefined;
   }
-  const isSame =
-    sameRepresentation(object.manifest.fields, head.fields) &&
-    (usable.lengthBytes ?? object.manifest.lengthBytes) === object.manifest.lengthBytes;
-  if (!isSame) return changed(object, 'the origin has another version now');
+  if (!isSameVersion(object, head, usable.lengthBytes)) return changed(object, 'the origin has another version now');
+  if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) object.learnLength(usable.lengthBytes);
   if (usable.kind === 'whole' && asked.kind !== 'whole') {
     object.markRangeless();
     run.reshape({ firstSlice: 0, endSlice: object.endSlice, skipBytes: 0 });
   }
   return run;
+}
+
+/** A length that either side does not tell (chunked framing) is no contradiction. */
+function isSameVersion(object: LiveObject, head: UpstreamHead, lengthBytes: number | undefined): boolean {
+  const known = object.manifest.lengthBytes;
+  return sameRepresentation(object.manifest.fields, head.fields) && (known ?? lengthBytes) === (lengthBytes ?? known);
 }
 
 function changed(object: LiveObject, why: string): undefined {

@@ -6,11 +6,9 @@
 import { assert } from '../base/assert.ts';
 import { EdgeError } from '../base/errors.ts';
 import { divFloor } from '../base/units.ts';
-import { strongValidator } from '../cache/validators.ts';
 import type { SliceRead, SliceVerdict } from '../store/slice-store.ts';
-import { RESUMES_MAX } from './fill-context.ts';
-import type { FillRun } from './fill-run.ts';
-import type { Follower, LiveObject } from './live-object.ts';
+import { BUSY_READS_MAX, RESUMES_MAX, SLOT_WAIT_MS } from './fill-context.ts';
+import type { Follower, LiveObject, Run } from './live-object.ts';
 import type { Piece } from './piece.ts';
 import { openPrivateStream, type PrivateStream } from './private-stream.ts';
 import { startRun } from './run-starter.ts';
@@ -26,7 +24,9 @@ export class SliceSource implements Follower {
   #position: number;
   #wake: (() => void) | undefined;
   #isWoken = false;
-  #lastRun: FillRun | undefined;
+  /** The run that this source waited for last; all who waited for one take its failure alike. */
+  #lastRun: Run | undefined;
+  #busyReads = 0;
   #resumes = 0;
   #resumedAtSlice = -1;
   #private: PrivateStream | undefined;
@@ -106,15 +106,17 @@ export class SliceSource implements Follower {
     if (resident !== undefined) return { ...resident, tier: 'ram' };
     const filling = object.tryRead(read.sliceNumber, read.startBytes, read.endBytes);
     if (filling !== undefined) return { ...filling, tier: 'fill' };
-    if (object.findRun(read.sliceNumber) !== undefined) return this.#waitForProgress();
+    const run = object.findRun(read.sliceNumber);
+    if (run !== undefined) return this.#waitForProgress(run, read.sliceNumber);
     const stored = await this.#readStored(read, limitBytes);
+    if (stored === 'busy') return this.#awaitSlot();
     if (stored !== undefined) return stored;
     // The device took its time: somebody may have begun to fill the slice meanwhile.
     if (object.findRun(read.sliceNumber) !== undefined || this.#signal.aborted) return undefined;
     return this.#fetch(read.sliceNumber);
   }
 
-  async #readStored(read: SliceRead, limitBytes: number): Promise<Piece | undefined> {
+  async #readStored(read: SliceRead, limitBytes: number): Promise<Piece | 'busy' | undefined> {
     const { store } = this.#object.context;
     const { sliceNumber } = read;
     if (this.#ahead === undefined && !store.hasSlice(read.generation, sliceNumber)) return undefined;
@@ -127,12 +129,21 @@ export class SliceSource implements Follower {
       void ahead?.verdict.then(endVerdict, () => undefined);
       verdict = await store.readSlice(read, this.#signal);
     }
+    if (verdict.kind === 'busy') return 'busy';
     if (verdict.kind !== 'hit') return undefined;
+    this.#busyReads = 0;
     this.#readAhead(sliceNumber + 1, limitBytes);
     const wanted = read.endBytes - read.startBytes;
     // What was read ahead is the whole slice; a client that slowed down meanwhile takes less at a time.
     const bytes = verdict.bytes.length > wanted ? verdict.bytes.subarray(0, wanted) : verdict.bytes;
     return { bytes, lease: verdict.lease, tier: verdict.tier };
+  }
+
+  /** The slice is there, but no slot to read it into: waits a little, and in the end takes the rest past the cache. */
+  async #awaitSlot(): Promise<undefined> {
+    this.#busyReads += 1;
+    if (this.#busyReads > BUSY_READS_MAX && this.#object.isResumable) return this.#goPrivate();
+    await this.#object.context.clock.sleep(SLOT_WAIT_MS, this.#signal);
   }
 
   /** Begins to read the next slice from the device while the client takes this one. */
@@ -153,31 +164,33 @@ export class SliceSource implements Follower {
     if (object.failure !== undefined) throw object.failure;
     const last = this.#lastRun;
     if (last?.end === 'no-slot' && object.isResumable) return this.#goPrivate();
-    if (last?.end === 'failed') this.#countResume(sliceNumber, last);
-    if (!object.isResumable && strongValidator(object.manifest.fields) === undefined) {
+    // An origin that refuses connections is down; one that broke off may be asked for the rest.
+    const code = last?.error?.code;
+    if (last?.error !== undefined && (code === 'UPSTREAM_UNREACHABLE' || code === 'UPSTREAM_TIMEOUT')) throw last.error;
+    this.#countResume(sliceNumber);
+    if (!object.isRefetchable) {
       throw new EdgeError(
         'UPSTREAM_CHANGED',
         'A part of the object is no longer in the cache and the origin offers no way to fetch it alone; ask again',
       );
     }
     this.#lastRun = startRun(object, sliceNumber, this.endSlice);
-    return undefined;
   }
 
-  #countResume(sliceNumber: number, run: FillRun): void {
+  /** Counts the failure of the run that this source waited for, whoever has begun the next one. @throws EdgeError after too many */
+  #countResume(sliceNumber: number): void {
+    const error = this.#lastRun?.error;
+    if (error === undefined) return;
     if (sliceNumber > this.#resumedAtSlice) this.#resumes = 0;
     this.#resumedAtSlice = sliceNumber;
     this.#resumes += 1;
-    const error = run.error ?? new EdgeError('UPSTREAM_BROKEN');
-    // An origin that refuses connections is down; one that broke off may be asked for the rest.
-    if (this.#resumes > RESUMES_MAX || error.code === 'UPSTREAM_UNREACHABLE' || error.code === 'UPSTREAM_TIMEOUT') throw error;
+    if (this.#resumes > RESUMES_MAX) throw error;
     this.#object.context.metrics.add('resumes');
   }
 
   async #goPrivate(): Promise<undefined> {
     this.#object.context.metrics.add('privateStreams');
-    this.#private = await openPrivateStream(this.#object, { start: this.#position, end: this.#endBytes() });
-    if (this.#isClosed) this.#private.abort();
+    this.#private = await openPrivateStream(this.#object, { start: this.#position, end: this.#endBytes() }, this.#signal);
   }
 
   /** Asks for the next run shortly before the present one ends, so that the client does not wait for the origin in between. */
@@ -193,7 +206,11 @@ export class SliceSource implements Follower {
     startRun(object, next, this.endSlice);
   }
 
-  async #waitForProgress(): Promise<undefined> {
+  async #waitForProgress(run: Run, sliceNumber: number): Promise<undefined> {
+    if (run !== this.#lastRun) {
+      this.#countResume(sliceNumber);
+      this.#lastRun = run;
+    }
     if (this.#isWoken) return;
     await new Promise<void>((resolve) => {
       this.#wake = resolve;

@@ -39,8 +39,8 @@ export const CHECKPOINT_ENTRY = defineLayout(CHECKPOINT_ENTRY_BYTES, [
 
 /** Values of an entry's `kind`. */
 export const CHECKPOINT_KINDS = { slice: 1, manifest: 2 } as const;
-/** Bit of `flags`: read since the evictor last passed. */
-export const CHECKPOINT_VISITED = 1;
+/** Bits of `flags`: read since the evictor last passed; from before an unclean end and not proved by a read since. */
+export const CHECKPOINT_FLAGS = { visited: 1, unproved: 2 } as const;
 
 /** One entry of the index. */
 export type CheckpointEntry = { readonly [Name in keyof typeof CHECKPOINT_ENTRY]: number };

@@ -2,6 +2,7 @@
  * Side exit *bypass*: the client's own request goes to the origin and the answer comes back unchanged but for the fields of this connection.
  * Nothing is stored; bytes go through a private buffer with back-pressure both ways.
  */
+import { unlessGone } from '../base/abort.ts';
 import { toEdgeError } from '../base/errors.ts';
 import { BodyReader } from '../fill/body-reader.ts';
 import { formatCacheStatus } from '../http/cache-status.ts';
@@ -38,45 +39,52 @@ export async function bypass(context: RequestContext, services: ProxyServices, r
   }
 }
 
-function askOrigin(context: RequestContext, services: ProxyServices): Promise<{ head: UpstreamHead; reader: BodyReader }> {
+async function askOrigin(context: RequestContext, services: ProxyServices): Promise<{ head: UpstreamHead; reader: BodyReader }> {
   const { site } = services;
-  const { request, fields, method } = context;
+  const { request, fields, method, signal } = context;
   const hasContent = hasField(fields, 'content-length') || hasField(fields, 'transfer-encoding');
-  return new Promise((resolve, reject) => {
-    const transfer = site.transport.start(
-      {
-        method,
-        path: upstreamPath(site, context.need('path'), context.query),
-        fields: passedRequestFields(context, services),
-        body: hasContent ? request : undefined,
+  const answered = Promise.withResolvers<{ head: UpstreamHead; reader: BodyReader }>();
+  const transfer = site.transport.start(
+    {
+      method,
+      path: upstreamPath(site, context.need('path'), context.query),
+      fields: passedRequestFields(context, services),
+      body: hasContent ? request : undefined,
+    },
+    {
+      onFailure: answered.reject,
+      onHead: (head, running) => {
+        const reader = new BodyReader(running);
+        answered.resolve({ head, reader });
+        return reader;
       },
-      {
-        onFailure: reject,
-        onHead: (head, running) => {
-          const reader = new BodyReader(running);
-          context.signal.addEventListener('abort', () => reader.abort());
-          resolve({ head, reader });
-          return reader;
-        },
-      },
-    );
-    context.signal.addEventListener('abort', () => transfer.abort());
-    if (context.signal.aborted) transfer.abort();
-  });
+    },
+  );
+  try {
+    return await unlessGone(answered.promise, signal);
+  } catch (error) {
+    transfer.abort();
+    throw error;
+  }
 }
 
 async function sendBody(context: RequestContext, services: ProxyServices, reader: BodyReader, isExpected: boolean): Promise<void> {
+  const { signal } = context;
   const writer = createWriter(context, services);
+  const abort = (): void => reader.abort();
+  signal.addEventListener('abort', abort);
+  if (signal.aborted) abort();
   try {
     for (let bytes = await reader.next(); bytes !== undefined; bytes = await reader.next()) {
       if (!isExpected) continue;
       countPiece(context, services, 'private', bytes.length);
       await writer.write({ bytes, lease: undefined, tier: 'private' });
     }
+    await writer.finish();
   } finally {
+    signal.removeEventListener('abort', abort);
     reader.abort();
   }
-  context.response.end();
 }
 
 function passedResponseFields(context: RequestContext, head: UpstreamHead): (readonly [string, string])[] {

@@ -47,7 +47,9 @@ export class ClientWriter {
 
   constructor(options: ClientWriterOptions) {
     this.#options = options;
-    options.response.once('close', () => this.close());
+    options.response.once('close', () => {
+      if (!options.response.writableFinished) this.close();
+    });
   }
 
   /** How many bytes the next piece may have. */
@@ -67,8 +69,7 @@ export class ClientWriter {
       throw this.#failure;
     }
     this.#send(piece);
-    if (this.#pending.size >= WRITES_MAX) await this.#waitForRoom(piece.bytes.length);
-    if (this.#failure !== undefined) throw this.#failure;
+    await this.#waitUntilBelow(WRITES_MAX, piece.bytes.length);
   }
 
   /** Nothing more is sent: ends the leases of writes that will never report. Idempotent. */
@@ -79,9 +80,15 @@ export class ClientWriter {
     this.#wake?.();
   }
 
-  /** Gives an unused pin back once the last piece is on its way. */
-  finish(): void {
+  /**
+   * Ends the response after its last piece and waits until the kernel has taken everything: a client may stall on the last bytes too.
+   *
+   * @throws EdgeError CLIENT_GONE, CLIENT_STALLED
+   */
+  async finish(): Promise<void> {
     this.#returnPin();
+    this.#options.response.end();
+    await this.#waitUntilBelow(1, COPIED_BYTES_MAX);
   }
 
   #send(piece: Piece): void {
@@ -111,7 +118,12 @@ export class ClientWriter {
     response.write(bytes, write.finish);
   }
 
-  async #waitForRoom(bytes: number): Promise<void> {
+  /** Waits until fewer than `count` writes are under way, as long as the client takes bytes at all. */
+  async #waitUntilBelow(count: number, bytes: number): Promise<void> {
+    if (this.#pending.size < count) {
+      if (this.#failure !== undefined) throw this.#failure;
+      return;
+    }
     const { clock, stallMs, metrics } = this.#options;
     const scale = Math.min(STALL_SCALE_MAX, Math.max(1, bytes / COPIED_BYTES_MAX));
     const timer = clock.startTimer(stallMs * scale, () => {
@@ -119,7 +131,7 @@ export class ClientWriter {
       this.#failure = new EdgeError('CLIENT_STALLED');
       this.close();
     });
-    while (this.#pending.size >= WRITES_MAX && this.#failure === undefined) {
+    while (this.#pending.size >= count && this.#failure === undefined) {
       assert(this.#wake === undefined, 'one caller writes at a time');
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
@@ -127,6 +139,7 @@ export class ClientWriter {
       this.#wake = undefined;
     }
     timer.stop();
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   #returnPin(): void {

@@ -7,7 +7,7 @@ import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 
 export async function deliver(context: RequestContext, services: ProxyServices): Promise<StageOutcome> {
-  const { object } = context.need('resolution');
+  const { object, attached } = context.need('resolution');
   const body = context.need('body');
   if (context.method === 'HEAD' || body.end === body.start) {
     commitHead(context, services);
@@ -15,6 +15,7 @@ export async function deliver(context: RequestContext, services: ProxyServices):
     return NEXT;
   }
   const source = new SliceSource(object, { start: body.start, end: body.end }, context.signal);
+  attached();
   const writer = createWriter(context, services);
   try {
     await sendAll(context, services, source, writer);
@@ -37,8 +38,7 @@ async function sendAll(context: RequestContext, services: ProxyServices, source:
     countPiece(context, services, piece.tier, piece.bytes.length);
     await writer.write(piece);
   }
-  writer.finish();
-  context.response.end();
+  await writer.finish();
 }
 
 /** Sends status and fields that `respond` decided. */

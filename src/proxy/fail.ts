@@ -16,8 +16,7 @@ export function fail(context: RequestContext, services: ProxyServices, error: Ed
   if (error.code === 'INTERNAL') services.logger.error({ err: error, path: context.path }, 'request failed inside the program');
   const { response } = context;
   if (response.headersSent || context.signal.aborted) {
-    // Content-Length or the last chunk is missing, so the client knows (RFC 9112 s8).
-    response.destroy();
+    breakOff(context);
     return;
   }
   const text = `${error.message}\n`;
@@ -34,4 +33,14 @@ export function fail(context: RequestContext, services: ProxyServices, error: Ed
   context.head = { status: error.httpStatus, fields };
   commitHead(context, services);
   response.end(context.method === 'HEAD' ? undefined : text);
+}
+
+/**
+ * Ends a response that has begun so that nobody takes it for complete: Content-Length or the last chunk is missing (RFC 9112 s8). A client
+ * of HTTP/1.0 that was told no length would take an orderly close for the end of the body, so its connection is reset.
+ */
+function breakOff({ response, head }: RequestContext): void {
+  const isFramed = response.chunkedEncoding || head?.fields.some(([name]) => name === 'content-length') === true;
+  if (!isFramed) response.socket?.resetAndDestroy();
+  response.destroy();
 }

@@ -24,12 +24,24 @@ const KEEP_ALIVE_MS = 65_000;
 /** How often deadlines of connections are looked at; node's own default of 30 s would make a 10 s deadline a lie. */
 const DEADLINE_CHECK_MS = 1000;
 
+/** Requests that a client may have sent ahead of the response in progress; apt sends ten. */
+const PIPELINED_MAX = 64;
+
+/** Requests of one connection, which are answered one after the other, as they came. */
+interface ConnectionState {
+  isBusy: boolean;
+  /** The newest one; while its content is still to come, whatever goes wrong on the connection goes wrong in it. */
+  newest: IncomingMessage | undefined;
+  readonly waiting: (() => void)[];
+  /** What is sent after the response in progress, when the client has gone on with something that is not HTTP. */
+  refusal: string | undefined;
+}
+
 /** Accepts connections and requests. */
 export class Listener {
   readonly #server: Server;
   readonly #services: ProxyServices;
-  /** Responses in progress on each connection. */
-  readonly #busy = new WeakMap<Duplex, number>();
+  readonly #connections = new WeakMap<Duplex, ConnectionState>();
 
   constructor(services: ProxyServices, limits: ListenerLimits) {
     this.#services = services;
@@ -46,6 +58,8 @@ export class Listener {
       (request, response) => this.#handle(request, response),
     );
     this.#server.on('clientError', (error, socket) => this.#refuse(error, socket));
+    // node:http gives a tunnel's socket away without a response object.
+    this.#server.on('connect', (_request, socket) => this.#refuseWith(501, socket));
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
     let connections = 0;
     this.#server.on('connection', (socket: Socket) => {
@@ -85,24 +99,48 @@ export class Listener {
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
-    this.#busy.set(socket, (this.#busy.get(socket) ?? 0) + 1);
-    response.once('close', () => this.#busy.set(socket, (this.#busy.get(socket) ?? 1) - 1));
-    void handleRequest(request, response, this.#services);
+    const state = this.#stateOf(socket);
+    state.newest = request;
+    const start = (): void => {
+      state.isBusy = true;
+      response.once('close', () => this.#next(socket, state));
+      void handleRequest(request, response, this.#services);
+    };
+    if (!state.isBusy) start();
+    else if (state.waiting.length < PIPELINED_MAX) state.waiting.push(start);
+    else socket.destroy();
+  }
+
+  /** A response has ended: the next request of the connection has its turn. */
+  #next(socket: Duplex, state: ConnectionState): void {
+    state.isBusy = false;
+    if (socket.destroyed) return;
+    const start = state.waiting.shift();
+    if (start !== undefined) start();
+    else if (state.refusal !== undefined) socket.end(state.refusal);
+  }
+
+  #stateOf(socket: Duplex): ConnectionState {
+    const state = this.#connections.get(socket) ?? { isBusy: false, newest: undefined, waiting: [], refusal: undefined };
+    this.#connections.set(socket, state);
+    return state;
   }
 
   #refuse(error: Error, socket: Duplex): void {
     this.#services.metrics.add('malformed');
     const code = systemErrorCode(error);
-    // An answer in the middle of another one would be taken for its bytes.
-    if (code === 'ECONNRESET' || !socket.writable || (this.#busy.get(socket) ?? 0) > 0) {
-      socket.destroy();
-      return;
-    }
-    const status = code === 'HPE_HEADER_OVERFLOW' ? 431 : code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400;
+    const isInContent = this.#connections.get(socket)?.newest?.complete === false;
+    if (code === 'ECONNRESET' || !socket.writable || isInContent) socket.destroy();
+    else this.#refuseWith(code === 'HPE_HEADER_OVERFLOW' ? 431 : code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400, socket);
+  }
+
+  #refuseWith(status: keyof typeof REFUSALS, socket: Duplex): void {
+    const state = this.#stateOf(socket);
     const text = `${REFUSALS[status]}\n`;
-    socket.end(
-      `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ${text.length}\r\n\r\n${text}`,
-    );
+    const answer = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
+    // In the middle of a response it would be taken for its bytes.
+    if (state.isBusy) state.refusal ??= answer;
+    else socket.end(answer);
   }
 }
 
@@ -110,6 +148,7 @@ const REFUSALS = {
   400: 'The request is malformed',
   408: 'The request head did not arrive in time (limits.headerTimeout)',
   431: 'The request head is too large (limits.headerBytes)',
+  501: 'The method CONNECT is not supported by this proxy',
 } as const;
 
 /** Says what to do about an address that cannot be had. */

@@ -20,6 +20,13 @@ const SMALL_BLOCKS_MAX = 16;
 
 const RUN_MEASURED_MAX = 4096;
 
+/** Which blocks an allocator has: counts, and the device-wide number of the first. */
+export interface BlockAllocatorShape {
+  readonly firstBlock: number;
+  readonly blockCount: number;
+  readonly groupBlocks: number;
+}
+
 /** Blocks `firstBlock` (device-wide number) to `firstBlock + blockCount`, in groups of `groupBlocks`. */
 export class BlockAllocator {
   readonly firstBlock: number;
@@ -32,7 +39,7 @@ export class BlockAllocator {
   #freeBlocks: number;
   #reservedBlocks = 0;
 
-  constructor(options: { readonly firstBlock: number; readonly blockCount: number; readonly groupBlocks: number }) {
+  constructor(options: BlockAllocatorShape) {
     this.firstBlock = options.firstBlock;
     this.blockCount = options.blockCount;
     this.#groupBlocks = options.groupBlocks;
@@ -43,6 +50,11 @@ export class BlockAllocator {
     for (let group = 0; group < groups; group += 1) this.#groupFree[group] = this.#groupEnd(group) - group * this.#groupBlocks;
     this.#groupRunMax = Uint32Array.from(this.#groupFree);
     this.#freeBlocks = this.blockCount;
+  }
+
+  /** What another allocator of the same blocks is made from. */
+  get shape(): BlockAllocatorShape {
+    return { firstBlock: this.firstBlock, blockCount: this.blockCount, groupBlocks: this.#groupBlocks };
   }
 
   get freeBlocks(): number {

@@ -7,7 +7,7 @@ import type { MetricSet } from '../base/metrics.ts';
 import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
-import type { BlockAllocator } from './block-allocator.ts';
+import { BlockAllocator } from './block-allocator.ts';
 import type { Journal } from './journal.ts';
 import { type ResidentSlice, ResidentTier } from './resident-tier.ts';
 import { type ExtentPlace, NO_SLOT, objectTag, type SliceIndex } from './slice-index.ts';
@@ -82,9 +82,17 @@ export class Catalogue {
     return added;
   }
 
-  /** Enters a written slice; its blocks are reserved. @returns false (blocks forfeited) when there is no entry for it */
+  /** Enters a written slice, in place of an older extent of it; its blocks are reserved. @returns false (blocks forfeited) when there is no entry for it */
   putSlice(generation: number, sliceNumber: number, place: ExtentPlace): boolean {
     assert(this.allocator.isUsed(place.block, place.blocks), 'index names reserved blocks only');
+    const slot = this.index.findSlice(generation, sliceNumber);
+    if (slot !== NO_SLOT) {
+      this.allocator.release(this.index.block(slot), this.index.blocks(slot));
+      this.index.setPlace(slot, place);
+      this.allocator.acquire(place.block, place.blocks);
+      this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.put, generation, sliceNumber, ...place });
+      return true;
+    }
     if (!this.reserveEntries(1) || this.index.findManifest(generation) === NO_SLOT) {
       this.allocator.forfeit(place.block, place.blocks);
       return false;
@@ -139,6 +147,40 @@ export class Catalogue {
     this.#metrics.add('orphaned', index.slices(tagSlot));
     if (index.blocks(record) > 0) this.allocator.release(index.block(record), index.blocks(record));
     index.removeManifest(tagSlot);
+  }
+
+  /**
+   * Checks the invariants of this file (ARCHITECTURE.md S1, S2) over the whole index. For tests and the simulation; slow.
+   *
+   * @returns what is wrong, or undefined
+   */
+  findContradiction(): string | undefined {
+    const { index, allocator } = this;
+    const counts = new Map<number, number>();
+    const claims = new BlockAllocator(allocator.shape);
+    let blocks = 0;
+    const count = (generation: number): void => {
+      counts.set(generation, (counts.get(generation) ?? 0) + 1);
+    };
+    for (const slot of index.recordSlots()) {
+      if (index.blocks(slot) === 0) continue;
+      if (!claims.tryClaim(index.block(slot), index.blocks(slot))) return `two records claim block ${index.block(slot)}`;
+      if (!allocator.isUsed(index.block(slot), index.blocks(slot))) return `block ${index.block(slot)} is in the index and free`;
+      blocks += index.blocks(slot);
+      if (index.kind(slot) === 'slice') count(index.generation(slot));
+    }
+    for (const slice of this.resident.slices())
+      if (index.findSlice(slice.generation, slice.sliceNumber) === NO_SLOT) count(slice.generation);
+    const used = allocator.blockCount - allocator.freeBlocks;
+    if (used !== blocks + allocator.reservedBlocks) return `${used} blocks are used, ${blocks} named, ${allocator.reservedBlocks} reserved`;
+    for (const slot of index.recordSlots()) {
+      if (index.kind(slot) !== 'manifest') continue;
+      const generation = index.generation(slot);
+      const counted = index.slices(index.tagSlotOf(slot));
+      if (counted !== (counts.get(generation) ?? 0))
+        return `generation ${generation} counts ${counted} slices, has ${counts.get(generation)}`;
+    }
+    return undefined;
   }
 
   #freeSlice(slot: number): void {

@@ -196,7 +196,7 @@ export class Journal {
   async #writeBatch(): Promise<void> {
     const { geometry, arena, device } = this.#options;
     const place = this.#position.nextSequence % geometry.journalBlocks;
-    const blocksMax = Math.min(BATCH_BLOCKS_MAX, geometry.journalBlocks - place);
+    const blocksMax = Math.min(BATCH_BLOCKS_MAX, geometry.journalBlocks - place, divCeil(this.#pending.length, this.#recordsPerBlock));
     let hasPurge = false;
     await withStaging(arena, blocksMax * geometry.blockSizeBytes, async (bytes) => {
       const records = this.#pending.splice(0, blocksMax * this.#recordsPerBlock);

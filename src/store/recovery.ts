@@ -4,7 +4,7 @@
  * an unreadable part of the journal, everything is dropped, because a cache may forget but must not bring back what was purged.
  */
 import { divFloor, KIB } from '../base/units.ts';
-import { CHECKPOINT_KINDS, CHECKPOINT_VISITED, type CheckpointEntry } from '../format/checkpoint-part.ts';
+import { CHECKPOINT_FLAGS, CHECKPOINT_KINDS, type CheckpointEntry } from '../format/checkpoint-part.ts';
 import {
   decodeJournalHeader,
   decodeJournalRecord,
@@ -150,10 +150,12 @@ class Recovery {
     if (entry.kind === CHECKPOINT_KINDS.manifest) this.#putManifest(entry);
     else if (entry.kind === CHECKPOINT_KINDS.slice) this.#putSlice(entry);
     else this.#report.invalid += 1;
-    if (entry.flags % 2 === CHECKPOINT_VISITED && entry.kind === CHECKPOINT_KINDS.slice) {
-      const slot = this.#index.findSlice(entry.generation, entry.sliceNumber);
-      if (slot !== NO_SLOT) this.#index.markVisited(slot);
-    }
+    const index = this.#index;
+    const isSlice = entry.kind === CHECKPOINT_KINDS.slice;
+    const slot = isSlice ? index.findSlice(entry.generation, entry.sliceNumber) : index.findManifest(entry.generation);
+    if (slot === NO_SLOT) return;
+    if ((entry.flags & CHECKPOINT_FLAGS.visited) !== 0) index.markVisited(slot);
+    if ((entry.flags & CHECKPOINT_FLAGS.unproved) !== 0) index.markUnproved(slot);
   }
 
   /** Follows the chain from `position` to its end, then looks behind the end for purges. */
@@ -294,7 +296,7 @@ class Recovery {
     }
     const { isClean } = this.#root.superblock;
     for (const slot of index.recordSlots()) {
-      if (!isClean) index.markRecovered(slot);
+      if (!isClean) index.markUnproved(slot);
       if (index.kind(slot) === 'manifest') continue;
       const record = index.findManifest(index.generation(slot));
       if (record !== NO_SLOT) {

@@ -47,6 +47,11 @@ export class ResidentTier {
     return this.#generations.get(generation)?.get(sliceNumber);
   }
 
+  /** All of them, oldest first; the tier must not change meanwhile. */
+  *slices(): Generator<ResidentSlice> {
+    for (let slice = this.#oldest; slice !== undefined; slice = slice.newer) yield slice;
+  }
+
   /** Takes over `lease`; the key must be absent. */
   add(slice: {
     readonly generation: number;

@@ -43,7 +43,7 @@ const KIND_MANIFEST = 2;
 const KIND_TAG = 3;
 const KIND_MASK = 3;
 const VISITED = 4;
-const RECOVERED = 8;
+const UNPROVED = 8;
 
 /** What an entry is. */
 export type EntryKind = 'free' | 'slice' | 'manifest' | 'tag';
@@ -204,7 +204,7 @@ export class SliceIndex {
     words[at + SEQUENCE] = place.writeSequence % 2 ** 32;
     words[at + BLOCK] = place.block;
     words[at + BLOCKS] = place.blocks;
-    this.#flags[slot] = (this.#flags[slot] ?? 0) & ~RECOVERED;
+    this.#flags[slot] = (this.#flags[slot] ?? 0) & ~UNPROVED;
   }
 
   isVisited(slot: number): boolean {
@@ -215,13 +215,17 @@ export class SliceIndex {
     this.#flags[slot] = (this.#flags[slot] ?? 0) | VISITED;
   }
 
-  /** Whether the entry comes from before an unclean end, so that it may point to blocks that were written since. */
-  isRecovered(slot: number): boolean {
-    return ((this.#flags[slot] ?? 0) & RECOVERED) !== 0;
+  /** Whether the entry comes from before an unclean end and nothing read since proves that its blocks are still its own. */
+  isUnproved(slot: number): boolean {
+    return ((this.#flags[slot] ?? 0) & UNPROVED) !== 0;
   }
 
-  markRecovered(slot: number): void {
-    this.#flags[slot] = (this.#flags[slot] ?? 0) | RECOVERED;
+  markUnproved(slot: number): void {
+    this.#flags[slot] = (this.#flags[slot] ?? 0) | UNPROVED;
+  }
+
+  markProved(slot: number): void {
+    this.#flags[slot] = (this.#flags[slot] ?? 0) & ~UNPROVED;
   }
 
   /** Record entry of a tag entry. */

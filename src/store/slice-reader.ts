@@ -132,6 +132,8 @@ export class SliceReader {
     if (outcome.kind !== 'loaded') return outcome;
     const { lease, header } = outcome;
     const { generation, sliceNumber } = address;
+    const now = catalogue.index.findSlice(generation, sliceNumber);
+    if (range.isWhole && now !== NO_SLOT && catalogue.index.writeSequence(now) === header.writeSequence) catalogue.index.markProved(now);
     const isCurrent = catalogue.index.findManifest(generation) !== NO_SLOT;
     if (range.isWhole && isCurrent && catalogue.resident.find(generation, sliceNumber) === undefined) {
       catalogue.addResident({ generation, sliceNumber, lengthBytes: header.presentEnd, lease: lease.share() });
@@ -161,7 +163,7 @@ export class SliceReader {
   async #loadExtent(address: SliceAddress, slot: number, range: PayloadRange): Promise<ExtentOutcome> {
     const { catalogue, metrics } = this.#options;
     const place = catalogue.index.place(slot);
-    const isRecovered = catalogue.index.isRecovered(slot);
+    const isUnproved = catalogue.index.isUnproved(slot);
     let hasFailed = false;
     for (let attempt = 0; attempt < 2; attempt += 1) {
       const outcome = await this.#tryExtent(address, place, range);
@@ -174,7 +176,7 @@ export class SliceReader {
     }
     const current = this.#findUnchanged(address, place);
     if (current !== NO_SLOT) this.#drop(current, address.objectHash);
-    if (!isRecovered || hasFailed) return { kind: 'corrupt' };
+    if (!isUnproved || hasFailed) return { kind: 'corrupt' };
     metrics.add('reads', 1, 'stale');
     return { kind: 'absent' };
   }

@@ -15,6 +15,7 @@ import { encodeManifestRecord } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
+import { leaseStaging } from './device-io.ts';
 import type { ManifestShelf, PendingManifest } from './manifest-shelf.ts';
 import type { PersistentCounter } from './persistent-counter.ts';
 import type { ResidentSlice } from './resident-tier.ts';
@@ -189,7 +190,7 @@ export class SliceWriter {
     const { manifest } = pending;
     const record = encodeManifestRecord(manifest);
     if (record === undefined) return { kind: 'dropped', reason: 'error' };
-    const lease = await arena.lease('staging', alignUp(record.length, blockSizeBytes), { waitMs: STAGING_WAIT_MS });
+    const lease = await leaseStaging(arena, alignUp(record.length, blockSizeBytes), STAGING_WAIT_MS);
     if (lease === undefined) return { kind: 'dropped', reason: 'no-slot' };
     lease.bytes.set(record);
     const { objectHash, keyText, generation } = manifest;
@@ -216,7 +217,7 @@ export class SliceWriter {
     if (!isWritable() || !writeSequences.isCovered) return { kind: 'dropped', reason: 'unavailable' };
     const alignedBytes = alignUp(extent.lengthBytes, blockSizeBytes);
     const needsCopy = extent.lease.sizeBytes < alignedBytes;
-    const header = await arena.lease('staging', blockSizeBytes + (needsCopy ? alignedBytes : 0), { waitMs: STAGING_WAIT_MS });
+    const header = await leaseStaging(arena, blockSizeBytes + (needsCopy ? alignedBytes : 0), STAGING_WAIT_MS);
     if (header === undefined) return { kind: 'dropped', reason: 'no-slot' };
     try {
       if (!isWanted()) return { kind: 'dropped', reason: 'forfeited' };

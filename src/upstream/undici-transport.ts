@@ -97,8 +97,9 @@ class UndiciTransfer implements Transfer {
     this.#receiver = receiver;
     this.#onOutcome = onOutcome;
     this.#startedMs = options.clock.monotonicMs();
-    // A kept connection may be closed by the origin just as it is used; such a request was not seen and may be sent once more.
-    this.#mayRetry = request.method === 'GET' || request.method === 'HEAD';
+    // A kept connection may be closed by the origin just as it is used; such a request was not seen and may be sent once more, unless it
+    // had content, which can be read only once.
+    this.#mayRetry = (request.method === 'GET' || request.method === 'HEAD') && request.body === undefined;
   }
 
   dispatch(): void {

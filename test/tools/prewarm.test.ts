@@ -1,11 +1,14 @@
 /** `rawslice prewarm` through a real proxy in front of a scripted origin, and straight into a device. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { SystemClock } from '../../src/base/clock.ts';
-import { KIB } from '../../src/base/units.ts';
+import { createSilentLogger } from '../../src/base/log.ts';
+import { KIB, MIB } from '../../src/base/units.ts';
+import { openDirectDevice } from '../../src/device/direct-device.ts';
+import { Arena } from '../../src/memory/arena.ts';
 import { FinishedList } from '../../tools/prewarm/finished-list.ts';
 import { RateLimit } from '../../tools/prewarm/rate-limit.ts';
 import { parseTarget } from '../../tools/prewarm/target.ts';
@@ -94,6 +97,38 @@ test('without a server it says how to get one, and ends with 1', async () => {
   const { code, stderr } = await runWords(['prewarm', '/a', '/b', '--server', origin.url]);
   assert.equal(code, 1);
   assert.match(stderr, /^rawslice: No server answers on http:\/\/127\.0\.0\.1:\d+ \(ECONNREFUSED\); start it .*--server.*--device/m);
+});
+
+test('a device that no server holds is filled directly, and keeps it', async (context) => {
+  const device = path.join(await temporaryDirectory(context), 'cache.img');
+  assert.equal((await runWords(['format', device, '--size', '64MiB'])).code, 0);
+  await using origin = await Origin.start();
+  origin.setObject('/debian/a', { lengthBytes: 5 * MIB + 1, cacheControl: 'max-age=600' });
+  const upstream = ['--upstream', `${origin.url}/debian`];
+  const words = ['prewarm', `${origin.url}/debian/a`, '--device', device, ...upstream, '--set', 'memory.arena=64MiB', '--json'];
+  const first = await runWords(words);
+  assert.deepEqual([first.code, JSON.parse(first.stdout).fetched], [0, 1], first.stderr);
+  const bytes = origin.bytesSent('/debian/a');
+  const second = await runWords(words);
+  assert.deepEqual([second.code, JSON.parse(second.stdout).alreadyCached, origin.bytesSent('/debian/a')], [0, 1, bytes], second.stderr);
+});
+
+test('a device that is not there, blank or held is not filled', async (context) => {
+  const folder = await temporaryDirectory(context);
+  const file = path.join(folder, 'cache.img');
+  const fill = () => runWords(['prewarm', '/a', '--device', file, '--upstream', 'http://127.0.0.1:9']);
+  assert.match((await fill()).stderr, /does not exist/);
+  await writeFile(file, new Uint8Array(MIB));
+  assert.match((await fill()).stderr, /is blank; format it: tools\/rawslice format/);
+  await rm(file);
+  assert.equal((await runWords(['format', file, '--size', '64MiB'])).code, 0);
+  const clock = new SystemClock();
+  const arena = new Arena({ sizeBytes: 4 * MIB, clock });
+  const device = await openDirectDevice({ path: file, access: 'read-write', arena, clock, logger: createSilentLogger() });
+  const held = await fill();
+  await device.close();
+  assert.equal(held.code, 1);
+  assert.match(held.stderr, /is held by process \d+; stop it first; or, .*--server http:\/\/HOST:PORT without --device/);
 });
 
 test('usage', async (context) => {

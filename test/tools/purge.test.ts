@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { Registry } from 'prom-client';
 import { AdminServer } from '../../src/admin/admin-server.ts';
 import { purgeUrl } from '../../src/app/purge.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
@@ -14,10 +13,13 @@ const TOKEN = 'correct-horse';
 
 async function startAdmin(edge: TestEdge, token: string | undefined) {
   const admin = new AdminServer({
-    registry: new Registry(),
     logger: createSilentLogger(),
     token,
-    actions: { readiness: () => ({ isReady: true, detail: {} }), purge: (url) => purgeUrl(url, edge.services) },
+    actions: {
+      metrics: async () => ({ text: '', type: 'text/plain' }),
+      readiness: () => ({ isReady: true, detail: {} }),
+      purge: (url) => purgeUrl(url, edge.services),
+    },
   });
   const { port } = await admin.listen({ host: '127.0.0.1', port: 0 });
   return { address: `http://127.0.0.1:${port}`, [Symbol.asyncDispose]: () => admin.close() };

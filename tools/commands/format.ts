@@ -62,18 +62,20 @@ async function run(io: CommandIo, path: string, options: FormatCommandOptions): 
     entryCount: options.entries === undefined ? undefined : countFlag('--entries', options.entries, ENTRIES_RANGE),
     mayDestroy: options.force === true,
   });
-  for (const line of describePlan(plan)) io.terminal.note(line);
-  await confirm(io, plan, options.yes === true);
+  // A new file has nothing to lose; for anything else a person must see the plan before the question, also when quiet.
+  const isConfirmed = options.yes === true || plan.isNewFile;
+  for (const line of describePlan(plan)) {
+    if (isConfirmed) io.terminal.note(line);
+    else io.terminal.complain(line);
+  }
+  if (!isConfirmed) await confirm(io, plan);
   const { summary, isDirect } = await format(io, plan);
   if (options.json === true) io.terminal.printJson(describeResult(plan, summary, isDirect));
   else for (const line of reportResult(plan, summary, isDirect)) io.terminal.print(line);
 }
 
 /** @throws EdgeError USAGE when it is not confirmed */
-async function confirm(io: CommandIo, plan: FormatPlan, isConfirmed: boolean): Promise<void> {
-  if (isConfirmed) return;
-  // A file that does not exist yet has nothing to lose.
-  if (plan.isNewFile) return;
+async function confirm(io: CommandIo, plan: FormatPlan): Promise<void> {
   if (!io.terminal.canAsk) throw new EdgeError('USAGE', `Nobody can be asked here; add --yes to format ${plan.path}`);
   const answer = await io.terminal.ask(`Type yes to format ${plan.path}: `);
   if (answer !== 'yes' && answer !== plan.path) throw new EdgeError('USAGE', `${plan.path} was not formatted; nothing was changed`);

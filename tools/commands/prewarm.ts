@@ -7,6 +7,7 @@ import { EdgeError, toEdgeError } from '../../src/base/errors.ts';
 import type { ConfigOverride } from '../../src/config/environment.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption } from '../config-options.ts';
+import { EXIT_CODES } from '../exit-codes.ts';
 import { withInterrupt } from '../interrupt.ts';
 import { FinishedList } from '../prewarm/finished-list.ts';
 import { type LocalServer, startLocalServer } from '../prewarm/local-server.ts';
@@ -36,6 +37,8 @@ const CONCURRENCY_RANGE = { min: 1, max: 256 };
 const NOTES = `
 An item is a path at the server with its query, such as /debian/pool/main/a.deb, or a URL of which path, query and
 host count, as if a client had been led to the server. With --upstream, URLs of the origin can be listed as they are.
+
+A server whose device is slower than the origin may not keep every slice; a second run fetches what is missing.
 
 Exit codes: 0 everything is in the cache, 1 nothing could be done, 2 wrong usage, 4 some items failed or were not reached
 
@@ -76,10 +79,20 @@ async function run(io: CommandIo, urls: readonly string[], options: PrewarmOptio
     const local = options.device === undefined ? undefined : await startLocal(io, options.device, options);
     try {
       const base = local?.base ?? parseServerAddress(options.server ?? DEFAULT_SERVER, '--server');
-      await warmAndReport(io, { base, lists, total, finished, concurrency, bytesPerSecond, isJson: options.json === true });
+      await warmAndReport(io, {
+        base,
+        lists,
+        total,
+        finished,
+        concurrency,
+        bytesPerSecond,
+        pace: local?.pace,
+        isJson: options.json === true,
+      });
     } finally {
       await local?.close();
     }
+    complainAboutDeclined(io, local?.countDeclined() ?? 0);
   } finally {
     await finished.close();
   }
@@ -92,6 +105,7 @@ interface WarmJob {
   readonly finished: FinishedList;
   readonly concurrency: number;
   readonly bytesPerSecond: number | undefined;
+  readonly pace: LocalServer['pace'] | undefined;
   readonly isJson: boolean;
 }
 
@@ -104,6 +118,7 @@ async function warmAndReport(io: CommandIo, job: WarmJob): Promise<void> {
     list: (signal: AbortSignal) => listTargets(job.lists, signal),
     concurrency,
     rate: bytesPerSecond === undefined ? undefined : new RateLimit(io.clock, bytesPerSecond),
+    pace: job.pace,
     isFinished: (name: string) => finished.has(name),
     onBytes: (lengthBytes: number) => report.addBytes(lengthBytes),
     onOutcome: async (outcome: WarmOutcome) => {
@@ -128,6 +143,13 @@ async function warmAndReport(io: CommandIo, job: WarmJob): Promise<void> {
   }
   report.print({ isInterrupted, isJson });
   io.exitCode = report.exitCode(isInterrupted);
+}
+
+function complainAboutDeclined(io: CommandIo, slices: number): void {
+  if (slices === 0) return;
+  const advice = 'run it again without --state to fill the holes, with --rate, or with more memory (--set memory.arena=1GiB)';
+  io.terminal.complain(`rawslice: the device was too slow for ${slices} slices, which may be missing; ${advice}`);
+  if (io.exitCode === EXIT_CODES.ok) io.exitCode = EXIT_CODES.partial;
 }
 
 function startLocal(io: CommandIo, device: string, options: PrewarmOptions): Promise<LocalServer> {

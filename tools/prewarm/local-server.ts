@@ -10,12 +10,24 @@ import { SystemRandom } from '../../src/base/random.ts';
 import type { ConfigOverride } from '../../src/config/environment.ts';
 import { mayOpen } from '../../src/device/guard.ts';
 import { probeDevice } from '../../src/device/probe.ts';
+import { DEFAULT_STORE_LIMITS } from '../../src/store/store-limits.ts';
 import type { CommandIo } from '../command-io.ts';
 import { loadConfigOrFail } from '../config-options.ts';
+
+/** Ten times what the index of the largest device should take. */
+const LOAD_MS_MAX = 300_000;
+const LOAD_PAUSE_MS = 10;
+const PACE_PAUSE_MS = 5;
+/** Reasons that say nothing against the object. */
+const DECLINED_FOR_ROOM = ['queue-full', 'no-space', 'journal-full', 'unavailable'] as const;
 
 /** A server of our own. `close` stores what is still in memory; the device is free afterwards. */
 export interface LocalServer {
   readonly base: URL;
+  /** Waits while the device is behind: a store that has no room for a slice declines it, and prewarm has time. */
+  pace(signal: AbortSignal): Promise<void>;
+  /** Slices that were not kept, for want of room, in spite of that. */
+  countDeclined(): number;
   close(): Promise<void>;
 }
 
@@ -53,15 +65,34 @@ export async function startLocalServer(io: CommandIo, options: LocalServerOption
     adminListen: undefined,
   });
   try {
-    // Until then everything would look absent and be fetched again.
-    await edge.store.recover();
+    await untilLoaded(io, edge);
   } catch (error) {
     await edge.close();
     throw error;
   }
-  const { address } = edge;
+  const { address, store } = edge;
   assert(typeof address === 'object', 'a listener on a port has an address');
-  return { base: new URL(`http://127.0.0.1:${address.port}`), close: () => edge.close() };
+  const queuedBytesMax = Math.min(DEFAULT_STORE_LIMITS.queueBytes, config.memory.arenaBytes / 4) / 2;
+  return {
+    base: new URL(`http://127.0.0.1:${address.port}`),
+    async pace(signal) {
+      while (!signal.aborted && store.state === 'online' && store.metrics.value('queuedBytes') > queuedBytesMax) {
+        await io.clock.sleep(PACE_PAUSE_MS, signal);
+      }
+    },
+    countDeclined: () => DECLINED_FOR_ROOM.reduce((sum, reason) => sum + store.metrics.value('declined', reason), 0),
+    close: () => edge.close(),
+  };
+}
+
+/** Until the index is loaded everything looks absent and would be fetched again. */
+async function untilLoaded(io: CommandIo, edge: Edge): Promise<void> {
+  const endMs = io.clock.monotonicMs() + LOAD_MS_MAX;
+  while (edge.store.state === 'loading' && io.clock.monotonicMs() < endMs) await io.clock.sleep(LOAD_PAUSE_MS);
+  const { state } = edge.store;
+  if (state === 'online') return;
+  const message = `${edge.device.path} cannot be written (the store is ${state}); rawslice fsck ${edge.device.path} may say why`;
+  throw new EdgeError('STORE_UNAVAILABLE', message, { context: { state } });
 }
 
 async function startEdge(options: Parameters<typeof Edge.start>[0]): Promise<Edge> {

@@ -73,7 +73,7 @@ export class WarmReport {
     this.#progress.finish();
     const seconds = (clock.monotonicMs() - this.#startMs) / SECOND_MS;
     if (end.isJson) return terminal.printJson(this.#describe(end, seconds));
-    const notKept = this.#notKept === 0 ? '' : `, ${this.#notKept} of which the origin forbids to store`;
+    const notKept = this.#notKept === 0 ? '' : `, ${this.#notKept} of which may not be stored`;
     const parts = [`${this.#fetched} fetched${notKept}`, `${this.#cached} already cached`];
     if (this.#skipped > 0) parts.push(`${this.#skipped} skipped as finished earlier`);
     if (this.#failed > 0) parts.push(`${this.#failed} failed`);

@@ -8,7 +8,7 @@ import type { ServerClient } from '../server-client.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { ListedTarget, WarmTarget } from './target.ts';
 
-/** What became of one item. `hit`: it was in the cache already. `isKept` is false where the server says that it may not be stored. */
+/** What became of one item. `isHit`: it was in the cache already. `isKept` is false where the server says that it may not be stored. */
 export type WarmOutcome =
   | { readonly kind: 'done'; readonly name: string; readonly isHit: boolean; readonly isKept: boolean }
   | { readonly kind: 'skipped'; readonly name: string }
@@ -23,6 +23,8 @@ export interface WarmOptions {
   readonly concurrency: number;
   /** Undefined: as fast as it comes. */
   readonly rate: RateLimit | undefined;
+  /** Waited for after each piece; undefined: nobody is behind. */
+  readonly pace: ((signal: AbortSignal) => Promise<void>) | undefined;
   /** Ends the run: requests in progress are given up, without an outcome. */
   readonly signal: AbortSignal;
   readonly isFinished: (name: string) => boolean;
@@ -32,6 +34,9 @@ export interface WarmOptions {
 
 /** System errors that say that there is no server, not that one request went wrong. */
 const NO_SERVER = new Set(['ECONNREFUSED', 'ENOENT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN']);
+
+/** Words of X-Cache for answers whose body came from the cache. */
+const CACHED_WORDS = new Set(['HIT', 'STALE', 'REVALIDATED']);
 
 /**
  * Runs until the list is at its end or `signal` aborts.
@@ -76,7 +81,7 @@ async function warmItem(item: ListedTarget, options: WarmOptions, signal: AbortS
 }
 
 async function fetchWhole(target: WarmTarget, options: WarmOptions, signal: AbortSignal): Promise<WarmOutcome> {
-  const { client, rate } = options;
+  const { client, rate, pace } = options;
   const headers = {
     accept: '*/*',
     'accept-encoding': 'identity',
@@ -88,11 +93,12 @@ async function fetchWhole(target: WarmTarget, options: WarmOptions, signal: Abor
   for await (const piece of client.readBody(response)) {
     lengthBytes += piece.length;
     options.onBytes(piece.length);
-    if (rate !== undefined) await rate.take(piece.length, signal);
+    await rate?.take(piece.length, signal);
+    await pace?.(signal);
   }
   const reason = findFault(response, lengthBytes);
   if (reason !== undefined) return { kind: 'failed', name: target.name, reason };
-  const isHit = response.headers['x-cache'] === 'HIT';
+  const isHit = CACHED_WORDS.has(String(response.headers['x-cache']));
   return { kind: 'done', name: target.name, isHit, isKept: isHit || /;\s*(stored|hit)\b/.test(cacheStatus(response)) };
 }
 

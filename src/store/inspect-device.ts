@@ -1,0 +1,150 @@
+/**
+ * Looks at a cache on a device without opening it as a store: labels, usage, objects, slices. It reads only and claims nothing, so it may
+ * run beside a server; what that server changes meanwhile shows as a state between, never as a failure. Called by `rawslice inspect`.
+ */
+
+import { divCeil } from '../base/units.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import { decodeExtentHeader, EXTENT_KINDS, extentBlocks, verifyChunks } from '../format/extent-header.ts';
+import type { Manifest, ObjectHash } from '../format/manifest.ts';
+import { decodeManifestRecord, MANIFEST_RECORD_BYTES_MAX } from '../format/manifest-record.ts';
+import type { Arena } from '../memory/arena.ts';
+import { tryRead, withStaging } from './device-io.ts';
+import { type RecoveredState, recoverState } from './recovery.ts';
+import { type DeviceRoot, readRoot } from './root-area.ts';
+import { NO_SLOT, objectTag } from './slice-index.ts';
+
+/** A device as its last writer left it, with the index in memory. */
+export interface DeviceView {
+  readonly device: BlockDevice;
+  readonly arena: Arena;
+  readonly root: DeviceRoot;
+  readonly state: RecoveredState;
+}
+
+/** Numbers about what is stored. */
+export interface DeviceUsage {
+  readonly objects: number;
+  readonly slices: number;
+  readonly entriesUsed: number;
+  readonly entriesMax: number;
+  readonly usedBytes: number;
+  readonly freeBytes: number;
+  /** Journal blocks that a start has to replay, and how many there are. */
+  readonly journalBlocksUsed: number;
+  readonly journalBlocksMax: number;
+}
+
+/** An object whose record could be read. */
+export interface StoredObject {
+  readonly manifest: Manifest;
+  /** Slices that the object has, and how many of them are stored. */
+  readonly sliceCount: number;
+  readonly storedSlices: number;
+  /** Offset of its record on the device. */
+  readonly recordOffsetBytes: number;
+}
+
+/** Slices `start` to `end` (not included) of one object. */
+export interface SliceRun {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** An entry of the index that names an object. `unreadable`: its record is damaged, or was overwritten by a running server. */
+export type ObjectVerdict =
+  | { readonly kind: 'object'; readonly object: StoredObject }
+  | { readonly kind: 'unreadable'; readonly recordOffsetBytes: number };
+
+/**
+ * Reads labels, checkpoint and journal.
+ *
+ * @throws EdgeError FORMAT_DAMAGED, FORMAT_VERSION, DEVICE_TRUNCATED, DEVICE_UNSUITABLE
+ */
+export async function viewDevice(device: BlockDevice, arena: Arena): Promise<DeviceView> {
+  const root = await readRoot(device, arena);
+  const { geometry, deviceUuid } = root.format;
+  const state = await recoverState({ device, arena, geometry, deviceTag: deviceUuid.subarray(0, 8) }, root);
+  return { device, arena, root, state };
+}
+
+/** Counts what the index names. */
+export function measureUsage(view: DeviceView): DeviceUsage {
+  const { index, allocator, journal, journalStart } = view.state;
+  const { geometry } = view.root.format;
+  let objects = 0;
+  let slices = 0;
+  for (const slot of index.records()) {
+    if (index.kind(slot) === 'manifest') objects += 1;
+    else slices += 1;
+  }
+  return {
+    objects,
+    slices,
+    entriesUsed: index.usedEntries,
+    entriesMax: index.entryCount,
+    usedBytes: (geometry.groupsBlocks - allocator.freeBlocks) * geometry.blockSizeBytes,
+    freeBytes: allocator.freeBlocks * geometry.blockSizeBytes,
+    journalBlocksUsed: journal.nextSequence - journalStart,
+    journalBlocksMax: geometry.journalBlocks,
+  };
+}
+
+/** Every object, the one written longest ago first; one read each. */
+export async function* listObjects(view: DeviceView): AsyncGenerator<ObjectVerdict> {
+  const { index } = view.state;
+  for (const slot of index.records()) if (index.kind(slot) === 'manifest') yield await readObject(view, slot);
+}
+
+/** The object with this hash; undefined when the index does not name it or its record cannot be read. */
+export async function findObject(view: DeviceView, objectHash: ObjectHash): Promise<StoredObject | undefined> {
+  const { index } = view.state;
+  const tagSlot = index.findTag(objectTag(objectHash));
+  if (tagSlot === NO_SLOT) return undefined;
+  const verdict = await readObject(view, index.recordOf(tagSlot));
+  return verdict.kind === 'object' && verdict.object.manifest.objectHash === objectHash ? verdict.object : undefined;
+}
+
+/** Which slices of the object are stored, in order; bounded by the index, however long the object says it is. */
+export function findStoredRuns(view: DeviceView, object: StoredObject): readonly SliceRun[] {
+  const { index } = view.state;
+  const numbers: number[] = [];
+  for (const slot of index.records()) {
+    if (index.kind(slot) === 'slice' && index.generation(slot) === object.manifest.generation) numbers.push(index.sliceNumber(slot));
+  }
+  const runs: { start: number; end: number }[] = [];
+  for (const number of numbers.sort((left, right) => left - right)) {
+    const last = runs.at(-1);
+    if (last?.end === number) last.end += 1;
+    else runs.push({ start: number, end: number + 1 });
+  }
+  return runs;
+}
+
+async function readObject(view: DeviceView, record: number): Promise<ObjectVerdict> {
+  const { index } = view.state;
+  const { format } = view.root;
+  const { blockSizeBytes } = format.geometry;
+  const { block, blocks, writeSequence } = index.place(record);
+  const recordOffsetBytes = block * blockSizeBytes;
+  const unreadable = { kind: 'unreadable', recordOffsetBytes } as const;
+  if (blocks > extentBlocks(MANIFEST_RECORD_BYTES_MAX, blockSizeBytes)) return unreadable;
+  return withStaging(view.arena, blocks * blockSizeBytes, async (bytes) => {
+    if (!(await tryRead(view.device, bytes, recordOffsetBytes))) return unreadable;
+    const headerBlock = bytes.subarray(0, blockSizeBytes);
+    const header = decodeExtentHeader(headerBlock, format);
+    if (header?.kind !== EXTENT_KINDS.manifest || header.ownBlock !== block || header.writeSequence !== writeSequence) return unreadable;
+    const payload = bytes.subarray(blockSizeBytes);
+    if (!verifyChunks(headerBlock, header, { firstChunk: 0, bytes: payload })) return unreadable;
+    const manifest = decodeManifestRecord(payload.subarray(0, header.rawBytes));
+    if (manifest === undefined) return unreadable;
+    const tagSlot = index.tagSlotOf(record);
+    const object = {
+      manifest: { ...manifest, ...index.freshness(tagSlot) },
+      sliceCount: divCeil(manifest.lengthBytes ?? 0, manifest.sliceSizeBytes),
+      storedSlices: index.slices(tagSlot),
+      recordOffsetBytes,
+    };
+    return { kind: 'object', object } as const;
+  });
+}

@@ -1,0 +1,53 @@
+/** The list of objects on a device: one line each as they are read, or one JSON document. */
+import { formatBytes } from '../../src/base/units.ts';
+import { type DeviceView, listObjects, type StoredObject } from '../../src/store/inspect-device.ts';
+import type { CommandIo } from '../command-io.ts';
+import { pathOfKey } from './find-object.ts';
+
+/** What to list. */
+export interface ListWishes {
+  /** Beginning of the key or of the path in it; empty for all. */
+  readonly prefix: string;
+  readonly limit: number;
+  readonly isJson: boolean;
+}
+
+/** Prints the objects; says when there are more than the limit, and how many records could not be read. */
+export async function printObjects(io: CommandIo, view: DeviceView, wishes: ListWishes): Promise<void> {
+  const { prefix, limit, isJson } = wishes;
+  const listed: StoredObject[] = [];
+  let unreadable = 0;
+  let isCut = false;
+  for await (const verdict of listObjects(view)) {
+    if (verdict.kind === 'unreadable') {
+      unreadable += 1;
+      continue;
+    }
+    const { keyText } = verdict.object.manifest;
+    if (!keyText.startsWith(prefix) && !pathOfKey(keyText).startsWith(prefix)) continue;
+    isCut = listed.length === limit;
+    if (isCut) break;
+    listed.push(verdict.object);
+  }
+  if (isJson) {
+    io.terminal.printJson({ objects: listed.map(toRow), more: isCut, unreadable });
+    return;
+  }
+  if (listed.length > 0) io.terminal.print(`${'length'.padStart(10)}  ${'slices'.padStart(13)}  ${'fresh until'.padEnd(20)}  key`);
+  for (const object of listed) io.terminal.print(toLine(object));
+  if (listed.length === 0) io.terminal.note(prefix === '' ? 'no objects are stored' : `no object begins with ${prefix}`);
+  if (isCut) io.terminal.note(`there are more than ${limit}; --limit shows more, --prefix fewer`);
+  if (unreadable > 0) io.terminal.note(`${unreadable} records could not be read (damaged, or changed by a running server meanwhile)`);
+}
+
+function toRow({ manifest, sliceCount, storedSlices }: StoredObject): unknown {
+  const { keyText, status, lengthBytes, generation, freshUntilMs, sliceSizeBytes } = manifest;
+  return { key: keyText, status, lengthBytes, generation, freshUntilMs, sliceSizeBytes, sliceCount, storedSlices };
+}
+
+function toLine({ manifest, sliceCount, storedSlices }: StoredObject): string {
+  const length = formatBytes(manifest.lengthBytes ?? 0).padStart(10);
+  const slices = `${storedSlices}/${sliceCount}`.padStart(13);
+  const fresh = new Date(Math.min(manifest.freshUntilMs, 253_402_300_799_000)).toISOString().slice(0, 19);
+  return `${length}  ${slices}  ${`${fresh}Z`.padEnd(20)}  ${manifest.keyText}`;
+}
