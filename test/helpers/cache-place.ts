@@ -9,6 +9,8 @@ import { unwinding } from './unwinding.ts';
 export interface CachePlace {
   /** For the test's name. */
   readonly name: string;
+  /** The one that is there everywhere. */
+  readonly isFirst: boolean;
   /** Why it cannot be used here, or false. */
   readonly skip: string | false;
   /** A place for one test, removed after it. @returns the path and the words that make a first `serve` format it */
@@ -17,6 +19,7 @@ export interface CachePlace {
 
 const FILE: CachePlace = {
   name: 'a file',
+  isFirst: true,
   skip: false,
   make: async (context, sizeBytes) => {
     const directory = await temporaryDirectory(unwinding(context));
@@ -26,6 +29,7 @@ const FILE: CachePlace = {
 
 const LOOP_DEVICE: CachePlace = {
   name: 'a loop device',
+  isFirst: false,
   skip: loopObstacle() ?? false,
   make: async (context, sizeBytes) => {
     const { loop, detach } = attach(sizeBytes);

@@ -60,11 +60,11 @@ async function streamLarge(context: TestContext, place: CachePlace, { lengthByte
   assert.ok((scrape.get('rawslice_store_evicted_total{reason="blocks"}') ?? 0) > 0, 'the device was too small for the object');
 }
 
-for (const place of CACHE_PLACES) {
-  test(`3 GiB pass through an arena of 64 MiB and a device of 512 MiB, on ${place.name}`, { skip: place.skip || lightSkip }, (context) =>
-    streamLarge(context, place, { lengthBytes: 3 * GIB, deviceBytes: 512 * MIB }),
-  );
-}
+const [file, loopDevice] = CACHE_PLACES;
+
+test('3 GiB pass through an arena of 64 MiB and a loop device of 512 MiB', { skip: loopDevice.skip || lightSkip }, (context) =>
+  streamLarge(context, loopDevice, { lengthBytes: 3 * GIB, deviceBytes: 512 * MIB }),
+);
 
 test('256 MiB pass through an arena of 64 MiB and a device of 96 MiB', (context) =>
-  streamLarge(context, CACHE_PLACES[0], { lengthBytes: 256 * MIB, deviceBytes: 96 * MIB }));
+  streamLarge(context, file, { lengthBytes: 256 * MIB, deviceBytes: 96 * MIB }));

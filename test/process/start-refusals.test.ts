@@ -64,10 +64,9 @@ async function assertRefused(device: string, sentence: RegExp, ...flags: string[
 /** An image of `sizeBytes` that is a cache already. */
 async function cacheImage(directory: string, sizeBytes = 64 * MIB): Promise<string> {
   const image = path.join(directory, 'image');
-  const words = ['serve', '--upstream', 'http://127.0.0.1:9', '--device', image, '--size', String(sizeBytes)];
-  // The address to listen on is refused after the device has been formatted, so this ends by itself.
-  const { exit, stderr } = await runRawslice([...words, '--listen', '203.0.113.1:1']);
-  assert.deepEqual([exit, /203\.0\.113\.1:1/.test(stderr)], [1, true], stderr);
+  // The address to listen on is refused after the device has been formatted.
+  const { code, text } = await serve(image, '--size', String(sizeBytes), '--listen', '203.0.113.1:1');
+  assert.deepEqual([code, /203\.0\.113\.1:1/.test(text)], [1, true], text);
   return image;
 }
 
@@ -165,19 +164,21 @@ test('a second process on the device, or on the port, is refused and harms nothi
   const device = path.join(directory, 'cache');
   const first = await startRawslice(context, { upstream: origin.url, device, flags: ['--size', '64MiB'] });
   await first.get('/a.iso');
-  const common = ['serve', '--upstream', origin.url, '--admin', '127.0.0.1:0'];
 
-  const onDevice = await runRawslice([...common, '--device', device, '--listen', '127.0.0.1:0']);
+  const addresses = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
+  const onDevice = await runRawslice(['serve', '--upstream', origin.url, '--device', device, ...addresses]);
   assert.equal(onDevice.exit, 1);
   assert.match(onDevice.stderr, new RegExp(`^rawslice: ${device} is held by process ${first.processId}; stop it first\n$`));
 
   const other = path.join(directory, 'other');
-  const onPort = await runRawslice([...common, '--device', other, '--size', '64MiB', '--listen', `127.0.0.1:${first.port}`]);
-  assert.equal(onPort.exit, 1);
-  assert.match(onPort.stderr, new RegExp(`^rawslice: [^\n]*127\\.0\\.0\\.1:${first.port}[^\n]*\n$`));
-  const onAdmin = await runRawslice([...common, '--device', other, '--listen', '127.0.0.1:0', '--admin', `127.0.0.1:${first.adminPort}`]);
-  assert.equal(onAdmin.exit, 1);
-  assert.match(onAdmin.stderr, new RegExp(`^rawslice: [^\n]*127\\.0\\.0\\.1:${first.adminPort}[^\n]*\n$`));
+  for (const taken of [
+    ['--listen', `127.0.0.1:${first.port}`],
+    ['--admin', `127.0.0.1:${first.adminPort}`],
+  ]) {
+    const { code, text } = await serve(other, '--size', '64MiB', ...taken);
+    assert.equal(code, 1);
+    assert.match(text, new RegExp(`^rawslice: [^\n]*${taken[1]}[^\n]*\n$`));
+  }
 
   await origin.stop();
   const hit = await first.get('/a.iso', {}, { expect: identity });
