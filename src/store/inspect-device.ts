@@ -82,7 +82,7 @@ interface Look {
   readonly state: RecoveredState;
 }
 
-/** @throws EdgeError FORMAT_VERSION, FORMAT_DAMAGED, DEVICE_TRUNCATED, DEVICE_UNSUITABLE */
+/** Everything but the objects themselves. @throws EdgeError FORMAT_VERSION, FORMAT_DAMAGED, DEVICE_TRUNCATED, DEVICE_UNSUITABLE */
 export async function readDeviceSummary(device: BlockDevice): Promise<DeviceSummary> {
   const { root, state } = await lookAt(device);
   const { format, superblock } = root;
