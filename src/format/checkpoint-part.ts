@@ -7,6 +7,7 @@ import { crc32Around } from './checksum.ts';
 import { defineLayout, getNumber, isAscii, putAscii, putNumber } from './field-layout.ts';
 import { CHECKPOINT_ENTRY_BYTES, CHECKPOINT_PART_BYTES, CHECKPOINT_PART_ENTRIES, CHECKPOINT_PART_HEADER_BYTES } from './geometry.ts';
 
+/** First bytes of a part. */
 export const CHECKPOINT_MAGIC = 'RSCHECKP';
 
 /** FORMAT.md, "Checkpoint part". */

@@ -11,6 +11,7 @@ import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putNumb
 import { CHUNK_BYTES } from './geometry.ts';
 import type { ObjectHash } from './manifest.ts';
 
+/** First bytes of an extent. */
 export const EXTENT_MAGIC = 'RSEXTENT';
 const EXTENT_VERSION = 1;
 const FIXED_BYTES = 256;

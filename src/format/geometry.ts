@@ -11,7 +11,9 @@ import { alignDown, alignUp, divCeil, divFloor, GIB, isAligned, isPowerOfTwo, KI
 export const CHUNK_BYTES = 64 * KIB;
 /** Bytes of one checksummed part of a checkpoint. */
 export const CHECKPOINT_PART_BYTES = 64 * KIB;
+/** A part begins with a header of so many bytes. */
 export const CHECKPOINT_PART_HEADER_BYTES = 64;
+/** Bytes of one entry of a part. */
 export const CHECKPOINT_ENTRY_BYTES = 48;
 /** Entries that one part holds. */
 export const CHECKPOINT_PART_ENTRIES = divFloor(CHECKPOINT_PART_BYTES - CHECKPOINT_PART_HEADER_BYTES, CHECKPOINT_ENTRY_BYTES);

@@ -7,8 +7,11 @@ import { divFloor } from '../base/units.ts';
 import { crc32Around } from './checksum.ts';
 import { defineLayout, getNumber, isAscii, putAscii, putNumber } from './field-layout.ts';
 
+/** First bytes of a journal block. */
 export const JOURNAL_MAGIC = 'RSJOURNL';
+/** A block begins with a header of so many bytes. */
 export const JOURNAL_HEADER_BYTES = 64;
+/** Bytes of one record. */
 export const JOURNAL_RECORD_BYTES = 64;
 
 /** FORMAT.md, "Journal block". */

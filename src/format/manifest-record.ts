@@ -11,6 +11,7 @@ import { KEY_BYTES_MAX } from './extent-header.ts';
 import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putNumber } from './field-layout.ts';
 import type { HeaderField, Manifest, ObjectHash } from './manifest.ts';
 
+/** First bytes of a manifest record. */
 export const MANIFEST_MAGIC = 'RSMANIFE';
 const MANIFEST_VERSION = 1;
 const FIXED_BYTES = 128;

@@ -5,6 +5,7 @@
 import { crc32Around, macOf } from './checksum.ts';
 import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putNumber } from './field-layout.ts';
 
+/** First bytes of a superblock. */
 export const SUPERBLOCK_MAGIC = 'RSSUPERB';
 const SUPERBLOCK_BYTES = 512;
 

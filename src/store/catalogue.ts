@@ -17,6 +17,7 @@ import type { STORE_METRICS } from './store-metrics.ts';
 /** Slice numbers tried when an object's slices are freed; what lies beyond is left to the evictor. */
 const PROBES_MAX = 65536;
 
+/** What is stored, in every sense; one per mounted store. */
 export class Catalogue {
   readonly index: SliceIndex;
   readonly allocator: BlockAllocator;

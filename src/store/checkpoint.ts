@@ -42,10 +42,10 @@ export async function writeCheckpoint(
   let entries = 0;
   let parts = 0;
   let crc = 0;
-  while (slot < index.entryCount) {
+  while (slot < index.slotLimit) {
     await withStaging(place.arena, CHECKPOINT_PART_BYTES, async (bytes) => {
       let count = 0;
-      while (slot < index.entryCount && count < CHECKPOINT_PART_ENTRIES) {
+      while (slot < index.slotLimit && count < CHECKPOINT_PART_ENTRIES) {
         const entry = checkpointEntry(index, slot);
         slot += 1;
         if (entry === undefined) continue;

@@ -85,6 +85,7 @@ export async function openStore(options: StoreOptions): Promise<DeviceStore> {
   return store;
 }
 
+/** See SliceStore; made by createStore or openStore. */
 export class DeviceStore implements SliceStore {
   readonly metrics = new MetricSet(STORE_METRICS);
   readonly geometry: Geometry;

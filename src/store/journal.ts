@@ -42,6 +42,7 @@ export interface JournalPosition {
   readonly previousCrc: number;
 }
 
+/** Dependencies of a journal and where it goes on. */
 export interface JournalOptions {
   readonly device: BlockDevice;
   readonly arena: Arena;
@@ -61,6 +62,7 @@ export interface JournalOptions {
   readonly onFailure: (operation: 'write' | 'flush', error: unknown) => void;
 }
 
+/** Appends, seals, writes and flushes; one per mounted store. */
 export class Journal {
   readonly #options: JournalOptions;
   readonly #recordsPerBlock: number;

@@ -12,6 +12,7 @@ export interface PendingManifest {
   state: 'growing' | 'waiting' | 'queued' | 'writing';
 }
 
+/** Manifests by object; one per store. */
 export class ManifestShelf {
   readonly #limits: StoreLimits;
   readonly #pending = new Map<ObjectHash, PendingManifest>();

@@ -6,6 +6,7 @@ import { assert } from '../base/assert.ts';
 /** Numbers given between two superblocks at most; at half of it a new superblock is due. */
 export const COUNTER_STEP = 2 ** 24;
 
+/** Generations and write sequences. */
 export class PersistentCounter {
   #next: number;
   #floor: number;

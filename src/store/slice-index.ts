@@ -73,7 +73,9 @@ export class SliceIndex {
   readonly #words: Uint32Array;
   readonly #flags: Uint8Array;
   readonly #buckets: Uint32Array;
-  #freeHead = 0;
+  /** Slots that were given back, chained; beyond #slotLimit none was ever used, and its memory never touched. */
+  #freeHead = NO_SLOT;
+  #slotLimit = 0;
   #used = 0;
   #newest = NO_SLOT;
   #oldest = NO_SLOT;
@@ -85,11 +87,15 @@ export class SliceIndex {
     this.#words = new Uint32Array(new SharedArrayBuffer(entryCount * WORDS * 4));
     this.#flags = new Uint8Array(new SharedArrayBuffer(entryCount));
     this.#buckets = new Uint32Array(new SharedArrayBuffer(powerOfTwoCeil(entryCount) * 4)).fill(NO_SLOT);
-    for (let slot = 0; slot < entryCount; slot += 1) this.#words[slot * WORDS + CHAIN] = slot + 1 < entryCount ? slot + 1 : NO_SLOT;
   }
 
   get usedEntries(): number {
     return this.#used;
+  }
+
+  /** No slot from here on was ever used; a walk over slots ends here. */
+  get slotLimit(): number {
+    return this.#slotLimit;
   }
 
   get freeEntries(): number {
@@ -369,10 +375,12 @@ export class SliceIndex {
   }
 
   #takeSlot(kind: number): number {
-    const slot = this.#freeHead;
-    if (slot === NO_SLOT) return NO_SLOT;
+    if (this.freeEntries === 0) return NO_SLOT;
+    const isNew = this.#freeHead === NO_SLOT;
+    const slot = isNew ? this.#slotLimit : this.#freeHead;
     const at = slot * WORDS;
-    this.#freeHead = this.#words[at + CHAIN] ?? NO_SLOT;
+    if (isNew) this.#slotLimit += 1;
+    else this.#freeHead = this.#words[at + CHAIN] ?? NO_SLOT;
     this.#words.fill(0, at, at + WORDS);
     this.#flags[slot] = kind;
     this.#used += 1;

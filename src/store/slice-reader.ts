@@ -40,6 +40,7 @@ interface PayloadRange {
   readonly endBytes: number;
 }
 
+/** Dependencies of a reader. */
 export interface SliceReaderOptions {
   readonly device: BlockDevice;
   readonly arena: Arena;
@@ -54,6 +55,7 @@ export interface SliceReaderOptions {
   readonly onManifestLost: (objectHash: ObjectHash) => void;
 }
 
+/** The way of slices and manifests from the device; one per mounted store. */
 export class SliceReader {
   readonly #options: SliceReaderOptions;
   readonly #slices: LoadTable<SliceOutcome>;

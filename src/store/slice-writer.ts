@@ -43,6 +43,7 @@ interface Extent {
   readonly lengthBytes: number;
 }
 
+/** Dependencies of a writer. */
 export interface SliceWriterOptions {
   readonly device: BlockDevice;
   readonly arena: Arena;
@@ -60,6 +61,7 @@ export interface SliceWriterOptions {
   readonly onError: (error: unknown) => void;
 }
 
+/** The way of slices and manifests to the device; one per mounted store. */
 export class SliceWriter {
   readonly #options: SliceWriterOptions;
   readonly #capacity: number;

@@ -2,6 +2,7 @@
 import type { MetricTable } from '../base/metrics.ts';
 import { DECLINE_REASONS } from './slice-store.ts';
 
+/** Every metric of a store; README lists the same rows. */
 export const STORE_METRICS = {
   entries: { kind: 'gauge', name: 'rawslice_store_entries', help: 'Index entries in use: one a slice, two an object' },
   entriesMax: { kind: 'gauge', name: 'rawslice_store_entries_max', help: 'Index entries that the format allows' },

@@ -240,7 +240,7 @@ const PLAYS: Readonly<Record<string, Play>> = {
     const verdict = store.offerSlice({ objectHash, generation, sliceNumber: 0, lease, lengthBytes: SLICE_BYTES });
     assert.deepEqual(verdict, { kind: 'declined', reason: 'superseded' });
     lease.end();
-    for (let round = 0; round < 20; round += 1) {
+    for (let round = 0; round < 12; round += 1) {
       const manifest = await storeObject(bench, `turn-${round}`, 8 * SLICE_BYTES);
       for (let number = 0; number < sliceCount(manifest); number += 1) {
         assert.notEqual(await readAndCheck(store, manifest, number), 'corrupt');

@@ -180,7 +180,7 @@ class Play {
   }
 }
 
-for (const seed of [1, 2, 3, 4, 5, 6]) {
+for (const seed of [1, 2, 3, 4]) {
   test(`crashes at any moment leave a store that tells no lie (seed ${seed})`, async () => {
     const play = new Play(seed, 16 * MIB);
     const device = play.disk.open();

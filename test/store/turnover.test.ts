@@ -31,7 +31,7 @@ test('several device volumes go through, and index, bitmap and bytes stay right'
   let bench = await openBench(device);
   const recent: ReturnType<typeof makeManifest>[] = [];
   let writtenBytes = 0;
-  for (let round = 0; round < 120; round += 1) {
+  for (let round = 0; round < 90; round += 1) {
     const lengthBytes = random.integerBelow(4) === 0 ? random.integerBelow(8 * KIB) : 1 + random.integerBelow(5 * SLICE_BYTES);
     const manifest = makeManifest(`o-${random.integerBelow(80)}`, bench.store.nextGeneration(), lengthBytes);
     assert.equal(bench.store.offerManifest(manifest, bench.store.purgeSequence).kind, 'admitted');
@@ -48,7 +48,7 @@ test('several device volumes go through, and index, bitmap and bytes stay right'
     }
   }
   await bench.store.drain();
-  assert.ok(writtenBytes > 3 * 4 * MIB);
+  assert.ok(writtenBytes > 2 * 4 * MIB);
   const { usedBytes, freeBytes } = bench.store.usage;
   assert.ok(usedBytes / (usedBytes + freeBytes) > 0.8, `the device is full (${usedBytes} of ${usedBytes + freeBytes})`);
   assert.ok(bench.store.metrics.value('evicted', 'blocks') > 0);
