@@ -306,15 +306,18 @@ export class FillRun implements BodySink, Run {
     this.#isAskingForSlot = true;
     const { arena, clock } = this.object.context;
     for (;;) {
-      this.#spare ??= await arena.lease('fill', this.#slotBytes(this.#current), { waitMs: SLOT_WAIT_MS });
+      const lease = await arena.lease('fill', this.#slotBytes(this.#current), { waitMs: SLOT_WAIT_MS });
+      // While this waited, the transfer may have been resumed for another reason and have found a slot.
+      if (this.#lease === undefined) this.#spare ??= lease;
+      if (lease !== undefined && this.#spare !== lease) lease.end();
       // What cannot be fetched again keeps waiting, for as long as somebody reads it; the rest goes on past the arena.
-      if (this.#spare !== undefined || this.#end !== undefined || this.object.isResumable) break;
+      if (lease !== undefined || this.#lease !== undefined || this.#end !== undefined || this.object.isResumable) break;
       // Where too many wait the arena says no at once.
       await clock.sleep(SLOT_WAIT_MS);
     }
     this.#isAskingForSlot = false;
     if (this.#end !== undefined) this.#endLeases();
-    else if (this.#spare === undefined) this.stop('no-slot');
+    else if (this.#spare === undefined && this.#lease === undefined) this.stop('no-slot');
     else this.#transfer?.resume();
   }
 

@@ -220,7 +220,8 @@ export class LiveObject {
 
   /** Keeps a declined slice for followers that have yet to read it. Takes a share of the lease. */
   retain(sliceNumber: number, lease: Lease, lengthBytes: number): void {
-    if (!this.#isNeeded(sliceNumber)) return;
+    // Another run may have brought it already.
+    if (this.#retained.has(sliceNumber) || !this.#isNeeded(sliceNumber)) return;
     if (this.isResumable && this.#retained.size >= RETAINED_SLICES_MAX) this.#dropRetained(Math.min(...this.#retained.keys()));
     const share = lease.share();
     this.#retained.set(sliceNumber, { lease: share, bytes: share.bytes.subarray(0, lengthBytes) });

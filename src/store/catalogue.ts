@@ -194,7 +194,8 @@ export class Catalogue {
 
   #evict(reason: 'blocks' | 'entries'): boolean {
     const victim = this.index.nextVictim();
-    if (victim === NO_SLOT) return false;
+    // Manifests that only slices in memory hold are let go by taking those out of memory.
+    if (victim === NO_SLOT) return this.resident.reclaim();
     this.#metrics.add('evicted', 1, reason);
     if (this.index.kind(victim) === 'manifest') this.dropObject(this.index.tagSlotOf(victim), 'other');
     else this.dropSlice(victim);

@@ -44,7 +44,7 @@ import { SliceWriter } from './slice-writer.ts';
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from './store-limits.ts';
 import { STORE_METRICS } from './store-metrics.ts';
 
-/** What a store is built from. It owns `device` from here on and closes it; the arena is shared, its reclaimer becomes the store's. */
+/** What a store is built from. Once created it owns `device` and closes it; the arena is shared, its reclaimer becomes the store's. */
 export interface StoreOptions {
   readonly device: BlockDevice;
   readonly arena: Arena;
@@ -117,7 +117,9 @@ export class DeviceStore implements SliceStore {
     this.#arena = options.arena;
     this.#clock = options.clock;
     this.#logger = options.logger;
-    this.#limits = { ...DEFAULT_STORE_LIMITS, ...options.limits };
+    const limits = { ...DEFAULT_STORE_LIMITS, ...options.limits };
+    // What is queued cannot be reclaimed, so it may hold only a part of the arena.
+    this.#limits = { ...limits, queueBytes: Math.min(limits.queueBytes, this.#arena.sizeBytes / 4) };
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
     this.#root = new RootArea({ device: this.#device, arena: this.#arena, clock: this.#clock, root });
@@ -428,7 +430,7 @@ export class DeviceStore implements SliceStore {
     this.#purgeSequence = Math.max(this.#purgeSequence, recovered.purgeSequence);
     this.#parts = parts;
     this.#countReport(recovered.report);
-    const isWritable = !this.#device.isReadOnly && (await this.#mount(parts.journal));
+    const isWritable = !this.#device.isReadOnly && (await this.#settle(parts, recovered)) && (await this.#mount(parts.journal));
     // Purges that came while the index was loading could not be journalled; they are applied now.
     for (const objectHash of this.#purges.objects()) {
       this.#forget(objectHash, parts.catalogue);
@@ -480,6 +482,18 @@ export class DeviceStore implements SliceStore {
       isWritable: () => this.#state === 'online' || this.#isDraining,
     });
     return { catalogue, writer, reader, journal };
+  }
+
+  /** Makes durable what recovery concluded, before the journal goes on and covers the traces that it concluded it from. */
+  async #settle(parts: Parts, recovered: RecoveredState): Promise<boolean> {
+    if (!recovered.needsCheckpoint) return true;
+    try {
+      await this.#writeCheckpoint(parts);
+      return true;
+    } catch (error) {
+      this.#logger.error({ err: error }, 'What was recovered could not be made durable');
+      return false;
+    }
   }
 
   /** The superblock of a new epoch: from now on nobody gives the numbers below its floors again. */

@@ -46,6 +46,8 @@ export interface RecoveryReport {
   invalid: number;
   /** A purge may be missing: everything was dropped. */
   isForgotten: boolean;
+  /** Purges that were found behind the end of the chain. */
+  purgesBehind: number;
 }
 
 /** The state of a device after its last writer. */
@@ -56,6 +58,8 @@ export interface RecoveredState {
   /** Sequence from which a replay would begin. */
   readonly journalStart: number;
   readonly purgeSequence: number;
+  /** What was concluded here would be lost when the journal goes on: a checkpoint is to be written before anything else. */
+  readonly needsCheckpoint: boolean;
   /** Above every generation and write sequence that was seen. */
   readonly generation: number;
   readonly writeSequence: number;
@@ -97,6 +101,7 @@ class Recovery {
     overlaps: 0,
     invalid: 0,
     isForgotten: false,
+    purgesBehind: 0,
   };
 
   constructor(place: CheckpointPlace, root: DeviceRoot) {
@@ -119,13 +124,16 @@ class Recovery {
       this.#purgeSequence = Math.max(this.#purgeSequence, superblock.purgeSequence);
     }
     this.#settle();
-    // An older journal start than the superblock's is only good for this one replay.
-    const journalStart = Math.min(replay.position.nextSequence, reference.journalStart);
+    const { usedPrevious, isForgotten, purgesBehind } = this.#report;
+    // A chain that ends before the newest checkpoint began must not give its sequences a second time.
+    const isBroken = replay.position.nextSequence < superblock.checkpoint.journalStart;
+    const journal = isBroken ? { nextSequence: superblock.journalHead, previousCrc: 0 } : replay.position;
     return {
       index: this.#index,
       allocator: this.#allocator,
-      journal: replay.position,
-      journalStart,
+      journal,
+      journalStart: isBroken ? journal.nextSequence : reference.journalStart,
+      needsCheckpoint: usedPrevious || isForgotten || purgesBehind > 0 || isBroken,
       purgeSequence: this.#purgeSequence,
       generation: this.#generation,
       writeSequence: this.#writeSequence,
@@ -166,8 +174,7 @@ class Recovery {
     const blocksMax = this.#place.geometry.journalBlocks;
     let gap = 0;
     await this.#eachJournalBlock(at.nextSequence, (block, header, sequence) => {
-      const isWhole = header !== undefined && header.sequence === sequence;
-      const isNext = gap === 0 && isWhole && header.previousCrc === at.previousCrc && header.epoch >= epoch;
+      const isNext = gap === 0 && header?.sequence === sequence && header.previousCrc === at.previousCrc && header.epoch >= epoch;
       if (isNext) {
         at = { nextSequence: sequence + 1, previousCrc: header.crc };
         epoch = header.epoch;
@@ -177,9 +184,14 @@ class Recovery {
       }
       gap += 1;
       // What an older writer left behind the end of its chain says nothing: only the last writer's purges can be missing.
-      if (isWhole && header.epoch >= Math.max(epoch, this.#root.superblock.epoch)) {
+      const isLater = header !== undefined && header.sequence >= sequence && header.epoch >= Math.max(epoch, this.#root.superblock.epoch);
+      if (isLater) {
         if (header.purgeSequence > this.#purgeSequence) isPurgeMissing = true;
-        for (const record of records(block, header)) if (record.type === JOURNAL_TYPES.purge) this.#apply(record);
+        for (const record of records(block, header)) {
+          if (record.type !== JOURNAL_TYPES.purge) continue;
+          this.#report.purgesBehind += 1;
+          this.#apply(record);
+        }
       }
       return gap < LOOKAHEAD_BLOCKS && sequence - position.nextSequence + 1 < blocksMax;
     });

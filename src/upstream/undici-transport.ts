@@ -153,7 +153,8 @@ class UndiciTransfer implements Transfer {
   }
 
   #onResponseData(chunk: Buffer): void {
-    if (this.#hasEnded) return;
+    // A close-delimited body that ends while it is paused brings an empty piece.
+    if (this.#hasEnded || chunk.length === 0) return;
     this.#options.metrics.add('receivedBytes', chunk.length);
     this.#waiting.push(chunk);
     this.#drainWaiting();
@@ -169,7 +170,7 @@ class UndiciTransfer implements Transfer {
 
   #onResponseError(cause: unknown): void {
     if (this.#hasEnded) return;
-    const error = upstreamError(cause, this.#options.origin);
+    const error = upstreamError(cause, { origin: this.#options.origin, isInBody: this.#sink !== undefined });
     if (this.#sink === undefined && this.#mayRetry && error.code === 'UPSTREAM_BROKEN') {
       this.#mayRetry = false;
       this.#options.metrics.add('retries');
@@ -235,9 +236,11 @@ const UNREACHABLE_CODES = new Set([
 const TIMEOUT_CODES = new Set(['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'ETIMEDOUT']);
 const BROKEN_CODES = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE', 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH']);
 
-function upstreamError(cause: unknown, origin: string): EdgeError {
+/** @param about.isInBody whether the head had come: what goes wrong then, whatever it is called, cuts the body off */
+function upstreamError(cause: unknown, about: { readonly origin: string; readonly isInBody: boolean }): EdgeError {
   if (cause instanceof EdgeError) return cause;
   const errno = systemErrorCode(cause) ?? (cause instanceof AggregateError ? systemErrorCode(cause.errors[0]) : undefined) ?? 'unknown';
+  const { origin, isInBody } = about;
   const context = { origin, errno };
   if (UNREACHABLE_CODES.has(errno)) {
     return new EdgeError('UPSTREAM_UNREACHABLE', `Origin ${origin} cannot be reached (${errno}); check upstream.url and the network`, {
@@ -248,7 +251,7 @@ function upstreamError(cause: unknown, origin: string): EdgeError {
   if (TIMEOUT_CODES.has(errno)) {
     return new EdgeError('UPSTREAM_TIMEOUT', `Origin ${origin} did not answer in time (${errno})`, { context, cause });
   }
-  if (BROKEN_CODES.has(errno)) {
+  if (isInBody || BROKEN_CODES.has(errno)) {
     return new EdgeError('UPSTREAM_BROKEN', `Origin ${origin} broke off its response (${errno})`, { context, cause });
   }
   return new EdgeError('UPSTREAM_INVALID', `Origin ${origin} sent a response that cannot be used (${errno})`, { context, cause });

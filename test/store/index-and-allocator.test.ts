@@ -1,0 +1,141 @@
+/** The index against a Map and the allocator against an array of booleans, over seeded steps; the order of eviction. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SeededRandom } from '../../src/base/random.ts';
+import { BlockAllocator } from '../../src/store/block-allocator.ts';
+import { PurgeMemory } from '../../src/store/purge-memory.ts';
+import { NO_SLOT, objectTag, SliceIndex } from '../../src/store/slice-index.ts';
+import { hashOf } from './store-bench.ts';
+
+test('the index agrees with a Map', () => {
+  const random = new SeededRandom(51);
+  const index = new SliceIndex(300);
+  const model = new Map<string, { generation: number; number: number; block: number }>();
+  for (let step = 0; step < 20_000; step += 1) {
+    const generation = 2 ** 40 + random.integerBelow(12);
+    const number = random.integerBelow(40);
+    const key = `${generation}/${number}`;
+    const slot = index.findSlice(generation, number);
+    const known = model.get(key);
+    assert.equal(slot !== NO_SLOT, known !== undefined);
+    if (known !== undefined) {
+      assert.deepEqual(index.place(slot), { block: known.block, blocks: 3, writeSequence: 2 ** 44 + known.block });
+      assert.deepEqual([index.generation(slot), index.sliceNumber(slot), index.kind(slot)], [generation, number, 'slice']);
+      if (random.integerBelow(2) === 0) {
+        index.removeSlice(slot);
+        model.delete(key);
+      }
+    } else if (index.putSlice(generation, number, { block: step, blocks: 3, writeSequence: 2 ** 44 + step }) === NO_SLOT) {
+      assert.equal(model.size, 300);
+    } else model.set(key, { generation, number, block: step });
+    assert.equal(index.usedEntries, model.size);
+  }
+  index.sortByWriteSequence();
+  const sequences = [...index.recordSlots()].map((slot) => index.writeSequence(slot));
+  assert.deepEqual(
+    sequences,
+    sequences.toSorted((left, right) => left - right),
+  );
+  assert.equal(sequences.length, model.size);
+});
+
+test('an object is found by tag and by generation, with freshness and count', () => {
+  const index = new SliceIndex(8);
+  const tag = objectTag(hashOf('a'));
+  const tagSlot = index.putManifest(tag, 2 ** 47);
+  const freshness = { receivedAtMs: 2 ** 41 + 1, initialAgeSeconds: 5, freshUntilMs: 2 ** 42 + 3 };
+  index.setFreshness(tagSlot, freshness);
+  assert.deepEqual(index.freshness(tagSlot), freshness);
+  assert.equal(index.findTag(tag), tagSlot);
+  assert.equal(index.recordOf(tagSlot), index.findManifest(2 ** 47));
+  assert.equal(index.tagSlotOf(index.recordOf(tagSlot)), tagSlot);
+  assert.equal(index.findSlice(2 ** 47, 2 ** 32 - 1), NO_SLOT);
+  assert.equal(index.findTag(objectTag(hashOf('b'))), NO_SLOT);
+  assert.equal(index.usedEntries, 2);
+  index.removeManifest(tagSlot);
+  assert.equal(index.usedEntries, 0);
+  assert.equal(index.findTag(tag), NO_SLOT);
+});
+
+test('SIEVE: unvisited ones go in order, visited ones once spared, manifests after their slices, orphans at once', () => {
+  const index = new SliceIndex(16);
+  const tagSlot = index.putManifest(objectTag(hashOf('a')), 1);
+  index.setPlace(index.recordOf(tagSlot), { block: 1, blocks: 2, writeSequence: 1 });
+  const slots = [0, 1, 2, 3].map((number) => index.putSlice(1, number, { block: 10 * number, blocks: 1, writeSequence: 2 + number }));
+  index.addSlices(tagSlot, 4);
+  index.markVisited(slots[0] ?? 0);
+  index.markVisited(slots[2] ?? 0);
+  const order: number[] = [];
+  for (let count = 0; count < 4; count += 1) {
+    const victim = index.nextVictim();
+    order.push(index.sliceNumber(victim));
+    index.removeSlice(victim);
+    index.addSlices(tagSlot, -1);
+  }
+  assert.deepEqual(order, [1, 3, 0, 2]);
+  assert.equal(index.nextVictim(), index.recordOf(tagSlot));
+  const orphan = index.putSlice(9, 0, { block: 1, blocks: 1, writeSequence: 99 });
+  index.markVisited(orphan);
+  index.addSlices(tagSlot, 1);
+  assert.equal(index.nextVictim(), orphan);
+});
+
+test('the allocator agrees with an array, never overlaps, and keeps runs within groups', () => {
+  const random = new SeededRandom(52);
+  const shape = { firstBlock: 1000, blockCount: 1000, groupBlocks: 300 };
+  const allocator = new BlockAllocator(shape);
+  const used = new Array<boolean>(1000).fill(false);
+  const held: { block: number; blocks: number; isReserved: boolean }[] = [];
+  for (let step = 0; step < 20_000; step += 1) {
+    const blocks = 1 + random.integerBelow(random.integerBelow(3) === 0 ? 90 : 8);
+    const block = random.integerBelow(2) === 0 ? allocator.reserve(blocks) : undefined;
+    if (block !== undefined) {
+      const start = block - 1000;
+      assert.equal(Math.floor(start / 300), Math.floor((start + blocks - 1) / 300), 'within one group');
+      for (let at = start; at < start + blocks; at += 1) {
+        assert.equal(used[at], false);
+        used[at] = true;
+      }
+      const isReserved = random.integerBelow(3) === 0;
+      if (!isReserved) allocator.acquire(block, blocks);
+      held.push({ block, blocks, isReserved });
+    } else if (held.length > 0) {
+      const [run] = held.splice(random.integerBelow(held.length), 1);
+      assert.ok(run !== undefined);
+      if (run.isReserved) allocator.forfeit(run.block, run.blocks);
+      else allocator.release(run.block, run.blocks);
+      used.fill(false, run.block - 1000, run.block - 1000 + run.blocks);
+    }
+    assert.equal(allocator.freeBlocks, used.filter((isUsed) => !isUsed).length);
+    if (step % 50 === 0) assertFits(allocator, used, blocks);
+  }
+  assert.equal(
+    allocator.reservedBlocks,
+    held.reduce((sum, run) => sum + (run.isReserved ? run.blocks : 0), 0),
+  );
+});
+
+/** A run that exists is found: no hint may hide it. */
+function assertFits(allocator: BlockAllocator, used: readonly boolean[], blocks: number): void {
+  let exists = false;
+  for (let group = 0; group < 1000; group += 300) {
+    let run = 0;
+    for (let at = group; at < Math.min(1000, group + 300); at += 1) {
+      run = used[at] === true ? 0 : run + 1;
+      if (run >= blocks) exists = true;
+    }
+  }
+  const block = allocator.reserve(blocks);
+  assert.equal(block !== undefined, exists);
+  if (block !== undefined) allocator.forfeit(block, blocks);
+}
+
+test('purges beyond the memory make older offers suspicious', () => {
+  const memory = new PurgeMemory(2);
+  for (const [at, key] of ['a', 'b', 'c'].entries()) memory.remember(hashOf(key), { purgeSequence: at + 1, generation: 10 * (at + 1) });
+  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 1, generation: 99 }), true);
+  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 2, generation: 99 }), false);
+  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 2, generation: 19 }), true);
+  assert.equal(memory.covers(hashOf('x'), { purgeSequence: 0, generation: 99 }), true);
+  assert.equal(memory.covers(hashOf('x'), { purgeSequence: 1, generation: 99 }), false);
+});
