@@ -141,9 +141,23 @@ export class RawsliceProcess {
       .map((line) => JSON.parse(line));
   }
 
-  /** Lines of the access log so far. */
+  /** Lines of the access log so far. A line is written when its response has ended, and may come here a moment later. */
   get accessLines(): Record<string, unknown>[] {
     return this.logLines.filter((line) => line.msg === 'request');
+  }
+
+  /** Waits until the access log has `count` lines that match; these lines. @throws Error after 20 s */
+  async untilAccessLines(
+    count: number,
+    isMeant: (line: Record<string, unknown>) => boolean = () => true,
+  ): Promise<Record<string, unknown>[]> {
+    const endMs = this.#clock.monotonicMs() + START_DEADLINE_MS;
+    for (;;) {
+      const lines = this.accessLines.filter(isMeant);
+      if (lines.length >= count) return lines;
+      if (this.#clock.monotonicMs() > endMs) throw new Error(`the access log has ${lines.length} lines instead of ${count}`);
+      await this.#clock.sleep(POLL_MS);
+    }
   }
 
   /** Sends one request on a connection of its own. */
@@ -179,6 +193,12 @@ export class RawsliceProcess {
       if (this.#clock.monotonicMs() > endMs) throw new Error(`${what} did not come within 20 s`);
       await this.#clock.sleep(POLL_MS);
     }
+  }
+
+  /** Requests that have been answered so far. */
+  async requestCount(): Promise<number> {
+    const scrape = await this.scrape();
+    return [...scrape].reduce((sum, [series, value]) => (series.startsWith('rawslice_http_requests_total{') ? sum + value : sum), 0);
   }
 
   /** Waits until every slice that was admitted is on the device and recorded there: what a crash from now on does not take away. */

@@ -4,7 +4,6 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { MIB } from '../../src/base/units.ts';
 import { request } from '../helpers/client.ts';
-import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
 import { startRawslice } from '../helpers/rawslice-process.ts';
 import { temporaryDirectory } from '../helpers/temp.ts';
@@ -34,8 +33,7 @@ test('health, readiness, metrics, purge and the access log of a running program'
   assert.equal((await rawslice.admin('/purge', 'POST')).status, 400);
 
   await context.test('one line of JSON for each request', async () => {
-    await eventually(() => rawslice.accessLines.length >= sent.length, { what: 'a line for each request' });
-    assert.equal(rawslice.accessLines.length, sent.length);
+    assert.equal((await rawslice.untilAccessLines(sent.length)).length, sent.length);
     const lineOf = (url: string, method = 'GET'): Record<string, unknown> | undefined =>
       rawslice.accessLines.find((line) => line['url.path'] === url && line['http.request.method'] === method);
     assert.equal(lineOf('/missing')?.['http.response.status_code'], 404);

@@ -6,7 +6,6 @@ import { MIB } from '../../src/base/units.ts';
 import { bodyBytes } from '../helpers/body.ts';
 import { CACHE_PLACES } from '../helpers/cache-place.ts';
 import { stall } from '../helpers/client.ts';
-import { eventually } from '../helpers/eventually.ts';
 import { heavyUnlessFirst, lightSkip } from '../helpers/heavy.ts';
 import { Origin } from '../helpers/origin.ts';
 import { type Scrape, startRawslice } from '../helpers/rawslice-process.ts';
@@ -86,8 +85,8 @@ async function stallBeside(context: TestContext, count: number, arena: string): 
 
   for (const client of stalled) client.destroy();
   await rawslice.untilMetrics('an end of all work', isNothingHeld);
-  await eventually(() => rawslice.accessLines.length === count + 3, { what: 'a line for every request' });
-  assert.equal(rawslice.accessLines.filter((line) => line.aborted === true).length, count);
+  const lines = await rawslice.untilAccessLines(count + 3);
+  assert.equal(lines.filter((line) => line.aborted === true).length, count);
 }
 
 test('forty stalled clients hold up nobody in an arena of 16 MiB, and nothing is held when they have left', (context) =>
