@@ -54,7 +54,7 @@ const KINDS: readonly [what: string, misbehaviour: Misbehaviour][] = [
 ];
 
 for (const sliceSize of ['64KiB', '1MiB']) {
-  for (const [what, misbehaviour] of KINDS) {
+  for (const [what, misbehaviour] of sliceSize === '1MiB' ? KINDS.slice(0, 2) : KINDS) {
     test(`one stalled client stops the origin; a fast one on the same object goes on (${what}, slices of ${sliceSize})`, async () => {
       await using origin = await Origin.start();
       origin.setObject('/a', { body: CONTENT, cacheControl: 'max-age=60' });
@@ -123,7 +123,7 @@ test('a client that takes nothing for limits.clientStall is cut off, in the midd
 for (const misbehaviour of [{}, { validators: 'none' }, { chunked: true }, { chunked: true, validators: 'none' }] as const) {
   test(`a store that declines every slice: bytes are right, for one client and for twenty (${JSON.stringify(misbehaviour)})`, async () => {
     await using origin = await Origin.start();
-    const body = origin.setObject('/a', { lengthBytes: 4 * MIB, cacheControl: 'max-age=60' });
+    const body = origin.setObject('/a', { lengthBytes: 2 * MIB, cacheControl: 'max-age=60' });
     const small = origin.setObject('/small', { lengthBytes: 1000, cacheControl: 'max-age=60' });
     origin.misbehave('*', misbehaviour);
     await using edge = await startEdge({ origin, arenaBytes: 8 * MIB });
@@ -131,7 +131,7 @@ for (const misbehaviour of [{}, { validators: 'none' }, { chunked: true }, { chu
     for (const count of [1, 20]) {
       const answers = await Promise.all(Array.from({ length: count }, () => edge.get('/a', {}, { expect: body })));
       for (const answer of answers)
-        assert.deepEqual([answer.status, answer.wrongAt, answer.bodyBytes, answer.isComplete], [200, -1, 4 * MIB, true]);
+        assert.deepEqual([answer.status, answer.wrongAt, answer.bodyBytes, answer.isComplete], [200, -1, 2 * MIB, true]);
     }
     await edge.settle();
     assert.equal(edge.arena.leasedSlots, 0);
