@@ -100,9 +100,7 @@ export class AdminServer {
     }
     if (url.pathname === '/purge') {
       if (request.method !== 'POST') return notAllowed('POST');
-      const target = url.searchParams.get('url');
-      if (target === null) throw new EdgeError('REQUEST_INVALID', 'Name what to purge: POST /purge?url=URL');
-      return json(200, await actions.purge(target));
+      return json(200, await actions.purge(purgeTarget(url.search)));
     }
     return json(404, { error: 'NOT_FOUND', message: 'There are /healthz, /readyz, /metrics and POST /purge?url=URL' });
   }
@@ -120,6 +118,17 @@ function parseUrl(target: string | undefined): URL {
   const url = URL.parse(target ?? '/', 'http://admin.invalid');
   if (url === null) throw new EdgeError('REQUEST_INVALID');
   return url;
+}
+
+/**
+ * The URL to purge. A plus stays a plus: it is common in names of packages, and a space cannot stand in a URL. A purge of something else than
+ * was meant would be reported as done, so what is ambiguous is refused.
+ */
+function purgeTarget(search: string): string {
+  const [target, ...others] = new URLSearchParams(search.replaceAll('+', '%2B'));
+  if (target?.[0] !== 'url') throw new EdgeError('REQUEST_INVALID', 'Name what to purge: POST /purge?url=URL');
+  if (others.length > 0) throw new EdgeError('REQUEST_INVALID', 'Write & as %26 in the URL to purge; one URL a request');
+  return target[1];
 }
 
 function json(status: number, body: Readonly<Record<string, unknown>>): AdminAnswer {

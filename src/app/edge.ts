@@ -141,7 +141,8 @@ function createAdmin(
     actions: {
       metrics: async () => ({ text: await registry.metrics(), type: registry.contentType }),
       readiness: () => ({
-        isReady: store.state === 'online' || store.state === 'readonly',
+        // A balancer should send no more clients here once the drain has begun.
+        isReady: (store.state === 'online' || store.state === 'readonly') && !proxy.services.load.isDraining,
         detail: { store: store.state, draining: proxy.services.load.isDraining },
       }),
       purge: (url) => purgeUrl(url, proxy.services),

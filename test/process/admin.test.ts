@@ -31,6 +31,9 @@ test('health, readiness, metrics, purge and the access log of a running program'
   assert.equal((await rawslice.admin('/')).status, 404);
   assert.equal((await rawslice.admin('/purge?url=/a.iso')).status, 405);
   assert.equal((await rawslice.admin('/purge', 'POST')).status, 400);
+  assert.equal((await rawslice.admin('/purge?url=/a.iso?x=1&y=2', 'POST')).status, 400, 'the & is not escaped');
+  const plus = await rawslice.admin('/purge?url=/libstdc%2B%2B/g++.deb', 'POST');
+  assert.match(JSON.parse(plus.body.toString()).key, /\/libstdc\+\+\/g\+\+\.deb$/, 'a plus is no space');
 
   await context.test('one line of JSON for each request', async () => {
     assert.equal((await rawslice.untilAccessLines(sent.length)).length, sent.length);
@@ -68,6 +71,27 @@ test('health, readiness, metrics, purge and the access log of a running program'
     const answer = await again.get('/a.iso', {}, { expect: identity });
     assert.deepEqual([answer.headers['x-cache'], answer.wrongAt, answer.isComplete], ['MISS', -1, true]);
   });
+});
+
+test('a server that drains says that it is not ready', async (context) => {
+  await using origin = await Origin.start();
+  origin.setObject('/slow', { lengthBytes: 64 * 1024, cacheControl: 'no-store' });
+  origin.misbehave('/slow', { holdHead: true });
+  const directory = await temporaryDirectory(unwinding(context));
+  const rawslice = await startRawslice(context, {
+    upstream: origin.url,
+    device: path.join(directory, 'cache'),
+    flags: ['--size', '64MiB'],
+  });
+  const slow = rawslice.get('/slow');
+  await origin.waitForHeld('/slow');
+  const end = rawslice.stop();
+  await rawslice.untilAdmin('/readyz', ({ status }) => status === 503);
+  const { status, draining } = JSON.parse((await rawslice.admin('/readyz')).body.toString());
+  assert.deepEqual([status, draining], ['not ready', true]);
+  origin.release('/slow');
+  assert.equal((await slow).isComplete, true);
+  assert.equal(await end, 0);
 });
 
 test('metrics and purge want the token, health does not', async (context) => {
