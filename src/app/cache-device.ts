@@ -2,6 +2,7 @@
  * Brings the configured device to the point where a store can be opened on it: looks what is there, creates and formats a regular file that
  * does not exist, formats a blank device only when told to, and claims it. Anything else on it is never written.
  */
+import { rm } from 'node:fs/promises';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
@@ -49,7 +50,13 @@ async function createAndFormat(options: CacheDeviceOptions, probe: DeviceProbe):
   const { path, sizeBytes } = options.device;
   allowOrThrow(mayCreateFile(probe));
   await createSparseFile(path, options.isSizeChosen ? sizeBytes : await defaultFileSizeBytes(path));
-  return { device: await format(options), wasFormatted: true };
+  try {
+    return { device: await format(options), wasFormatted: true };
+  } catch (error) {
+    // Half a format would be refused at every later start; the file is ours, nobody else has written to it.
+    await rm(path, { force: true });
+    throw error;
+  }
 }
 
 async function format(options: CacheDeviceOptions): Promise<DirectDevice> {

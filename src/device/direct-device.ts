@@ -43,6 +43,11 @@ const BUFFERS_PER_CALL_MAX = 1024;
 const LOCK_ATTEMPTS_MAX = 10;
 const LOCK_PAUSE_MS = 100;
 const TRIAL_SLOT_WAIT_MS = 1000;
+/** What to do about a failed transfer, where it is not the kernel log that knows. */
+const FAULT_ADVICE: Readonly<Record<string, string>> = {
+  EINVAL: 'this is an error in rawslice, not in the device; please report it',
+  ENOSPC: 'its file system is full; free some room there, or choose a smaller --size',
+};
 
 const openFile = promisify(open);
 const closeFile = promisify(close);
@@ -193,7 +198,7 @@ export class DirectDevice implements BlockDevice {
       this.metrics.add('refusedRequests');
       this.#logger.error(context, 'a device request was refused as invalid; this is an error in rawslice, please report it');
     }
-    const advice = errno === 'EINVAL' ? 'this is an error in rawslice, not in the device; please report it' : 'look at the kernel log';
+    const advice = FAULT_ADVICE[errno] ?? 'look at the kernel log';
     return new EdgeError('DEVICE_FAULT', `The ${operation} of ${this.path} failed with ${errno}; ${advice}`, { context, cause });
   }
 

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
-import { copyFile, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SystemClock } from '../../src/base/clock.ts';
@@ -186,6 +186,15 @@ test('a second process on the device, or on the port, is refused and harms nothi
   // The device of those that failed to listen is let go of, and whole.
   const after = await startRawslice(context, { upstream: origin.url, device: other });
   assert.equal(await after.stop(), 0);
+});
+
+test('a file that finds no room for its format does not stay behind', { skip: mountObstacle('tmpfs') ?? false }, async (context) => {
+  const { mountPoint, unmount } = mountScratch('tmpfs', 'mode=0700,size=4m');
+  unwinding(context).after(async () => unmount());
+  const { code, text } = await serve(path.join(mountPoint, 'cache'), '--size', '128MiB');
+  assert.match(text, /^rawslice: The write of \S+ failed with ENOSPC; its file system is full; free some room there[^\n]*\n$/);
+  assert.equal(code, 1);
+  assert.deepEqual(await readdir(mountPoint), []);
 });
 
 test('where direct I/O is impossible the program says so and works', { skip: mountObstacle('ramfs') ?? false }, async (context) => {
