@@ -36,9 +36,10 @@ export function complainAbout(io: CommandIo, problems: readonly ConfigProblem[])
   for (const problem of problems) io.terminal.complain(formatProblem(problem));
 }
 
-/** `FILE has 3 problems`. */
+/** `FILE has 3 problems`; a file is not blamed for what a flag or a variable says. */
 export function summarize(file: string | undefined, problems: readonly ConfigProblem[]): string {
-  return `${file ?? 'the configuration'} has ${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`;
+  const isAllInFile = file !== undefined && problems.every(({ source, place }) => source === file || place?.file === file);
+  return `${isAllInFile ? file : 'the configuration'} has ${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`;
 }
 
 function collectOverride(pair: string, before: readonly ConfigOverride[]): readonly ConfigOverride[] {

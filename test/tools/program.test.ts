@@ -33,7 +33,7 @@ test('what cannot be understood ends with 2 and a suggestion', async () => {
 });
 
 test('version prints versions, as text and as JSON', async () => {
-  assert.match((await run('version')).stdout, /^rawslice \d+\.\d+\.\d+\nnode \d+\.\d+\.\d+\n$/);
+  assert.match((await run('version')).stdout, /^rawslice \d+\.\d+\.\d+\nnode \d+\.\d+\.\d+\nformat \d+\n$/);
   assert.equal(JSON.parse((await run('version', '--json')).stdout).node, process.versions.node);
 });
 
@@ -59,12 +59,19 @@ test('config check ends with 78 and every problem', async () => {
   assert.deepEqual(text.stderr.split('\n'), [
     'flag --set log.levle: log.levle: is not an option; did you mean log.level?',
     'flag --set listen: listen: must name an address: 127.0.0.1:1 for this machine only, 0.0.0.0:1 or [::]:1 for every interface',
-    `rawslice: ${DEFAULT_FILE} has 2 problems`,
+    'rawslice: the configuration has 2 problems',
     '',
   ]);
   const json = await run(...words, '--json');
   assert.deepEqual([json.code, json.stderr], [78, '']);
   assert.equal(JSON.parse(json.stdout).problems[0].suggestion, 'log.level');
+});
+
+test('--upstream leaves a preset that a variable names, and no file is blamed for either', async () => {
+  const words = ['serve', '--upstream', 'http://127.0.0.1:9', '--device', '/dev/rawslice-no-such-device'];
+  const { code, stderr } = await runWords(words, { environment: { RAWSLICE_PRESET: 'debain' } });
+  assert.equal(code, 78, stderr);
+  assert.match(stderr, /^environment RAWSLICE_PRESET: preset: .*did you mean debian\?\nrawslice: the configuration has 1 problem\n$/);
 });
 
 test('errors have exit codes', () => {

@@ -7,7 +7,7 @@ import { createLogger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { formatBytes } from '../../src/base/units.ts';
 import type { EdgeConfig } from '../../src/config/edge-config.ts';
-import type { ConfigOverride } from '../../src/config/environment.ts';
+import { type ConfigOverride, environmentName } from '../../src/config/environment.ts';
 import { formatListenAddress } from '../../src/config/listen-address.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption, loadConfigOrFail } from '../config-options.ts';
@@ -38,7 +38,7 @@ export function addServeCommand(program: Command, io: CommandIo): void {
     .command('serve')
     .description('run the cache')
     .option('-c, --config <file>', 'configuration file (default: config/default.yaml of the project)')
-    .option('--upstream <url>', 'the mirror to front; the preset is then generic unless --preset names one')
+    .option('--upstream <url>', 'the mirror to front; without --config the preset is then generic unless one is named')
     .option('--preset <name>', 'rules for a kind of mirror: debian, ubuntu, fedora, arch, alpine, pypi, npm, iso, generic')
     .option('--device <path>', 'block device or file for the cache; a file that does not exist is created')
     .option('--size <size>', 'size of a file that is created (default: 10GiB, or half the free space where that is less)')
@@ -51,7 +51,7 @@ export function addServeCommand(program: Command, io: CommandIo): void {
 }
 
 async function run(options: ServeOptions, io: CommandIo): Promise<void> {
-  const { config, sources } = loadConfigOrFail(io, options.config ?? DEFAULT_FILE, overridesOf(options));
+  const { config, sources } = loadConfigOrFail(io, options.config ?? DEFAULT_FILE, overridesOf(options, io.environment));
   const stream = destination({ dest: 1, sync: false });
   const logger = createLogger({ level: config.log.level, stream });
   const edge = await Edge.start({
@@ -71,10 +71,11 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
   stream.flushSync();
 }
 
-/** --upstream without --preset means plain RFC freshness, whatever the file fronts. */
-function overridesOf(options: ServeOptions): ConfigOverride[] {
+/** --upstream alone means plain RFC freshness, since the default file's preset belongs to the mirror that the file names. */
+function overridesOf(options: ServeOptions, environment: CommandIo['environment']): ConfigOverride[] {
   const overrides: ConfigOverride[] = [];
-  if (options.upstream !== undefined && options.config === undefined) overrides.push(['preset', 'generic', 'flag --upstream']);
+  const isPresetNamed = options.config !== undefined || (environment[environmentName('preset')] ?? '') !== '';
+  if (options.upstream !== undefined && !isPresetNamed) overrides.push(['preset', 'generic', 'flag --upstream']);
   for (const [flag, key] of Object.entries(OPTION_OF_FLAG) as [keyof typeof OPTION_OF_FLAG, string][]) {
     const text = options[flag];
     if (text !== undefined) overrides.push([key, text, `flag --${flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`]);
@@ -95,10 +96,12 @@ function announce(io: CommandIo, edge: Edge, config: EdgeConfig): void {
   io.terminal.note(`rawslice listens on ${base} and fronts ${config.upstream.origin}${config.upstream.basePath} (preset ${config.preset})`);
   io.terminal.note(`  cache  ${device.path} (${facts.join(', ')})`);
   io.terminal.note(`  admin  ${admin}/readyz, /healthz, /metrics`);
-  io.terminal.note(`  try    curl -o /dev/null -sD- ${base}${SAMPLE_PATHS[config.preset] ?? '/'}   (twice: X-Cache says MISS, then HIT)`);
+  io.terminal.note(
+    `  try    curl -o /dev/null -sD- ${base}${SAMPLE_PATHS[config.preset] ?? '/PATH/AT/THE/MIRROR'}   (twice: X-Cache says MISS, then HIT)`,
+  );
 }
 
-/** Something that every mirror of the kind has. */
+/** Something that every mirror of the kind has; elsewhere only its users know a path. */
 const SAMPLE_PATHS: Readonly<Partial<Record<EdgeConfig['preset'], string>>> = {
   debian: '/debian/dists/stable/InRelease',
   ubuntu: '/ubuntu/dists/noble/InRelease',
