@@ -1,7 +1,8 @@
-// Builds fs-ext against the headers of the Node that will run the program, then proves that it loads.
+// Builds fs-ext against the headers of the Node that will run the program, proves that it loads, and marks the install as whole.
 // Runs after every install. `node` is by then the one in node_modules/.bin where the optional package for this platform exists.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 const root = path.resolve(path.dirname(process.execPath), '..');
@@ -16,3 +17,7 @@ if (build.status !== 0) {
   process.exit(build.status ?? 1);
 }
 await import('fs-ext');
+
+// The install is whole: bootstrap.mjs looks for this, and need not install again after somebody's own `npm ci`.
+const lock = readFileSync('package-lock.json');
+writeFileSync('node_modules/.rawslice-lock', createHash('sha256').update(lock).digest('hex'));
