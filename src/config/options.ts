@@ -54,14 +54,14 @@ export const OPTIONS = {
     default: '30s',
     min: '1ms',
     max: '1h',
-    description: "Time from sending a request to the end of the response's header fields",
+    description: "Time from sending a request to the end of the response's header fields; may be noticed half a second late",
   },
   'upstream.bodyTimeout': {
     kind: 'duration',
     default: '30s',
     min: '1ms',
     max: '1h',
-    description: 'Time without a byte within a response body',
+    description: 'Time without a byte within a response body; may be noticed half a second late',
   },
   'upstream.connections': { kind: 'count', default: '64', min: '1', max: '4096', description: 'Connections to the origin at a time' },
   'upstream.preserveHost': {
@@ -85,7 +85,7 @@ export const OPTIONS = {
     default: '10GiB',
     min: '64MiB',
     max: '1024TiB',
-    description: 'Size of the regular file when it is created; a block device and a file that exists keep theirs',
+    description: 'Size of the regular file when it is created, unless set at most half of what is free; a block device and a file that exists keep theirs',
   },
   'device.formatBlank': {
     kind: 'boolean',

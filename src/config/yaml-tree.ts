@@ -26,6 +26,8 @@ const DEPTH_MAX = 8;
 const KEYS_MAX = 100;
 /** Faults of syntax that are reported; after the first few they follow from one another. */
 const FAULTS_MAX = 20;
+/** Of the parser's words on one fault. */
+const FAULT_CHARACTERS_MAX = 120;
 
 /**
  * Parses one YAML document.
@@ -66,7 +68,7 @@ class YamlReader {
       return undefined;
     }
     for (const fault of [...document.errors, ...document.warnings].slice(0, FAULTS_MAX)) {
-      this.#report(this.#place(fault.pos[0], fault.pos[1]), lowerFirst(fault.message));
+      this.#report(this.#place(fault.pos[0], fault.pos[1]), describeFault(fault.message));
     }
     if (this.problems.length > 0) return undefined;
     return this.#convert(document.contents, this.#place(0, 1), 0);
@@ -126,6 +128,8 @@ class YamlReader {
   }
 }
 
-function lowerFirst(text: string): string {
-  return text.slice(0, 1).toLowerCase() + text.slice(1);
+/** The parser's words, without the rest of the file that some of them quote. */
+function describeFault(text: string): string {
+  const shown = text.length > FAULT_CHARACTERS_MAX ? `${text.slice(0, FAULT_CHARACTERS_MAX)}...` : text;
+  return shown.slice(0, 1).toLowerCase() + shown.slice(1);
 }
