@@ -85,7 +85,8 @@ export const OPTIONS = {
     default: '10GiB',
     min: '64MiB',
     max: '1024TiB',
-    description: 'Size of the regular file when it is created, unless set at most half of what is free; a block device and a file that exists keep theirs',
+    description:
+      'Size of the regular file when it is created, unless set at most half of what is free; a block device and a file that exists keep theirs',
   },
   'device.formatBlank': {
     kind: 'boolean',
