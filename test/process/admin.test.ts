@@ -86,6 +86,8 @@ test('a server that drains says that it is not ready', async (context) => {
   const slow = rawslice.get('/slow');
   await origin.waitForHeld('/slow');
   const end = rawslice.stop();
+  // As with Ctrl-C under npm, which passes on what the terminal has sent to all: it is no second wish.
+  process.kill(rawslice.processId, 'SIGINT');
   await rawslice.untilAdmin('/readyz', ({ status }) => status === 503);
   const { status, draining } = JSON.parse((await rawslice.admin('/readyz')).body.toString());
   assert.deepEqual([status, draining], ['not ready', true]);

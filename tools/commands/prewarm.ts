@@ -128,7 +128,7 @@ async function warmAndReport(io: CommandIo, job: WarmJob): Promise<void> {
   };
   let isInterrupted = false;
   try {
-    isInterrupted = await withInterrupt(async (signal) => {
+    isInterrupted = await withInterrupt(io.clock, async (signal) => {
       await warm({ ...run, signal });
       return signal.aborted;
     });

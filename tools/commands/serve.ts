@@ -11,6 +11,7 @@ import { type ConfigOverride, environmentName } from '../../src/config/environme
 import { formatListenAddress } from '../../src/config/listen-address.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption, loadConfigOrFail } from '../config-options.ts';
+import { watchSignals } from '../interrupt.ts';
 
 const DEFAULT_FILE = path.resolve(import.meta.dirname, '../../config/default.yaml');
 
@@ -64,7 +65,7 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
     adminListen: config.admin.listen,
   });
   announce(io, edge, config);
-  const signal = await untilSignal();
+  const signal = await new Promise<NodeJS.Signals>((resolve) => watchSignals(io.clock, resolve));
   logger.info({ signal }, 'stopping');
   await edge.close();
   logger.info('stopped');
@@ -109,18 +110,4 @@ const SAMPLE_PATHS: Readonly<Partial<Record<EdgeConfig['preset'], string>>> = {
 
 function hostAndPort(address: { address: string; port: number }): string {
   return formatListenAddress({ host: address.address, port: address.port });
-}
-
-/** The first signal that asks to stop; a second one stops at once. */
-function untilSignal(): Promise<string> {
-  return new Promise((resolve) => {
-    let isStopping = false;
-    const onSignal = (signal: NodeJS.Signals): void => {
-      if (isStopping) process.exit(1);
-      isStopping = true;
-      resolve(signal);
-    };
-    process.on('SIGTERM', onSignal);
-    process.on('SIGINT', onSignal);
-  });
 }
