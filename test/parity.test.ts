@@ -3,7 +3,7 @@
  * README.md; metrics in the code and in METRICS.md. Where it fails, `npm run docs` or the default file needs a hand.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { ERRORS } from '../src/base/errors.ts';
@@ -68,4 +68,13 @@ test('config/default.yaml has every option; those in comments show their default
   }
   assert.deepEqual([...shown.keys()].sort(), [...OPTION_KEYS].sort());
   for (const [key, row] of listOptions()) if (shown.get(key) !== 'given') assert.equal(shown.get(key), row.default, key);
+});
+
+test('every error code is in use', () => {
+  const files = globSync('{src,tools}/**/*.ts', { cwd: ROOT }).filter((file) => file !== 'src/base/errors.ts');
+  const code = files.map(read).join('\n');
+  assert.deepEqual(
+    Object.keys(ERRORS).filter((name) => !code.includes(`'${name}'`)),
+    [],
+  );
 });
