@@ -21,7 +21,6 @@ interface ErrorRow {
 export const ERRORS = {
   REQUEST_INVALID: { source: 'downstream', retry: 'never', httpStatus: 400, sentence: 'The request is malformed' },
   METHOD_UNSUPPORTED: { source: 'downstream', retry: 'never', httpStatus: 501, sentence: 'The method is not supported by this proxy' },
-  ROUTE_UNKNOWN: { source: 'downstream', retry: 'never', httpStatus: 404, sentence: 'No route serves this host and path' },
   CLIENT_GONE: { source: 'downstream', retry: 'never', httpStatus: 499, sentence: 'The client closed the connection' },
   CLIENT_STALLED: { source: 'downstream', retry: 'never', httpStatus: 408, sentence: 'The client took no bytes for too long' },
   LOOP_DETECTED: {
@@ -30,7 +29,12 @@ export const ERRORS = {
     httpStatus: 508,
     sentence: 'The request has passed through this proxy already; check the upstream',
   },
-  SERVER_DRAINING: { source: 'downstream', retry: 'same', httpStatus: 503, sentence: 'The server is shutting down' },
+  NOT_CACHED: {
+    source: 'downstream',
+    retry: 'never',
+    httpStatus: 504,
+    sentence: 'The object is not in the cache, and the request wants nothing else (only-if-cached)',
+  },
   SERVER_BUSY: { source: 'downstream', retry: 'same', httpStatus: 503, sentence: 'The server has reached its limit of requests at a time' },
   UPSTREAM_UNREACHABLE: {
     source: 'upstream',
