@@ -8,6 +8,7 @@ import type { Random } from '../base/random.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
+import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
@@ -56,7 +57,15 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     clock,
     metrics: upstreamMetrics,
   });
-  const resolver = new ObjectResolver({ store, arena, clock, logger, metrics: fillMetrics, sliceSizeBytes: config.slice.sizeBytes });
+  const resolver = new ObjectResolver({
+    store,
+    arena,
+    clock,
+    logger,
+    metrics: fillMetrics,
+    standing: new StandingTransfers(clock, fillMetrics),
+    sliceSizeBytes: config.slice.sizeBytes,
+  });
   const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
   const load = { requests: 0, isDraining: false };
   proxyMetrics.setGauge('inFlight', () => load.requests);

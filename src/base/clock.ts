@@ -18,6 +18,8 @@ export interface Clock {
   startTimer(delayMs: number, callback: () => void): Timer;
   /** Calls `callback` every `periodMs` until stopped; does not keep the process alive. */
   startInterval(periodMs: number, callback: () => void): Timer;
+  /** Calls `callback` soon, after what is going on now and the I/O that is ready: for work that nobody waits for. */
+  defer(callback: () => void): void;
   /** Resolves after `delayMs`, or at once when `signal` aborts (the caller looks at the signal). */
   sleep(delayMs: number, signal?: AbortSignal | undefined): Promise<void>;
 }
@@ -42,6 +44,10 @@ export class SystemClock implements Clock {
     const timer = setInterval(callback, periodMs);
     timer.unref();
     return { stop: () => clearInterval(timer) };
+  }
+
+  defer(callback: () => void): void {
+    setImmediate(callback);
   }
 
   sleep(delayMs: number, signal?: AbortSignal | undefined): Promise<void> {

@@ -29,6 +29,12 @@ export const ERRORS = {
     httpStatus: 508,
     sentence: 'The request has passed through this proxy already; check the upstream',
   },
+  NOT_CACHED: {
+    source: 'downstream',
+    retry: 'never',
+    httpStatus: 504,
+    sentence: 'The object is not in the cache, and the request wants nothing else (only-if-cached)',
+  },
   SERVER_BUSY: { source: 'downstream', retry: 'same', httpStatus: 503, sentence: 'The server has reached its limit of requests at a time' },
   UPSTREAM_UNREACHABLE: {
     source: 'upstream',

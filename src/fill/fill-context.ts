@@ -10,6 +10,7 @@ import type { Arena } from '../memory/arena.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { FILL_METRICS } from './fill-metrics.ts';
+import type { StandingTransfers } from './standing-transfers.ts';
 
 /** The parts that fills join. */
 export interface FillContext {
@@ -18,6 +19,7 @@ export interface FillContext {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MetricSet<typeof FILL_METRICS>;
+  readonly standing: StandingTransfers;
   /** Slice size of new objects, in bytes. */
   readonly sliceSizeBytes: number;
 }

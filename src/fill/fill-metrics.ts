@@ -31,5 +31,10 @@ export const FILL_METRICS = {
     name: 'rawslice_fill_private_streams_total',
     help: 'Responses streamed past the cache because no slot was free',
   },
+  connectionsYielded: {
+    kind: 'counter',
+    name: 'rawslice_fill_connections_yielded_total',
+    help: 'Connections to origins given up by transfers that stood still, because requests waited',
+  },
   resumes: { kind: 'counter', name: 'rawslice_fill_resumes_total', help: 'Fills asked for again after the origin broke off' },
 } as const satisfies MetricTable;

@@ -15,6 +15,7 @@ import type { Lease } from '../memory/lease.ts';
 import type { BodySink, Transfer } from '../upstream/upstream-transport.ts';
 import { CLAIM_SLICES, LEAD_SLICES, PAUSED_MS_MAX, SLOT_WAIT_MS } from './fill-context.ts';
 import { type Follower, type LiveObject, type LoanedBytes, loan, type Run, type RunEnd } from './live-object.ts';
+import type { StandingTransfer } from './standing-transfers.ts';
 
 const SCRATCH_BYTES = 64 * KIB;
 
@@ -28,7 +29,7 @@ export interface RunShape {
 }
 
 /** One upstream transfer into slots. */
-export class FillRun implements BodySink, Run {
+export class FillRun implements BodySink, Run, StandingTransfer {
   readonly object: LiveObject;
   #shape: RunShape;
   #transfer: Transfer | undefined;
@@ -162,6 +163,7 @@ export class FillRun implements BodySink, Run {
     if (!this.#isPaused || this.#isAhead()) return;
     this.#isPaused = false;
     this.#pausedTimer?.stop();
+    this.object.context.standing.delete(this);
     this.#transfer?.resume();
   }
 
@@ -185,12 +187,18 @@ export class FillRun implements BodySink, Run {
     if (this.#end !== undefined) return;
     this.#end = end;
     this.#pausedTimer?.stop();
+    this.object.context.standing.delete(this);
     const { metrics } = this.object.context;
     metrics.add('runs', 1, end);
     if (this.#receivedBytes > 0) metrics.add('droppedBytes', this.#receivedBytes);
     this.#endLeases();
     if (end !== 'complete' && end !== 'failed') this.#transfer?.abort();
     this.object.removeRun(this);
+  }
+
+  /** Lets go of a connection that stands still; followers ask again when they move. */
+  giveUp(): void {
+    this.stop('stalled');
   }
 
   #abandon(): void {
@@ -281,9 +289,11 @@ export class FillRun implements BodySink, Run {
   #pause(): undefined {
     if (this.#isPaused) return undefined;
     this.#isPaused = true;
-    const { clock, metrics } = this.object.context;
+    const { clock, metrics, standing } = this.object.context;
     metrics.add('pauses');
-    if (this.object.isResumable) this.#pausedTimer = clock.startTimer(PAUSED_MS_MAX, () => this.stop('stalled'));
+    if (!this.object.isResumable) return undefined;
+    standing.add(this);
+    this.#pausedTimer = clock.startTimer(PAUSED_MS_MAX, () => this.giveUp());
     return undefined;
   }
 

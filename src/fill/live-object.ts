@@ -186,11 +186,14 @@ export class LiveObject {
 
   addRun(run: Run): void {
     this.runs.push(run);
+    this.context.metrics.add('runsActive');
   }
 
   removeRun(run: Run): void {
     const index = this.runs.indexOf(run);
-    if (index >= 0) this.runs.splice(index, 1);
+    assert(index >= 0, 'a run is removed once');
+    this.runs.splice(index, 1);
+    this.context.metrics.add('runsActive', -1);
     this.#wakeAll();
     this.forgetIfIdle();
   }

@@ -272,6 +272,7 @@ class Question {
         onFailure: (error) => this.#settle(this.#staleInstead(undefined) ?? error),
       },
     );
+    this.#context.standing.onRequest(target.transport);
   }
 
   /**
@@ -422,8 +423,11 @@ class Question {
   #unstorable(head: UpstreamHead, transfer: Transfer): Judgement {
     const { objectHash } = this.#request.target;
     const isRefusedRange = head.status === 416 && this.#asked.kind !== 'whole';
-    if (!isRefusedRange) this.#marks.add(objectHash);
-    if (this.#stored !== undefined && head.status < 500) {
+    // A failure that passes is no property of the object: it must not keep requests apart for a minute, nor cost what is stored.
+    const isPassing = head.status >= 500 || head.status === 429;
+    if (!isRefusedRange && !isPassing) this.#marks.add(objectHash);
+    const isGone = head.status < 400 || head.status === 404 || head.status === 410;
+    if (this.#stored !== undefined && isGone) {
       this.#context.store.dropManifest(objectHash, this.#stored.generation);
       this.#live.detach(objectHash);
     }

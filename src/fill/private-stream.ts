@@ -6,13 +6,17 @@ import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { sameRepresentation } from '../cache/validators.ts';
 import { formatRangeHeader } from '../http/range.ts';
+import type { BodySink } from '../upstream/upstream-transport.ts';
 import { BodyReader } from './body-reader.ts';
 import type { LiveObject } from './live-object.ts';
 import type { Piece } from './piece.ts';
 import { type Asked, checkResponse } from './response-check.ts';
+import type { StandingTransfer, StandingTransfers } from './standing-transfers.ts';
 
 /** A private transfer of one range. */
 export interface PrivateStream {
+  /** Whether it has let its connection go while its client stood still: the rest must be asked for again. */
+  readonly isGivenUp: boolean;
   /** The next bytes; undefined when there are no more. @throws EdgeError UPSTREAM_* */
   next(): Promise<Piece | undefined>;
   abort(): void;
@@ -43,12 +47,13 @@ export async function openPrivateStream(
           opened.reject(new EdgeError(code, 'The origin did not send the rest of this version; ask again'));
           return undefined;
         }
-        const reader = new BodyReader(running);
-        opened.resolve(new PrivateRange(reader, range.end - range.start));
-        return reader;
+        const stream = new PrivateRange(new BodyReader(running), object.context.standing, range.end - range.start);
+        opened.resolve(stream);
+        return stream;
       },
     },
   );
+  object.context.standing.onRequest(object.target.transport);
   try {
     return await unlessGone(opened.promise, signal);
   } catch (error) {
@@ -57,26 +62,61 @@ export async function openPrivateStream(
   }
 }
 
-class PrivateRange implements PrivateStream {
+/** The reader's own sink, which notes when the client stands still. */
+class PrivateRange implements PrivateStream, BodySink, StandingTransfer {
   readonly #reader: BodyReader;
+  readonly #standing: StandingTransfers;
   #leftBytes: number;
+  #isGivenUp = false;
 
-  constructor(reader: BodyReader, lengthBytes: number) {
+  constructor(reader: BodyReader, standing: StandingTransfers, lengthBytes: number) {
     this.#reader = reader;
+    this.#standing = standing;
     this.#leftBytes = lengthBytes;
   }
 
+  get isGivenUp(): boolean {
+    return this.#isGivenUp;
+  }
+
+  room(): Uint8Array | undefined {
+    const room = this.#reader.room();
+    if (room === undefined) this.#standing.add(this);
+    return room;
+  }
+
+  onBytes(count: number): void {
+    this.#reader.onBytes(count);
+  }
+
+  onEnd(): void {
+    this.#standing.delete(this);
+    this.#reader.onEnd();
+  }
+
+  onError(error: EdgeError): void {
+    this.#standing.delete(this);
+    this.#reader.onError(error);
+  }
+
   async next(): Promise<Piece | undefined> {
+    this.#standing.delete(this);
     const bytes = await this.#reader.next();
     if (bytes === undefined || bytes.length > this.#leftBytes) {
-      this.#reader.abort();
+      this.abort();
       throw new EdgeError('UPSTREAM_BROKEN', 'The origin sent another number of bytes than it had announced');
     }
     this.#leftBytes -= bytes.length;
     return { bytes, lease: undefined, tier: 'private' };
   }
 
+  giveUp(): void {
+    this.#isGivenUp = true;
+    this.abort();
+  }
+
   abort(): void {
+    this.#standing.delete(this);
     this.#reader.abort();
   }
 }

@@ -65,6 +65,7 @@ async function ask(run: FillRun, firstSlice: number, endSlice: number | undefine
     },
   );
   run.attach(transfer);
+  object.context.standing.onRequest(target.transport);
 }
 
 function judge(run: FillRun, asked: Asked, head: UpstreamHead, transfer: Transfer): BodySink | undefined {

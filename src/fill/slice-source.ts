@@ -71,6 +71,7 @@ export class SliceSource implements Follower {
       if (this.#signal.aborted) throw new EdgeError('CLIENT_GONE');
       this.#isWoken = false;
       if (this.#position >= this.#endBytes()) return undefined;
+      if (this.#private?.isGivenUp === true) this.#private = undefined;
       const piece = this.#private === undefined ? await this.#nextFromSlices(limitBytes) : await this.#private.next();
       if (piece === undefined) continue;
       this.#position += piece.bytes.length;

@@ -107,7 +107,9 @@ export class Arena implements SlotOwner {
     lengthBytes: number,
     options: { waitMs: number; signal?: AbortSignal | undefined },
   ): Promise<Lease | undefined> {
-    const lease = this.#waiters.length === 0 ? this.tryLease(slotClass, lengthBytes) : undefined;
+    // Within a class the first to come is the first to be served; other classes have floors of their own and need not wait behind it.
+    const isFirst = !this.#waiters.some((waiter) => waiter.slotClass === slotClass);
+    const lease = isFirst ? this.tryLease(slotClass, lengthBytes) : undefined;
     if (lease !== undefined) return Promise.resolve(lease);
     if (this.#waiters.length >= WAITERS_MAX || options.signal?.aborted === true || !this.#canEverGrant(slotClass, lengthBytes)) {
       this.metrics.add('slotWaitsExpired');

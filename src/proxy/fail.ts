@@ -19,6 +19,7 @@ export function fail(context: RequestContext, services: ProxyServices, error: Ed
     breakOff(context);
     return;
   }
+  if (context.cacheResult === 'NONE' && error.source === 'upstream') context.cacheResult = 'MISS';
   const text = `${error.message}\n`;
   context.cacheStatus = formatCacheStatus({ forward: context.bypassReason === undefined ? 'uri-miss' : 'bypass', detail: error.code });
   const fields: FieldList = [

@@ -31,8 +31,5 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
 
 /** RFC 9111 s5.2.1.7. */
 export function notCached(): StageOutcome {
-  return {
-    kind: 'fail',
-    error: new EdgeError('UPSTREAM_TIMEOUT', 'The object is not in the cache, and the request wants nothing else (only-if-cached)'),
-  };
+  return { kind: 'fail', error: new EdgeError('NOT_CACHED') };
 }

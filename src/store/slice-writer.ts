@@ -70,6 +70,7 @@ export class SliceWriter {
   #queuedSlices = 0;
   #queuedBytes = 0;
   #active = 0;
+  #isPumpDue = false;
 
   constructor(options: SliceWriterOptions) {
     this.#options = options;
@@ -115,7 +116,13 @@ export class SliceWriter {
 
   #push(job: Job): void {
     assert(this.#queue.tryPush(job), 'the write queue was asked for room');
-    this.#pump();
+    if (this.#isPumpDue) return;
+    // Those who wait for the slice's bytes come first: encoding and the call to the device are nobody's first byte.
+    this.#isPumpDue = true;
+    this.#options.clock.defer(() => {
+      this.#isPumpDue = false;
+      this.#pump();
+    });
   }
 
   #pump(): void {

@@ -54,6 +54,10 @@ export class UndiciTransport implements UpstreamTransport {
     options.metrics.setGauge('inFlight', () => this.#inFlight);
   }
 
+  get waitingRequests(): number {
+    return this.#pool.stats.queued;
+  }
+
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     this.#inFlight += 1;
     const transfer = new UndiciTransfer(this.#pool, this.#options, request, receiver, (outcome) => {

@@ -57,6 +57,8 @@ export interface Transfer {
 
 /** Makes requests to one upstream group. */
 export interface UpstreamTransport {
+  /** Requests that wait for a connection. */
+  readonly waitingRequests: number;
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer;
   close(): Promise<void>;
 }

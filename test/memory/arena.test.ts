@@ -44,6 +44,10 @@ class ManualClock implements Clock {
     throw new Error('the arena needs no interval');
   }
 
+  defer(): void {
+    throw new Error('the arena defers nothing');
+  }
+
   sleep(): Promise<void> {
     throw new Error('the arena does not sleep');
   }

@@ -96,8 +96,8 @@ test('a full write queue declines, the slice stays readable and is taken later',
   assert.equal(await readAndCheck(bench.store, manifest, 2), 'ram');
   assert.equal(bench.store.metrics.value('declined', 'queue-full'), 1);
   assert.deepEqual(bench.store.findManifest(manifest.objectHash), { generation: manifest.generation, storedSlices: 3 });
-  stop();
   while (disk.hungOperations === 0) await new Promise((resolve) => setImmediate(resolve));
+  stop();
   disk.resumeHung();
   await bench.store.drain();
   assert.deepEqual(offerOne(bench, manifest, 2), { kind: 'admitted' });
