@@ -227,9 +227,15 @@ export class LiveObject {
     this.#retained.set(sliceNumber, { lease: share, bytes: share.bytes.subarray(0, lengthBytes) });
   }
 
-  /** Whether retained slices that cannot be fetched again leave no room for more. */
-  get isRetainingAll(): boolean {
-    return !this.isResumable && this.#retained.size >= RETAINED_SLICES_MAX;
+  /**
+   * Whether retained slices that cannot be fetched one by one leave no room for more. A run counts those before its own place: what another
+   * run, further on, has retained waits for the followers that this one must bring there.
+   */
+  isRetainingAllBefore(sliceNumber: number): boolean {
+    if (this.isResumable || this.#retained.size < RETAINED_SLICES_MAX) return false;
+    let count = 0;
+    for (const retained of this.#retained.keys()) if (retained < sliceNumber) count += 1;
+    return count >= RETAINED_SLICES_MAX;
   }
 
   pruneRetained(): void {

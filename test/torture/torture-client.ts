@@ -2,8 +2,9 @@
  * The clients of the torture: requests of every form, and the judgement of what comes back. A response must be of one version of its object
  * and of no other, whole unless something excuses it, and its status and fields must fit the request and the bytes.
  */
-import { ClientConnection, type ClientResponse, type RequestOptions } from '../helpers/client.ts';
+
 import { verifyBody } from '../helpers/body.ts';
+import { ClientConnection, type ClientResponse, type RequestOptions } from '../helpers/client.ts';
 import type { ResponseHead } from '../helpers/response-parser.ts';
 import { isStrong, type Subject, type Version, type World } from './torture-world.ts';
 
@@ -62,9 +63,12 @@ async function runConnection(options: ClientsOptions): Promise<void> {
   const isPipelined = world.chance(300);
   const count = 1 + world.random.integerBelow(world.chance(300) ? 6 : 2);
   const answers: Promise<boolean>[] = [];
+  let isAborted = false;
   for (let left = count; left > 0 && !connection.isClosed; left -= 1) {
     const ask = makeAsk(world);
-    const answer = new Exchange(options, ask).run(connection);
+    // The rest of a pipeline ends with the one that is aborted.
+    isAborted ||= ask.abortAfterBytes !== undefined;
+    const answer = new Exchange(options, ask, isAborted).run(connection);
     answers.push(answer);
     if (world.chance(80)) await stallFor(connection, world.random.integerBelow(1500));
     if (!isPipelined && !(await answer)) break;
@@ -83,8 +87,17 @@ async function stallFor(connection: ClientConnection, stallMs: number): Promise<
 export async function sweep(options: ClientsOptions): Promise<void> {
   for (const subject of options.world.subjects) {
     const connection = await ClientConnection.open({ port: options.port, deadlineMs: DEADLINE_MS });
-    const ask: Ask = { subject, method: 'GET', headers: {}, range: undefined, isConditional: false, hasIfRange: false, onlyIfCached: false, abortAfterBytes: undefined };
-    await new Exchange(options, ask).run(connection);
+    const ask: Ask = {
+      subject,
+      method: 'GET',
+      headers: {},
+      range: undefined,
+      isConditional: false,
+      hasIfRange: false,
+      onlyIfCached: false,
+      abortAfterBytes: undefined,
+    };
+    await new Exchange(options, ask, false).run(connection);
     connection.destroy();
   }
 }
@@ -158,14 +171,16 @@ class Exchange {
   readonly #ask: Ask;
   readonly #oldestServable: number;
   readonly #startedMs = performance.now();
+  readonly #mayBeAborted: boolean;
   #candidates: Version[];
   #start = 0;
   #isUnchecked = false;
   #wrong: string | undefined;
   #story = '';
 
-  constructor(options: ClientsOptions, ask: Ask) {
+  constructor(options: ClientsOptions, ask: Ask, mayBeAborted: boolean) {
     this.#options = options;
+    this.#mayBeAborted = mayBeAborted;
     this.#ask = ask;
     this.#oldestServable = ask.subject.oldestServable;
     this.#candidates = [];
@@ -215,7 +230,8 @@ class Exchange {
     const tagged = /-(\d+)(?:-\d+)?"$/.exec(headers.etag ?? '')?.[1];
     if (tagged !== undefined) this.#keep(({ number }) => number === Number(tagged), `ETag ${headers.etag}`);
     const modified = headers['last-modified'];
-    if (modified !== undefined) this.#keep(({ number }) => number === (Date.parse(modified) - 1577836800000) / 1000, `Last-Modified ${modified}`);
+    if (modified !== undefined)
+      this.#keep(({ number }) => number === (Date.parse(modified) - 1577836800000) / 1000, `Last-Modified ${modified}`);
   }
 
   #byLengths(head: ResponseHead): void {
@@ -267,7 +283,8 @@ class Exchange {
     const before = this.#candidates;
     this.#candidates = before.filter(
       ({ number, lengthBytes }) =>
-        this.#start + offset + bytes.length <= lengthBytes && verifyBody(bytes, { name: path, version: number }, this.#start + offset) === -1,
+        this.#start + offset + bytes.length <= lengthBytes &&
+        verifyBody(bytes, { name: path, version: number }, this.#start + offset) === -1,
     );
     if (this.#candidates.length > 0) return;
     const places = before.map(({ number, lengthBytes }) => {
@@ -282,7 +299,7 @@ class Exchange {
     const { tally } = this.#options;
     if (status >= 300) return this.#judgeOther(response);
     if (this.#wrong !== undefined) return this.#complain(this.#wrong, response);
-    if (this.#ask.abortAfterBytes !== undefined && !response.isComplete) {
+    if (this.#mayBeAborted && !response.isComplete) {
       tally.aborted += 1;
       return;
     }
@@ -290,7 +307,10 @@ class Exchange {
       const wantedEnd = this.#start + response.bodyBytes;
       const isLong = (version: Version): boolean => status === 206 || this.#ask.method === 'HEAD' || wantedEnd === version.lengthBytes;
       if (!this.#isUnchecked && !this.#candidates.some(isLong))
-        this.#complain(`a body of ${response.bodyBytes} bytes looks whole; lengths ${this.#candidates.map((v) => v.lengthBytes).join()}`, response);
+        this.#complain(
+          `a body of ${response.bodyBytes} bytes looks whole; lengths ${this.#candidates.map((v) => v.lengthBytes).join()}`,
+          response,
+        );
       return;
     }
     tally.broken += 1;
@@ -321,10 +341,18 @@ class Exchange {
 
   #complain(what: string, response?: ClientResponse): void {
     const { method, subject, headers } = this.#ask;
-    const head = response === undefined ? '' : ` -> ${response.status} ${JSON.stringify(response.headers)} complete=${response.isComplete} after ${Math.round(response.totalMs)} ms`;
+    const head =
+      response === undefined
+        ? ''
+        : ` -> ${response.status} ${JSON.stringify(response.headers)} complete=${response.isComplete} after ${Math.round(response.totalMs)} ms`;
     const seen = this.#options.world.origin.requestsFor(subject.path).slice(-8);
-    const asked = seen.map((record) => `\n    #${record.sequence} ${record.headers.range ?? 'whole'} -> ${record.status} ${record.bodyBytesSent} ${record.state}`);
-    this.#options.complain(`${what}\n  ${method} ${subject.path} ${JSON.stringify(headers)}${head}\n  versions ${JSON.stringify(subject.versions.slice(-4))}${asked.join('')}`);
+    const asked = seen.map(
+      (record) =>
+        `\n    #${record.sequence} ${record.headers.range ?? 'whole'} -> ${record.status} ${record.bodyBytesSent} ${record.state}`,
+    );
+    this.#options.complain(
+      `${what}\n  ${method} ${subject.path} ${JSON.stringify(headers)}${head}\n  versions ${JSON.stringify(subject.versions.slice(-4))}${asked.join('')}`,
+    );
   }
 }
 

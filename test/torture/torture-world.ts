@@ -7,7 +7,19 @@ import { Origin } from '../helpers/origin.ts';
 import type { Misbehaviour, ObjectDefinition, OriginRequest } from '../helpers/origin-script.ts';
 
 /** How an object is offered by its origin. */
-export const KINDS = ['strong', 'strong', 'strong', 'dated', 'weak', 'bare', 'chunked', 'chunked-weak', 'closing', 'rangeless', 'no-store'] as const;
+export const KINDS = [
+  'strong',
+  'strong',
+  'strong',
+  'dated',
+  'weak',
+  'bare',
+  'chunked',
+  'chunked-weak',
+  'closing',
+  'rangeless',
+  'no-store',
+] as const;
 export type Kind = (typeof KINDS)[number];
 
 /** One version of an object. */
@@ -102,7 +114,9 @@ export class World {
 
   #freshness(subject: Subject): ObjectDefinition {
     if (subject.kind === 'no-store') return { cacheControl: 'no-store' };
-    return { cacheControl: this.pick(['max-age=3600', 'max-age=3600', 'max-age=3600', 'max-age=1', 'no-cache', 'max-age=60, must-revalidate']) };
+    return {
+      cacheControl: this.pick(['max-age=3600', 'max-age=3600', 'max-age=3600', 'max-age=1', 'no-cache', 'max-age=60, must-revalidate']),
+    };
   }
 
   #length(): number {
@@ -143,10 +157,14 @@ export class World {
       () => ({ misbehaviour: { ignoreRange: true } }),
       () => ({ misbehaviour: { ignoreConditions: true }, isHarmless: true }),
       () => ({ misbehaviour: { chunked: 5000 }, isHarmless: true }),
-      () => ({ misbehaviour: { contentRange: this.pick(['missing', 'unknown-total', 'wrong-start', 'wrong-end', 'wrong-total', 'garbage']) }, isLie: true }),
+      () => ({
+        misbehaviour: { contentRange: this.pick(['missing', 'unknown-total', 'wrong-start', 'wrong-end', 'wrong-total', 'garbage']) },
+        isLie: true,
+      }),
       () => ({ misbehaviour: { partLengthDeltaBytes: this.pick([-1, 1, -100, 100]) }, isLie: true }),
       () => ({ misbehaviour: { multipart: true }, isLie: true }),
-      () => ({ misbehaviour: { extraBytes: 10 }, isLie: true }),
+      // Without a length all that comes is the body.
+      () => ({ misbehaviour: subject.kind in BASE_MISBEHAVIOURS && subject.kind !== 'rangeless' ? {} : { extraBytes: 10 }, isLie: true }),
       () => ({ misbehaviour: { validators: this.pick(['none', 'weak', 'changing']) } }),
       () => ({ misbehaviour: { headers: { 'X-Lately': `${random.integerBelow(1000)}` } }, isHarmless: true }),
       () => ({ misbehaviour: this.chance(250) ? { status: this.pick([500, 503, 404]) } : { splitHead: true } }),

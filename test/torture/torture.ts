@@ -38,7 +38,8 @@ export interface TortureResult {
 /** Plays for about `seconds`. */
 export async function torture(options: TortureOptions): Promise<TortureResult> {
   const play = await Play.start(options);
-  const onRejection = (error: unknown): void => play.complain(`unhandled rejection: ${error instanceof Error ? error.stack : String(error)}`);
+  const onRejection = (error: unknown): void =>
+    play.complain(`unhandled rejection: ${error instanceof Error ? error.stack : String(error)}`);
   process.on('unhandledRejection', onRejection);
   process.on('uncaughtException', onRejection);
   try {
@@ -65,7 +66,10 @@ class Play {
   readonly #logger: Logger;
   #hasCrashed = false;
 
-  private constructor(options: TortureOptions, parts: { world: World; random: SeededRandom; disk: SimulatedDisk; sliceBytes: number; arenaBytes: number }) {
+  private constructor(
+    options: TortureOptions,
+    parts: { world: World; random: SeededRandom; disk: SimulatedDisk; sliceBytes: number; arenaBytes: number },
+  ) {
     this.#options = options;
     this.world = parts.world;
     this.#random = parts.random;
@@ -84,11 +88,18 @@ class Play {
     };
     const disk = new SimulatedDisk({ capacityBytes, random, delay: turns });
     const device = disk.open();
-    const parameters = { labelBytes: 32 * KIB, journalBytes: 256 * KIB, groupBytes: 2 * MIB, entryCount: [64, 512, 2048][random.integerBelow(3)]! };
+    const parameters = {
+      labelBytes: 32 * KIB,
+      journalBytes: 256 * KIB,
+      groupBytes: 2 * MIB,
+      entryCount: [64, 512, 2048][random.integerBelow(3)]!,
+    };
     await formatDevice(device, { clock: new SystemClock(), random, parameters });
     await device.close();
     const slicesMax = [6, 20, 60][random.integerBelow(3)]!;
-    options.report?.(`seed ${options.seed}: slices of ${sliceBytes / KIB} KiB, arena ${arenaBytes / MIB} MiB, disk ${capacityBytes / MIB} MiB, ${parameters.entryCount} entries, objects of up to ${slicesMax} slices`);
+    options.report?.(
+      `seed ${options.seed}: slices of ${sliceBytes / KIB} KiB, arena ${arenaBytes / MIB} MiB, disk ${capacityBytes / MIB} MiB, ${parameters.entryCount} entries, objects of up to ${slicesMax} slices`,
+    );
     const world = await World.start({ random, sliceBytes, subjects: 10 * options.size, slicesMax });
     return new Play(options, { world, random, disk, sliceBytes, arenaBytes });
   }
@@ -138,7 +149,13 @@ class Play {
           arena,
           clock: this.#clock,
           logger: this.#logger,
-          limits: { journalBatchMs: 5, journalFlushMs: 100, checkpointMs: 300, slotWaitMs: 20, queueSlices: [4, 64][this.#random.integerBelow(2)]! },
+          limits: {
+            journalBatchMs: 5,
+            journalFlushMs: 100,
+            checkpointMs: 300,
+            slotWaitMs: 20,
+            queueSlices: [4, 64][this.#random.integerBelow(2)]!,
+          },
         }),
     });
   }
@@ -166,7 +183,8 @@ class Play {
       await purgeUrl(subject.path, edge.services);
       subject.oldestServable = Math.max(subject.oldestServable, present);
     } catch (error) {
-      const isUnavailable = error instanceof Error && 'code' in error && (error.code === 'STORE_UNAVAILABLE' || error.code === 'DEVICE_FAULT');
+      const isUnavailable =
+        error instanceof Error && 'code' in error && (error.code === 'STORE_UNAVAILABLE' || error.code === 'DEVICE_FAULT');
       if (!isUnavailable) this.complain(`the purge failed: ${error instanceof Error ? error.stack : String(error)}`);
     }
   }
@@ -178,9 +196,14 @@ class Play {
     const busy = (): string =>
       `requests ${services.load.requests}, live ${resolver.liveCount}, pins ${services.pins.taken}, fill ${arena.usedBytes('fill')}, read ${arena.usedBytes('device-read')}, staging ${arena.usedBytes('staging')}`;
     try {
-      await eventually(() => services.load.requests === 0 && resolver.liveCount === 0 && services.pins.taken === 0, { what: 'an idle edge', deadlineMs: 15_000 });
+      await eventually(() => services.load.requests === 0 && resolver.liveCount === 0 && services.pins.taken === 0, {
+        what: 'an idle edge',
+        deadlineMs: 15_000,
+      });
       await store.drain();
-      await eventually(() => arena.usedBytes('fill') + arena.usedBytes('device-read') + arena.usedBytes('staging') === 0, { what: 'the end of all leases' });
+      await eventually(() => arena.usedBytes('fill') + arena.usedBytes('device-read') + arena.usedBytes('staging') === 0, {
+        what: 'the end of all leases',
+      });
       const contradiction = store.findContradiction();
       if (contradiction !== undefined) this.complain(`the store contradicts itself: ${contradiction}`);
       if (!this.#hasCrashed && store.state !== 'online') this.complain(`the store is ${store.state}`);
@@ -201,7 +224,9 @@ class Play {
   #reportMemory(): void {
     globalThis.gc?.();
     const { heapUsed, external } = process.memoryUsage();
-    this.#options.report?.(`round ${this.rounds}: ${this.tally.requests} requests, ${Math.round(this.tally.bytes / MIB)} MiB, broken ${this.tally.broken}, soft ${this.tally.soft}, heap ${(heapUsed / MIB).toFixed(1)} MiB, external ${(external / MIB).toFixed(1)} MiB`);
+    this.#options.report?.(
+      `round ${this.rounds}: ${this.tally.requests} requests, ${Math.round(this.tally.bytes / MIB)} MiB, broken ${this.tally.broken}, soft ${this.tally.soft}, heap ${(heapUsed / MIB).toFixed(1)} MiB, external ${(external / MIB).toFixed(1)} MiB`,
+    );
   }
 }
 
@@ -213,7 +238,9 @@ async function main(words: readonly string[]): Promise<void> {
   const report = (line: string): void => void process.stdout.write(`${line}\n`);
   const result = await torture({ seed: Number(values.seed), seconds: Number(values.seconds), size: Number(values.size), report });
   const { tally, rounds, complaints } = result;
-  report(`${rounds} rounds, ${tally.requests} requests, ${Math.round(tally.bytes / MIB)} MiB, ${tally.aborted} aborted, ${tally.broken} broken (${tally.soft} soft)`);
+  report(
+    `${rounds} rounds, ${tally.requests} requests, ${Math.round(tally.bytes / MIB)} MiB, ${tally.aborted} aborted, ${tally.broken} broken (${tally.soft} soft)`,
+  );
   report(JSON.stringify([...tally.statuses]));
   report(JSON.stringify([...tally.stories].sort((one, other) => other[1] - one[1]).slice(0, 14)));
   process.exitCode = complaints.length > 0 ? 1 : 0;
