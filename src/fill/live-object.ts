@@ -52,6 +52,8 @@ export interface LoanedBytes {
 
 /** What LiveObjects tell the table that holds them. */
 export interface LiveObjectOwner {
+  /** Whether the object is what a new request for its key would get: neither replaced, purged nor invalidated. */
+  isCurrent(object: LiveObject): boolean;
   forget(object: LiveObject): void;
 }
 
@@ -128,7 +130,8 @@ export class LiveObject {
   learnLength(lengthBytes: number): void {
     assert(this.#manifest.lengthBytes === undefined, 'a length is learnt once');
     this.#manifest = { ...this.#manifest, lengthBytes };
-    this.context.store.offerManifest(this.#manifest, this.purgeSequence);
+    // What was invalidated meanwhile is finished for its readers, and must not come back to the cache by way of its length.
+    if (this.#owner.isCurrent(this)) this.context.store.offerManifest(this.#manifest, this.purgeSequence);
     this.#wakeAll();
   }
 
