@@ -8,7 +8,7 @@ import { ClientConnection, type ClientResponse, type RequestOptions } from '../h
 import type { ResponseHead } from '../helpers/response-parser.ts';
 import { isStrong, type Subject, type Version, type World } from './torture-world.ts';
 
-const DEADLINE_MS = 25_000;
+const DEADLINE_MS = 15_000;
 
 /** What was asked. */
 interface Ask {
