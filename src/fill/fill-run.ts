@@ -279,7 +279,7 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   /** Whether the run is so far ahead of its fastest follower that it should stop reading. */
   #isAhead(): boolean {
     const { object } = this;
-    if (object.isRetainingAll) return true;
+    if (object.isRetainingAllBefore(this.#current)) return true;
     let fastest = -1;
     for (const follower of object.followers) if (this.#isFollowedBy(follower)) fastest = Math.max(fastest, follower.positionBytes);
     if (fastest < 0) return false;

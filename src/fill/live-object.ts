@@ -52,6 +52,8 @@ export interface LoanedBytes {
 
 /** What LiveObjects tell the table that holds them. */
 export interface LiveObjectOwner {
+  /** Whether the object is what a new request for its key would get: neither replaced, purged nor invalidated. */
+  isCurrent(object: LiveObject): boolean;
   forget(object: LiveObject): void;
 }
 
@@ -128,7 +130,8 @@ export class LiveObject {
   learnLength(lengthBytes: number): void {
     assert(this.#manifest.lengthBytes === undefined, 'a length is learnt once');
     this.#manifest = { ...this.#manifest, lengthBytes };
-    this.context.store.offerManifest(this.#manifest, this.purgeSequence);
+    // What was invalidated meanwhile is finished for its readers, and must not come back to the cache by way of its length.
+    if (this.#owner.isCurrent(this)) this.context.store.offerManifest(this.#manifest, this.purgeSequence);
     this.#wakeAll();
   }
 
@@ -230,9 +233,15 @@ export class LiveObject {
     this.#retained.set(sliceNumber, { lease: share, bytes: share.bytes.subarray(0, lengthBytes) });
   }
 
-  /** Whether retained slices that cannot be fetched again leave no room for more. */
-  get isRetainingAll(): boolean {
-    return !this.isResumable && this.#retained.size >= RETAINED_SLICES_MAX;
+  /**
+   * Whether retained slices that cannot be fetched one by one leave no room for more. A run counts those before its own place: what another
+   * run, further on, has retained waits for the followers that this one must bring there.
+   */
+  isRetainingAllBefore(sliceNumber: number): boolean {
+    if (this.isResumable || this.#retained.size < RETAINED_SLICES_MAX) return false;
+    let count = 0;
+    for (const retained of this.#retained.keys()) if (retained < sliceNumber) count += 1;
+    return count >= RETAINED_SLICES_MAX;
   }
 
   pruneRetained(): void {

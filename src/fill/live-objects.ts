@@ -45,6 +45,10 @@ export class LiveObjects implements LiveObjectOwner {
     return object;
   }
 
+  isCurrent(object: LiveObject): boolean {
+    return this.#current.get(object.target.objectHash) === object;
+  }
+
   /** Nobody new joins what is being filled for this key (it was purged). */
   detach(objectHash: ObjectHash): void {
     this.#current.delete(objectHash);
@@ -53,7 +57,7 @@ export class LiveObjects implements LiveObjectOwner {
   forget(object: LiveObject): void {
     // A failed generation is still read by those who have it; only its key is free at once.
     if (object.failure === undefined || object.isIdle) this.#byGeneration.delete(object.generation);
-    if (this.#current.get(object.target.objectHash) === object) this.#current.delete(object.target.objectHash);
+    if (this.isCurrent(object)) this.#current.delete(object.target.objectHash);
   }
 
   #add(target: FillTarget, manifest: Manifest, purgeSequence: number): LiveObject {

@@ -2,6 +2,7 @@
  * Checkpoints: the index as an image, A and B in turn, written beside traffic and read at start. Entries are copied slot by slot while the
  * index goes on changing: replay of the journal from where it stood at the beginning makes up for that, since records are upserts.
  */
+import { assert } from '../base/assert.ts';
 import { divFloor } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import {
@@ -38,14 +39,16 @@ export async function writeCheckpoint(
   index: SliceIndex,
   target: { readonly zone: number; readonly sequence: number },
 ): Promise<{ readonly entries: number; readonly parts: number; readonly crc: number }> {
+  // What is put beyond it meanwhile is in the journal. Following it would write part after part, each for a few entries, out of the zone.
+  const endSlot = index.slotLimit;
   let slot = 0;
   let entries = 0;
   let parts = 0;
   let crc = 0;
-  while (slot < index.slotLimit) {
+  while (slot < endSlot) {
     await withStaging(place.arena, CHECKPOINT_PART_BYTES, async (bytes) => {
       let count = 0;
-      while (slot < index.slotLimit && count < CHECKPOINT_PART_ENTRIES) {
+      while (slot < endSlot && count < CHECKPOINT_PART_ENTRIES) {
         const entry = checkpointEntry(index, slot);
         slot += 1;
         if (entry === undefined) continue;
@@ -54,6 +57,7 @@ export async function writeCheckpoint(
       }
       if (count === 0) return;
       const ownOffset = partOffset(place.geometry, target.zone, parts);
+      assert((parts + 1) * CHECKPOINT_PART_BYTES <= place.geometry.checkpointBytes, 'a checkpoint stays in its zone');
       const partCrc = sealCheckpointPart(
         bytes,
         { sequence: target.sequence, partNumber: parts, ownOffset, deviceTag: place.deviceTag },

@@ -2,12 +2,13 @@
  * The transport that takes any origin: undici's pool, its body chunks copied once into the receiver's room. When the receiver has no room
  * undici is paused, which stops reading from the socket; what was read already (at most a socket buffer) waits here.
  */
-import { type Dispatcher, Pool } from 'undici';
+import { buildConnector, type Dispatcher, Pool } from 'undici';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { parseRawFields } from '../http/header-fields.ts';
+import { ResetWatch } from './reset-watch.ts';
 import type { UPSTREAM_METRICS, UPSTREAM_OUTCOMES } from './upstream-metrics.ts';
 import type { BodySink, ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
 
@@ -35,6 +36,7 @@ const KEEP_ALIVE_MS = 30_000;
 export class UndiciTransport implements UpstreamTransport {
   readonly #pool: Pool;
   readonly #options: TransportOptions;
+  readonly #resets = new ResetWatch();
   #inFlight = 0;
 
   constructor(options: TransportOptions) {
@@ -48,7 +50,7 @@ export class UndiciTransport implements UpstreamTransport {
       maxHeaderSize: options.headBytesMax,
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      connect: { timeout: options.connectTimeoutMs },
+      connect: this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs })),
     });
     this.#pool.on('connect', () => options.metrics.add('connections'));
     options.metrics.setGauge('inFlight', () => this.#inFlight);
@@ -60,10 +62,12 @@ export class UndiciTransport implements UpstreamTransport {
 
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     this.#inFlight += 1;
-    const transfer = new UndiciTransfer(this.#pool, this.#options, request, receiver, (outcome) => {
+    const onOutcome = (outcome: Outcome): void => {
       this.#inFlight -= 1;
       this.#options.metrics.add('requests', 1, outcome);
-    });
+    };
+    const shared = { pool: this.#pool, options: this.#options, resets: this.#resets };
+    const transfer = new UndiciTransfer(shared, request, receiver, onOutcome);
     transfer.dispatch();
     return transfer;
   }
@@ -75,6 +79,7 @@ export class UndiciTransport implements UpstreamTransport {
 
 class UndiciTransfer implements Transfer {
   readonly #pool: Pool;
+  readonly #resets: ResetWatch;
   readonly #options: TransportOptions;
   readonly #request: UpstreamRequest;
   readonly #receiver: ResponseReceiver;
@@ -89,14 +94,15 @@ class UndiciTransfer implements Transfer {
   #mayRetry: boolean;
 
   constructor(
-    pool: Pool,
-    options: TransportOptions,
+    shared: { readonly pool: Pool; readonly options: TransportOptions; readonly resets: ResetWatch },
     request: UpstreamRequest,
     receiver: ResponseReceiver,
     onOutcome: (outcome: Outcome) => void,
   ) {
+    const { pool, options, resets } = shared;
     this.#pool = pool;
     this.#options = options;
+    this.#resets = resets;
     this.#request = request;
     this.#receiver = receiver;
     this.#onOutcome = onOutcome;
@@ -168,6 +174,8 @@ class UndiciTransfer implements Transfer {
 
   #onResponseEnd(): void {
     if (this.#hasEnded) return;
+    // Without a length only an orderly close is an end (RFC 9112 s8).
+    if (this.#resets.isResetting) return this.#onResponseError(new EdgeError('UPSTREAM_BROKEN', 'The origin reset the connection'));
     this.#isBodyComplete = true;
     if (this.#waiting.length === 0) this.#finish();
   }

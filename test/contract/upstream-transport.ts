@@ -215,6 +215,8 @@ export function runUpstreamTransportContract(name: string, factory: TransportFac
     ['a chunked body cut by a close', { closeAfterBytes: 5000, chunked: 1000 }, 'error'],
     ['a chunked body cut by a close that was announced', { closeAfterBytes: 5000, chunked: 1000, connectionClose: true }, 'error'],
     ['a body without its last byte, announced close', { closeAfterBytes: 9999, connectionClose: true }, 'error'],
+    ['a body without length cut by a reset', { resetAfterBytes: 5000, closeDelimited: true }, 'error'],
+    ['a chunked body cut by a reset after an announced close', { resetAfterBytes: 5000, chunked: 1000, connectionClose: true }, 'error'],
     ['a close before the head', { raw: '' }, 'failure'],
     ['a reset before the head', { raw: '', rawThen: 'reset' }, 'failure'],
   ] as const) {
@@ -225,6 +227,19 @@ export function runUpstreamTransportContract(name: string, factory: TransportFac
       assert.ok(recorder.body.length < 10_000);
     });
   }
+
+  scenario(
+    'a reset beside a full sink is no end',
+    { misbehaviour: { resetAfterBytes: 5000, closeDelimited: true } },
+    async ({ get, origin }) => {
+      const recorder = new Recorder([100], 0);
+      const transfer = get(recorder);
+      await eventually(() => origin.connections.accepted === 1 && origin.connections.open === 0, { what: 'the reset' });
+      recorder.rooms = Number.POSITIVE_INFINITY;
+      transfer.resume();
+      assert.deepEqual([await ended(recorder), recorder.error?.code], ['error', 'UPSTREAM_BROKEN']);
+    },
+  );
 
   for (const [what, misbehaviour] of [
     ['no HTTP', { raw: 'SSH-2.0-OpenSSH\r\n' }],

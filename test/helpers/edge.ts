@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { assembleProxy } from '../../src/app/proxy-assembly.ts';
 import { SystemClock } from '../../src/base/clock.ts';
-import { createSilentLogger } from '../../src/base/log.ts';
+import { createSilentLogger, type Logger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -24,6 +24,8 @@ export interface EdgeOptions {
   readonly arenaBytes?: number | undefined;
   /** Makes the store over the edge's arena; the model store when undefined. */
   readonly makeStore?: ((arena: Arena) => Promise<SliceStore>) | undefined;
+  /** Silent when undefined. */
+  readonly logger?: Logger | undefined;
 }
 
 /** A running proxy. */
@@ -40,8 +42,9 @@ export async function startEdge(options: EdgeOptions) {
   const loaded = loadConfig({ environment: {}, overrides: Object.entries(set).map(([key, text]) => [key, text, 'test'] as const) });
   assert(loaded.kind === 'ok', loaded.kind === 'ok' ? '' : JSON.stringify(loaded.problems));
   const arena = new Arena({ sizeBytes: options.arenaBytes ?? 16 * MIB, clock });
+  const logger = options.logger ?? createSilentLogger();
   const store = (await options.makeStore?.(arena)) ?? new MemoryStore(arena);
-  const proxy = assembleProxy({ config: loaded.config, store, arena, clock, random: new SystemRandom(), logger: createSilentLogger() });
+  const proxy = assembleProxy({ config: loaded.config, store, arena, clock, random: new SystemRandom(), logger });
   const address = await proxy.listener.listen({ host: '127.0.0.1', port: 0 });
   assert(typeof address === 'object');
   const { port } = address;

@@ -144,8 +144,8 @@ export class OriginScript {
     else this.#steps.delete(path);
   }
 
-  /** The step for this request, used up by one; an empty misbehaviour when none is left. */
-  take(request: OriginRequest): Misbehaviour {
+  /** The step for this request, used up by one; undefined when none is left. */
+  take(request: OriginRequest): Misbehaviour | undefined {
     for (const path of new Set([request.target, request.path, '*'])) {
       const steps = this.#steps.get(path) ?? [];
       const step = steps.find(({ misbehaviour, timesLeft }) => timesLeft > 0 && (misbehaviour.when?.(request) ?? true));
@@ -154,6 +154,6 @@ export class OriginScript {
       if (step.timesLeft === 0) steps.splice(steps.indexOf(step), 1);
       return step.misbehaviour;
     }
-    return {};
+    return undefined;
   }
 }

@@ -54,6 +54,8 @@ export interface OriginOptions {
   readonly tls?: { readonly key: string; readonly cert: string } | undefined;
   /** Objects that are not set one by one: called with the target of a request for a path that is not known. */
   readonly resolve?: ((target: string) => ObjectDefinition | undefined) | undefined;
+  /** What goes wrong with a request for which no step is scripted; asked once per request. */
+  readonly improvise?: ((request: OriginRequest) => Misbehaviour) | undefined;
   readonly clock?: Clock | undefined;
 }
 
@@ -287,7 +289,7 @@ export class Origin {
 
   /** Plays one response; false when the connection is to end. */
   async #answer(connection: Connection, record: RecordedRequest): Promise<boolean> {
-    const misbehaviour = this.#script.take(record);
+    const misbehaviour = this.#script.take(record) ?? this.#options.improvise?.(record) ?? {};
     if (misbehaviour.holdHead === true) await this.#hold(connection, record);
     if (misbehaviour.raw !== undefined) return this.#answerRaw(connection, record, misbehaviour);
 

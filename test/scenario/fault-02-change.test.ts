@@ -155,3 +155,18 @@ test('the origin is down: what is stored and fresh is served, what is missing fa
   await origin.start();
   assert.equal((await edge.get('/a', {}, { expect: body })).bodyBytes, LENGTH);
 });
+
+test('a body of unknown length that a PUT overtook does not come back to the cache with its end (RFC 9111 s4.4)', async () => {
+  await using origin = await Origin.start();
+  const old = origin.setObject('/a', { lengthBytes: 50 * KIB, cacheControl: 'max-age=60' });
+  origin.misbehave('/a', { chunked: true, pauseAfterBytes: 20 * KIB }, 1);
+  await using edge = await startEdge({ origin });
+  const first = edge.get('/a', {}, { expect: old });
+  await origin.waitForHeld('/a');
+  const changed = origin.change('/a');
+  assert.equal((await edge.get('/a', {}, { method: 'PUT', body: 'new' })).status, 200);
+  origin.release('/a');
+  assert.deepEqual([(await first).wrongAt, (await first).isComplete], [-1, true]);
+  const next = await edge.get('/a', {}, { expect: changed });
+  assert.deepEqual([next.status, next.wrongAt, next.headers['x-cache']], [200, -1, 'MISS']);
+});

@@ -1,0 +1,378 @@
+/**
+ * The clients of the torture: requests of every form, and the judgement of what comes back. A response must be of one version of its object
+ * and of no other, whole unless something excuses it, and its status and fields must fit the request and the bytes.
+ */
+
+import { verifyBody } from '../helpers/body.ts';
+import { ClientConnection, type ClientResponse, type RequestOptions } from '../helpers/client.ts';
+import type { ResponseHead } from '../helpers/response-parser.ts';
+import { isStrong, type Subject, type Version, type World } from './torture-world.ts';
+
+const DEADLINE_MS = 15_000;
+
+/** What was asked. */
+interface Ask {
+  readonly subject: Subject;
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly range: string | undefined;
+  readonly isConditional: boolean;
+  readonly hasIfRange: boolean;
+  readonly onlyIfCached: boolean;
+  readonly abortAfterBytes: number | undefined;
+}
+
+/** Counts over all clients. */
+export interface Tally {
+  requests: number;
+  bytes: number;
+  aborted: number;
+  broken: number;
+  soft: number;
+  readonly statuses: Map<number, number>;
+  readonly stories: Map<string, number>;
+}
+
+export function newTally(): Tally {
+  return { requests: 0, bytes: 0, aborted: 0, broken: 0, soft: 0, statuses: new Map(), stories: new Map() };
+}
+
+export interface ClientsOptions {
+  readonly world: World;
+  readonly port: number;
+  readonly tally: Tally;
+  /** Called with a sentence for everything that should not have been. */
+  readonly complain: (what: string) => void;
+}
+
+/** One client: connections one after the other, until `isOver` says so. */
+export async function runClient(options: ClientsOptions, isOver: () => boolean): Promise<void> {
+  while (!isOver()) await runConnection(options);
+}
+
+/** One connection with one to six requests, pipelined or not, stalling or not. */
+async function runConnection(options: ClientsOptions): Promise<void> {
+  const { world, port, complain } = options;
+  let connection: ClientConnection;
+  try {
+    connection = await ClientConnection.open({ port, deadlineMs: DEADLINE_MS });
+  } catch (error) {
+    complain(`no connection: ${String(error)}`);
+    return;
+  }
+  const isPipelined = world.chance(300);
+  const count = 1 + world.random.integerBelow(world.chance(300) ? 6 : 2);
+  const answers: Promise<boolean>[] = [];
+  let isAborted = false;
+  for (let left = count; left > 0 && !connection.isClosed; left -= 1) {
+    const ask = makeAsk(world);
+    // The rest of a pipeline ends with the one that is aborted.
+    isAborted ||= ask.abortAfterBytes !== undefined;
+    const answer = new Exchange(options, ask, isAborted).run(connection);
+    answers.push(answer);
+    if (world.chance(80)) await stallFor(connection, world.random.integerBelow(1500));
+    if (!isPipelined && !(await answer)) break;
+  }
+  await Promise.all(answers);
+  connection.destroy();
+}
+
+async function stallFor(connection: ClientConnection, stallMs: number): Promise<void> {
+  connection.pause();
+  await new Promise((resolve) => setTimeout(resolve, stallMs));
+  connection.resume();
+}
+
+/** Asks for every object whole, without tricks: after a round all of them must come. */
+export async function sweep(options: ClientsOptions): Promise<void> {
+  for (const subject of options.world.subjects) {
+    const connection = await ClientConnection.open({ port: options.port, deadlineMs: DEADLINE_MS });
+    const ask: Ask = {
+      subject,
+      method: 'GET',
+      headers: {},
+      range: undefined,
+      isConditional: false,
+      hasIfRange: false,
+      onlyIfCached: false,
+      abortAfterBytes: undefined,
+    };
+    await new Exchange(options, ask, false).run(connection);
+    connection.destroy();
+  }
+}
+
+function makeAsk(world: World): Ask {
+  const { random } = world;
+  // A few objects are wanted by everybody.
+  const subject = world.chance(500) ? world.subjects[random.integerBelow(Math.min(6, world.subjects.length))]! : world.pick(world.subjects);
+  const version = world.chance(800) ? world.current(subject) : world.pick(subject.versions);
+  const headers: Record<string, string> = {};
+  const range = world.chance(450) ? makeRange(world, version) : undefined;
+  if (range !== undefined) headers.range = range;
+  const hasIfRange = range !== undefined && world.chance(250);
+  if (hasIfRange) headers['if-range'] = world.chance(700) ? tagOf(world, subject) : dateOf(version);
+  const isConditional = world.chance(100);
+  if (isConditional) {
+    const condition = random.integerBelow(4);
+    if (condition === 0) headers['if-none-match'] = tagOf(world, subject);
+    else if (condition === 1) headers['if-modified-since'] = dateOf(version);
+    else if (condition === 2) headers['if-match'] = tagOf(world, subject);
+    else headers['if-unmodified-since'] = dateOf(version);
+  }
+  const onlyIfCached = world.chance(20);
+  if (onlyIfCached) headers['cache-control'] = 'only-if-cached';
+  else if (world.chance(80)) headers['cache-control'] = world.pick(['no-cache', 'max-age=0', 'max-stale', 'no-store', 'min-fresh=10']);
+  return {
+    subject,
+    method: world.chance(80) ? 'HEAD' : 'GET',
+    headers,
+    range,
+    isConditional,
+    hasIfRange,
+    onlyIfCached,
+    abortAfterBytes: world.chance(120) ? random.integerBelow(version.lengthBytes + 1) : undefined,
+  };
+}
+
+function makeRange(world: World, { lengthBytes }: Version): string {
+  const { random } = world;
+  const start = random.integerBelow(lengthBytes + 1);
+  const end = start + random.integerBelow(Math.max(1, lengthBytes - start) + 10);
+  const forms: readonly (() => string)[] = [
+    () => `bytes=${start}-${end}`,
+    () => `bytes=${start}-${end}`,
+    () => `bytes=${start}-${start}`,
+    () => `bytes=${start}-`,
+    () => `bytes=-${random.integerBelow(lengthBytes + 10)}`,
+    () => `bytes=0-0`,
+    () => `bytes=-1`,
+    () => `bytes=${lengthBytes}-`,
+    () => `bytes=${lengthBytes + 5000}-${lengthBytes + 6000}`,
+    () => `bytes=5-2`,
+    () => `bytes=0-10,20-30`,
+    () => `bites=0-10`,
+    () => `bytes=0-${Number.MAX_SAFE_INTEGER}`,
+  ];
+  return world.pick(forms)();
+}
+
+function tagOf(world: World, subject: Subject): string {
+  return world.origin.validators(subject.path).etag ?? '"none-such"';
+}
+
+function dateOf(version: Version): string {
+  return new Date(1577836800000 + version.number * 1000).toUTCString();
+}
+
+/** One request and what became of it. */
+class Exchange {
+  readonly #options: ClientsOptions;
+  readonly #ask: Ask;
+  readonly #oldestServable: number;
+  readonly #startedMs = performance.now();
+  readonly #mayBeAborted: boolean;
+  #candidates: Version[];
+  #start = 0;
+  #isUnchecked = false;
+  #wrong: string | undefined;
+  #story = '';
+
+  constructor(options: ClientsOptions, ask: Ask, mayBeAborted: boolean) {
+    this.#options = options;
+    this.#mayBeAborted = mayBeAborted;
+    this.#ask = ask;
+    this.#oldestServable = ask.subject.oldestServable;
+    this.#candidates = [];
+  }
+
+  /** @returns whether the connection may be used again */
+  async run(connection: ClientConnection): Promise<boolean> {
+    const { tally } = this.#options;
+    const { method, subject, headers, abortAfterBytes } = this.#ask;
+    tally.requests += 1;
+    const request: RequestOptions = {
+      method,
+      path: subject.path,
+      headers,
+      abortAfterBytes,
+      onHead: (head) => this.#onHead(head),
+      onBytes: (bytes, offset) => this.#onBytes(bytes, offset),
+    };
+    let response: ClientResponse;
+    try {
+      response = await connection.request(request);
+    } catch (error) {
+      // The connection broke before the head: allowed after a response that broke, or an abort, before it on the connection.
+      if (String(error).includes('no end within')) this.#complain(`stalled without a head: ${String(error)}`);
+      tally.broken += 1;
+      return false;
+    }
+    this.#judge(response);
+    return response.isComplete;
+  }
+
+  #onHead(head: ResponseHead): void {
+    const { subject } = this.#ask;
+    const { tally } = this.#options;
+    tally.statuses.set(head.status, (tally.statuses.get(head.status) ?? 0) + 1);
+    this.#story = head.headers['cache-status'] ?? '';
+    const story = this.#story.replace(/ttl=-?\d+|detail=slices=\S+|key=\S+/g, '').slice(0, 60);
+    tally.stories.set(story, (tally.stories.get(story) ?? 0) + 1);
+    // The object may have changed since: all versions there are now count.
+    this.#candidates = subject.versions.filter(({ number }) => number >= this.#oldestServable);
+    if (head.status >= 300) return;
+    this.#byValidators(head);
+    this.#byLengths(head);
+  }
+
+  #byValidators({ headers }: ResponseHead): void {
+    const tagged = /-(\d+)(?:-\d+)?"$/.exec(headers.etag ?? '')?.[1];
+    if (tagged !== undefined) this.#keep(({ number }) => number === Number(tagged), `ETag ${headers.etag}`);
+    const modified = headers['last-modified'];
+    if (modified !== undefined)
+      this.#keep(({ number }) => number === (Date.parse(modified) - 1577836800000) / 1000, `Last-Modified ${modified}`);
+  }
+
+  #byLengths(head: ResponseHead): void {
+    const { method, range, hasIfRange, subject } = this.#ask;
+    const isLieExcused = this.#isPassedOn() && performance.now() < subject.liedUntilMs;
+    const length = head.headers['content-length'];
+    if (head.status === 200) {
+      if (length !== undefined) this.#keep(({ lengthBytes }) => lengthBytes === Number(length), `Content-Length ${length}`);
+      if (head.headers['content-range'] !== undefined && !isLieExcused) this.#wrong ??= 'Content-Range in a 200';
+      const mayBeWhole = range === undefined || hasIfRange || method === 'HEAD' || this.#isPassedOn() || length === undefined;
+      if (!mayBeWhole && this.#candidates.every((version) => isPart(range, version))) this.#wrong ??= `200 to ${range}`;
+      return;
+    }
+    if (head.status !== 206) {
+      this.#wrong ??= `status ${head.status}`;
+      return;
+    }
+    if (isLieExcused) {
+      this.#isUnchecked = true;
+      return;
+    }
+    const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(head.headers['content-range'] ?? '');
+    if (match === null || range === undefined || method === 'HEAD') {
+      this.#wrong ??= `206 with Content-Range ${head.headers['content-range']} to ${method} ${range}`;
+      return;
+    }
+    const [start, end, total] = [Number(match[1]), Number(match[2]) + 1, Number(match[3])];
+    this.#keep(({ lengthBytes }) => lengthBytes === total, `Content-Range ${match[0]}`);
+    if (length !== undefined && Number(length) !== end - start) this.#wrong ??= `Content-Length ${length} with Content-Range ${match[0]}`;
+    const wanted = resolve(range, total);
+    if (wanted === undefined || wanted.start !== start || wanted.end !== end) this.#wrong ??= `Content-Range ${match[0]} to ${range}`;
+    this.#start = start;
+  }
+
+  #isPassedOn(): boolean {
+    return /bypass|not-storable/.test(this.#story);
+  }
+
+  #keep(fits: (version: Version) => boolean, why: string): void {
+    const kept = this.#candidates.filter(fits);
+    if (kept.length === 0 && this.#candidates.length > 0) this.#wrong ??= `no version fits ${why}; oldest servable ${this.#oldestServable}`;
+    this.#candidates = kept;
+  }
+
+  #onBytes(bytes: Buffer, offset: number): void {
+    this.#options.tally.bytes += bytes.length;
+    if (this.#isUnchecked || this.#candidates.length === 0) return;
+    const { path } = this.#ask.subject;
+    const before = this.#candidates;
+    this.#candidates = before.filter(
+      ({ number, lengthBytes }) =>
+        this.#start + offset + bytes.length <= lengthBytes &&
+        verifyBody(bytes, { name: path, version: number }, this.#start + offset) === -1,
+    );
+    if (this.#candidates.length > 0) return;
+    const places = before.map(({ number, lengthBytes }) => {
+      const at = verifyBody(bytes, { name: path, version: number }, this.#start + offset);
+      return `v${number}(${lengthBytes})@${at === -1 ? 'right' : this.#start + offset + at}`;
+    });
+    this.#wrong ??= `wrong bytes in ${this.#start + offset}+${bytes.length}: ${places.join(' ')}`;
+  }
+
+  #judge(response: ClientResponse): void {
+    const { status } = response;
+    const { tally } = this.#options;
+    if (status >= 300) return this.#judgeOther(response);
+    if (this.#wrong !== undefined) return this.#complain(this.#wrong, response);
+    if (this.#mayBeAborted && !response.isComplete) {
+      tally.aborted += 1;
+      return;
+    }
+    if (response.isComplete) {
+      const wantedEnd = this.#start + response.bodyBytes;
+      const isLong = (version: Version): boolean => status === 206 || this.#ask.method === 'HEAD' || wantedEnd === version.lengthBytes;
+      if (!this.#isUnchecked && !this.#candidates.some(isLong))
+        this.#complain(
+          `a body of ${response.bodyBytes} bytes looks whole; lengths ${this.#candidates.map((v) => v.lengthBytes).join()}`,
+          response,
+        );
+      return;
+    }
+    tally.broken += 1;
+    if (response.error?.startsWith('no end within') === true) return this.#complain(`stalled after ${response.bodyBytes} bytes`, response);
+    if (this.#isExcused()) return;
+    if (isStrong(this.#ask.subject.kind)) this.#complain(`broke off after ${response.bodyBytes} bytes: ${response.error}`, response);
+    else tally.soft += 1;
+  }
+
+  #judgeOther(response: ClientResponse): void {
+    const { status } = response;
+    const { isConditional, onlyIfCached, range, headers } = this.#ask;
+    if (status === 304 && isConditional) return;
+    if (status === 412 && (headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined)) return;
+    if (status === 504 && onlyIfCached) return;
+    if (status === 416 && range !== undefined) {
+      const total = Number(/^bytes \*\/(\d+)$/.exec(response.headers['content-range'] ?? '')?.[1]);
+      if (this.#candidates.some(({ lengthBytes }) => lengthBytes === total && resolve(range, lengthBytes) === undefined)) return;
+    }
+    if (status !== 500 && this.#isExcused()) return;
+    if (status === 500 && this.#isPassedOn() && this.#isExcused()) return;
+    this.#complain(`status ${status}: ${response.headers['cache-status']}`, response);
+  }
+
+  #isExcused(): boolean {
+    return this.#startedMs < this.#ask.subject.excusedUntilMs;
+  }
+
+  #complain(what: string, response?: ClientResponse): void {
+    const { method, subject, headers } = this.#ask;
+    const head =
+      response === undefined
+        ? ''
+        : ` -> ${response.status} ${JSON.stringify(response.headers)} complete=${response.isComplete} after ${Math.round(response.totalMs)} ms`;
+    const seen = this.#options.world.origin.requestsFor(subject.path).slice(-8);
+    const asked = seen.map(
+      (record) =>
+        `\n    #${record.sequence} ${record.headers.range ?? 'whole'} -> ${record.status} ${record.bodyBytesSent} ${record.state}`,
+    );
+    this.#options.complain(
+      `${what}\n  ${method} ${subject.path} ${JSON.stringify(headers)}${head}\n  versions ${JSON.stringify(subject.versions.slice(-4))}${asked.join('')}`,
+    );
+  }
+}
+
+/** [start, end) of a single range in an object of `total` bytes; undefined when it is not satisfiable. */
+function resolve(range: string, total: number): { start: number; end: number } | undefined {
+  const [, first = '', last = ''] = /^bytes=(\d*)-(\d*)$/.exec(range) ?? [];
+  if (first === '') {
+    const suffix = Number(last);
+    return suffix === 0 || total === 0 ? undefined : { start: Math.max(0, total - suffix), end: total };
+  }
+  const start = Number(first);
+  if (start >= total) return undefined;
+  return { start, end: last === '' ? total : Math.min(total, Number(last) + 1) };
+}
+
+/** Whether the range, being valid and single, must be answered with a part. */
+function isPart(range: string, { lengthBytes }: Version): boolean {
+  const match = /^bytes=(\d*)-(\d*)$/.exec(range);
+  if (match === null || lengthBytes === 0) return false;
+  const [, first = '', last = ''] = match;
+  if (first !== '' && last !== '' && Number(last) < Number(first)) return false;
+  return resolve(range, lengthBytes) !== undefined;
+}
