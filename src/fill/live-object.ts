@@ -132,6 +132,7 @@ export class LiveObject {
     this.#manifest = { ...this.#manifest, lengthBytes };
     // What was invalidated meanwhile is finished for its readers, and must not come back to the cache by way of its length.
     if (this.#owner.isCurrent(this)) this.context.store.offerManifest(this.#manifest, this.purgeSequence);
+    this.#resumeRuns();
     this.#wakeAll();
   }
 
@@ -203,6 +204,8 @@ export class LiveObject {
 
   addFollower(follower: Follower): void {
     this.followers.add(follower);
+    // One that begins further on may be what a paused run waits for.
+    this.#resumeRuns();
   }
 
   removeFollower(follower: Follower): void {
@@ -214,14 +217,19 @@ export class LiveObject {
   /** A follower has moved on: paused runs may read again, retained slices may go. */
   onFollowerProgress(): void {
     if (this.#retained.size > 0) this.pruneRetained();
-    for (const run of this.runs) run.resumeIfPaced();
+    this.#resumeRuns();
   }
 
   /** Bytes of a slice that is being filled or is retained: what is there of [startBytes, endBytes), at least one byte, or undefined. */
   tryRead(sliceNumber: number, startBytes: number, endBytes: number): LoanedBytes | undefined {
     const retained = this.#retained.get(sliceNumber);
     if (retained !== undefined) return loan(retained.lease, startBytes, Math.min(endBytes, retained.bytes.length));
-    return this.findRun(sliceNumber)?.tryRead(sliceNumber, startBytes, endBytes);
+    // Where ranges cannot be had several runs may claim a slice; what counts is which of them has the bytes.
+    for (const run of this.runs) {
+      const bytes = run.tryRead(sliceNumber, startBytes, endBytes);
+      if (bytes !== undefined) return bytes;
+    }
+    return undefined;
   }
 
   /** Keeps a declined slice for followers that have yet to read it. Takes a share of the lease. */
@@ -259,6 +267,11 @@ export class LiveObject {
     // What never came to its end has no length, so nothing of it can be served.
     if (this.#manifest.lengthBytes === undefined) this.context.store.dropManifest(this.target.objectHash, this.generation);
     this.#owner.forget(this);
+  }
+
+  /** Over a copy: a run that reads on may come to its end at once and leave the list. */
+  #resumeRuns(): void {
+    for (const run of [...this.runs]) run.resumeIfPaced();
   }
 
   #isNeeded(sliceNumber: number): boolean {
