@@ -16,6 +16,8 @@ import { startRun } from './run-starter.ts';
 /** Slices before its end at which a run's successor is asked for. */
 const SUCCESSOR_SLICES = 2;
 
+type HeldPiece = Extract<SliceVerdict, { kind: 'hit' }>;
+
 /** Reads [start, end) of one generation. */
 export class SliceSource implements Follower {
   readonly #object: LiveObject;
@@ -31,6 +33,8 @@ export class SliceSource implements Follower {
   #resumedAtSlice = -1;
   #private: PrivateStream | undefined;
   #ahead: { readonly sliceNumber: number; readonly verdict: Promise<SliceVerdict> } | undefined;
+  /** A stored slice that was read whole for a client that takes it in small pieces. */
+  #held: { readonly sliceNumber: number; readonly startBytes: number; readonly piece: HeldPiece } | undefined;
   #isClosed = false;
 
   /** @param range.end exclusive; undefined means the object's end, which may not be known yet */
@@ -81,12 +85,19 @@ export class SliceSource implements Follower {
     }
   }
 
+  /** The client stands still: what is held for its next pieces is worth more to others. */
+  letGo(): void {
+    this.#held?.piece.lease.end();
+    this.#held = undefined;
+  }
+
   /** Lets go of everything; idempotent. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#signal.removeEventListener('abort', this.#onAbort);
     this.#private?.abort();
+    this.letGo();
     void this.#ahead?.verdict.then(endVerdict, () => undefined);
     this.#ahead = undefined;
     this.#object.removeFollower(this);
@@ -103,6 +114,8 @@ export class SliceSource implements Follower {
   async #nextFromSlices(limitBytes: number): Promise<Piece | undefined> {
     const object = this.#object;
     const read = this.#readAt(this.#position, limitBytes);
+    const held = this.#takeHeld(read);
+    if (held !== undefined) return held;
     const resident = object.context.store.tryReadResident(read);
     if (resident !== undefined) return { ...resident, tier: 'ram' };
     const filling = object.tryRead(read.sliceNumber, read.startBytes, read.endBytes);
@@ -128,16 +141,38 @@ export class SliceSource implements Follower {
       verdict = await ahead.verdict;
     } else {
       void ahead?.verdict.then(endVerdict, () => undefined);
-      verdict = await store.readSlice(read, this.#signal);
+      // Small pieces of a slice are cut from one read of it, unless there is no room for so much.
+      verdict = await store.readSlice(this.#readAt(this.#position, Number.POSITIVE_INFINITY), this.#signal);
+      if (verdict.kind === 'busy') verdict = await store.readSlice(read, this.#signal);
     }
     if (verdict.kind === 'busy') return 'busy';
     if (verdict.kind !== 'hit') return undefined;
     this.#busyReads = 0;
     this.#readAhead(sliceNumber + 1, limitBytes);
-    const wanted = read.endBytes - read.startBytes;
-    // What was read ahead is the whole slice; a client that slowed down meanwhile takes less at a time.
-    const bytes = verdict.bytes.length > wanted ? verdict.bytes.subarray(0, wanted) : verdict.bytes;
-    return { bytes, lease: verdict.lease, tier: verdict.tier };
+    if (verdict.bytes.length <= read.endBytes - read.startBytes) return { bytes: verdict.bytes, lease: verdict.lease, tier: verdict.tier };
+    this.letGo();
+    if (this.#isClosed) {
+      verdict.lease.end();
+      return undefined;
+    }
+    this.#held = { sliceNumber, startBytes: read.startBytes, piece: verdict };
+    return this.#takeHeld(read);
+  }
+
+  /** The wanted part of the held slice, which is let go with its last part. */
+  #takeHeld(read: SliceRead): Piece | undefined {
+    const held = this.#held;
+    if (held === undefined) return undefined;
+    const { bytes, lease, tier } = held.piece;
+    const start = read.startBytes - held.startBytes;
+    const end = Math.min(read.endBytes - held.startBytes, bytes.length);
+    if (held.sliceNumber !== read.sliceNumber || start < 0 || start >= end) {
+      this.letGo();
+      return undefined;
+    }
+    const part: Piece = { bytes: bytes.subarray(start, end), lease: lease.share(), tier };
+    if (end === bytes.length) this.letGo();
+    return part;
   }
 
   /** The slice is there, but no slot to read it into: waits a little, and in the end takes the rest past the cache. */

@@ -70,7 +70,7 @@ async function askOrigin(context: RequestContext, services: ProxyServices): Prom
 
 async function sendBody(context: RequestContext, services: ProxyServices, reader: BodyReader, isExpected: boolean): Promise<void> {
   const { signal } = context;
-  const writer = createWriter(context, services);
+  const writer = createWriter(context, services, () => undefined);
   const abort = (): void => reader.abort();
   signal.addEventListener('abort', abort);
   if (signal.aborted) abort();

@@ -8,15 +8,18 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
-import { KIB } from '../base/units.ts';
+import { KIB, MIB } from '../base/units.ts';
 import type { Piece } from '../fill/piece.ts';
 import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS } from './proxy-metrics.ts';
 
 const WRITES_MAX = 2;
 const COPIED_BYTES_MAX = 64 * KIB;
-/** What a client must have taken without a pause before it is sent slots. */
-const PROVEN_BYTES = 256 * KIB;
+/**
+ * What a client must have taken without a pause before it is sent slots: more than the kernel buffers for one that reads nothing (4 MiB to
+ * send by Linux's net.ipv4.tcp_wmem, and what the other side receives).
+ */
+const PROVEN_BYTES = 8 * MIB;
 /** A write that takes longer shows that the client does not keep up. */
 const PROMPT_MS = 250;
 /** A large write may take this many times limits.clientStall, in proportion to its size. */
@@ -29,6 +32,8 @@ export interface ClientWriterOptions {
   readonly clock: Clock;
   readonly metrics: MetricSet<typeof PROXY_METRICS>;
   readonly stallMs: number;
+  /** The client has not taken anything for a moment: let go of what the next pieces would be made of. */
+  readonly onSlow: () => void;
 }
 
 /** One write that the kernel has not finished. */
@@ -95,7 +100,7 @@ export class ClientWriter {
     const { response, clock, pins, metrics } = this.#options;
     const { lease } = piece;
     const isPinned = lease !== undefined && this.#holdsPin;
-    const bytes = lease === undefined || isPinned ? piece.bytes : Buffer.from(piece.bytes);
+    const bytes = lease === undefined || isPinned ? piece.bytes : copyOf(piece.bytes);
     if (isPinned) this.#holdsPin = false;
     else if (lease !== undefined) {
       metrics.add('copiedWrites');
@@ -124,7 +129,8 @@ export class ClientWriter {
       if (this.#failure !== undefined) throw this.#failure;
       return;
     }
-    const { clock, stallMs, metrics } = this.#options;
+    const { clock, stallMs, metrics, onSlow } = this.#options;
+    const slow = clock.startTimer(PROMPT_MS, onSlow);
     const scale = Math.min(STALL_SCALE_MAX, Math.max(1, bytes / COPIED_BYTES_MAX));
     const timer = clock.startTimer(stallMs * scale, () => {
       metrics.add('stalled');
@@ -138,6 +144,7 @@ export class ClientWriter {
       });
       this.#wake = undefined;
     }
+    slow.stop();
     timer.stop();
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -147,4 +154,10 @@ export class ClientWriter {
     this.#holdsPin = false;
     this.#options.pins.giveBack();
   }
+}
+
+function copyOf(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
 }

@@ -16,7 +16,7 @@ export async function deliver(context: RequestContext, services: ProxyServices):
   }
   const source = new SliceSource(object, { start: body.start, end: body.end }, context.signal);
   attached();
-  const writer = createWriter(context, services);
+  const writer = createWriter(context, services, () => source.letGo());
   try {
     await sendAll(context, services, source, writer);
     return NEXT;
@@ -51,10 +51,10 @@ export function commitHead(context: RequestContext, services: ProxyServices): vo
   response.writeHead(status, fields.flat());
 }
 
-/** A writer for the context's response. */
-export function createWriter(context: RequestContext, services: ProxyServices): ClientWriter {
+/** A writer for the context's response. @param onSlow see ClientWriterOptions */
+export function createWriter(context: RequestContext, services: ProxyServices, onSlow: () => void): ClientWriter {
   const { pins, clock, metrics, limits } = services;
-  return new ClientWriter({ response: context.response, pins, clock, metrics, stallMs: limits.clientStallMs });
+  return new ClientWriter({ response: context.response, pins, clock, metrics, stallMs: limits.clientStallMs, onSlow });
 }
 
 /** Accounts for bytes on their way to the client. */
