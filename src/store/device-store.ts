@@ -156,7 +156,11 @@ export class DeviceStore implements SliceStore {
   /** Loads the index and goes online (read-only where the device is). Called once. @returns what it met */
   recover(): Promise<RecoveryReport> {
     assert(this.#recovering === undefined && this.#state === 'loading', 'recover is called once, after createStore');
-    this.#recovering = this.#recover();
+    this.#recovering = this.#recover().catch((error: unknown) => {
+      // Not `loading` for ever: readiness says what happened, and the origin serves.
+      this.#degrade('failed', error);
+      throw error;
+    });
     return this.#recovering;
   }
 

@@ -211,6 +211,19 @@ test('a disk without a readable root is refused with a sentence that says what t
   await assert.rejects(formatDevice(small.open(), { clock, random: new SeededRandom(1) }), { code: 'DEVICE_TOO_SMALL' });
 });
 
+test('an index that cannot be loaded fails the store; it does not load for ever', async () => {
+  const disk = await makeDisk(29);
+  const arena = new Arena({ sizeBytes: 4 * MIB, clock });
+  const store = await createStore({ device: disk.open(), arena, clock, logger: createSilentLogger() });
+  const leases = [];
+  for (let lease = arena.tryLease('staging', 4 * KIB); lease !== undefined; lease = arena.tryLease('staging', 4 * KIB)) leases.push(lease);
+  await assert.rejects(store.recover(), { code: 'STORE_UNAVAILABLE' });
+  assert.equal(store.state, 'failed');
+  for (const lease of leases) lease.end();
+  await store.close();
+  assert.equal(arena.leasedSlots, 0);
+});
+
 test('a checkpoint that cannot be read costs entries, and the older one or the journal serves', async () => {
   const disk = await makeDisk(28);
   const bench = await openBench(disk.open());
