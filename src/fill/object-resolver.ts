@@ -3,40 +3,20 @@
  * first run of its slices. Requests for one key that need the origin wait for one response head (never for its body); when that turns out
  * not to be storable, all of them go to the origin at once and the key is marked, so that nobody waits there again for a while.
  */
-import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
-import { alignDown, alignUp, divFloor } from '../base/units.ts';
-import { isFresh, mayServeStaleOnError } from '../cache/freshness.ts';
-import { renewedManifest } from '../cache/renewal.ts';
-import { isReusable, type Lookup } from '../cache/request-policy.ts';
-import { judgeResponse } from '../cache/response-policy.ts';
+import { isFresh } from '../cache/freshness.ts';
+import { isReusable } from '../cache/request-policy.ts';
 import { planSlices, sliceCount } from '../cache/slice-plan.ts';
 import { UnstorableMarks } from '../cache/unstorable-marks.ts';
-import { confirmsStored, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
+import { strongValidator } from '../cache/validators.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
-import { fieldValue } from '../http/header-fields.ts';
-import { formatRangeHeader, formatSuffixRangeHeader, type RangeSpec, resolveRange } from '../http/range.ts';
-import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
-import { BodyReader, DiscardingSink } from './body-reader.ts';
-import { type FillContext, type FillTarget, UNSTORABLE_MARK_MS, UNSTORABLE_MARKS_MAX } from './fill-context.ts';
-import { FillRun } from './fill-run.ts';
+import { type RangeSpec, resolveRange } from '../http/range.ts';
+import type { UpstreamHead } from '../upstream/upstream-transport.ts';
+import type { BodyReader } from './body-reader.ts';
+import { type FillContext, UNSTORABLE_MARK_MS, UNSTORABLE_MARKS_MAX } from './fill-context.ts';
 import type { LiveObject } from './live-object.ts';
 import { LiveObjects } from './live-objects.ts';
-import { type Asked, checkResponse } from './response-check.ts';
-
-/** What a request wants of an object. */
-export interface ResolveRequest {
-  readonly target: FillTarget;
-  readonly lookup: Lookup;
-  /** The one range asked for, if there is exactly one. */
-  readonly range: RangeSpec | undefined;
-  /** Whether a response to the request's shared form may be given to this client although it is not stored. */
-  readonly acceptsSharedAnswer: boolean;
-  readonly signal: AbortSignal;
-}
-
-/** How an object became usable. */
-export type ObjectState = 'fresh' | 'renewed' | 'stale' | 'fetched';
+import { type GrantedObject, type HeadOutcome, type ObjectState, OriginQuestion, type ResolveRequest } from './origin-question.ts';
 
 /**
  * `object`: use it, then call `release` once. `answer`: the origin's response, not stored, for this client alone. `bypass`: ask the origin
@@ -58,35 +38,6 @@ export type Resolution =
   | { readonly kind: 'bypass' }
   | { readonly kind: 'absent' };
 
-/** What the origin's response head means for everybody who waited for it. */
-type HeadOutcome =
-  | {
-      readonly kind: 'object';
-      readonly object: LiveObject;
-      readonly state: ObjectState;
-      readonly status: number | undefined;
-    }
-  | { readonly kind: 'unstorable'; readonly answer?: OriginAnswer | undefined }
-  /** The range asked for lies past the end: an answer for the one who asked for it, and none for the others. */
-  | { readonly kind: 'refused-range'; readonly answer: OriginAnswer | undefined }
-  /** `isRangeless`: what a range brought from this origin cannot be used; everything from the start may be. */
-  | { readonly kind: 'again'; readonly isRangeless: boolean };
-
-type GrantedObject = Extract<HeadOutcome, { kind: 'object' }>;
-
-interface OriginAnswer {
-  readonly head: UpstreamHead;
-  readonly reader: BodyReader;
-}
-
-/** Content that slices can be made of. */
-type Content = Exclude<ReturnType<typeof checkResponse>, { kind: 'unusable' }>;
-
-interface Judgement {
-  readonly outcome: HeadOutcome;
-  readonly sink: BodySink | undefined;
-}
-
 /** Turns after which a request that keeps finding changed objects goes to the origin by itself. */
 const TURNS_MAX = 4;
 /** Turns in which it may wait for the response head of another. */
@@ -97,7 +48,7 @@ export class ObjectResolver {
   readonly #context: FillContext;
   readonly #live: LiveObjects;
   readonly #marks: UnstorableMarks;
-  readonly #pending = new Map<ObjectHash, Question>();
+  readonly #pending = new Map<ObjectHash, OriginQuestion>();
 
   constructor(context: FillContext) {
     this.#context = context;
@@ -206,247 +157,14 @@ export class ObjectResolver {
   }
 
   /** Asks the origin on behalf of everybody who comes before its answer. */
-  #ask(request: ResolveRequest, stored: Manifest | undefined): Question {
+  #ask(request: ResolveRequest, stored: Manifest | undefined): OriginQuestion {
     const { objectHash } = request.target;
-    const question = new Question(this.#context, this.#live, this.#marks, { request, stored });
+    const question = new OriginQuestion(this.#context, this.#live, this.#marks, { request, stored });
     this.#pending.set(objectHash, question);
     question.ask(() => {
       if (this.#pending.get(objectHash) === question) this.#pending.delete(objectHash);
     });
     return question;
-  }
-}
-
-/** One request to the origin for a key, from its fields to what its head means. It lives as long as somebody waits for that. */
-class Question {
-  readonly #context: FillContext;
-  readonly #live: LiveObjects;
-  readonly #marks: UnstorableMarks;
-  readonly #request: ResolveRequest;
-  readonly #stored: Manifest | undefined;
-  readonly #asked: Asked;
-  readonly #purgeSequence: number;
-  readonly #requestTimeMs: number;
-  readonly #outcome = Promise.withResolvers<HeadOutcome>();
-  #onDone: () => void = () => undefined;
-  #transfer: Transfer | undefined;
-  #isOpen = true;
-  #isDetached = false;
-  #waiting = 0;
-  /** Held for those who wait, until each of them has a hold of its own. */
-  #held: LiveObject | undefined;
-
-  constructor(
-    context: FillContext,
-    live: LiveObjects,
-    marks: UnstorableMarks,
-    about: { readonly request: ResolveRequest; readonly stored: Manifest | undefined },
-  ) {
-    const { request, stored } = about;
-    this.#context = context;
-    this.#live = live;
-    this.#marks = marks;
-    this.#request = request;
-    this.#stored = stored;
-    this.#asked = askFor(request.range, stored, context.sliceSizeBytes);
-    this.#purgeSequence = context.store.purgeSequence;
-    this.#requestTimeMs = context.clock.wallMs();
-  }
-
-  /** Sends the request. @param onDone called once, when nobody new may join */
-  ask(onDone: () => void): void {
-    this.#onDone = onDone;
-    const { target } = this.#request;
-    const fields = [...target.fields, ...this.#conditionalFields(), ...rangeFields(this.#asked)];
-    if (this.#stored !== undefined) this.#context.metrics.add('revalidations');
-    // Whoever waits hears of a failure; when all have left nobody does.
-    this.#outcome.promise.catch(() => undefined);
-    this.#transfer = target.transport.start(
-      { method: 'GET', path: target.upstreamPath, fields },
-      {
-        onHead: (head, transfer) => {
-          const { outcome, sink } = this.#judge(head, transfer);
-          this.#settle(outcome);
-          return sink;
-        },
-        onFailure: (error) => this.#settle(this.#staleInstead(undefined) ?? error),
-      },
-    );
-    this.#context.standing.onRequest(target.transport);
-  }
-
-  /**
-   * Waits for the head on behalf of one request. When it brings an object, the request owns a hold and a reservation on it.
-   *
-   * @throws EdgeError as the request to the origin failed, or CLIENT_GONE
-   */
-  async join(signal: AbortSignal): Promise<HeadOutcome> {
-    this.#waiting += 1;
-    try {
-      const outcome = await unlessGone(this.#outcome.promise, signal);
-      if (outcome.kind === 'object') {
-        outcome.object.hold();
-        outcome.object.reserve();
-      }
-      return outcome;
-    } finally {
-      this.#waiting -= 1;
-      if (this.#waiting === 0) this.#endWaiting();
-    }
-  }
-
-  /** The key was purged: those who wait get the answer, and nobody else does. */
-  detach(): void {
-    this.#isDetached = true;
-  }
-
-  #settle(outcome: HeadOutcome | EdgeError): void {
-    this.#isOpen = false;
-    this.#onDone();
-    if (outcome instanceof EdgeError) return this.#outcome.reject(outcome);
-    if (outcome.kind === 'object') {
-      outcome.object.hold();
-      outcome.object.reserve();
-      this.#held = outcome.object;
-    }
-    this.#outcome.resolve(outcome);
-  }
-
-  /** The last one who waited has got the outcome, or has left. */
-  #endWaiting(): void {
-    if (this.#isOpen) {
-      this.#settle(new EdgeError('CLIENT_GONE'));
-      this.#transfer?.abort();
-    }
-    const held = this.#held;
-    this.#held = undefined;
-    held?.endReservation();
-    held?.release();
-  }
-
-  #conditionalFields(): [string, string][] {
-    if (this.#stored === undefined) return [];
-    const { entityTag, lastModified } = validatorsOf(this.#stored.fields);
-    if (entityTag !== undefined) return [['if-none-match', entityTag]];
-    return lastModified === undefined ? [] : [['if-modified-since', lastModified.text]];
-  }
-
-  #judge(head: UpstreamHead, transfer: Transfer): Judgement {
-    if (head.status === 304 && this.#stored !== undefined) return this.#renew(this.#stored, head, transfer);
-    if (head.status >= 500) {
-      const stale = this.#staleInstead(head.status);
-      if (stale !== undefined) return { outcome: stale, sink: new DiscardingSink(transfer) };
-    }
-    if (head.status === 200 || head.status === 206) {
-      const usable = checkResponse(this.#asked, head);
-      if (usable.kind !== 'unusable') return this.#judgeContent(usable, head, transfer);
-      // What a range brings cannot be trusted; the whole object may still be had.
-      if (this.#asked.kind !== 'whole' && head.status === 206) return { outcome: { kind: 'again', isRangeless: true }, sink: undefined };
-    }
-    return this.#unstorable(head, transfer);
-  }
-
-  #judgeContent(usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
-    const stored = this.#stored;
-    const verdict = judgeResponse({
-      requestFields: this.#request.target.fields,
-      status: head.status,
-      fields: head.fields,
-      requestTimeMs: this.#requestTimeMs,
-      responseTimeMs: this.#context.clock.wallMs(),
-      rule: this.#request.target.rule,
-    });
-    if (verdict.kind !== 'store') return this.#unstorable(head, transfer);
-    if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
-    const { objectHash, keyText } = this.#request.target;
-    const manifest: Manifest = {
-      ...verdict.freshness,
-      generation: this.#context.store.nextGeneration(),
-      objectHash,
-      keyText,
-      status: 200,
-      fields: verdict.fields,
-      lengthBytes: usable.lengthBytes,
-      sliceSizeBytes: this.#context.sliceSizeBytes,
-    };
-    return this.#begin(manifest, usable, head, transfer);
-  }
-
-  #renew(asked: Manifest, head: UpstreamHead, transfer: Transfer): Judgement {
-    const sink = head.status === 304 ? new DiscardingSink(transfer) : undefined;
-    const { objectHash } = this.#request.target;
-    const { store } = this.#context;
-    const again: Judgement = { outcome: { kind: 'again', isRangeless: false }, sink };
-    // Asked for before a purge, or replaced meanwhile: what is confirmed here is not the cache's any more.
-    const stored = this.#present(asked);
-    if (stored === undefined) return again;
-    if (head.status === 304 && !confirmsStored(stored.fields, head.fields)) {
-      // The origin confirms some other version: what is stored is not to be trusted (RFC 9111 s4.3.4).
-      store.dropManifest(objectHash, stored.generation);
-      this.#live.detach(objectHash);
-      return again;
-    }
-    const { manifest, isMetadataChanged } = renewedManifest(stored, {
-      responseFields: head.fields,
-      requestTimeMs: this.#requestTimeMs,
-      responseTimeMs: this.#context.clock.wallMs(),
-      rule: this.#request.target.rule,
-    });
-    this.#context.metrics.add('renewals');
-    if (isMetadataChanged) store.offerManifest(manifest, this.#purgeSequence);
-    else store.refreshManifest(objectHash, manifest.generation, manifest);
-    const object = this.#live.open(this.#request.target, manifest);
-    object.replaceManifest(manifest);
-    return { outcome: { kind: 'object', object, state: 'renewed', status: head.status }, sink };
-  }
-
-  /** The manifest as it is now (a growing object may have got its length), or undefined when the key has another one or none. */
-  #present(asked: Manifest): Manifest | undefined {
-    if (this.#isDetached) return undefined;
-    const live = this.#live.findCurrent(asked.objectHash);
-    if (live !== undefined) return live.generation === asked.generation && live.failure === undefined ? live.manifest : undefined;
-    return this.#context.store.findManifest(asked.objectHash)?.generation === asked.generation ? asked : undefined;
-  }
-
-  /** A new generation, whose first run is the body of this response. */
-  #begin(manifest: Manifest, usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
-    const { store, metrics } = this.#context;
-    if (this.#stored !== undefined) metrics.add('generationsReplaced');
-    const isJoinable = !this.#isDetached;
-    if (isJoinable) store.offerManifest(manifest, this.#purgeSequence);
-    const object = this.#live.begin(this.#request.target, manifest, { purgeSequence: this.#purgeSequence, isJoinable });
-    const run = new FillRun(object, shapeOf(usable, manifest.sliceSizeBytes));
-    run.attach(transfer);
-    return { outcome: { kind: 'object', object, state: 'fetched', status: head.status }, sink: run };
-  }
-
-  #unstorable(head: UpstreamHead, transfer: Transfer): Judgement {
-    const { objectHash } = this.#request.target;
-    const isRefusedRange = head.status === 416 && this.#asked.kind !== 'whole';
-    // A failure that passes is no property of the object: it must not keep requests apart for a minute, nor cost what is stored.
-    const isPassing = head.status >= 500 || head.status === 429;
-    if (!isRefusedRange && !isPassing) this.#marks.add(objectHash);
-    const isGone = head.status < 400 || head.status === 404 || head.status === 410;
-    if (this.#stored !== undefined && isGone) {
-      this.#context.store.dropManifest(objectHash, this.#stored.generation);
-      this.#live.detach(objectHash);
-    }
-    const kind = isRefusedRange ? 'refused-range' : 'unstorable';
-    // A part that was asked for at slice boundaries is not what the client wants, and what varies may not be what it would get.
-    const isForAnyone = fieldValue(head.fields, 'vary') === undefined && (this.#asked.kind === 'whole' || head.status >= 400);
-    if (head.status === 304 || !isForAnyone || !this.#request.acceptsSharedAnswer)
-      return { outcome: { kind, answer: undefined }, sink: undefined };
-    const reader = new BodyReader(transfer);
-    return { outcome: { kind, answer: { head, reader } }, sink: reader };
-  }
-
-  /** The stored version, where the origin's failure allows it (RFC 9111 s4.2.4, RFC 5861 s4). */
-  #staleInstead(status: number | undefined): HeadOutcome | undefined {
-    const stored = this.#stored === undefined ? undefined : this.#present(this.#stored);
-    if (stored === undefined) return undefined;
-    const nowMs = this.#context.clock.wallMs();
-    if (!mayServeStaleOnError({ fields: stored.fields, freshness: stored, nowMs, rule: this.#request.target.rule })) return undefined;
-    return { kind: 'object', object: this.#live.open(this.#request.target, stored), state: 'stale', status };
   }
 }
 
@@ -466,36 +184,4 @@ function granted(outcome: GrantedObject, isCollapsed: boolean): Extract<Resoluti
     object.release();
   };
   return { kind: 'object', object, state, isCollapsed, forwardStatus: status, attached, release };
-}
-
-/** Whether an origin that ignored our condition sent the version that is stored already. */
-function isVersionOf(stored: Manifest, head: UpstreamHead, lengthBytes: number | undefined): boolean {
-  return stored.lengthBytes === lengthBytes && sameRepresentation(stored.fields, head.fields);
-}
-
-/** What to ask the origin for, so that whole slices come back: aligned to slices, and for a suffix as much more as alignment may need. */
-function askFor(range: RangeSpec | undefined, stored: Manifest | undefined, sliceSizeBytes: number): Asked {
-  if (range === undefined) return { kind: 'whole' };
-  if ('suffix' in range) return { kind: 'suffix', suffixBytes: Math.min(range.suffix + sliceSizeBytes - 1, Number.MAX_SAFE_INTEGER) };
-  const start = alignDown(range.first, stored?.sliceSizeBytes ?? sliceSizeBytes);
-  const alignedEnd = range.last === undefined ? undefined : alignUp(range.last + 1, stored?.sliceSizeBytes ?? sliceSizeBytes);
-  const end = alignedEnd === undefined || !Number.isSafeInteger(alignedEnd) ? undefined : alignedEnd;
-  return start === 0 && end === undefined ? { kind: 'whole' } : { kind: 'range', start, end };
-}
-
-function rangeFields(asked: Asked): [string, string][] {
-  if (asked.kind === 'whole') return [];
-  if (asked.kind === 'suffix') return [['range', formatSuffixRangeHeader(asked.suffixBytes)]];
-  return [['range', formatRangeHeader(asked.start, asked.end)]];
-}
-
-function shapeOf(usable: Content, sliceSizeBytes: number): { firstSlice: number; endSlice: number; skipBytes: number } {
-  if (usable.kind === 'whole') {
-    const endSlice = usable.lengthBytes === undefined ? Number.POSITIVE_INFINITY : sliceCount(usable.lengthBytes, sliceSizeBytes);
-    return { firstSlice: 0, endSlice, skipBytes: 0 };
-  }
-  const firstByte = alignUp(usable.start, sliceSizeBytes);
-  const isToEnd = usable.end === usable.lengthBytes;
-  const endSlice = isToEnd ? sliceCount(usable.lengthBytes, sliceSizeBytes) : divFloor(usable.end, sliceSizeBytes);
-  return { firstSlice: firstByte / sliceSizeBytes, endSlice, skipBytes: firstByte - usable.start };
 }
