@@ -61,7 +61,6 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     store,
     arena,
     clock,
-    logger,
     metrics: fillMetrics,
     standing: new StandingTransfers(clock, fillMetrics),
     sliceSizeBytes: config.slice.sizeBytes,

@@ -1,6 +1,5 @@
 /** What everything in this folder works with, and the numbers that pace it. */
 import type { Clock } from '../base/clock.ts';
-import type { Logger } from '../base/log.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { KIB, MIB } from '../base/units.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
@@ -17,7 +16,6 @@ export interface FillContext {
   readonly store: SliceStore;
   readonly arena: Arena;
   readonly clock: Clock;
-  readonly logger: Logger;
   readonly metrics: MetricSet<typeof FILL_METRICS>;
   readonly standing: StandingTransfers;
   /** Slice size of new objects, in bytes. */

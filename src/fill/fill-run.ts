@@ -68,11 +68,6 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     return Math.min(this.#shape.endSlice, this.object.endSlice);
   }
 
-  /** First slice that is still to come whole. */
-  get currentSlice(): number {
-    return this.#current;
-  }
-
   claims(sliceNumber: number): boolean {
     if (this.#end !== undefined || sliceNumber < this.#current || sliceNumber >= this.endSlice) return false;
     return !this.object.isResumable || sliceNumber < this.#current + CLAIM_SLICES;

@@ -1,7 +1,8 @@
 /** Stage *respond*: status and header fields of an answer from the cache, decided once; `deliver` commits them with the first bytes. */
 import { currentAgeSeconds } from '../cache/freshness.ts';
 import { formatCacheStatus } from '../http/cache-status.ts';
-import { type FieldList, fieldValue } from '../http/header-fields.ts';
+import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
+import { formatHttpDate } from '../http/http-date.ts';
 import { formatContentRange } from '../http/range.ts';
 import { appendVia } from '../http/via.ts';
 import type { CacheResult } from './proxy-metrics.ts';
@@ -29,7 +30,10 @@ export function respond(context: RequestContext, services: ProxyServices): Stage
 /** Age, Via, Cache-Status and X-Cache of an answer made from the object. */
 export function storyFields(context: RequestContext, services: ProxyServices): FieldList {
   const { manifest } = context.need('resolution').object;
+  // A response that came without Date was made when it came, not when it is sent (RFC 9110 s6.6.1); Age counts from there.
+  const recorded = hasField(manifest.fields, 'date') ? [] : [['date', formatHttpDate(manifest.receivedAtMs)] as const];
   return [
+    ...recorded,
     ['age', String(currentAgeSeconds(manifest, services.clock.wallMs()))],
     ['via', appendVia(fieldValue(manifest.fields, 'via'), '1.1')],
     ['cache-status', context.cacheStatus ?? ''],

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { KIB } from '../../src/base/units.ts';
 import { cacheKey } from '../../src/cache/cache-key.ts';
 import type { ObjectHash } from '../../src/format/manifest.ts';
+import { formatHttpDate } from '../../src/http/http-date.ts';
 import { ClientConnection } from '../helpers/client.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -231,4 +232,21 @@ test('purge while the origin is being asked, for a new object and for a revalida
     await edge.store.purge(objectHash);
     origin.setObject('/a', { lengthBytes: LENGTH, cacheControl: 'max-age=0', version: body.version });
   }
+});
+
+test('an origin without Date: the time of receipt is sent as Date, the same for every hit (row 38, RFC 9110 s6.6.1)', async () => {
+  await using origin = await Origin.start();
+  origin.setObject('/a', { lengthBytes: 100, cacheControl: 'max-age=60' });
+  origin.misbehave('/a', { dropHeaders: ['date'] });
+  await using edge = await startEdge({ origin });
+  await edge.get('/a');
+  const path = cacheKey({ siteName: edge.services.site.name, path: '/a', query: undefined });
+  assert.ok(path !== undefined);
+  const verdict = await edge.store.readManifest(path.objectHash);
+  assert.ok(verdict.kind === 'hit');
+  // As if it had been stored half a minute earlier.
+  const receivedAtMs = verdict.manifest.receivedAtMs - 30_000;
+  edge.store.refreshManifest(path.objectHash, verdict.manifest.generation, { ...verdict.manifest, receivedAtMs });
+  const hit = await edge.get('/a');
+  assert.deepEqual([hit.headers['x-cache'], hit.headers.date], ['HIT', formatHttpDate(receivedAtMs)]);
 });
