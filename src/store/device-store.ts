@@ -368,6 +368,15 @@ export class DeviceStore implements SliceStore {
     return this.#parts?.catalogue.findContradiction();
   }
 
+  /** What the index knows of a slice's extent, or of the manifest's when `sliceNumber` is undefined (S6); for the simulation. */
+  extentState(generation: number, sliceNumber?: number | undefined): 'absent' | 'unproved' | 'sure' {
+    const index = this.#parts?.catalogue.index;
+    if (index === undefined) return 'absent';
+    const slot = sliceNumber === undefined ? index.findManifest(generation) : index.findSlice(generation, sliceNumber);
+    if (slot === NO_SLOT || index.blocks(slot) === 0) return 'absent';
+    return index.isUnproved(slot) ? 'unproved' : 'sure';
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;

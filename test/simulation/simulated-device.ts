@@ -71,6 +71,7 @@ export interface DiskSnapshot {
 
 const SECTOR_BYTES = 512;
 const SCRIBBLE = 0xa5;
+const WRITTEN_PLACES_MAX = 64;
 
 /** A write that the disk knows of and that no flush has covered. */
 interface PendingWrite {
@@ -102,6 +103,8 @@ export class SimulatedDisk {
   readonly #inFlight = new Set<PendingWrite>();
   readonly #faults: PlannedFault[] = [];
   readonly #hung: (() => void)[] = [];
+  /** Where the last writes were meant to go, for faults that mistake one place for another. */
+  #places: number[] = [];
   /** Writes that will be done again, and how many later ones come first. */
   #repeats: { readonly write: PendingWrite; left: number }[] = [];
   #writer: SimulatedDevice | undefined;
@@ -128,6 +131,11 @@ export class SimulatedDisk {
   /** Operations that a `hang` fault holds. */
   get hungOperations(): number {
     return this.#hung.length;
+  }
+
+  /** Where the last WRITTEN_PLACES_MAX writes were meant to go, oldest first. */
+  get writtenPlaces(): readonly number[] {
+    return this.#places;
   }
 
   /** Opens the disk as a new process would. @throws EdgeError DEVICE_HELD while another device has it open for writing */
@@ -291,6 +299,8 @@ export class SimulatedDisk {
   /** A write reaches the cache, in whichever way the effect says. */
   async #land(write: PendingWrite, effect: FaultEffect | undefined, epoch: number): Promise<void> {
     const { offsetBytes, bytes } = write;
+    this.#places.push(offsetBytes);
+    if (this.#places.length > WRITTEN_PLACES_MAX) this.#places.shift();
     const aside = (aim: Aim): PendingWrite => ({ bytes, offsetBytes: this.#aimed(aim, offsetBytes, bytes.length) });
     if (effect?.kind === 'lost') return;
     if (effect?.kind === 'short') {
