@@ -18,6 +18,8 @@ import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts'
 import type { Superblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
+import { AdmissionLadder } from './admission-ladder.ts';
+import { ADMIT_EVERYTHING, type AdmissionPolicy } from './admission-policy.ts';
 import { Catalogue } from './catalogue.ts';
 import { type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
 import { FaultBucket } from './fault-bucket.ts';
@@ -27,6 +29,7 @@ import { COUNTER_STEP, PersistentCounter } from './persistent-counter.ts';
 import { PurgeMemory } from './purge-memory.ts';
 import { type RecoveredState, type RecoveryReport, recoverState } from './recovery.ts';
 import { type DeviceRoot, RootArea, readRoot } from './root-area.ts';
+import { SliceGate } from './slice-gate.ts';
 import { NO_SLOT, objectTag } from './slice-index.ts';
 import { SliceReader } from './slice-reader.ts';
 import type {
@@ -51,6 +54,8 @@ export interface StoreOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits?: Partial<StoreLimits> | undefined;
+  /** How a full device chooses; undefined: everything is admitted. `writeBudgetBytes` a day, undefined for no limit. */
+  readonly admission?: { readonly writeBudgetBytes: number | undefined } | undefined;
 }
 
 /** Numbers for people and readiness checks. */
@@ -65,6 +70,7 @@ export interface StoreUsage {
 interface Parts {
   readonly catalogue: Catalogue;
   readonly writer: SliceWriter;
+  readonly gate: SliceGate;
   readonly reader: SliceReader;
   readonly journal: Journal;
 }
@@ -97,6 +103,7 @@ export class DeviceStore implements SliceStore {
   readonly #deviceRoot: DeviceRoot;
   readonly #root: RootArea;
   readonly #shelf: ManifestShelf;
+  readonly #policy: AdmissionPolicy;
   readonly #purges: PurgeMemory;
   readonly #faults: FaultBucket;
   readonly #generations: PersistentCounter;
@@ -125,6 +132,9 @@ export class DeviceStore implements SliceStore {
     this.geometry = root.format.geometry;
     this.#root = new RootArea({ device: this.#device, arena: this.#arena, clock: this.#clock, root });
     this.#shelf = new ManifestShelf(this.#limits);
+    const { entryCount } = this.geometry;
+    this.#policy =
+      options.admission === undefined ? ADMIT_EVERYTHING : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount });
     this.#purges = new PurgeMemory(this.#limits.purgesRemembered);
     this.#faults = new FaultBucket(this.#clock);
     // Numbers given while loading are covered by the superblock that recover() writes before anything can be stored.
@@ -167,6 +177,10 @@ export class DeviceStore implements SliceStore {
   nextGeneration(): number {
     this.#raiseFloors();
     return this.#generations.take();
+  }
+
+  noteRequest(objectHash: ObjectHash, startBytes: number): void {
+    if (this.#policy.noteRequest(objectTag(objectHash), startBytes)) this.#readable()?.gate.onWanted(objectHash);
   }
 
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
@@ -228,7 +242,7 @@ export class DeviceStore implements SliceStore {
       return { kind: 'admitted' };
     }
     if (pending.state === 'growing') pending.state = 'waiting';
-    const isDue = manifest.lengthBytes === 0 || catalogue.index.slices(tagSlot) > 0;
+    const isDue = manifest.lengthBytes === 0 || catalogue.isWritten(tagSlot);
     if (pending.state === 'waiting' && isDue) writer.enqueueManifest(pending);
     return { kind: 'admitted' };
   }
@@ -280,11 +294,13 @@ export class DeviceStore implements SliceStore {
 
   tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
     assert(read.startBytes >= 0 && read.startBytes < read.endBytes, 'a read wants at least a byte');
-    const catalogue = this.#readable()?.catalogue;
-    const slice = catalogue?.resident.find(read.generation, read.sliceNumber);
-    if (catalogue === undefined || slice === undefined || read.endBytes > slice.lengthBytes) return undefined;
+    const parts = this.#readable();
+    const slice = parts?.catalogue.resident.find(read.generation, read.sliceNumber);
+    if (parts === undefined || slice === undefined || read.endBytes > slice.lengthBytes) return undefined;
+    const { catalogue, gate } = parts;
     if (catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return undefined;
     slice.isVisited = true;
+    gate.onRead(slice);
     const slot = catalogue.index.findSlice(read.generation, read.sliceNumber);
     if (slot !== NO_SLOT) catalogue.index.markVisited(slot);
     this.metrics.add('reads', 1, 'ram');
@@ -315,7 +331,7 @@ export class DeviceStore implements SliceStore {
     const { blockSizeBytes, groupBytes } = this.geometry;
     const isTooLarge = lengthBytes > PAYLOAD_BYTES_MAX || extentBlocks(lengthBytes, blockSizeBytes) * blockSizeBytes > groupBytes;
     if (isTooLarge) return this.#decline('too-large');
-    const { catalogue, writer } = parts;
+    const { catalogue, gate } = parts;
     if (catalogue.findCurrent(objectHash, generation) === NO_SLOT) return this.#decline('superseded');
     this.#assertWhole(offer);
     const known = catalogue.resident.find(generation, sliceNumber);
@@ -325,11 +341,7 @@ export class DeviceStore implements SliceStore {
     // An unproved one is from before a crash, its data may never have arrived; these bytes are sure and replace it once written.
     const lease = offer.lease.share();
     const slice = known ?? catalogue.addResident({ generation, sliceNumber, lengthBytes, lease });
-    const reason = parts.journal.isFull ? 'journal-full' : writer.hasRoom(lengthBytes) ? undefined : 'queue-full';
-    if (reason === undefined) {
-      writer.enqueueSlice(slice, objectHash);
-      this.metrics.add('admitted');
-    }
+    const reason = gate.offer(slice, { objectHash, admission: offer.admission ?? 'auto' });
     // Either way it stays readable; a declined one until its slot is needed.
     if (known !== undefined) lease.end();
     else if (reason !== undefined) lease.moveTo('resident');
@@ -470,6 +482,8 @@ export class DeviceStore implements SliceStore {
       journal,
       limits: this.#limits,
       metrics: this.metrics,
+      policy: this.#policy,
+      onVanish: (slice) => gate.forget(slice),
     });
     const extents = {
       ...shared,
@@ -485,8 +499,17 @@ export class DeviceStore implements SliceStore {
       epoch,
       writeSequences: this.#writeSequences,
       isWritable: () => this.#state === 'online' || this.#isDraining,
+      onRoom: () => gate.onRoom(),
     });
-    return { catalogue, writer, reader, journal };
+    const gate = new SliceGate({
+      catalogue,
+      writer,
+      policy: this.#policy,
+      metrics: this.metrics,
+      blockSizeBytes: this.geometry.blockSizeBytes,
+      isOpen: () => this.#state === 'online',
+    });
+    return { catalogue, writer, gate, reader, journal };
   }
 
   /** Makes durable what recovery concluded, before the journal goes on and covers the traces that it concluded it from. */
@@ -646,6 +669,10 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('residentSlices', () => this.#parts?.catalogue.resident.count ?? 0);
     this.metrics.setGauge('pendingManifests', () => this.#shelf.pendingCount);
     this.metrics.setGauge('journalBlocks', () => this.#parts?.journal.usedBlocks ?? 0);
+    this.metrics.setGauge('isFull', () => (this.#parts?.catalogue.isFull === true ? 1 : 0));
+    this.metrics.setGauge('declinedSlices', () => this.#parts?.gate.declinedCount ?? 0);
+    this.metrics.setGauge('requestFilterFill', () => this.#policy.requestsFill);
+    this.metrics.setGauge('writeBudgetBytes', () => this.#policy.budgetBytes);
     this.metrics.setGauge('isWritable', () => (this.#state === 'online' ? 1 : 0));
   }
 }
