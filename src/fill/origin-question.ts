@@ -217,6 +217,7 @@ export class OriginQuestion {
       keyText,
       status: 200,
       fields: verdict.fields,
+      tags: [],
       lengthBytes: usable.lengthBytes,
       sliceSizeBytes: this.#context.sliceSizeBytes,
     };

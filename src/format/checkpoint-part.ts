@@ -22,7 +22,7 @@ export const CHECKPOINT_HEADER = defineLayout(CHECKPOINT_PART_HEADER_BYTES, [
   ['crc', 'u32'],
 ]);
 
-/** FORMAT.md, "Checkpoint entry". Tag and freshness are those of manifests; zero in slices. */
+/** FORMAT.md, "Checkpoint entry". Fields that a kind does not use are zero. */
 export const CHECKPOINT_ENTRY = defineLayout(CHECKPOINT_ENTRY_BYTES, [
   ['kind', 'u8'],
   ['flags', 'u8'],
@@ -38,12 +38,14 @@ export const CHECKPOINT_ENTRY = defineLayout(CHECKPOINT_ENTRY_BYTES, [
   ['freshUntilMs', 'u48'],
 ]);
 
-/** Values of an entry's `kind`. */
-export const CHECKPOINT_KINDS = { slice: 1, manifest: 2 } as const;
-/** Bits of `flags`: read since the evictor last passed; from before an unclean end and not proved by a read since. */
-export const CHECKPOINT_FLAGS = { visited: 1, unproved: 2 } as const;
+/**
+ * Values of an entry's `kind`. Slices and manifests are the index (`flags`: ENTRY_FLAGS). `badRun`: blocks out of use. `purge`: one that
+ * still counts; `flags` is its kind, `blocks` the length of its prefix, `generation` the first that it does not cover, `writeSequence` its
+ * sequence, `receivedAtMs` when it came, and its hash stands in `sliceNumber`, `tagLow`, `tagHigh` and `initialAgeSeconds`.
+ */
+export const CHECKPOINT_KINDS = { slice: 1, manifest: 2, badRun: 3, purge: 4 } as const;
 
-/** One entry of the index. */
+/** One entry. */
 export type CheckpointEntry = { readonly [Name in keyof typeof CHECKPOINT_ENTRY]: number };
 
 const ENTRY_FIELDS = [

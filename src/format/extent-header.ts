@@ -13,7 +13,7 @@ import type { ObjectHash } from './manifest.ts';
 
 /** First bytes of an extent. */
 export const EXTENT_MAGIC = 'RSEXTENT';
-const EXTENT_VERSION = 1;
+const EXTENT_VERSION = 2;
 const FIXED_BYTES = 256;
 const CHUNK_ENTRY_BYTES = 6;
 /** Longest normalised key, in bytes of UTF-8. */
@@ -22,8 +22,11 @@ export const KEY_BYTES_MAX = 3072;
 export const PAYLOAD_BYTES_MAX = 8 * MIB;
 /** Values of `kind`. */
 export const EXTENT_KINDS = { slice: 1, manifest: 2 } as const;
-/** Value of `codec`: stored as it came. */
-export const CODEC_RAW = 0;
+/**
+ * Values of `codec`. `raw`: stored as it came. `lz4`: each chunk by itself, as its raw length (u32) and an LZ4 block; a chunk whose stored
+ * length is its raw length is stored as it came.
+ */
+export const CODECS = { raw: 0, lz4: 1 } as const;
 
 /** FORMAT.md, "Extent header". */
 export const EXTENT_HEADER = defineLayout(FIXED_BYTES, [
@@ -40,7 +43,6 @@ export const EXTENT_HEADER = defineLayout(FIXED_BYTES, [
   ['generation', 'u64'],
   ['keyHash', 'bytes', 16],
   ['objectKeyHash', 'bytes', 16],
-  ['versionHash', 'bytes', 16],
   ['sliceNumber', 'u32'],
   ['presentStart', 'u32'],
   ['presentEnd', 'u32'],
@@ -51,14 +53,15 @@ export const EXTENT_HEADER = defineLayout(FIXED_BYTES, [
   ['keyBytes', 'u16'],
   ['epoch', 'u64'],
   ['writtenAtMs', 'u64'],
-  ['reserved', 'zero', 88],
+  ['purgeSequence', 'u64'],
+  ['reserved', 'zero', 96],
   ['crc', 'u32'],
   ['mac', 'bytes', 16],
 ]);
 
 assert(FIXED_BYTES + divCeil(PAYLOAD_BYTES_MAX, CHUNK_BYTES) * CHUNK_ENTRY_BYTES + KEY_BYTES_MAX <= PAGE_BYTES, 'a header fits a page');
 
-/** What a header says. `versionHash` is of strong validator and length, for rebuilding only; zeros where the writer does not know it. */
+/** What a header says. */
 export interface ExtentHeader {
   readonly kind: number;
   readonly codec: number;
@@ -68,7 +71,7 @@ export interface ExtentHeader {
   readonly objectHash: ObjectHash;
   /** MANIFEST_NUMBER for a manifest. */
   readonly sliceNumber: number;
-  /** The part of the slice that the extent holds; the whole of it so far. */
+  /** The part of the slice that the extent holds; of slice 0 in a manifest, whose payload begins with that part. */
   readonly presentStart: number;
   readonly presentEnd: number;
   /** Payload before encoding, as it lies on disk, and the whole extent; bytes. */
@@ -77,6 +80,8 @@ export interface ExtentHeader {
   readonly allocatedBytes: number;
   readonly epoch: number;
   readonly writtenAtMs: number;
+  /** Newest purge when it was written, for rebuilding: what was purged later must not come back. */
+  readonly purgeSequence: number;
   readonly keyText: string;
 }
 
@@ -156,6 +161,7 @@ export function decodeExtentHeader(block: Buffer, identity: ExtentIdentity): Ext
     allocatedBytes: number('allocatedBytes'),
     epoch: number('epoch'),
     writtenAtMs: number('writtenAtMs'),
+    purgeSequence: number('purgeSequence'),
     keyText: block.toString('utf8', keyAt, headerBytes),
   };
 }
@@ -198,6 +204,7 @@ const NUMBERS = [
   'allocatedBytes',
   'epoch',
   'writtenAtMs',
+  'purgeSequence',
 ] as const;
 
 /** The MAC covers everything that is used but the CRC (which covers the MAC) and itself; the two end the fixed fields. */

@@ -9,7 +9,7 @@ import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putNumb
 import { computeGeometry, type Geometry, LABEL_COUNT } from './geometry.ts';
 
 /** The only version that this program reads and writes. */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 /** First words of the device, exactly; a probe looks for them. */
 export const FORMAT_FIRST_WORDS = 'rawslice cache device';
 /** Second magic, behind the text line. */

@@ -29,6 +29,10 @@ const LABEL_BYTES = MIB;
 const GROUP_BYTES = GIB;
 const JOURNAL_BYTES_MAX = 256 * MIB;
 const JOURNAL_BYTES_MIN = MIB;
+/** Checkpoint entries set apart for bad blocks and for purges, each: a share of the index entries within bounds. */
+const SET_APART_MIN = 32;
+const SET_APART_MAX = 4096;
+const ENTRIES_PER_SET_APART = 16;
 /** Labels at either end of the device. */
 export const LABEL_COUNT = 4;
 
@@ -52,6 +56,9 @@ export interface Geometry extends FormatParameters {
   readonly journalBlocks: number;
   readonly checkpointOffsets: readonly [number, number];
   readonly checkpointBytes: number;
+  /** Runs of bad blocks that are remembered at most, and purges; a checkpoint has room for them beside the index. */
+  readonly badRunsMax: number;
+  readonly purgesMax: number;
   readonly groupsOffset: number;
   /** Blocks in all allocation groups together; the last group may be smaller. */
   readonly groupsBlocks: number;
@@ -94,7 +101,8 @@ export function computeGeometry(parameters: FormatParameters): Geometry | undefi
     return undefined;
   if (entryCount > capacityBytes / blockSizeBytes + ENTRIES_MIN) return undefined;
   const journalOffset = 2 * labelBytes;
-  const checkpointBytes = divCeil(entryCount, CHECKPOINT_PART_ENTRIES) * CHECKPOINT_PART_BYTES;
+  const setApart = Math.min(SET_APART_MAX, Math.max(SET_APART_MIN, divFloor(entryCount, ENTRIES_PER_SET_APART)));
+  const checkpointBytes = divCeil(entryCount + 2 * setApart, CHECKPOINT_PART_ENTRIES) * CHECKPOINT_PART_BYTES;
   const checkpointA = journalOffset + journalBytes;
   const checkpointB = checkpointA + checkpointBytes;
   const groupsOffset = checkpointB + checkpointBytes;
@@ -115,6 +123,8 @@ export function computeGeometry(parameters: FormatParameters): Geometry | undefi
     journalBlocks: divFloor(journalBytes, blockSizeBytes),
     checkpointOffsets: [checkpointA, checkpointB],
     checkpointBytes,
+    badRunsMax: setApart,
+    purgesMax: setApart,
     groupsOffset,
     groupsBlocks,
     groupCount: divCeil(groupsBlocks * blockSizeBytes, groupBytes),

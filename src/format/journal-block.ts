@@ -31,7 +31,7 @@ export const JOURNAL_HEADER = defineLayout(JOURNAL_HEADER_BYTES, [
 /** FORMAT.md, "Journal record". */
 export const JOURNAL_RECORD = defineLayout(JOURNAL_RECORD_BYTES, [
   ['type', 'u8'],
-  ['codec', 'u8'],
+  ['flags', 'u8'],
   ['blocks', 'u16'],
   ['block', 'u32'],
   ['generation', 'u64'],
@@ -43,8 +43,8 @@ export const JOURNAL_RECORD = defineLayout(JOURNAL_RECORD_BYTES, [
   ['freshUntilMs', 'u64'],
 ]);
 
-/** Values of a record's `type`. In a purge, `receivedAtMs` holds the purge sequence. `badBlock` is kept for a later version. */
-export const JOURNAL_TYPES = { put: 1, delete: 2, refresh: 3, purge: 4, epoch: 5, badBlock: 6 } as const;
+/** Values of a record's `type`. In a purge and a retirement, `receivedAtMs` holds the purge sequence. */
+export const JOURNAL_TYPES = { put: 1, delete: 2, refresh: 3, purge: 4, epoch: 5, badBlock: 6, retire: 7 } as const;
 /** Slice number that stands for the manifest. */
 export const MANIFEST_NUMBER = 2 ** 32 - 1;
 
@@ -115,16 +115,23 @@ export function decodeJournalHeader(block: Buffer, place: Omit<JournalBlockPlace
   };
 }
 
-/** One change of the index. Fields that a type does not use are 0 (`objectTag`: two 32-bit halves of the object hash's first 8 bytes). */
+/**
+ * One change of the index. Fields that a type does not use are 0. A hash is given as four 32-bit numbers: `tagLow` and `tagHigh` are its
+ * first 8 bytes, which is all that the index keeps of an object's; the rest is there in purges only.
+ */
 export interface JournalRecord {
   readonly type: number;
-  readonly codec: number;
+  /** ENTRY_FLAGS of a put; kind of a purge (PURGE_KINDS, perhaps with PURGE_SOFT). */
+  readonly flags: number;
   readonly blocks: number;
   readonly block: number;
   readonly generation: number;
   readonly writeSequence: number;
   readonly tagLow: number;
   readonly tagHigh: number;
+  readonly restLow: number;
+  readonly restHigh: number;
+  /** Of a slice, or MANIFEST_NUMBER; in a purge by prefix, the length of the prefix in bytes. */
   readonly sliceNumber: number;
   readonly initialAgeSeconds: number;
   readonly receivedAtMs: number;
@@ -134,13 +141,15 @@ export interface JournalRecord {
 /** A record with everything zero, to be spread from. */
 export const EMPTY_RECORD: JournalRecord = {
   type: 0,
-  codec: 0,
+  flags: 0,
   blocks: 0,
   block: 0,
   generation: 0,
   writeSequence: 0,
   tagLow: 0,
   tagHigh: 0,
+  restLow: 0,
+  restHigh: 0,
   sliceNumber: 0,
   initialAgeSeconds: 0,
   receivedAtMs: 0,
@@ -149,7 +158,7 @@ export const EMPTY_RECORD: JournalRecord = {
 
 const NUMBERS = [
   'type',
-  'codec',
+  'flags',
   'blocks',
   'block',
   'generation',
@@ -160,13 +169,14 @@ const NUMBERS = [
   'freshUntilMs',
 ] as const;
 
-/** Writes a record at `base`. The object hash's second half is left zero: the index knows only the tag. */
+/** Writes a record at `base`. */
 export function encodeJournalRecord(record: JournalRecord, target: Buffer, base: number): void {
   for (const name of NUMBERS) putNumber(target, base, JOURNAL_RECORD[name], record[name]);
   const hashAt = base + JOURNAL_RECORD.objectHash.offset;
-  target.fill(0, hashAt, hashAt + 16);
   target.writeUInt32LE(record.tagLow, hashAt);
   target.writeUInt32LE(record.tagHigh, hashAt + 4);
+  target.writeUInt32LE(record.restLow, hashAt + 8);
+  target.writeUInt32LE(record.restHigh, hashAt + 12);
 }
 
 /** Reads the record at `base` of a block that verified; the caller checks the values' ranges. */
@@ -175,13 +185,15 @@ export function decodeJournalRecord(source: Buffer, base: number): JournalRecord
   const hashAt = base + JOURNAL_RECORD.objectHash.offset;
   return {
     type: number('type'),
-    codec: number('codec'),
+    flags: number('flags'),
     blocks: number('blocks'),
     block: number('block'),
     generation: number('generation'),
     writeSequence: number('writeSequence'),
     tagLow: source.readUInt32LE(hashAt),
     tagHigh: source.readUInt32LE(hashAt + 4),
+    restLow: source.readUInt32LE(hashAt + 8),
+    restHigh: source.readUInt32LE(hashAt + 12),
     sliceNumber: number('sliceNumber'),
     initialAgeSeconds: number('initialAgeSeconds'),
     receivedAtMs: number('receivedAtMs'),

@@ -2,7 +2,7 @@
  * How a manifest lies on disk: the payload of its extent. Decoding takes any bytes, never throws and allocates no more than the record
  * is long.
  *
- *   | fixed fields 128 | key text | field: name length u16, value length u16, name, value | field | ...
+ *   | fixed fields 128 | key text | field: name length u16, value length u16, name, value | field | ... | tag: length u16, text | ...
  */
 import { assert } from '../base/assert.ts';
 import { isPowerOfTwo, KIB, MIB } from '../base/units.ts';
@@ -13,8 +13,10 @@ import type { HeaderField, Manifest, ObjectHash } from './manifest.ts';
 
 /** First bytes of a manifest record. */
 export const MANIFEST_MAGIC = 'RSMANIFE';
-const MANIFEST_VERSION = 1;
+const MANIFEST_VERSION = 2;
 const FIXED_BYTES = 128;
+/** Tags of one object. */
+export const TAGS_MAX = 256;
 /** Longest record; the fields' own limit is 16 KiB, names, values and a length pair each. */
 export const MANIFEST_RECORD_BYTES_MAX = 32 * KIB;
 const SLICE_SIZE_MIN = 64 * KIB;
@@ -39,8 +41,7 @@ export const MANIFEST_RECORD = defineLayout(FIXED_BYTES, [
   ['receivedAtMs', 'u64'],
   ['freshUntilMs', 'u64'],
   ['initialAgeSeconds', 'u32'],
-  ['bodyBytes', 'u32'],
-  ['reserved', 'zero', 44],
+  ['reserved', 'zero', 48],
   ['crc', 'u32'],
 ]);
 
@@ -61,7 +62,13 @@ export function encodeManifestRecord(manifest: Manifest): Buffer | undefined {
     parts.push(field);
     recordBytes += field.length;
   }
-  if (key.length > KEY_BYTES_MAX || recordBytes > MANIFEST_RECORD_BYTES_MAX) return undefined;
+  for (const tag of manifest.tags) {
+    const encoded = encodeTag(tag);
+    if (encoded === undefined) return undefined;
+    parts.push(encoded);
+    recordBytes += encoded.length;
+  }
+  if (manifest.tags.length > TAGS_MAX || key.length > KEY_BYTES_MAX || recordBytes > MANIFEST_RECORD_BYTES_MAX) return undefined;
   const head = Buffer.from(new ArrayBuffer(FIXED_BYTES));
   putAscii(head, 0, MANIFEST_RECORD.magic, MANIFEST_MAGIC);
   putNumber(head, 0, MANIFEST_RECORD.version, MANIFEST_VERSION);
@@ -70,6 +77,7 @@ export function encodeManifestRecord(manifest: Manifest): Buffer | undefined {
   putNumber(head, 0, MANIFEST_RECORD.keyBytes, key.length);
   putNumber(head, 0, MANIFEST_RECORD.recordBytes, recordBytes);
   putNumber(head, 0, MANIFEST_RECORD.fieldCount, manifest.fields.length);
+  putNumber(head, 0, MANIFEST_RECORD.tagCount, manifest.tags.length);
   putNumber(head, 0, MANIFEST_RECORD.generation, manifest.generation);
   putBytes(head, 0, MANIFEST_RECORD.objectHash, Buffer.from(manifest.objectHash, 'hex'));
   putNumber(head, 0, MANIFEST_RECORD.lengthBytes, manifest.lengthBytes);
@@ -90,18 +98,18 @@ export function decodeManifestRecord(source: Buffer): Manifest | undefined {
   if (recordBytes > source.length || recordBytes > MANIFEST_RECORD_BYTES_MAX || recordBytes < FIXED_BYTES + keyBytes) return undefined;
   if (number('version') !== MANIFEST_VERSION || keyBytes > KEY_BYTES_MAX) return undefined;
   if (number('crc') !== crc32Around(source, recordBytes, MANIFEST_RECORD.crc)) return undefined;
-  const fields = decodeFields(source.subarray(FIXED_BYTES + keyBytes, recordBytes), number('fieldCount'));
+  const listed = decodeLists(source.subarray(FIXED_BYTES + keyBytes, recordBytes), number('fieldCount'), number('tagCount'));
   const sliceSizeBytes = 2 ** number('sliceSizeLog2');
   const generation = number('generation');
   const lengthBytes = number('lengthBytes');
-  if (fields === undefined || generation < 1 || generation > U48_MAX || lengthBytes > Number.MAX_SAFE_INTEGER) return undefined;
+  if (listed === undefined || generation < 1 || generation > U48_MAX || lengthBytes > Number.MAX_SAFE_INTEGER) return undefined;
   if (!isSliceSize(sliceSizeBytes) || number('receivedAtMs') > U48_MAX || number('freshUntilMs') > U48_MAX) return undefined;
   return {
     generation,
     objectHash: Buffer.from(getBytes(source, 0, MANIFEST_RECORD.objectHash)).toString('hex') as ObjectHash,
     keyText: source.toString('utf8', FIXED_BYTES, FIXED_BYTES + keyBytes),
     status: number('status'),
-    fields,
+    ...listed,
     lengthBytes,
     sliceSizeBytes,
     receivedAtMs: number('receivedAtMs'),
@@ -125,10 +133,20 @@ function encodeField(name: string, value: string): Buffer | undefined {
   return Buffer.concat([lengths, nameBytes, valueBytes]);
 }
 
-function decodeFields(source: Buffer, count: number): HeaderField[] | undefined {
+function encodeTag(tag: string): Buffer | undefined {
+  const text = Buffer.from(tag, 'utf8');
+  if (text.length > 0xffff) return undefined;
+  const length = Buffer.from(new ArrayBuffer(2));
+  length.writeUInt16LE(text.length, 0);
+  return Buffer.concat([length, text]);
+}
+
+/** Fields and tags, which must fill `source` exactly. */
+function decodeLists(source: Buffer, fieldCount: number, tagCount: number): { fields: HeaderField[]; tags: string[] } | undefined {
   const fields: HeaderField[] = [];
+  const tags: string[] = [];
   let at = 0;
-  for (let index = 0; index < count; index += 1) {
+  for (let index = 0; index < fieldCount; index += 1) {
     if (at + 4 > source.length) return undefined;
     const valueAt = at + 4 + source.readUInt16LE(at);
     const end = valueAt + source.readUInt16LE(at + 2);
@@ -136,5 +154,12 @@ function decodeFields(source: Buffer, count: number): HeaderField[] | undefined 
     fields.push([source.toString('utf8', at + 4, valueAt), source.toString('utf8', valueAt, end)]);
     at = end;
   }
-  return at === source.length ? fields : undefined;
+  for (let index = 0; index < tagCount; index += 1) {
+    if (at + 2 > source.length) return undefined;
+    const end = at + 2 + source.readUInt16LE(at);
+    if (end > source.length) return undefined;
+    tags.push(source.toString('utf8', at + 2, end));
+    at = end;
+  }
+  return at === source.length ? { fields, tags } : undefined;
 }

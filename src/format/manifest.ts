@@ -29,6 +29,8 @@ export interface Manifest extends ManifestFreshness {
   readonly status: number;
   /** End-to-end fields of the stored response, at most 16 KiB in all; Content-Length and Content-Range are not among them. */
   readonly fields: readonly HeaderField[];
+  /** Names of groups that it can be purged by, at most TAGS_MAX, in no order. */
+  readonly tags: readonly string[];
   /** Bytes of the whole representation; undefined only while the object is growing (never on disk). */
   readonly lengthBytes: number | undefined;
   /** Power of two, 64 KiB to 8 MiB. */

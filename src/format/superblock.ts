@@ -8,6 +8,11 @@ import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putNumb
 /** First bytes of a superblock. */
 export const SUPERBLOCK_MAGIC = 'RSSUPERB';
 const SUPERBLOCK_BYTES = 512;
+const MOUNT_ID_BYTES = 8;
+/** Mounts before the present one that a superblock remembers: they tell which device was away, and since when. */
+export const EARLIER_MOUNTS_MAX = 15;
+/** The mount id of a device that was never mounted. */
+export const NO_MOUNT_ID = '0000000000000000';
 
 /** FORMAT.md, "Superblock". The rest of the block is zero. */
 export const SUPERBLOCK = defineLayout(SUPERBLOCK_BYTES, [
@@ -42,7 +47,10 @@ export const SUPERBLOCK = defineLayout(SUPERBLOCK_BYTES, [
   ['writtenAtMs', 'u64'],
   ['journalPreviousCrc', 'u32'],
   ['previousJournalPreviousCrc', 'u32'],
-  ['reserved', 'zero', 284],
+  ['purgedGeneration', 'u64'],
+  ['mountId', 'bytes', 8],
+  ['earlierMountIds', 'bytes', 120],
+  ['reserved', 'zero', 148],
   ['crc', 'u32'],
   ['mac', 'bytes', 16],
 ]);
@@ -83,6 +91,12 @@ export interface Superblock {
   readonly mounts: number;
   readonly badBlocks: number;
   readonly writtenAtMs: number;
+  /** Generations below it were forgotten by a purge of everything. */
+  readonly purgedGeneration: number;
+  /** Random name of the mount that wrote this, the same on all devices that were mounted together; 16 hexadecimal digits. */
+  readonly mountId: string;
+  /** Names of the mounts before it, newest first, at most EARLIER_MOUNTS_MAX. */
+  readonly earlierMountIds: readonly string[];
 }
 
 /** Whose superblock and where: part of what is verified. */
@@ -102,6 +116,8 @@ export function encodeSuperblock(superblock: Superblock, place: SuperblockPlace,
   for (const name of PLAIN_FIELDS) putNumber(target, 0, SUPERBLOCK[name], superblock[name]);
   for (const [field, key] of CHECKPOINT_FIELDS) putNumber(target, 0, SUPERBLOCK[field], superblock.checkpoint[key]);
   for (const [field, key] of PREVIOUS_FIELDS) putNumber(target, 0, SUPERBLOCK[field], superblock.previous[key]);
+  putBytes(target, 0, SUPERBLOCK.mountId, Buffer.from(superblock.mountId, 'hex'));
+  putBytes(target, 0, SUPERBLOCK.earlierMountIds, Buffer.from(superblock.earlierMountIds.join(''), 'hex'));
   putBytes(target, 0, SUPERBLOCK.mac, macOf(place.macKey, target.subarray(0, SUPERBLOCK.crc.offset)));
   putNumber(target, 0, SUPERBLOCK.crc, crc32Around(target, SUPERBLOCK_BYTES, SUPERBLOCK.crc));
 }
@@ -148,7 +164,19 @@ export function decodeSuperblock(source: Buffer, place: SuperblockPlace): Superb
     mounts: number('mounts'),
     badBlocks: number('badBlocks'),
     writtenAtMs: number('writtenAtMs'),
+    purgedGeneration: number('purgedGeneration'),
+    mountId: Buffer.from(getBytes(source, 0, SUPERBLOCK.mountId)).toString('hex'),
+    earlierMountIds: splitMountIds(getBytes(source, 0, SUPERBLOCK.earlierMountIds)),
   };
+}
+
+function splitMountIds(bytes: Uint8Array): string[] {
+  const ids: string[] = [];
+  for (let at = 0; at < bytes.length; at += MOUNT_ID_BYTES) {
+    const id = Buffer.from(bytes.subarray(at, at + MOUNT_ID_BYTES)).toString('hex');
+    if (id !== NO_MOUNT_ID) ids.push(id);
+  }
+  return ids;
 }
 
 const PLAIN_FIELDS = [
@@ -162,6 +190,7 @@ const PLAIN_FIELDS = [
   'mounts',
   'badBlocks',
   'writtenAtMs',
+  'purgedGeneration',
 ] as const;
 
 const CHECKPOINT_FIELDS = [

@@ -6,7 +6,6 @@ import { assert } from '../base/assert.ts';
 import { divFloor } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import {
-  CHECKPOINT_FLAGS,
   CHECKPOINT_KINDS,
   type CheckpointEntry,
   decodeCheckpointEntry,
@@ -118,8 +117,8 @@ function checkpointEntry(index: SliceIndex, slot: number): CheckpointEntry | und
   const freshness = isManifest ? index.freshness(tagSlot) : { initialAgeSeconds: 0, receivedAtMs: 0, freshUntilMs: 0 };
   return {
     kind: CHECKPOINT_KINDS[kind],
-    flags: (index.isVisited(slot) ? CHECKPOINT_FLAGS.visited : 0) + (index.isUnproved(slot) ? CHECKPOINT_FLAGS.unproved : 0),
     ...index.place(slot),
+    flags: index.flags(slot),
     generation: index.generation(slot),
     sliceNumber: index.sliceNumber(slot),
     ...tag,

@@ -10,7 +10,7 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { MAC_KEY_BYTES } from '../format/checksum.ts';
 import { encodeFormatBlock, type FormatBlock, formatUuid } from '../format/format-block.ts';
 import { computeGeometry, DEVICE_MIN_BYTES, defaultParameters, type FormatParameters, type Geometry } from '../format/geometry.ts';
-import { type CheckpointReference, encodeSuperblock, type Superblock } from '../format/superblock.ts';
+import { type CheckpointReference, encodeSuperblock, NO_MOUNT_ID, type Superblock } from '../format/superblock.ts';
 import { Arena } from '../memory/arena.ts';
 import { withStaging } from './device-io.ts';
 import { superblockOffset } from './root-area.ts';
@@ -124,4 +124,7 @@ const FIRST_SUPERBLOCK: Superblock = {
   mounts: 0,
   badBlocks: 0,
   writtenAtMs: 0,
+  purgedGeneration: 0,
+  mountId: NO_MOUNT_ID,
+  earlierMountIds: [],
 };

@@ -5,7 +5,7 @@
  *   loading --recover()--> online --errors--> readonly --more errors--> failed        any --close()--> closed
  */
 import { assert } from '../base/assert.ts';
-import type { Clock, Timer } from '../base/clock.ts';
+import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
@@ -15,20 +15,19 @@ import type { Geometry } from '../format/geometry.ts';
 import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts';
-import type { Superblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
 import { AdmissionLadder } from './admission-ladder.ts';
 import { ADMIT_EVERYTHING, type AdmissionPolicy } from './admission-policy.ts';
 import { Catalogue } from './catalogue.ts';
-import { type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
 import { FaultBucket } from './fault-bucket.ts';
 import { Journal } from './journal.ts';
 import { ManifestShelf } from './manifest-shelf.ts';
-import { COUNTER_STEP, PersistentCounter } from './persistent-counter.ts';
+import { PersistentCounter } from './persistent-counter.ts';
 import { PurgeMemory } from './purge-memory.ts';
 import { type RecoveredState, type RecoveryReport, recoverState } from './recovery.ts';
-import { type DeviceRoot, RootArea, readRoot } from './root-area.ts';
+import { type DeviceRoot, readRoot } from './root-area.ts';
+import { RootKeeper } from './root-keeper.ts';
 import { SliceGate } from './slice-gate.ts';
 import { NO_SLOT, objectTag } from './slice-index.ts';
 import { SliceReader } from './slice-reader.ts';
@@ -101,7 +100,7 @@ export class DeviceStore implements SliceStore {
   readonly #logger: Logger;
   readonly #limits: StoreLimits;
   readonly #deviceRoot: DeviceRoot;
-  readonly #root: RootArea;
+  readonly #keeper: RootKeeper;
   readonly #shelf: ManifestShelf;
   readonly #policy: AdmissionPolicy;
   readonly #purges: PurgeMemory;
@@ -112,9 +111,6 @@ export class DeviceStore implements SliceStore {
   #parts: Parts | undefined;
   #purgeSequence: number;
   #recovering: Promise<RecoveryReport> | undefined;
-  #checkpointing: Promise<void> | undefined;
-  #checkpointTimer: Timer | undefined;
-  #raising = false;
   /** Closing, and what was admitted is still being written. */
   #isDraining = false;
   #closing: Promise<void> | undefined;
@@ -130,7 +126,6 @@ export class DeviceStore implements SliceStore {
     this.#limits = { ...limits, queueBytes: Math.min(limits.queueBytes, this.#arena.sizeBytes / 4) };
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
-    this.#root = new RootArea({ device: this.#device, arena: this.#arena, clock: this.#clock, root });
     this.#shelf = new ManifestShelf(this.#limits);
     const { entryCount } = this.geometry;
     this.#policy =
@@ -141,6 +136,20 @@ export class DeviceStore implements SliceStore {
     this.#generations = new PersistentCounter(root.superblock.generationFloor, root.superblock.generationFloor);
     this.#writeSequences = new PersistentCounter(root.superblock.writeSequenceFloor, root.superblock.writeSequenceFloor);
     this.#purgeSequence = root.superblock.purgeSequence;
+    this.#keeper = new RootKeeper({
+      device: this.#device,
+      arena: this.#arena,
+      clock: this.#clock,
+      logger: this.#logger,
+      limits: this.#limits,
+      metrics: this.metrics,
+      root,
+      generations: this.#generations,
+      writeSequences: this.#writeSequences,
+      newestPurge: () => this.#purgeSequence,
+      isOnline: () => this.#state === 'online',
+      onFailure: (operation, error) => this.#onMetadataFailure(operation, error),
+    });
     this.#setGauges();
   }
 
@@ -175,7 +184,7 @@ export class DeviceStore implements SliceStore {
   }
 
   nextGeneration(): number {
-    this.#raiseFloors();
+    this.#keeper.raiseFloors();
     return this.#generations.take();
   }
 
@@ -354,7 +363,7 @@ export class DeviceStore implements SliceStore {
     await parts.writer.idle();
     if (this.#state !== 'online') return;
     try {
-      await this.#checkpointing;
+      await this.#keeper.idle();
       await parts.journal.flush();
     } catch (error) {
       this.#logger.warn({ err: error }, 'The journal was not flushed');
@@ -363,12 +372,7 @@ export class DeviceStore implements SliceStore {
 
   /** Writes a checkpoint now and makes it count. @throws EdgeError when it cannot be written; the device is read-only then */
   checkpoint(): Promise<void> {
-    const parts = this.#parts;
-    assert(parts !== undefined, 'checkpoint follows recover');
-    this.#checkpointing ??= this.#writeCheckpoint(parts).finally(() => {
-      this.#checkpointing = undefined;
-    });
-    return this.#checkpointing;
+    return this.#keeper.checkpoint();
   }
 
   /** Checks index against bitmap and counts (S1, S2); slow, for tests and the simulation. @returns what is wrong, or undefined */
@@ -440,14 +444,14 @@ export class DeviceStore implements SliceStore {
 
   async #recover(): Promise<RecoveryReport> {
     const startedAtMs = this.#clock.monotonicMs();
-    const recovered = await recoverState(this.#checkpointPlace(), this.#deviceRoot);
+    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot);
     this.#generations.skipTo(recovered.generation);
     this.#writeSequences.skipTo(recovered.writeSequence);
     const parts = this.#build(recovered);
     this.#purgeSequence = Math.max(this.#purgeSequence, recovered.purgeSequence);
     this.#parts = parts;
     this.#countReport(recovered.report);
-    const isWritable = !this.#device.isReadOnly && (await this.#settle(parts, recovered)) && (await this.#mount(parts.journal));
+    const isWritable = !this.#device.isReadOnly && (await this.#keeper.mount(parts, recovered.needsCheckpoint));
     // Purges that came while the index was loading could not be journalled; they are applied now.
     for (const objectHash of this.#purges.objects()) {
       this.#forget(objectHash, parts.catalogue);
@@ -456,7 +460,7 @@ export class DeviceStore implements SliceStore {
     }
     this.#arena.setReclaimer(() => parts.catalogue.resident.reclaim());
     if (this.#state === 'loading') this.#state = isWritable ? 'online' : 'readonly';
-    this.#checkpointTimer = this.#clock.startInterval(this.#limits.checkpointMs, () => this.#checkpointBeside(parts));
+    this.#keeper.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
     return recovered.report;
   }
@@ -473,7 +477,7 @@ export class DeviceStore implements SliceStore {
       position: recovered.journal,
       startSequence: recovered.journalStart,
       purgeSequence: recovered.purgeSequence,
-      onCrowded: () => this.#checkpointBeside(this.#parts),
+      onCrowded: () => this.#keeper.checkpointBeside(),
       onFailure: (operation, error) => this.#onMetadataFailure(operation, error),
     });
     const catalogue = new Catalogue({
@@ -498,6 +502,7 @@ export class DeviceStore implements SliceStore {
       shelf: this.#shelf,
       epoch,
       writeSequences: this.#writeSequences,
+      newestPurge: () => this.#purgeSequence,
       isWritable: () => this.#state === 'online' || this.#isDraining,
       onRoom: () => gate.onRoom(),
     });
@@ -510,98 +515,6 @@ export class DeviceStore implements SliceStore {
       isOpen: () => this.#state === 'online',
     });
     return { catalogue, writer, gate, reader, journal };
-  }
-
-  /** Makes durable what recovery concluded, before the journal goes on and covers the traces that it concluded it from. */
-  async #settle(parts: Parts, recovered: RecoveredState): Promise<boolean> {
-    if (!recovered.needsCheckpoint) return true;
-    try {
-      await this.#writeCheckpoint(parts);
-      return true;
-    } catch (error) {
-      this.#logger.error({ err: error }, 'What was recovered could not be made durable');
-      return false;
-    }
-  }
-
-  /** The superblock of a new epoch: from now on nobody gives the numbers below its floors again. */
-  async #mount(journal: Journal): Promise<boolean> {
-    try {
-      await this.#commit(journal, () => ({
-        isClean: false,
-        epoch: this.#deviceRoot.superblock.epoch + 1,
-        mounts: this.#root.current.mounts + 1,
-      }));
-    } catch (error) {
-      this.#onMetadataFailure('write', error);
-      return false;
-    }
-    journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.epoch });
-    return true;
-  }
-
-  async #commit(journal: Journal, changes: () => Partial<Superblock>, step = COUNTER_STEP): Promise<void> {
-    let generationFloor = 0;
-    let writeSequenceFloor = 0;
-    await this.#root.commit(() => {
-      generationFloor = this.#generations.next + step;
-      writeSequenceFloor = this.#writeSequences.next + step;
-      return {
-        ...changes(),
-        generationFloor,
-        writeSequenceFloor,
-        purgeSequence: journal.flushedPurgeSequence,
-        journalHead: journal.position.nextSequence,
-        writtenBytes: this.#deviceRoot.superblock.writtenBytes + this.metrics.value('writtenBytes'),
-      };
-    });
-    this.#generations.raise(generationFloor);
-    this.#writeSequences.raise(writeSequenceFloor);
-  }
-
-  #raiseFloors(): void {
-    const parts = this.#writable();
-    if (parts === undefined || this.#raising) return;
-    if (!this.#generations.needsRaise && !this.#writeSequences.needsRaise) return;
-    this.#raising = true;
-    this.#commit(parts.journal, () => ({}))
-      .catch((error: unknown) => this.#onMetadataFailure('write', error))
-      .finally(() => {
-        this.#raising = false;
-      });
-  }
-
-  #checkpointBeside(parts: Parts | undefined): void {
-    if (parts === undefined || this.#state !== 'online' || this.#checkpointing !== undefined || !parts.journal.hasChanges) return;
-    this.#raiseFloors();
-    this.checkpoint().catch((error: unknown) => this.#logger.error({ err: error }, 'The checkpoint failed'));
-  }
-
-  async #writeCheckpoint(parts: Parts): Promise<void> {
-    const { journal, catalogue } = parts;
-    const current = this.#root.current.checkpoint;
-    const target = { zone: 1 - current.zone, sequence: current.sequence + 1 };
-    const { nextSequence, previousCrc } = journal.position;
-    const purgeSequence = this.#purgeSequence;
-    try {
-      const written = await writeCheckpoint(this.#checkpointPlace(), catalogue.index, target);
-      // The copy was made while the index changed; it is only good together with the records of those changes.
-      await journal.flush();
-      await this.#device.flush();
-      const checkpoint = { ...target, ...written, journalStart: nextSequence, journalPreviousCrc: previousCrc, purgeSequence };
-      await this.#commit(journal, () => ({ checkpoint, previous: current }));
-    } catch (error) {
-      // No slot in time is no fault of the device; the next occasion tries again.
-      if (!(error instanceof EdgeError && error.code === 'STORE_UNAVAILABLE')) this.#onMetadataFailure('write', error);
-      throw error;
-    }
-    journal.setStart(nextSequence);
-    this.metrics.add('checkpoints');
-  }
-
-  #checkpointPlace(): CheckpointPlace {
-    const { deviceUuid } = this.#deviceRoot.format;
-    return { device: this.#device, arena: this.#arena, geometry: this.geometry, deviceTag: deviceUuid.subarray(0, 8) };
   }
 
   /** A failed metadata write or flush: what is durable is unknown, so nothing is written any more. */
@@ -626,28 +539,18 @@ export class DeviceStore implements SliceStore {
     const wasOnline = this.#state === 'online';
     this.#isDraining = wasOnline;
     this.#state = 'closed';
-    this.#checkpointTimer?.stop();
+    this.#keeper.stop();
     const parts = this.#parts;
     if (parts !== undefined) {
       await parts.writer.idle();
       await parts.reader.idle();
       this.#isDraining = false;
-      if (wasOnline) await this.#closeCleanly(parts);
+      if (wasOnline) await this.#keeper.closeCleanly();
       parts.journal.stop();
       this.#arena.setReclaimer(() => false);
       parts.catalogue.resident.removeAll();
     }
     await this.#device.close();
-  }
-
-  async #closeCleanly(parts: Parts): Promise<void> {
-    try {
-      await this.#checkpointing?.catch(() => undefined);
-      if (parts.journal.hasChanges) await this.checkpoint();
-      await this.#commit(parts.journal, () => ({ isClean: true }), 0);
-    } catch (error) {
-      this.#logger.error({ err: error }, 'The store was not closed cleanly; its journal will be replayed');
-    }
   }
 
   #countReport(report: RecoveryReport): void {

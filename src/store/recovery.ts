@@ -4,7 +4,8 @@
  * an unreadable part of the journal, everything is dropped, because a cache may forget but must not bring back what was purged.
  */
 import { divFloor, KIB } from '../base/units.ts';
-import { CHECKPOINT_FLAGS, CHECKPOINT_KINDS, type CheckpointEntry } from '../format/checkpoint-part.ts';
+import { CHECKPOINT_KINDS, type CheckpointEntry } from '../format/checkpoint-part.ts';
+import { ENTRY_FLAGS } from '../format/entry-flags.ts';
 import {
   decodeJournalHeader,
   decodeJournalRecord,
@@ -162,8 +163,8 @@ class Recovery {
     const isSlice = entry.kind === CHECKPOINT_KINDS.slice;
     const slot = isSlice ? index.findSlice(entry.generation, entry.sliceNumber) : index.findManifest(entry.generation);
     if (slot === NO_SLOT) return;
-    if ((entry.flags & CHECKPOINT_FLAGS.visited) !== 0) index.markVisited(slot);
-    if ((entry.flags & CHECKPOINT_FLAGS.unproved) !== 0) index.markUnproved(slot);
+    if ((entry.flags & ENTRY_FLAGS.visited) !== 0) index.markVisited(slot);
+    if ((entry.flags & ENTRY_FLAGS.unproved) !== 0) index.markUnproved(slot);
   }
 
   /** Follows the chain from `position` to its end, then looks behind the end for purges. */
@@ -254,15 +255,15 @@ class Recovery {
 
   #putSlice(entry: CheckpointEntry | JournalRecord): void {
     if (!this.#isSound(entry)) return;
-    const { block, blocks, writeSequence } = entry;
+    const { block, blocks, writeSequence, flags } = entry;
     const slot = this.#index.findSlice(entry.generation, entry.sliceNumber);
-    if (slot === NO_SLOT) this.#index.putSlice(entry.generation, entry.sliceNumber, { block, blocks, writeSequence });
-    else if (this.#index.writeSequence(slot) < writeSequence) this.#index.setPlace(slot, { block, blocks, writeSequence });
+    if (slot === NO_SLOT) this.#index.putSlice(entry.generation, entry.sliceNumber, { block, blocks, writeSequence, flags });
+    else if (this.#index.writeSequence(slot) < writeSequence) this.#index.setPlace(slot, { block, blocks, writeSequence, flags });
   }
 
   #putManifest(entry: CheckpointEntry | JournalRecord): void {
     if (!this.#isSound(entry) || entry.receivedAtMs > U48_MAX || entry.freshUntilMs > U48_MAX) return;
-    const { block, blocks, writeSequence, generation } = entry;
+    const { block, blocks, writeSequence, flags, generation } = entry;
     let tagSlot = this.#index.findTag(entry);
     if (tagSlot !== NO_SLOT) {
       const record = this.#index.recordOf(tagSlot);
@@ -279,7 +280,7 @@ class Recovery {
       tagSlot = this.#index.putManifest(entry, generation);
       if (tagSlot === NO_SLOT) return;
     }
-    this.#index.setPlace(this.#index.recordOf(tagSlot), { block, blocks, writeSequence });
+    this.#index.setPlace(this.#index.recordOf(tagSlot), { block, blocks, writeSequence, flags });
     this.#index.setFreshness(tagSlot, entry);
   }
 

@@ -12,6 +12,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { powerOfTwoCeil } from '../base/units.ts';
+import { ENTRY_FLAGS } from '../format/entry-flags.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { ManifestFreshness } from '../format/manifest.ts';
 import { storedTime, U48_MAX } from '../format/manifest-record.ts';
@@ -37,13 +38,17 @@ const AGE = 5;
 const FRESH = 7;
 const TIME_HIGHS = 8;
 
+/** An entry's byte: ENTRY_FLAGS in the low five bits, above them its kind. */
+const KIND_SHIFT = 5;
 const KIND_FREE = 0;
-const KIND_SLICE = 1;
-const KIND_MANIFEST = 2;
-const KIND_TAG = 3;
-const KIND_MASK = 3;
-const VISITED = 4;
-const UNPROVED = 8;
+const KIND_SLICE = 1 << KIND_SHIFT;
+const KIND_MANIFEST = 2 << KIND_SHIFT;
+const KIND_TAG = 3 << KIND_SHIFT;
+const KIND_MASK = 3 << KIND_SHIFT;
+const VISITED = ENTRY_FLAGS.visited;
+const UNPROVED = ENTRY_FLAGS.unproved;
+/** Flags that say how a record is stored; they change with its place. */
+const STORED_FLAGS = ENTRY_FLAGS.lz4 + ENTRY_FLAGS.partial + ENTRY_FLAGS.body;
 
 /** What an entry is. */
 export type EntryKind = 'free' | 'slice' | 'manifest' | 'tag';
@@ -60,6 +65,8 @@ export interface ExtentPlace {
   readonly block: number;
   readonly blocks: number;
   readonly writeSequence: number;
+  /** How it is stored: ENTRY_FLAGS lz4, partial and body. */
+  readonly flags: number;
 }
 
 /** Memory that an index of `entryCount` entries takes. */
@@ -171,7 +178,7 @@ export class SliceIndex {
   }
 
   kind(slot: number): EntryKind {
-    return KIND_NAMES[(this.#flags[slot] ?? 0) & KIND_MASK] ?? 'free';
+    return KIND_NAMES[(this.#flags[slot] ?? 0) >> KIND_SHIFT] ?? 'free';
   }
 
   generation(slot: number): number {
@@ -185,7 +192,8 @@ export class SliceIndex {
   }
 
   place(slot: number): ExtentPlace {
-    return { block: this.block(slot), blocks: this.blocks(slot), writeSequence: this.writeSequence(slot) };
+    const flags = this.flags(slot) & STORED_FLAGS;
+    return { block: this.block(slot), blocks: this.blocks(slot), writeSequence: this.writeSequence(slot), flags };
   }
 
   block(slot: number): number {
@@ -210,7 +218,12 @@ export class SliceIndex {
     words[at + SEQUENCE] = place.writeSequence % 2 ** 32;
     words[at + BLOCK] = place.block;
     words[at + BLOCKS] = place.blocks;
-    this.#flags[slot] = (this.#flags[slot] ?? 0) & ~UNPROVED;
+    this.#flags[slot] = ((this.#flags[slot] ?? 0) & (KIND_MASK + VISITED)) + (place.flags & STORED_FLAGS);
+  }
+
+  /** ENTRY_FLAGS of a record. */
+  flags(slot: number): number {
+    return (this.#flags[slot] ?? 0) & (KIND_SLICE - 1);
   }
 
   isVisited(slot: number): boolean {

@@ -8,14 +8,7 @@ import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { alignDown, alignUp, divFloor } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import {
-  CODEC_RAW,
-  decodeExtentHeader,
-  EXTENT_KINDS,
-  type ExtentHeader,
-  type ExtentIdentity,
-  verifyChunks,
-} from '../format/extent-header.ts';
+import { CODECS, decodeExtentHeader, EXTENT_KINDS, type ExtentHeader, type ExtentIdentity, verifyChunks } from '../format/extent-header.ts';
 import { CHUNK_BYTES } from '../format/geometry.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
@@ -261,7 +254,7 @@ export class SliceReader {
     if (header === undefined) return 'mismatch';
     const kind = address.sliceNumber === MANIFEST_NUMBER ? EXTENT_KINDS.manifest : EXTENT_KINDS.slice;
     const isPlace = header.ownBlock === place.block && header.allocatedBytes === place.blocks * blockSizeBytes;
-    const isRecord = header.writeSequence === place.writeSequence && header.kind === kind && header.codec === CODEC_RAW;
+    const isRecord = header.writeSequence === place.writeSequence && header.kind === kind && header.codec === CODECS.raw;
     const isSlice = header.generation === address.generation && header.sliceNumber === address.sliceNumber;
     const isLength = header.presentStart === 0 && header.presentEnd === header.rawBytes && header.storedBytes === header.rawBytes;
     if (!isPlace || !isRecord || !isSlice || !isLength || header.rawBytes > (place.blocks - 1) * blockSizeBytes) return 'mismatch';

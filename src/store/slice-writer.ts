@@ -8,7 +8,7 @@ import type { Clock } from '../base/clock.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { alignUp, SECOND_MS } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import { CODEC_RAW, EXTENT_KINDS, type ExtentIdentity, encodeExtentHeader, extentBlocks } from '../format/extent-header.ts';
+import { CODECS, EXTENT_KINDS, type ExtentIdentity, encodeExtentHeader, extentBlocks } from '../format/extent-header.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { ObjectHash } from '../format/manifest.ts';
 import { encodeManifestRecord } from '../format/manifest-record.ts';
@@ -56,6 +56,7 @@ export interface SliceWriterOptions {
   readonly epoch: number;
   readonly blockSizeBytes: number;
   readonly writeSequences: PersistentCounter;
+  readonly newestPurge: () => number;
   /** False once the device takes no more writes. */
   readonly isWritable: () => boolean;
   readonly onError: (error: unknown) => void;
@@ -241,7 +242,7 @@ export class SliceWriter {
       const blocks = extentBlocks(extent.lengthBytes, blockSizeBytes);
       const block = catalogue.reserveBlocks(blocks);
       if (block === undefined) return { kind: 'dropped', reason: 'no-space' };
-      const place = { block, blocks, writeSequence: writeSequences.take() };
+      const place = { block, blocks, writeSequence: writeSequences.take(), flags: 0 };
       const payload = needsCopy
         ? header.bytes.subarray(blockSizeBytes, blockSizeBytes + alignedBytes)
         : extent.lease.bytes.subarray(0, alignedBytes);
@@ -254,11 +255,11 @@ export class SliceWriter {
   }
 
   async #transfer(extent: Extent, place: ExtentPlace, buffers: { target: Buffer; payload: Buffer }): Promise<WriteVerdict> {
-    const { device, clock, epoch, identity, metrics, blockSizeBytes, onError } = this.#options;
+    const { device, clock, epoch, identity, metrics, blockSizeBytes, newestPurge, onError } = this.#options;
     const { lengthBytes, objectHash, generation, sliceNumber, keyText } = extent;
     const header = {
       kind: EXTENT_KINDS[extent.kind],
-      codec: CODEC_RAW,
+      codec: CODECS.raw,
       ownBlock: place.block,
       writeSequence: place.writeSequence,
       generation,
@@ -271,6 +272,7 @@ export class SliceWriter {
       allocatedBytes: place.blocks * blockSizeBytes,
       epoch,
       writtenAtMs: clock.wallMs(),
+      purgeSequence: newestPurge(),
       keyText,
     };
     encodeExtentHeader(header, identity, { target: buffers.target, payload: buffers.payload.subarray(0, lengthBytes) });

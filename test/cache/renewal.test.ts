@@ -17,7 +17,7 @@ function manifestWith(fields: FieldList): Manifest {
   const key = cacheKey({ siteName: 's', path: '/x', query: undefined });
   assert.ok(key !== undefined);
   const freshness = { receivedAtMs: STORED_MS, initialAgeSeconds: 0, freshUntilMs: STORED_MS };
-  return { ...key, ...freshness, generation: 7, status: 200, fields, lengthBytes: 5, sliceSizeBytes: 65_536 };
+  return { ...key, ...freshness, generation: 7, status: 200, fields, tags: [], lengthBytes: 5, sliceSizeBytes: 65_536 };
 }
 
 function renew(stored: FieldList, received: FieldList, rule = PLAIN_RULE): RenewedManifest {

@@ -108,6 +108,9 @@ test('superblock', () => {
     mounts: 19,
     badBlocks: 20,
     writtenAtMs: 21,
+    purgedGeneration: 22,
+    mountId: '0123456789abcdef',
+    earlierMountIds: ['00000000000000ff', 'ff00000000000000'],
   };
   const place = { ownOffset: 4096, deviceUuid: random.bytes(16), macKey: identity.macKey };
   const bytes = Buffer.alloc(4096, 1);
@@ -132,6 +135,8 @@ test('journal block and records', () => {
     writeSequence: 2 ** 47,
     tagLow: 5,
     tagHigh: 2 ** 32 - 1,
+    restLow: 8,
+    restHigh: 2 ** 32 - 2,
     sliceNumber: 7,
     initialAgeSeconds: 8,
     receivedAtMs: 9,
@@ -191,6 +196,7 @@ test('extent header with the longest key and the most chunks, and every chunk ch
     allocatedBytes: extentBlocks(bytes.length, 4096) * 4096,
     epoch: 1,
     writtenAtMs: 2,
+    purgeSequence: 3,
     keyText: 'k'.repeat(3072),
   };
   const block = Buffer.alloc(4096, 1);
@@ -215,6 +221,7 @@ test('manifest record', () => {
       ['x-latin', 'caf\u00e9'],
       ['empty', ''],
     ],
+    tags: ['release', 'caf\u00e9', ''],
     sliceSizeBytes: 8 * MIB,
     freshUntilMs: U48_MAX,
   });

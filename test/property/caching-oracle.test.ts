@@ -220,6 +220,7 @@ test(`no message makes a decision throw, and what is stored fits a manifest (see
         ...key,
         ...verdict.freshness,
         fields: verdict.fields,
+        tags: [],
         generation: 1,
         status: 200,
         lengthBytes: 1,

@@ -27,7 +27,7 @@ test('a checkpoint of an index that grows while it is written takes no part more
   let count = 0;
   const putOne = (): void => {
     count += 1;
-    const slot = index.putSlice(count, 0, { block: count, blocks: 1, writeSequence: count });
+    const slot = index.putSlice(count, 0, { block: count, blocks: 1, writeSequence: count, flags: 0 });
     assert.notEqual(slot, NO_SLOT);
   };
   while (count < 900) putOne();

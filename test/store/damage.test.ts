@@ -202,7 +202,7 @@ test('a disk without a readable root is refused with a sentence that says what t
   assert.deepEqual(await checkCodes(disk.open('read-only')), ['no-label']);
   disk.restore(image);
   for (const at of [0, 32 * KIB, 6 * MIB - 64 * KIB, 6 * MIB - 32 * KIB]) disk.poke(at + 136, Uint8Array.from([9, 0, 0, 0]));
-  await assert.rejects(open(), { code: 'FORMAT_VERSION', message: /format 9, this program reads format 1/ });
+  await assert.rejects(open(), { code: 'FORMAT_VERSION', message: /format 9, this program reads format 2/ });
   const short = new SimulatedDisk({ capacityBytes: 4 * MIB, random: new SeededRandom(1) });
   disk.restore(image);
   short.poke(0, disk.peek(0, 4 * MIB));

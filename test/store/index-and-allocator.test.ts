@@ -19,13 +19,13 @@ test('the index agrees with a Map', () => {
     const known = model.get(key);
     assert.equal(slot !== NO_SLOT, known !== undefined);
     if (known !== undefined) {
-      assert.deepEqual(index.place(slot), { block: known.block, blocks: 3, writeSequence: 2 ** 44 + known.block });
+      assert.deepEqual(index.place(slot), { block: known.block, blocks: 3, writeSequence: 2 ** 44 + known.block, flags: 0 });
       assert.deepEqual([index.generation(slot), index.sliceNumber(slot), index.kind(slot)], [generation, number, 'slice']);
       if (random.integerBelow(2) === 0) {
         index.removeSlice(slot);
         model.delete(key);
       }
-    } else if (index.putSlice(generation, number, { block: step, blocks: 3, writeSequence: 2 ** 44 + step }) === NO_SLOT) {
+    } else if (index.putSlice(generation, number, { block: step, blocks: 3, writeSequence: 2 ** 44 + step, flags: 0 }) === NO_SLOT) {
       assert.equal(model.size, 300);
     } else model.set(key, { generation, number, block: step });
     assert.equal(index.usedEntries, model.size);
@@ -60,8 +60,10 @@ test('an object is found by tag and by generation, with freshness and count', ()
 test('SIEVE: unvisited ones go in order, visited ones once spared, manifests after their slices, orphans at once', () => {
   const index = new SliceIndex(16);
   const tagSlot = index.putManifest(objectTag(hashOf('a')), 1);
-  index.setPlace(index.recordOf(tagSlot), { block: 1, blocks: 2, writeSequence: 1 });
-  const slots = [0, 1, 2, 3].map((number) => index.putSlice(1, number, { block: 10 * number, blocks: 1, writeSequence: 2 + number }));
+  index.setPlace(index.recordOf(tagSlot), { block: 1, blocks: 2, writeSequence: 1, flags: 0 });
+  const slots = [0, 1, 2, 3].map((number) =>
+    index.putSlice(1, number, { block: 10 * number, blocks: 1, writeSequence: 2 + number, flags: 0 }),
+  );
   index.addSlices(tagSlot, 4);
   index.markVisited(slots[0] ?? 0);
   index.markVisited(slots[2] ?? 0);
@@ -74,7 +76,7 @@ test('SIEVE: unvisited ones go in order, visited ones once spared, manifests aft
   }
   assert.deepEqual(order, [1, 3, 0, 2]);
   assert.equal(index.nextVictim(), index.recordOf(tagSlot));
-  const orphan = index.putSlice(9, 0, { block: 1, blocks: 1, writeSequence: 99 });
+  const orphan = index.putSlice(9, 0, { block: 1, blocks: 1, writeSequence: 99, flags: 0 });
   index.markVisited(orphan);
   index.addSlices(tagSlot, 1);
   assert.equal(index.nextVictim(), orphan);

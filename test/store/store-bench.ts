@@ -58,6 +58,7 @@ export function makeManifest(keyText: string, generation: number, lengthBytes: n
       ['etag', `"${keyText}-${generation}"`],
       ['content-type', 'application/octet-stream'],
     ],
+    tags: [],
     lengthBytes,
     sliceSizeBytes: SLICE_BYTES,
     receivedAtMs: 1_700_000_000_123,
