@@ -35,6 +35,8 @@ import type {
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PurgeResult,
+  PurgeTarget,
   SliceOffer,
   SliceRead,
   SliceStore,
@@ -262,7 +264,8 @@ export class DeviceStore implements SliceStore {
     catalogue.dropObject(tagSlot, 'other');
   }
 
-  async purge(objectHash: ObjectHash): Promise<boolean> {
+  async purge(target: PurgeTarget): Promise<PurgeResult> {
+    const { objectHash } = target;
     this.metrics.add('purges');
     this.#purgeSequence += 1;
     const purgeSequence = this.#purgeSequence;
@@ -279,7 +282,7 @@ export class DeviceStore implements SliceStore {
       throw new EdgeError('STORE_UNAVAILABLE', 'The purge holds in memory only: the journal is full; purge again in a moment');
     }
     await parts.journal.flush();
-    return wasStored;
+    return { knownObjects: wasStored ? 1 : 0 };
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
