@@ -225,7 +225,7 @@ test('declined slices of a purged or replaced object are forgotten, and no reque
   const purged = request(bench, 'purged', 2).manifest;
   const replaced = request(bench, 'replaced', 2).manifest;
   const before = store.metrics.value('writtenRecords');
-  await store.purge(purged.objectHash);
+  await store.purge({ kind: 'object', objectHash: purged.objectHash });
   store.offerManifest(makeManifest('replaced', store.nextGeneration(), 10), store.purgeSequence);
   assert.deepEqual([store.metrics.value('declinedLost'), store.metrics.value('declinedSlices')], [4, 0]);
   for (const { objectHash } of [purged, replaced]) store.noteRequest(objectHash, 0);
@@ -274,7 +274,8 @@ test('a device that has become a good deal emptier takes everything again', asyn
   const bench = await openFull(11);
   const { store } = bench;
   assert.deepEqual(request(bench, 'x', 1).verdicts, [DECLINED]);
-  for (let number = 0; store.usage.freeBytes < GIB && number < 40; number += 1) await store.purge(hashOf(`filler-${number}`));
+  for (let number = 0; store.usage.freeBytes < GIB && number < 40; number += 1)
+    await store.purge({ kind: 'object', objectHash: hashOf(`filler-${number}`) });
   assert.equal(store.metrics.value('isFull'), 0);
   assert.deepEqual(request(bench, 'y', 1).verdicts, [{ kind: 'admitted' }]);
   await store.close();
