@@ -8,6 +8,8 @@ import type {
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PurgeResult,
+  PurgeTarget,
   SliceOffer,
   SliceRead,
   SliceStore,
@@ -35,6 +37,9 @@ export class MemoryStore implements SliceStore {
     this.#generation += 1;
     return this.#generation;
   }
+
+  /** It keeps everything. */
+  noteRequest(): void {}
 
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
     const manifest = this.#manifests.get(objectHash);
@@ -70,12 +75,12 @@ export class MemoryStore implements SliceStore {
     for (const key of [...this.#slices.keys()]) if (key.startsWith(`${generation}/`)) this.#slices.delete(key);
   }
 
-  async purge(objectHash: ObjectHash): Promise<boolean> {
+  async purge({ objectHash }: PurgeTarget): Promise<PurgeResult> {
     this.purgeSequence += 1;
     this.#purges.set(objectHash, this.purgeSequence);
     const manifest = this.#manifests.get(objectHash);
     if (manifest !== undefined) this.dropManifest(objectHash, manifest.generation);
-    return manifest !== undefined;
+    return { knownObjects: manifest === undefined ? 0 : 1 };
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
