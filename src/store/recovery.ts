@@ -3,6 +3,7 @@
  * and fsck use it alike. Whatever is damaged is forgotten, with one exception that must forget more: when a purge that counted may lie in
  * an unreadable part of the journal, everything is dropped, because a cache may forget but must not bring back what was purged.
  */
+import { assert } from '../base/assert.ts';
 import { divFloor, KIB } from '../base/units.ts';
 import { CHECKPOINT_KINDS, type CheckpointEntry } from '../format/checkpoint-part.ts';
 import { ENTRY_FLAGS } from '../format/entry-flags.ts';
@@ -14,6 +15,7 @@ import {
   JOURNAL_TYPES,
   type JournalHeader,
   type JournalRecord,
+  journalRecordsPerBlock,
   MANIFEST_NUMBER,
 } from '../format/journal-block.ts';
 import { U48_MAX } from '../format/manifest-record.ts';
@@ -45,6 +47,8 @@ export interface RecoveryReport {
   overlaps: number;
   /** Entries or records that name what cannot be. */
   invalid: number;
+  /** Records beyond the number of entries: their deletes were never written. */
+  surplus: number;
   /** A purge may be missing: everything was dropped. */
   isForgotten: boolean;
   /** Purges that were found behind the end of the chain. */
@@ -82,6 +86,14 @@ export function makeAllocator(geometry: CheckpointPlace['geometry']): BlockAlloc
   });
 }
 
+/**
+ * Replay passes through states that never were: a checkpoint is copied while the index changes, so entries of its end stand beside those that
+ * gave way to them, and slices outlast their object until the end. Each of them was put by a record of the journal or is in the image.
+ */
+function makeIndex(geometry: CheckpointPlace['geometry']): SliceIndex {
+  return new SliceIndex(geometry.entryCount, 2 * geometry.journalBlocks * journalRecordsPerBlock(geometry.blockSizeBytes));
+}
+
 class Recovery {
   readonly #place: CheckpointPlace;
   readonly #root: DeviceRoot;
@@ -101,6 +113,7 @@ class Recovery {
     orphans: 0,
     overlaps: 0,
     invalid: 0,
+    surplus: 0,
     isForgotten: false,
     purgesBehind: 0,
   };
@@ -108,7 +121,7 @@ class Recovery {
   constructor(place: CheckpointPlace, root: DeviceRoot) {
     this.#place = place;
     this.#root = root;
-    this.#index = new SliceIndex(place.geometry.entryCount);
+    this.#index = makeIndex(place.geometry);
     this.#allocator = makeAllocator(place.geometry);
     this.#generation = root.superblock.generationFloor;
     this.#writeSequence = root.superblock.writeSequenceFloor;
@@ -121,7 +134,7 @@ class Recovery {
     const replay = await this.#replay({ nextSequence: reference.journalStart, previousCrc: reference.journalPreviousCrc });
     if (replay.isPurgeMissing || superblock.purgeSequence > this.#purgeSequence) {
       this.#report.isForgotten = true;
-      this.#index = new SliceIndex(this.#place.geometry.entryCount);
+      this.#index = makeIndex(this.#place.geometry);
       this.#purgeSequence = Math.max(this.#purgeSequence, superblock.purgeSequence);
     }
     this.#settle();
@@ -320,7 +333,26 @@ class Recovery {
       index.removeSlice(slot);
       this.#report.orphans += 1;
     }
+    this.#trim();
     this.#report.records = index.recordSlots().length;
+  }
+
+  /** Gives up the oldest until no spare entry is in use; seldom anything, when deletes were dropped or not yet written. */
+  #trim(): void {
+    const index = this.#index;
+    while (index.freeEntries < 0) {
+      const slot = index.nextVictim();
+      assert(slot !== NO_SLOT, 'what is surplus is records');
+      this.#report.surplus += 1;
+      this.#allocator.release(index.block(slot), index.blocks(slot));
+      if (index.kind(slot) === 'manifest') {
+        index.removeManifest(index.tagSlotOf(slot));
+        continue;
+      }
+      const record = index.findManifest(index.generation(slot));
+      if (record !== NO_SLOT) index.addSlices(index.tagSlotOf(record), -1);
+      index.removeSlice(slot);
+    }
   }
 }
 

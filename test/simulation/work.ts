@@ -161,9 +161,10 @@ export class Work {
     const verdict = store.offerSlice({ objectHash, generation, sliceNumber, lease, lengthBytes: bytes.length });
     lease.end();
     this.#world.note(`offer ${version.keyText}/${generation}/${sliceNumber}: ${JSON.stringify(verdict)}`);
+    // One that was declined may be written later all the same.
+    this.#model.noteOffer(version, sliceNumber);
     if (verdict.kind === 'declined') return;
     demand(!version.isHidden && !version.isGone, () => `a slice of ${version.keyText}/${generation} was admitted after its end`);
-    this.#model.noteOffer(version, sliceNumber);
     demand(store.hasSlice(generation, sliceNumber), 'a slice that was admitted is there at once');
   }
 
@@ -311,8 +312,8 @@ export class Work {
     this.#model.hide(covered);
     this.#purgeCounts.set(keyText, this.#purgesOf(keyText) + 1);
     try {
-      const wasStored = await mount.store.purge(hashOf(keyText));
-      this.#world.note(`purged ${keyText}: ${wasStored}`);
+      const { knownObjects } = await mount.store.purge({ kind: 'object', objectHash: hashOf(keyText) });
+      this.#world.note(`purged ${keyText}: ${knownObjects}`);
       this.purges += 1;
       this.#model.bury(covered);
     } catch (error) {
