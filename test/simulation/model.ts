@@ -25,8 +25,10 @@ export interface Version {
   /** Everything ever offered, oldest first; a read shows one of those from `shownFrom` on. */
   readonly manifests: Manifest[];
   shownFrom: number;
-  /** Slices that were admitted in this mount, and how often they were offered: durable ones are those not offered since. */
+  /** Slices whose last offer in this mount was admitted, and which offer that was: durable ones are those not offered since. */
   readonly offers: Map<number, number>;
+  /** The store has reason to write the record: it has a slice, or none to come. */
+  isManifestDue: boolean;
   readonly durable: Set<number>;
   isManifestDurable: boolean;
   /** The store does not know its length: a crash ends it. */
@@ -39,7 +41,10 @@ export interface Version {
 
 /** What a barrier (a drain) began with; see Model.noteDurable. */
 export interface Barrier {
-  readonly offers: ReadonlyMap<Version, { readonly slices: ReadonlyMap<number, number>; readonly manifests: number }>;
+  readonly offers: ReadonlyMap<
+    Version,
+    { readonly slices: ReadonlyMap<number, number>; readonly manifests: number; readonly isDue: boolean }
+  >;
   readonly hidden: readonly Version[];
 }
 
@@ -61,6 +66,7 @@ const VERSIONS_PER_KEY_MAX = 24;
 export class Model {
   readonly #versions = new Map<string, Version[]>();
   #generation = 0;
+  #offerCount = 0;
   bytesChecked = 0;
 
   *versions(): Generator<Version> {
@@ -96,6 +102,7 @@ export class Model {
       manifests: [manifest],
       shownFrom: 0,
       offers: new Map(),
+      isManifestDue: manifest.lengthBytes === 0,
       durable: new Set(),
       isManifestDurable: false,
       isGrowing: manifest.lengthBytes === undefined,
@@ -113,6 +120,7 @@ export class Model {
     version.manifests.push(manifest);
     version.shownFrom = version.manifests.length - 1;
     version.isGrowing = manifest.lengthBytes === undefined;
+    if (!version.isGrowing && version.offers.size > 0) version.isManifestDue = true;
     // The old record's blocks are free once the new one is written: until a drain neither is sure.
     if (isRewritten) version.isManifestDurable = false;
   }
@@ -126,15 +134,24 @@ export class Model {
     for (const version of versions) version.isGone = true;
   }
 
-  noteOffer(version: Version, sliceNumber: number): void {
-    version.offers.set(sliceNumber, (version.offers.get(sliceNumber) ?? 0) + 1);
+  /** A slice was offered. One that was declined may still be written, some time: then neither copy is sure. */
+  noteOffer(version: Version, sliceNumber: number, isAdmitted: boolean): void {
+    this.#offerCount += 1;
     version.durable.delete(sliceNumber);
+    if (isAdmitted) version.offers.set(sliceNumber, this.#offerCount);
+    else version.offers.delete(sliceNumber);
+    if (isAdmitted && !version.isGrowing) version.isManifestDue = true;
   }
 
   beginBarrier(): Barrier {
     const versions = [...this.versions()];
     return {
-      offers: new Map(versions.map((version) => [version, { slices: new Map(version.offers), manifests: version.manifests.length }])),
+      offers: new Map(
+        versions.map((version) => [
+          version,
+          { slices: new Map(version.offers), manifests: version.manifests.length, isDue: version.isManifestDue },
+        ]),
+      ),
       hidden: versions.filter((version) => version.isHidden),
     };
   }
@@ -142,8 +159,8 @@ export class Model {
   /** A drain that began with `barrier` made everything durable that the store has on the device. */
   noteDurable(barrier: Barrier, claims: Claims): void {
     for (const version of barrier.hidden) if (version.isHidden) version.isGone = true;
-    for (const [version, { slices, manifests }] of barrier.offers) {
-      if (version.isHidden || version.isGone || version.manifests.length !== manifests) continue;
+    for (const [version, { slices, manifests, isDue }] of barrier.offers) {
+      if (version.isHidden || version.isGone || version.manifests.length !== manifests || !isDue) continue;
       if (!this.#isManifestSure(version, claims)) continue;
       version.isManifestDurable = true;
       for (const [sliceNumber, count] of slices) {
@@ -223,11 +240,16 @@ export class Model {
    * Judges a manifest that was read: record and freshness each as offered, the newest where nothing came between. They travel apart, so
    * after a crash an old record may show with a new freshness.
    *
-   * @param mayBeOld whether a record that was to replace another may not have been written
+   * @param options.mayBeOld whether a record that was to replace another may not have been written
+   * @param options.shownFrom the oldest state that it may show: what was the newest when the read began
    */
-  judgeManifest(version: Version, manifest: Manifest, options: { readonly mayBeOld: boolean; readonly what: string }): void {
-    const records = version.manifests.slice(options.mayBeOld ? 0 : version.shownFrom).map(recordOf);
-    const times = version.manifests.slice(version.shownFrom).map(freshnessOf);
+  judgeManifest(
+    version: Version,
+    manifest: Manifest,
+    options: { readonly mayBeOld: boolean; readonly shownFrom: number; readonly what: string },
+  ): void {
+    const records = version.manifests.slice(options.mayBeOld ? 0 : options.shownFrom).map(recordOf);
+    const times = version.manifests.slice(options.shownFrom).map(freshnessOf);
     const title = `${options.what}: ${version.keyText}/${version.generation} shows`;
     demand(records.includes(recordOf(manifest)), () => `${title} the record ${recordOf(manifest)}, not one of ${records.join(' ')}`);
     demand(times.includes(freshnessOf(manifest)), () => `${title} the freshness ${freshnessOf(manifest)}, not one of ${times.join(' ')}`);

@@ -162,7 +162,7 @@ export class Work {
     lease.end();
     this.#world.note(`offer ${version.keyText}/${generation}/${sliceNumber}: ${JSON.stringify(verdict)}`);
     // One that was declined may be written later all the same.
-    this.#model.noteOffer(version, sliceNumber);
+    this.#model.noteOffer(version, sliceNumber, verdict.kind === 'admitted');
     if (verdict.kind === 'declined') return;
     demand(!version.isHidden && !version.isGone, () => `a slice of ${version.keyText}/${generation} was admitted after its end`);
     demand(store.hasSlice(generation, sliceNumber), 'a slice that was admitted is there at once');
@@ -193,6 +193,7 @@ export class Work {
 
   async #readManifest(mount: Mount, keyText: string): Promise<void> {
     const shown = this.#model.versionsOf(keyText).filter((version) => !version.isHidden && !version.isGone);
+    const shownFrom = new Map(this.#model.versionsOf(keyText).map((version) => [version, version.shownFrom]));
     const verdict = await mount.store.readManifest(hashOf(keyText));
     this.#world.note(`manifest ${keyText}: ${verdict.kind}`);
     if (verdict.kind !== 'hit' || this.#isOver(mount)) return;
@@ -203,17 +204,21 @@ export class Work {
     if (!this.#promises.isOrderKept) return;
     // It may have been hidden while it was read; not before. A newer one may have come meanwhile.
     demand(shown.includes(version) || !version.isHidden, () => `the manifest of ${keyText}/${generation} was shown after its end`);
-    this.judgeManifest(mount, version, verdict.manifest);
+    this.#judgeManifest(mount, version, { manifest: verdict.manifest, shownFrom: shownFrom.get(version) ?? 0 });
   }
 
   /** Compares a manifest with what was offered. */
-  judgeManifest(mount: Mount, version: Version, manifest: Manifest): void {
+  #judgeManifest(mount: Mount, version: Version, read: { readonly manifest: Manifest; readonly shownFrom: number }): void {
     const { metrics } = mount.store;
     const lost = (['error', 'no-space', 'no-slot', 'unavailable'] as const).reduce(
       (sum, reason) => sum + metrics.value('dropped', reason),
       0,
     );
-    this.#model.judgeManifest(version, manifest, { mayBeOld: lost > 0 || version.isHidden, what: 'the store' });
+    this.#model.judgeManifest(version, read.manifest, {
+      mayBeOld: lost > 0 || version.isHidden,
+      shownFrom: read.shownFrom,
+      what: 'the store',
+    });
   }
 
   /** Every object that the store says it has is one that it may have. */
@@ -239,7 +244,7 @@ export class Work {
     const verdict = await mount.store.readManifest(version.objectHash);
     demand(verdict.kind === 'hit', () => `the manifest of ${version.keyText}/${version.generation} was durable and is ${verdict.kind}`);
     demand(verdict.manifest.generation === version.generation, () => `${version.keyText} was ${version.generation} and is older now`);
-    this.judgeManifest(mount, version, verdict.manifest);
+    this.#judgeManifest(mount, version, { manifest: verdict.manifest, shownFrom: version.shownFrom });
   }
 
   async #readSlice(mount: Mount, version: Version, sliceNumber: number): Promise<void> {
