@@ -127,6 +127,24 @@ test('a flush covers only what was complete when it began', async () => {
   assert.equal(await get(disk.open(), 0), 1);
 });
 
+test('of two flushes the one that began first may end last, and brings nothing old back', async () => {
+  const gates: (() => void)[] = [];
+  const { disk, put } = setUp(1, (operation) =>
+    operation === 'flush' ? new Promise((resolve) => gates.push(resolve)) : Promise.resolve(),
+  );
+  const device = disk.open();
+  await put(device, 1, 0);
+  const first = device.flush();
+  await put(device, 2, 0);
+  const second = device.flush();
+  gates.pop()?.();
+  await second;
+  gates.pop()?.();
+  await first;
+  disk.crash(new SeededRandom(1), 'none');
+  assert.equal(disk.peek(0, 1)[0], 2);
+});
+
 test('a crash inside an operation leaves any part of it', async () => {
   let toPass = 1;
   const { disk, put } = setUp(3, async (operation) => {

@@ -22,9 +22,10 @@ export interface Version {
   readonly sliceSizeBytes: number;
   /** Length of the whole; the store may not know it yet. */
   readonly lengthBytes: number;
-  /** Everything ever offered, oldest first; a read shows one of those from `shownFrom` on. */
+  /** Everything ever offered, oldest first; a read shows the record of one of those from `recordFrom` on, the freshness from `freshFrom` on. */
   readonly manifests: Manifest[];
-  shownFrom: number;
+  recordFrom: number;
+  freshFrom: number;
   /** Slices whose last offer in this mount was admitted, and which offer that was: durable ones are those not offered since. */
   readonly offers: Map<number, number>;
   /** The store has reason to write the record: it has a slice, or none to come. */
@@ -38,6 +39,9 @@ export interface Version {
   /** It must never be shown again. */
   isGone: boolean;
 }
+
+/** The oldest states that may show. */
+export type ShownFrom = Pick<Version, 'recordFrom' | 'freshFrom'>;
 
 /** What a barrier (a drain) began with; see Model.noteDurable. */
 export interface Barrier {
@@ -100,7 +104,8 @@ export class Model {
       sliceSizeBytes,
       lengthBytes,
       manifests: [manifest],
-      shownFrom: 0,
+      recordFrom: 0,
+      freshFrom: 0,
       offers: new Map(),
       isManifestDue: manifest.lengthBytes === 0,
       durable: new Set(),
@@ -118,7 +123,8 @@ export class Model {
   /** The same generation was offered anew, or refreshed: from now on this is what a read shows. */
   renew(version: Version, manifest: Manifest, isRewritten: boolean): void {
     version.manifests.push(manifest);
-    version.shownFrom = version.manifests.length - 1;
+    version.freshFrom = version.manifests.length - 1;
+    if (isRewritten) version.recordFrom = version.freshFrom;
     version.isGrowing = manifest.lengthBytes === undefined;
     if (!version.isGrowing && version.offers.size > 0) version.isManifestDue = true;
     // The old record's blocks are free once the new one is written: until a drain neither is sure.
@@ -188,7 +194,8 @@ export class Model {
     for (const version of this.versions()) {
       if (version.isGrowing) version.isGone = true;
       version.isHidden = version.isGone;
-      version.shownFrom = 0;
+      version.recordFrom = 0;
+      version.freshFrom = 0;
       version.offers.clear();
       version.durable.clear();
       version.isManifestDurable = sure.has(version);
@@ -241,15 +248,11 @@ export class Model {
    * after a crash an old record may show with a new freshness.
    *
    * @param options.mayBeOld whether a record that was to replace another may not have been written
-   * @param options.shownFrom the oldest state that it may show: what was the newest when the read began
+   * @param options.recordFrom and freshFrom: what was the newest when the read began
    */
-  judgeManifest(
-    version: Version,
-    manifest: Manifest,
-    options: { readonly mayBeOld: boolean; readonly shownFrom: number; readonly what: string },
-  ): void {
-    const records = version.manifests.slice(options.mayBeOld ? 0 : options.shownFrom).map(recordOf);
-    const times = version.manifests.slice(options.shownFrom).map(freshnessOf);
+  judgeManifest(version: Version, manifest: Manifest, options: ShownFrom & { readonly mayBeOld: boolean; readonly what: string }): void {
+    const records = version.manifests.slice(options.mayBeOld ? 0 : options.recordFrom).map(recordOf);
+    const times = version.manifests.slice(options.freshFrom).map(freshnessOf);
     const title = `${options.what}: ${version.keyText}/${version.generation} shows`;
     demand(records.includes(recordOf(manifest)), () => `${title} the record ${recordOf(manifest)}, not one of ${records.join(' ')}`);
     demand(times.includes(freshnessOf(manifest)), () => `${title} the freshness ${freshnessOf(manifest)}, not one of ${times.join(' ')}`);

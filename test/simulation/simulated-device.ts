@@ -334,10 +334,11 @@ export class SimulatedDisk {
   }
 
   async performFlush(epoch: number): Promise<void> {
-    const covered = [...this.#cache];
+    const covered = new Set(this.#cache);
     await this.#begin('flush', epoch, 0, 0);
-    for (const write of covered) this.#applyTo(this.#stable, write, () => true);
-    this.#cache = this.#cache.filter((write) => !covered.includes(write));
+    // What another flush has covered meanwhile is stable already, and something newer may lie over it.
+    for (const write of this.#cache) if (covered.has(write)) this.#applyTo(this.#stable, write, () => true);
+    this.#cache = this.#cache.filter((write) => !covered.has(write));
     this.#cachedSectors.clear();
     for (const write of this.#cache) this.#applyTo(this.#cachedSectors, write, () => true);
   }

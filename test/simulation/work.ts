@@ -8,7 +8,7 @@ import { KIB } from '../../src/base/units.ts';
 import type { Manifest, ObjectHash } from '../../src/format/manifest.ts';
 import { hashOf } from '../store/store-bench.ts';
 import { bodyBytes } from './bodies.ts';
-import { demand, type Model, sliceCountOf, sliceLengthOf, type Version } from './model.ts';
+import { demand, type Model, type ShownFrom, sliceCountOf, sliceLengthOf, type Version } from './model.ts';
 import { DISK_PROMISES, type Profile, type Promises } from './profiles.ts';
 import type { Mount, World } from './world.ts';
 
@@ -193,7 +193,8 @@ export class Work {
 
   async #readManifest(mount: Mount, keyText: string): Promise<void> {
     const shown = this.#model.versionsOf(keyText).filter((version) => !version.isHidden && !version.isGone);
-    const shownFrom = new Map(this.#model.versionsOf(keyText).map((version) => [version, version.shownFrom]));
+    const shownFrom = new Map<Version, ShownFrom>();
+    for (const version of shown) shownFrom.set(version, { recordFrom: version.recordFrom, freshFrom: version.freshFrom });
     const verdict = await mount.store.readManifest(hashOf(keyText));
     this.#world.note(`manifest ${keyText}: ${verdict.kind}`);
     if (verdict.kind !== 'hit' || this.#isOver(mount)) return;
@@ -204,11 +205,11 @@ export class Work {
     if (!this.#promises.isOrderKept) return;
     // It may have been hidden while it was read; not before. A newer one may have come meanwhile.
     demand(shown.includes(version) || !version.isHidden, () => `the manifest of ${keyText}/${generation} was shown after its end`);
-    this.#judgeManifest(mount, version, { manifest: verdict.manifest, shownFrom: shownFrom.get(version) ?? 0 });
+    this.#judgeManifest(mount, version, { manifest: verdict.manifest, shownFrom: shownFrom.get(version) ?? version });
   }
 
   /** Compares a manifest with what was offered. */
-  #judgeManifest(mount: Mount, version: Version, read: { readonly manifest: Manifest; readonly shownFrom: number }): void {
+  #judgeManifest(mount: Mount, version: Version, read: { readonly manifest: Manifest; readonly shownFrom: ShownFrom }): void {
     const { metrics } = mount.store;
     const lost = (['error', 'no-space', 'no-slot', 'unavailable'] as const).reduce(
       (sum, reason) => sum + metrics.value('dropped', reason),
@@ -216,7 +217,8 @@ export class Work {
     );
     this.#model.judgeManifest(version, read.manifest, {
       mayBeOld: lost > 0 || version.isHidden,
-      shownFrom: read.shownFrom,
+      recordFrom: read.shownFrom.recordFrom,
+      freshFrom: read.shownFrom.freshFrom,
       what: 'the store',
     });
   }
@@ -244,7 +246,7 @@ export class Work {
     const verdict = await mount.store.readManifest(version.objectHash);
     demand(verdict.kind === 'hit', () => `the manifest of ${version.keyText}/${version.generation} was durable and is ${verdict.kind}`);
     demand(verdict.manifest.generation === version.generation, () => `${version.keyText} was ${version.generation} and is older now`);
-    this.#judgeManifest(mount, version, { manifest: verdict.manifest, shownFrom: version.shownFrom });
+    this.#judgeManifest(mount, version, { manifest: verdict.manifest, shownFrom: version });
   }
 
   async #readSlice(mount: Mount, version: Version, sliceNumber: number): Promise<void> {
