@@ -23,7 +23,7 @@ const STALLED = new Set(['ETIMEDOUT', 'EAGAIN', 'EINTR', 'ENOMEM']);
 /** @returns undefined when the error is none of the device's (it did not begin, or it is foreign) */
 export function classifyFault(operation: StoreOperation, error: unknown): FaultClass | undefined {
   if (!(error instanceof EdgeError) || error.code !== 'DEVICE_FAULT') return undefined;
-  const errno = String(error.context['errno']);
+  const errno = String(error.context.errno);
   if (OWN.has(errno)) return 'own';
   if (GONE.has(errno)) return 'gone';
   if (STALLED.has(errno)) return 'stalled';
