@@ -11,7 +11,6 @@ import { openStore } from '../../src/store/device-store.ts';
 import { FaultBucket } from '../../src/store/fault-bucket.ts';
 import { classifyFault, FAULT_CLASSES } from '../../src/store/fault-class.ts';
 import { emptyResident } from '../contract/slice-store.ts';
-import { eventually } from '../helpers/eventually.ts';
 import { type Delay, type Fault, SimulatedDisk } from '../simulation/simulated-device.ts';
 import { VirtualClock } from '../simulation/virtual-clock.ts';
 import {
@@ -209,29 +208,42 @@ test('blocks that are reused while they are read are stale, never corrupt, and n
 });
 
 test('what a crash tears is stale: crash after crash, nothing is held against the device', async () => {
+  const clock = new VirtualClock();
   const disk = await makeDisk(47);
+  const arena = new Arena({ sizeBytes: 8 * MIB, clock });
   const random = new SeededRandom(470);
+  // One journal block a life, so that it often survives what it tells of, and no checkpoint, which would flush.
+  const limits = { journalBatchMs: SECOND_MS / 2 };
   let stale = 0;
   let manifests: Manifest[] = [];
-  for (let life = 0; life < 12; life += 1) {
-    const bench = await openBench(disk.open());
+  const readAll = async (bench: Bench): Promise<void> => {
     for (const manifest of manifests) {
       await bench.store.readManifest(manifest.objectHash);
       for (let number = 0; number < sliceCount(manifest); number += 1) await readAndCheck(bench.store, manifest, number);
     }
-    for (let number = 0; number < 40; number += 1) {
-      const manifest = makeManifest(`object-${life}-${number}`, bench.store.nextGeneration(), 1 + random.integerBelow(3 * SLICE_BYTES));
-      bench.store.offerManifest(manifest, bench.store.purgeSequence);
+  };
+  for (let life = 0; life < 12; life += 1) {
+    const store = await clock.wait(
+      openStore({ device: disk.open(), arena, clock, logger: createSilentLogger(), limits }),
+      'opening',
+      SECOND_MS,
+    );
+    const bench = { store, arena };
+    await clock.wait(readAll(bench), 'reading', SECOND_MS);
+    for (let number = 0; number < 18; number += 1) {
+      const manifest = makeManifest(`object-${life}-${number}`, store.nextGeneration(), 1 + random.integerBelow(3 * SLICE_BYTES));
+      store.offerManifest(manifest, store.purgeSequence);
       for (let slice = 0; slice < sliceCount(manifest); slice += 1) offerOne(bench, manifest, slice);
       manifests.push(manifest);
     }
-    // Written, a full journal block of it too, and no flush since.
-    await eventually(() => bench.store.metrics.value('queuedSlices') === 0, { what: 'the writes' });
+    // Extents and journal blocks are written by then, and no flush came since.
+    await clock.wait(clock.sleep(SECOND_MS), 'writing', 2 * SECOND_MS);
     manifests = manifests.slice(-60);
-    stale += bench.store.metrics.value('reads', 'stale');
-    assert.deepEqual(bench.store.faults, NO_FAULTS, `life ${life}`);
-    assert.equal(bench.store.state, 'online');
+    stale += store.metrics.value('reads', 'stale');
+    assert.deepEqual(store.faults, NO_FAULTS, `life ${life}`);
+    assert.equal(store.state, 'online');
     disk.crash(random, 'any');
+    await clock.wait(store.close(), 'closing', SECOND_MS);
   }
   assert.ok(stale > 0, 'some entries outlived their data');
 });
