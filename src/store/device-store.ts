@@ -544,6 +544,7 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('entriesMax', () => this.usage.entriesMax);
     this.metrics.setGauge('usedBytes', () => this.usage.usedBytes);
     this.metrics.setGauge('freeBytes', () => this.usage.freeBytes);
+    this.metrics.setGauge('badBlocks', () => this.#parts?.catalogue.allocator.badBlocks ?? 0);
     this.metrics.setGauge('queuedSlices', () => this.#parts?.writer.queuedSlices ?? 0);
     this.metrics.setGauge('queuedBytes', () => this.#parts?.writer.queuedBytes ?? 0);
     this.metrics.setGauge('residentSlices', () => this.#parts?.catalogue.resident.count ?? 0);
