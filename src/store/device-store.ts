@@ -538,7 +538,7 @@ export class DeviceStore implements SliceStore {
     this.metrics.add('recoveredEntries', report.records);
     this.metrics.add('recoveryDropped', report.orphans, 'orphan');
     this.metrics.add('recoveryDropped', report.overlaps, 'overlap');
-    this.metrics.add('recoveryDropped', report.invalid, 'damage');
+    this.metrics.add('recoveryDropped', report.invalid + report.onBadBlocks, 'damage');
     if (!report.isCheckpointWhole) this.#logger.warn({ damagedParts: report.damagedParts }, 'The checkpoint was not whole');
     if (report.isForgotten) this.#logger.error({}, 'The journal was damaged where a purge may have been; the cache starts empty');
   }
