@@ -6,6 +6,7 @@ import { MetricSet } from '../../src/base/metrics.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
 import { Arena } from '../../src/memory/arena.ts';
+import { ADMIT_EVERYTHING } from '../../src/store/admission-policy.ts';
 import { Catalogue } from '../../src/store/catalogue.ts';
 import { Journal } from '../../src/store/journal.ts';
 import { PersistentCounter } from '../../src/store/persistent-counter.ts';
@@ -50,7 +51,14 @@ async function mount(disk: SimulatedDisk) {
     onCrowded: () => undefined,
     onFailure,
   });
-  const catalogue = new Catalogue({ ...shared, index: state.index, allocator: state.allocator, journal });
+  const catalogue = new Catalogue({
+    ...shared,
+    index: state.index,
+    allocator: state.allocator,
+    journal,
+    policy: ADMIT_EVERYTHING,
+    onVanish: () => undefined,
+  });
   await keeper.mount({ catalogue, journal }, state.needsCheckpoint);
   return { root, state, catalogue, journal, keeper, metrics, device };
 }
