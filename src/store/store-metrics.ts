@@ -84,14 +84,12 @@ export const STORE_METRICS = {
     label: 'operation',
     values: ['read', 'write', 'flush'],
   },
-<<<<<<< HEAD
   faults: {
     kind: 'counter',
     name: 'rawslice_store_faults_total',
     help: 'Faults of the device by class; own is an error in this program and not held against it',
     label: 'class',
     values: FAULT_CLASSES,
-=======
   badBlocks: { kind: 'gauge', name: 'rawslice_store_bad_blocks', help: 'Blocks that are out of use because the device failed on them' },
   quarantines: {
     kind: 'counter',
@@ -99,7 +97,6 @@ export const STORE_METRICS = {
     help: 'Runs of blocks put out of use, or ignored because the format has no room for more',
     label: 'outcome',
     values: ['marked', 'ignored'],
->>>>>>> main
   },
   journalRecords: { kind: 'counter', name: 'rawslice_store_journal_records_total', help: 'Journal records appended' },
   journalDropped: {
