@@ -4,6 +4,7 @@
  * corrupt. Either way the entry goes, so that no fault is met twice. Readers of the same bytes share one read.
  */
 import type { Clock } from '../base/clock.ts';
+import type { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { alignDown, alignUp } from '../base/units.ts';
 import { CHUNK_BYTES } from '../format/geometry.ts';
@@ -13,6 +14,7 @@ import { decodeManifestRecord } from '../format/manifest-record.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { ExtentReader, LoadedExtent, PayloadRange } from './extent-reader.ts';
+import { classifyFault } from './fault-class.ts';
 import { LoadTable } from './load-table.ts';
 import { type ExtentPlace, NO_SLOT } from './slice-index.ts';
 import type { ManifestVerdict, SliceAddress, SliceRead, SliceVerdict } from './slice-store.ts';
@@ -149,7 +151,7 @@ export class SliceReader {
     const kind = sliceNumber === MANIFEST_NUMBER ? 'manifest' : 'slice';
     const place = catalogue.index.place(slot);
     const isUnproved = catalogue.index.isUnproved(slot);
-    let hasFailed = false;
+    let failure: EdgeError | undefined;
     for (let attempt = 0; attempt < 2; attempt += 1) {
       const outcome = await extents.read({ place, kind, generation, sliceNumber, range });
       if (outcome.kind === 'busy') return outcome;
@@ -159,7 +161,7 @@ export class SliceReader {
         outcome.lease.end();
         return { kind: 'absent' };
       }
-      hasFailed = outcome.kind === 'failed';
+      failure = outcome.kind === 'failed' ? outcome.error : undefined;
       if (this.#findUnchanged(address, place) === NO_SLOT) {
         metrics.add('reads', 1, 'stale');
         return { kind: 'absent' };
@@ -167,7 +169,11 @@ export class SliceReader {
     }
     const current = this.#findUnchanged(address, place);
     if (current !== NO_SLOT) this.#drop(current, address.objectHash);
-    if (hasFailed) return { kind: 'corrupt' };
+    if (failure !== undefined) {
+      // Nothing is written where reading fails; the entry is gone, so that its blocks belong to nobody.
+      if (classifyFault('read', failure) === 'media') catalogue.quarantine(place);
+      return { kind: 'corrupt' };
+    }
     if (!isUnproved) return this.#blame();
     metrics.add('reads', 1, 'stale');
     return { kind: 'absent' };

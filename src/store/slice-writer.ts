@@ -17,6 +17,7 @@ import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
 import { leaseStaging } from './device-io.ts';
 import type { ExtentBuffers, ExtentContent, ExtentWriter } from './extent-writer.ts';
+import { classifyFault } from './fault-class.ts';
 import type { ManifestShelf, PendingManifest } from './manifest-shelf.ts';
 import type { PersistentCounter } from './persistent-counter.ts';
 import type { ResidentSlice } from './resident-tier.ts';
@@ -241,12 +242,13 @@ export class SliceWriter {
   }
 
   async #transfer(content: ExtentContent, place: ExtentPlace, buffers: ExtentBuffers): Promise<WriteVerdict> {
-    const { extents, metrics, blockSizeBytes } = this.#options;
+    const { extents, catalogue, metrics, blockSizeBytes } = this.#options;
     try {
       await extents.write(content, place, buffers);
     } catch (error) {
       this.#forfeit(place);
       if (!(error instanceof EdgeError)) throw error;
+      if (classifyFault('write', error) === 'media') catalogue.quarantine(place);
       return { kind: 'dropped', reason: 'error' };
     }
     metrics.add('writtenRecords');

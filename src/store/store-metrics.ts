@@ -90,6 +90,7 @@ export const STORE_METRICS = {
     help: 'Faults of the device by class; own is an error in this program and not held against it',
     label: 'class',
     values: FAULT_CLASSES,
+  },
   badBlocks: { kind: 'gauge', name: 'rawslice_store_bad_blocks', help: 'Blocks that are out of use because the device failed on them' },
   quarantines: {
     kind: 'counter',

@@ -100,7 +100,14 @@ test('a sector that cannot be read costs its slice, which heals elsewhere; the d
   emptyResident(bench.arena);
   assert.equal(await readAndCheck(bench.store, manifest, 1), 'device');
   assert.equal(bench.store.state, 'online');
-  await bench.store.close();
+  // Its blocks are never written again, by the next process neither.
+  const badBlocks = bench.store.metrics.value('badBlocks');
+  assert.equal(badBlocks, 1 + SLICE_BYTES / (4 * KIB));
+  assert.equal(bench.store.findContradiction(), undefined);
+  disk.crash(new SeededRandom(1), 'none');
+  const again = await openBench(disk.open());
+  assert.equal(again.store.metrics.value('badBlocks'), badBlocks);
+  await again.store.close();
 });
 
 test('a read that succeeds at the second try is a hit', async () => {
