@@ -46,7 +46,7 @@ export function shapeOf(random: Random): Shape {
       pendingManifests: pick(3, 8, 32),
       manifestCacheEntries: pick(2, 32),
       readsMax: pick(4, 32),
-      readDeadlineMs: pick(20, 2000),
+      readDeadlineMs: pick(200, 2000),
       purgesRemembered: pick(2, 64),
       evictionsPerRecord: pick(8, 256),
       journalBatchMs: pick(2, 50),
