@@ -237,6 +237,9 @@ export class DeviceStore implements SliceStore {
     const verdict = await parts.reader.readManifest(objectHash, tagSlot, signal);
     if (verdict.kind === 'hit') {
       this.metrics.add('reads', 1, 'device');
+      // What was offered while the device was reading is newer.
+      const newer = this.#shelf.find(objectHash, verdict.manifest.generation);
+      if (newer !== undefined) return { kind: 'hit', manifest: newer };
       this.#shelf.keep(verdict.manifest);
       return verdict;
     }

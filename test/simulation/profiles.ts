@@ -40,6 +40,8 @@ export function shapeOf(random: Random): Shape {
     entryCount: pick(32, 64, 128, 256),
     journalBlocks: pick(8, 10, 16, 32),
     groupBytes: pick(512, 1024) * KIB,
+    keys: pick(6, 14, 60),
+    admission: pick(undefined, undefined, { writeBudgetBytes: undefined }),
     limits: {
       queueSlices: pick(3, 8, 32),
       writesMax: pick(1, 2, 4),

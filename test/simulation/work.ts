@@ -12,7 +12,6 @@ import { demand, type Model, type ShownFrom, sliceCountOf, sliceLengthOf, type V
 import { DISK_PROMISES, type Profile, type Promises } from './profiles.ts';
 import type { Mount, World } from './world.ts';
 
-const KEYS = 14;
 const WORKERS_MAX = 12;
 /** Longest pause within a piece of work. */
 const PAUSE_MS_MAX = 8;
@@ -61,7 +60,7 @@ export class Work {
   }
 
   #key(): string {
-    return `key-${this.#random.integerBelow(KEYS)}`;
+    return `key-${this.#random.integerBelow(this.#world.shape.keys)}`;
   }
 
   async #pause(): Promise<void> {
@@ -110,6 +109,7 @@ export class Work {
     const objectHash = hashOf(keyText);
     const noted = store.purgeSequence;
     const buried = this.#purgesOf(keyText);
+    store.noteRequest(objectHash, 0);
     await this.#pause();
     if (this.#isOver(mount)) return;
     const generation = store.nextGeneration();
@@ -176,6 +176,7 @@ export class Work {
     const version = versions[versions.length - 1 - back];
     await this.#pause();
     if (this.#isOver(mount)) return;
+    mount.store.noteRequest(hashOf(keyText), 0);
     this.#judgeFound(mount, keyText, hashOf(keyText));
     if (this.#random.integerBelow(3) === 0) await this.#readManifest(mount, keyText);
     if (version === undefined || version.lengthBytes === 0) return;
@@ -225,7 +226,7 @@ export class Work {
 
   /** Every object that the store says it has is one that it may have. */
   judgeAll(mount: Mount): void {
-    for (let key = 0; key < KEYS; key += 1) this.#judgeFound(mount, `key-${key}`, hashOf(`key-${key}`));
+    for (let key = 0; key < this.#world.shape.keys; key += 1) this.#judgeFound(mount, `key-${key}`, hashOf(`key-${key}`));
   }
 
   /** Reads a whole slice that has to be there. */

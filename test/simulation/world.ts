@@ -10,7 +10,7 @@ import { KIB, MIB } from '../../src/base/units.ts';
 import type { Geometry } from '../../src/format/geometry.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
-import { createStore, type DeviceStore } from '../../src/store/device-store.ts';
+import { createStore, type DeviceStore, type StoreOptions } from '../../src/store/device-store.ts';
 import type { StoreLimits } from '../../src/store/store-limits.ts';
 import { demand, Violation } from './model.ts';
 import { type CrashKeeps, SimulatedDisk } from './simulated-device.ts';
@@ -36,6 +36,9 @@ export interface Shape {
   readonly entryCount: number;
   readonly journalBlocks: number;
   readonly groupBytes: number;
+  /** Objects that the work is about. */
+  readonly keys: number;
+  readonly admission: StoreOptions['admission'];
   readonly limits: Partial<StoreLimits>;
 }
 
@@ -107,6 +110,7 @@ export class World {
   /** Opens a store on the disk. @throws what the store throws, and when the power failed inside */
   async open(): Promise<Mount> {
     const { clock, arena } = this.stage;
+    const { limits, admission } = this.shape;
     const device = this.disk.open();
     const complaints: string[] = [];
     const logger = makeLogger((line) => {
@@ -115,7 +119,7 @@ export class World {
     });
     let store: DeviceStore | undefined;
     try {
-      store = await this.wait(createStore({ device, arena, clock, logger, limits: this.shape.limits }), 'reading the labels');
+      store = await this.wait(createStore({ device, arena, clock, logger, limits, admission }), 'reading the labels');
       await this.wait(store.recover(), 'recovery');
     } catch (error) {
       await this.wait(store?.close() ?? device.close(), 'closing what could not be opened');
