@@ -65,7 +65,10 @@ export class CompressionPolicy {
   }
 
   /** `try` it, or why not. `manifest` where it is known. */
-  decide(slice: { readonly generation: number; readonly sliceNumber: number }, manifest: Manifest | undefined): 'try' | 'off' | 'type' | 'memory' {
+  decide(
+    slice: { readonly generation: number; readonly sliceNumber: number },
+    manifest: Manifest | undefined,
+  ): 'try' | 'off' | 'type' | 'memory' {
     if (this.#mode === 'off') return 'off';
     if (manifest !== undefined && isPacked(manifest)) return 'type';
     const failures = this.#failures.get(slice.generation) ?? 0;

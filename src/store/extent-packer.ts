@@ -110,7 +110,10 @@ export class ExtentPacker {
    * @param options.isBehind the device waits: no time for compressing
    * @returns undefined when there is no slot in time
    */
-  async pack(raw: RawExtent, options: { readonly manifest: Manifest | undefined; readonly isBehind: boolean }): Promise<PackedExtent | undefined> {
+  async pack(
+    raw: RawExtent,
+    options: { readonly manifest: Manifest | undefined; readonly isBehind: boolean },
+  ): Promise<PackedExtent | undefined> {
     const decision = this.#policy.decide(raw.content, options.manifest);
     if (decision === 'off') return this.packRaw(raw);
     if (decision !== 'try') return this.#skip(raw, decision);
