@@ -47,6 +47,7 @@ export class Edge {
   readonly arena: Arena;
   readonly store: DeviceStore;
   readonly proxy: AssembledProxy;
+  readonly #codec: ThreadCodec;
   readonly #admin: AdminServer | undefined;
   readonly #drainMs: number;
   #closing: Promise<void> | undefined;
@@ -65,6 +66,7 @@ export class Edge {
     this.wasFormatted = parts.foundation.wasFormatted;
     this.arena = parts.foundation.arena;
     this.store = parts.foundation.store;
+    this.#codec = parts.foundation.codec;
     this.proxy = parts.proxy;
     this.#admin = parts.admin;
     this.#drainMs = parts.drainMs;

@@ -8,7 +8,7 @@ import { LOG_LEVELS } from '../base/log.ts';
 import { isPowerOfTwo } from '../base/units.ts';
 import { parseDuration } from './duration.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
-import { OPTIONS, type OptionKey, type OptionKind, type OptionRow, PRESET_NAMES, COMPRESSION_WORDS } from './options.ts';
+import { COMPRESSION_WORDS, OPTIONS, type OptionKey, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import { parseSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';

@@ -220,7 +220,7 @@ export class SliceWriter {
     try {
       if (!isWanted()) return { kind: 'dropped', reason: 'forfeited' };
       const blocks = extentBlocks(packed.storedBytes, packed.header.length);
-      const block = catalogue.reserveBlocks(blocks);
+      const block = catalogue.reserveBlocks(blocks, packed.content.kind);
       if (block === undefined) return { kind: 'dropped', reason: 'no-space' };
       return await this.#transfer(packed, { block, blocks, writeSequence: writeSequences.take(), flags: packed.flags });
     } finally {
