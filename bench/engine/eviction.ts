@@ -82,11 +82,12 @@ async function compare(profile: Profile, world: World, share: number, context: E
 function makeLadder({ trace, footprintBytes }: World, share: number): AdmissionPolicy {
   const entries = share * (trace.footprintSlices + 2 * (trace.firstSlice.length - 1)) * SPARE_ENTRIES;
   const entryCount = Math.ceil(Math.max(entries, (footprintBytes * share) / (256 * KIB)));
-  return new AdmissionLadder({ clock: new SystemClock(), entryCount, writeBudgetBytes: undefined });
+  const capacityBytes = footprintBytes * share;
+  return new AdmissionLadder({ clock: new SystemClock(), entryCount, capacityBytes, writeBudgetBytes: undefined });
 }
 
 /** One pass over the trace. */
-function replay(world: World, cache: ModelCache, options: { policy: AdmissionPolicy; capacityBytes: number }): Outcome {
+export function replay(world: World, cache: ModelCache, options: { policy: AdmissionPolicy; capacityBytes: number }): Outcome {
   const { trace, sizes, nextUses } = world;
   const { policy, capacityBytes } = options;
   const warmUp = Math.floor(trace.objects.length * WARM_UP_SHARE);
@@ -114,6 +115,7 @@ function replay(world: World, cache: ModelCache, options: { policy: AdmissionPol
       if (cache.hit(slice, nextUse)) continue;
       isMissed = true;
       if (isCounted) counted.missedBytes += trace.sliceBytes[id] ?? 0;
+      policy.noteOffer(slice.lengthBytes);
       if (!cache.wants(slice, nextUse)) continue;
       if (policy.judge({ tag, sliceNumber, admission: 'auto', isFull }) !== 'admit') continue;
       while (cache.usedBytes + slice.lengthBytes > capacityBytes) evictOne();
@@ -130,7 +132,7 @@ function replay(world: World, cache: ModelCache, options: { policy: AdmissionPol
   };
 }
 
-function makeWorld(trace: Trace): World {
+export function makeWorld(trace: Trace): World {
   const sizes = trace.sliceBytes.map((lengthBytes) => alignUp(lengthBytes, 4 * KIB) + 4 * KIB);
   let accesses = 0;
   for (const count of trace.counts) accesses += count;

@@ -131,9 +131,11 @@ export class DeviceStore implements SliceStore {
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
     this.#shelf = new ManifestShelf(this.#limits);
-    const { entryCount } = this.geometry;
+    const { entryCount, groupsBlocks, blockSizeBytes } = this.geometry;
     this.#policy =
-      options.admission === undefined ? ADMIT_EVERYTHING : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount });
+      options.admission === undefined
+        ? ADMIT_EVERYTHING
+        : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount, capacityBytes: groupsBlocks * blockSizeBytes });
     this.#purges = new PurgeMemory(this.#limits.purgesRemembered);
     this.#faults = new FaultBucket(this.#clock);
     // Numbers given while loading are covered by the superblock that recover() writes before anything can be stored.
