@@ -10,8 +10,9 @@ import { parseArgs } from 'node:util';
 import { compression } from './engine/compression.ts';
 import { diskHits } from './engine/disk-hits.ts';
 import type { EngineBenchmark, EngineFigure } from './engine/engine-benchmark.ts';
+import { eviction } from './engine/eviction.ts';
 
-const BENCHMARKS: readonly EngineBenchmark[] = [compression, diskHits];
+const BENCHMARKS: readonly EngineBenchmark[] = [compression, diskHits, eviction];
 
 async function main(words: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({

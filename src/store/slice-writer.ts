@@ -5,6 +5,7 @@
 import { assert } from '../base/assert.ts';
 import { BoundedQueue } from '../base/bounded-queue.ts';
 import type { Clock } from '../base/clock.ts';
+import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { SECOND_MS } from '../base/units.ts';
 import { extentBlocks } from '../format/extent-header.ts';
@@ -16,6 +17,7 @@ import type { Catalogue } from './catalogue.ts';
 import { leaseStaging } from './device-io.ts';
 import type { ExtentContent, ExtentPacker, PackedExtent } from './extent-packer.ts';
 import type { ExtentWriter } from './extent-writer.ts';
+import { classifyFault } from './fault-class.ts';
 import type { ManifestShelf, PendingManifest } from './manifest-shelf.ts';
 import type { PersistentCounter } from './persistent-counter.ts';
 import type { ResidentSlice } from './resident-tier.ts';
@@ -46,7 +48,6 @@ export interface SliceWriterOptions {
   readonly writeSequences: PersistentCounter;
   /** False once the device takes no more writes. */
   readonly isWritable: () => boolean;
-  readonly onError: (error: unknown) => void;
   /** A write ended and the queue is half empty, or emptier. */
   readonly onRoom: () => void;
 }
@@ -229,13 +230,13 @@ export class SliceWriter {
   }
 
   async #transfer(packed: PackedExtent, place: ExtentPlace): Promise<WriteVerdict> {
-    const { extents, metrics, onError } = this.#options;
+    const { extents, catalogue, metrics } = this.#options;
     try {
       await extents.write([{ packed, place }]);
     } catch (error) {
       this.#forfeit(place);
-      metrics.add('deviceErrors', 1, 'write');
-      onError(error);
+      if (!(error instanceof EdgeError)) throw error;
+      if (classifyFault('write', error) === 'media') catalogue.quarantine(place);
       return { kind: 'dropped', reason: 'error' };
     }
     metrics.add('writtenRecords');
