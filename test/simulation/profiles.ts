@@ -42,6 +42,7 @@ export function shapeOf(random: Random): Shape {
     groupBytes: pick(512, 1024) * KIB,
     keys: pick(6, 14, 60),
     admission: pick(undefined, undefined, { writeBudgetBytes: undefined }),
+    compression: pick('off', 'auto'),
     limits: {
       queueSlices: pick(3, 8, 32),
       writesMax: pick(1, 2, 4),

@@ -39,6 +39,7 @@ export interface Shape {
   /** Objects that the work is about. */
   readonly keys: number;
   readonly admission: StoreOptions['admission'];
+  readonly compression: StoreOptions['compression'];
   readonly limits: Partial<StoreLimits>;
 }
 
@@ -110,7 +111,7 @@ export class World {
   /** Opens a store on the disk. @throws what the store throws, and when the power failed inside */
   async open(): Promise<Mount> {
     const { clock, arena } = this.stage;
-    const { limits, admission } = this.shape;
+    const { limits, admission, compression } = this.shape;
     const device = this.disk.open();
     const complaints: string[] = [];
     const logger = makeLogger((line) => {
@@ -119,7 +120,7 @@ export class World {
     });
     let store: DeviceStore | undefined;
     try {
-      store = await this.wait(createStore({ device, arena, clock, logger, limits, admission }), 'reading the labels');
+      store = await this.wait(createStore({ device, arena, clock, logger, limits, admission, compression }), 'reading the labels');
       await this.wait(store.recover(), 'recovery');
     } catch (error) {
       await this.wait(store?.close() ?? device.close(), 'closing what could not be opened');
