@@ -17,7 +17,7 @@ import { createStore, type DeviceStore } from '../store/device-store.ts';
 import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
 import { openCacheDevice } from './cache-device.ts';
 import { type AssembledProxy, assembleProxy } from './proxy-assembly.ts';
-import { purgeUrl } from './purge.ts';
+import { purgeNamed } from './purge.ts';
 
 /** What to start. */
 export interface EdgeOptions {
@@ -145,7 +145,7 @@ function createAdmin(
         isReady: (store.state === 'online' || store.state === 'readonly') && !proxy.services.load.isDraining,
         detail: { store: store.state, draining: proxy.services.load.isDraining },
       }),
-      purge: (url) => purgeUrl(url, proxy.services),
+      purge: (named, isSoft) => purgeNamed(named, isSoft, proxy.services),
     },
   });
 }

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SeededRandom } from '../../src/base/random.ts';
 import { BlockAllocator } from '../../src/store/block-allocator.ts';
-import { PurgeMemory } from '../../src/store/purge-memory.ts';
 import { NO_SLOT, objectTag, SliceIndex } from '../../src/store/slice-index.ts';
 import { hashOf } from './store-bench.ts';
 
@@ -131,13 +130,3 @@ function assertFits(allocator: BlockAllocator, used: readonly boolean[], blocks:
   assert.equal(block !== undefined, exists);
   if (block !== undefined) allocator.forfeit(block, blocks);
 }
-
-test('purges beyond the memory make older offers suspicious', () => {
-  const memory = new PurgeMemory(2);
-  for (const [at, key] of ['a', 'b', 'c'].entries()) memory.remember(hashOf(key), { purgeSequence: at + 1, generation: 10 * (at + 1) });
-  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 1, generation: 99 }), true);
-  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 2, generation: 99 }), false);
-  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 2, generation: 19 }), true);
-  assert.equal(memory.covers(hashOf('x'), { purgeSequence: 0, generation: 99 }), true);
-  assert.equal(memory.covers(hashOf('x'), { purgeSequence: 1, generation: 99 }), false);
-});
