@@ -7,7 +7,8 @@ import type { MetricSet } from '../base/metrics.ts';
 import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
-import { BlockAllocator } from './block-allocator.ts';
+import type { AdmissionPolicy } from './admission-policy.ts';
+import { BlockAllocator, type BlockRun, bandOf } from './block-allocator.ts';
 import type { Journal } from './journal.ts';
 import { type ResidentSlice, ResidentTier } from './resident-tier.ts';
 import { type ExtentPlace, NO_SLOT, objectTag, type SliceIndex } from './slice-index.ts';
@@ -16,6 +17,8 @@ import type { STORE_METRICS } from './store-metrics.ts';
 
 /** Slice numbers tried when an object's slices are freed; what lies beyond is left to the evictor. */
 const PROBES_MAX = 65536;
+/** A device that had to evict is full until this share of its blocks and entries is free again. More than fragmentation leaves (3 to 6 %). */
+const FREE_SHARE = 0.125;
 
 /** What is stored, in every sense; one per mounted store. */
 export class Catalogue {
@@ -25,6 +28,9 @@ export class Catalogue {
   readonly resident: ResidentTier;
   readonly #limits: StoreLimits;
   readonly #metrics: MetricSet<typeof STORE_METRICS>;
+  readonly #policy: AdmissionPolicy;
+  readonly #onVanish: (slice: ResidentSlice) => void;
+  #isFull = false;
 
   constructor(options: {
     index: SliceIndex;
@@ -32,13 +38,26 @@ export class Catalogue {
     journal: Journal;
     limits: StoreLimits;
     metrics: MetricSet<typeof STORE_METRICS>;
+    policy: AdmissionPolicy;
+    /** A slice left the RAM tier. */
+    onVanish: (slice: ResidentSlice) => void;
   }) {
     this.index = options.index;
     this.allocator = options.allocator;
     this.journal = options.journal;
     this.#limits = options.limits;
     this.#metrics = options.metrics;
-    this.resident = new ResidentTier((slice) => this.#onVanish(slice));
+    this.#policy = options.policy;
+    this.#onVanish = options.onVanish;
+    this.resident = new ResidentTier((slice) => this.#vanish(slice));
+  }
+
+  /** Whether what comes in has to evict something: it had to, and not much has become free since. */
+  get isFull(): boolean {
+    const { allocator, index } = this;
+    if (!this.#isFull) return false;
+    this.#isFull = allocator.freeBlocks < allocator.blockCount * FREE_SHARE || index.freeEntries < index.entryCount * FREE_SHARE;
+    return this.#isFull;
   }
 
   /** Tag entry of the object, or NO_SLOT. */
@@ -57,9 +76,10 @@ export class Catalogue {
   }
 
   /** Reserves a run of blocks, evicting until one fits. @returns undefined when the bound of evictions was reached */
-  reserveBlocks(blocks: number): number | undefined {
+  reserveBlocks(blocks: number, kind: 'slice' | 'manifest'): number | undefined {
+    const band = bandOf(kind, blocks);
     for (let evicted = 0; evicted <= this.#limits.evictionsPerRecord; evicted += 1) {
-      const block = this.allocator.reserve(blocks);
+      const block = this.allocator.reserve(blocks, band);
       if (block !== undefined) return block;
       if (!this.#evict('blocks')) return undefined;
     }
@@ -81,6 +101,18 @@ export class Catalogue {
     const added = this.resident.add(slice);
     if (!isStored) this.#count(slice.generation, 1);
     return added;
+  }
+
+  /** Whether something of the object is on the device or on its way there, rather than all of it in memory only. */
+  isWritten(tagSlot: number): boolean {
+    const { index } = this;
+    const generation = this.generationOf(tagSlot);
+    if (index.blocks(index.recordOf(tagSlot)) > 0) return true;
+    let inMemoryOnly = 0;
+    for (const slice of this.resident.slicesOf(generation)) {
+      if (!slice.isQueued && index.findSlice(generation, slice.sliceNumber) === NO_SLOT) inMemoryOnly += 1;
+    }
+    return index.slices(tagSlot) > inMemoryOnly;
   }
 
   /** Enters a written slice, in place of an older extent of it; its blocks are reserved. @returns false (blocks forfeited) when there is no entry for it */
@@ -157,6 +189,18 @@ export class Catalogue {
   }
 
   /**
+   * Takes blocks out of use for good, as soon as no record owns them; the caller drops the record that it met there. Not waited for: a
+   * journal that cannot be written says so itself, and the next checkpoint names the blocks again.
+   */
+  quarantine({ block, blocks }: BlockRun): void {
+    const isMarked = this.allocator.markBad(block, blocks);
+    this.#metrics.add('quarantines', 1, isMarked ? 'marked' : 'ignored');
+    if (!isMarked) return;
+    this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.badBlock, block, blocks });
+    this.journal.flush().catch(() => undefined);
+  }
+
+  /**
    * Checks the invariants of this file (ARCHITECTURE.md S1, S2) over the whole index. For tests and the simulation; slow.
    *
    * @returns what is wrong, or undefined
@@ -171,7 +215,9 @@ export class Catalogue {
     };
     for (const slot of index.recordSlots()) {
       if (index.blocks(slot) === 0) continue;
-      if (!claims.tryClaim(index.block(slot), index.blocks(slot))) return `two records claim block ${index.block(slot)}`;
+      const kind = index.kind(slot) === 'manifest' ? 'manifest' : 'slice';
+      if (!claims.tryClaim(index.block(slot), index.blocks(slot), bandOf(kind, index.blocks(slot))))
+        return `two records claim block ${index.block(slot)}`;
       if (!allocator.isUsed(index.block(slot), index.blocks(slot))) return `block ${index.block(slot)} is in the index and free`;
       blocks += index.blocks(slot);
       if (index.kind(slot) === 'slice') count(index.generation(slot));
@@ -179,7 +225,9 @@ export class Catalogue {
     for (const slice of this.resident.slices())
       if (index.findSlice(slice.generation, slice.sliceNumber) === NO_SLOT) count(slice.generation);
     const used = allocator.blockCount - allocator.freeBlocks;
-    if (used !== blocks + allocator.reservedBlocks) return `${used} blocks are used, ${blocks} named, ${allocator.reservedBlocks} reserved`;
+    const { reservedBlocks, idleBadBlocks } = allocator;
+    if (used !== blocks + reservedBlocks + idleBadBlocks)
+      return `${used} blocks are used: ${blocks} + ${reservedBlocks} + ${idleBadBlocks}`;
     for (const slot of index.recordSlots()) {
       if (index.kind(slot) !== 'manifest') continue;
       const generation = index.generation(slot);
@@ -203,14 +251,21 @@ export class Catalogue {
     const victim = this.index.nextVictim();
     // Manifests that only slices in memory hold are let go by taking those out of memory.
     if (victim === NO_SLOT) return this.resident.reclaim();
+    this.#isFull = true;
     this.#metrics.add('evicted', 1, reason);
-    if (this.index.kind(victim) === 'manifest') this.dropObject(this.index.tagSlotOf(victim), 'other');
-    else this.dropSlice(victim);
+    if (this.index.kind(victim) === 'manifest') {
+      this.dropObject(this.index.tagSlotOf(victim), 'other');
+      return true;
+    }
+    const manifest = this.index.findManifest(this.index.generation(victim));
+    if (manifest !== NO_SLOT) this.#policy.noteEvicted(this.index.tag(this.index.tagSlotOf(manifest)), this.index.sliceNumber(victim));
+    this.dropSlice(victim);
     return true;
   }
 
-  #onVanish(slice: ResidentSlice): void {
+  #vanish(slice: ResidentSlice): void {
     if (this.index.findSlice(slice.generation, slice.sliceNumber) === NO_SLOT) this.#count(slice.generation, -1);
+    this.#onVanish(slice);
   }
 
   /** Orphans have no manifest to be counted at. */

@@ -9,6 +9,7 @@ import {
   CHECKPOINT_KINDS,
   type CheckpointEntry,
   decodeCheckpointEntry,
+  EMPTY_ENTRY,
   encodeCheckpointEntry,
   sealCheckpointPart,
   verifyCheckpointPart,
@@ -17,6 +18,7 @@ import { crc32 } from '../format/checksum.ts';
 import { CHECKPOINT_PART_BYTES, CHECKPOINT_PART_ENTRIES, type Geometry } from '../format/geometry.ts';
 import type { CheckpointReference } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
+import type { BlockAllocator } from './block-allocator.ts';
 import { tryRead, withStaging } from './device-io.ts';
 import type { SliceIndex } from './slice-index.ts';
 
@@ -33,6 +35,11 @@ export interface CheckpointSource {
   readonly index: SliceIndex;
   /** Entries besides those of the index; they come first, and of them the purges. At most as many as the geometry sets apart. */
   readonly besides: readonly CheckpointEntry[];
+}
+
+/** Bad blocks as entries of a checkpoint. */
+export function badRunEntries(allocator: BlockAllocator): CheckpointEntry[] {
+  return allocator.badRuns.map((run) => ({ ...EMPTY_ENTRY, kind: CHECKPOINT_KINDS.badRun, ...run }));
 }
 
 /**

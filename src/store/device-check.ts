@@ -89,6 +89,10 @@ function checkRecovery(report: Readonly<RecoveryReport>, isClean: boolean): Chec
     const message = `${report.overlaps} entries claim blocks of newer ones; they are dropped`;
     notes.push({ kind: isClean ? 'finding' : 'remark', code: 'overlap', message });
   }
+  if (report.onBadBlocks > 0) {
+    const message = `${report.onBadBlocks} entries lie on blocks that were put out of use; they are dropped`;
+    notes.push({ kind: 'remark', code: 'on-bad-blocks', message });
+  }
   if (report.orphans > 0) {
     notes.push({
       kind: 'remark',

@@ -17,10 +17,12 @@ import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest
 import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
+import { AdmissionLadder } from './admission-ladder.ts';
+import { ADMIT_EVERYTHING, type AdmissionPolicy } from './admission-policy.ts';
 import { Catalogue } from './catalogue.ts';
+import { type Degradation, DeviceHealth } from './device-health.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
-import { FaultBucket } from './fault-bucket.ts';
 import { Journal } from './journal.ts';
 import { ManifestShelf } from './manifest-shelf.ts';
 import { PersistentCounter } from './persistent-counter.ts';
@@ -31,6 +33,7 @@ import { PurgeWalker } from './purge-walker.ts';
 import { type RecoveredState, type RecoveryReport, recoverState } from './recovery.ts';
 import { type DeviceRoot, readRoot } from './root-area.ts';
 import { RootKeeper } from './root-keeper.ts';
+import { SliceGate } from './slice-gate.ts';
 import { NO_SLOT, objectTag } from './slice-index.ts';
 import { SliceReader } from './slice-reader.ts';
 import type {
@@ -50,6 +53,7 @@ import type {
 import { SliceWriter } from './slice-writer.ts';
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from './store-limits.ts';
 import { STORE_METRICS } from './store-metrics.ts';
+import { WatchedDevice } from './watched-device.ts';
 
 /** What a store is built from. Once created it owns `device` and closes it; the arena is shared, its reclaimer becomes the store's. */
 export interface StoreOptions {
@@ -58,6 +62,8 @@ export interface StoreOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits?: Partial<StoreLimits> | undefined;
+  /** How a full device chooses; undefined: everything is admitted. `writeBudgetBytes` a day, undefined for no limit. */
+  readonly admission?: { readonly writeBudgetBytes: number | undefined } | undefined;
 }
 
 /** Numbers for people and readiness checks. */
@@ -68,10 +74,14 @@ export interface StoreUsage {
   readonly freeBytes: number;
 }
 
+/** What the state gauge shows. */
+const STATE_NUMBERS: Readonly<Record<StoreState, number>> = { closed: 0, failed: 1, loading: 2, readonly: 3, online: 4 };
+
 /** The parts that exist once the index is loaded. */
 interface Parts {
   readonly catalogue: Catalogue;
   readonly writer: SliceWriter;
+  readonly gate: SliceGate;
   readonly reader: SliceReader;
   readonly journal: Journal;
   readonly walker: PurgeWalker;
@@ -97,7 +107,7 @@ export async function openStore(options: StoreOptions): Promise<DeviceStore> {
 export class DeviceStore implements SliceStore {
   readonly metrics = new MetricSet(STORE_METRICS);
   readonly geometry: Geometry;
-  readonly #device: BlockDevice;
+  readonly #device: WatchedDevice;
   readonly #arena: Arena;
   readonly #clock: Clock;
   readonly #logger: Logger;
@@ -105,9 +115,10 @@ export class DeviceStore implements SliceStore {
   readonly #deviceRoot: DeviceRoot;
   readonly #keeper: RootKeeper;
   readonly #shelf: ManifestShelf;
+  readonly #policy: AdmissionPolicy;
   readonly #purges: PurgeMemory;
   readonly #desk: PurgeDesk;
-  readonly #faults: FaultBucket;
+  readonly #health: DeviceHealth;
   readonly #generations: PersistentCounter;
   readonly #writeSequences: PersistentCounter;
   #state: StoreState = 'loading';
@@ -116,15 +127,20 @@ export class DeviceStore implements SliceStore {
   #recovering: Promise<RecoveryReport> | undefined;
   /** Closing, and what was admitted is still being written. */
   #isDraining = false;
+  /** Closed without the device's consent. */
+  #isGivenUp = false;
   #closing: Promise<void> | undefined;
 
   /** Use createStore or openStore. */
   constructor(options: StoreOptions, root: DeviceRoot) {
-    this.#device = options.device;
+    const { device, clock, logger } = options;
     this.#arena = options.arena;
-    this.#clock = options.clock;
-    this.#logger = options.logger;
+    this.#clock = clock;
+    this.#logger = logger;
     const limits = { ...DEFAULT_STORE_LIMITS, ...options.limits };
+    const onDegraded = (degradation: Degradation): void => this.#degrade(degradation);
+    this.#health = new DeviceHealth({ clock, logger, path: device.path, metrics: this.metrics, onDegraded });
+    this.#device = new WatchedDevice({ device, clock, health: this.#health, ...limits });
     // What is queued cannot be reclaimed, so it may hold only a part of the arena.
     this.#limits = { ...limits, queueBytes: Math.min(limits.queueBytes, this.#arena.sizeBytes / 4) };
     this.#deviceRoot = root;
@@ -132,7 +148,11 @@ export class DeviceStore implements SliceStore {
     this.#shelf = new ManifestShelf(this.#limits);
     const { purgesRemembered: scopesMax, purgeClearedObjects: clearedMax } = this.#limits;
     this.#purges = new PurgeMemory({ scopesMax, clearedMax, epochsMax: this.geometry.purgesMax });
-    this.#faults = new FaultBucket(this.#clock);
+    const { entryCount, groupsBlocks, blockSizeBytes } = this.geometry;
+    this.#policy =
+      options.admission === undefined
+        ? ADMIT_EVERYTHING
+        : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount, capacityBytes: groupsBlocks * blockSizeBytes });
     // Numbers given while loading are covered by the superblock that recover() writes before anything can be stored.
     this.#generations = new PersistentCounter(root.superblock.generationFloor, root.superblock.generationFloor);
     this.#writeSequences = new PersistentCounter(root.superblock.writeSequenceFloor, root.superblock.writeSequenceFloor);
@@ -158,13 +178,23 @@ export class DeviceStore implements SliceStore {
       writeSequences: this.#writeSequences,
       purges: this.#purges,
       isOnline: () => this.#state === 'online',
-      onFailure: (operation, error) => this.#onMetadataFailure(operation, error),
+      onFailure: (_operation, error) => this.#health.metadataFailed(error),
     });
     this.#setGauges();
   }
 
   get state(): StoreState {
     return this.#state;
+  }
+
+  /** Why the device is not used as it should be; undefined while it is. */
+  get degradation(): Degradation | undefined {
+    return this.#health.degradation;
+  }
+
+  /** Faults of the device by class since the store was made. */
+  get faults(): DeviceHealth['faults'] {
+    return this.#health.faults;
   }
 
   get purgeSequence(): number {
@@ -203,7 +233,7 @@ export class DeviceStore implements SliceStore {
     this.#missedPurges = missedPurges;
     this.#recovering = this.#recover().catch((error: unknown) => {
       // Not `loading` for ever: readiness says what happened, and the origin serves.
-      this.#degrade('failed', error);
+      this.#degrade({ state: 'failed', reason: 'the index could not be loaded', error });
       throw error;
     });
     return this.#recovering;
@@ -212,6 +242,10 @@ export class DeviceStore implements SliceStore {
   nextGeneration(): number {
     this.#keeper.raiseFloors();
     return this.#generations.take();
+  }
+
+  noteRequest(objectHash: ObjectHash, startBytes: number): void {
+    if (this.#policy.noteRequest(objectTag(objectHash), startBytes)) this.#readable()?.gate.onWanted(objectHash);
   }
 
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
@@ -282,7 +316,7 @@ export class DeviceStore implements SliceStore {
       return { kind: 'admitted' };
     }
     if (pending.state === 'growing') pending.state = 'waiting';
-    const isDue = manifest.lengthBytes === 0 || catalogue.index.slices(tagSlot) > 0;
+    const isDue = manifest.lengthBytes === 0 || catalogue.isWritten(tagSlot);
     if (pending.state === 'waiting' && isDue) writer.enqueueManifest(pending);
     return { kind: 'admitted' };
   }
@@ -342,12 +376,14 @@ export class DeviceStore implements SliceStore {
 
   tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
     assert(read.startBytes >= 0 && read.startBytes < read.endBytes, 'a read wants at least a byte');
-    const catalogue = this.#readable()?.catalogue;
-    const slice = catalogue?.resident.find(read.generation, read.sliceNumber);
-    if (catalogue === undefined || slice === undefined || read.endBytes > slice.lengthBytes || this.#isHidden(read.generation))
-      return undefined;
+    const parts = this.#readable();
+    const slice = parts?.catalogue.resident.find(read.generation, read.sliceNumber);
+    if (parts === undefined || slice === undefined || read.endBytes > slice.lengthBytes) return undefined;
+    if (this.#isHidden(read.generation)) return undefined;
+    const { catalogue, gate } = parts;
     if (catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return undefined;
     slice.isVisited = true;
+    gate.onRead(slice);
     const slot = catalogue.index.findSlice(read.generation, read.sliceNumber);
     if (slot !== NO_SLOT) catalogue.index.markVisited(slot);
     this.metrics.add('reads', 1, 'ram');
@@ -386,7 +422,7 @@ export class DeviceStore implements SliceStore {
     const { blockSizeBytes, groupBytes } = this.geometry;
     const isTooLarge = lengthBytes > PAYLOAD_BYTES_MAX || extentBlocks(lengthBytes, blockSizeBytes) * blockSizeBytes > groupBytes;
     if (isTooLarge) return this.#decline('too-large');
-    const { catalogue, writer } = parts;
+    const { catalogue, gate } = parts;
     if (catalogue.findCurrent(objectHash, generation) === NO_SLOT || this.#isHidden(generation)) return this.#decline('superseded');
     this.#assertWhole(offer);
     const known = catalogue.resident.find(generation, sliceNumber);
@@ -396,11 +432,7 @@ export class DeviceStore implements SliceStore {
     // An unproved one is from before a crash, its data may never have arrived; these bytes are sure and replace it once written.
     const lease = offer.lease.share();
     const slice = known ?? catalogue.addResident({ generation, sliceNumber, lengthBytes, lease });
-    const reason = parts.journal.isFull ? 'journal-full' : writer.hasRoom(lengthBytes) ? undefined : 'queue-full';
-    if (reason === undefined) {
-      writer.enqueueSlice(slice, objectHash);
-      this.metrics.add('admitted');
-    }
+    const reason = gate.offer(slice, { objectHash, admission: offer.admission ?? 'auto' });
     // Either way it stays readable; a declined one until its slot is needed.
     if (known !== undefined) lease.end();
     else if (reason !== undefined) lease.moveTo('resident');
@@ -512,7 +544,7 @@ export class DeviceStore implements SliceStore {
     const isWritable = !this.#device.isReadOnly && (await this.#keeper.mount(parts, recovered.needsCheckpoint));
     if (isWritable) await this.#journalPurges(late, parts.journal);
     this.#arena.setReclaimer(() => parts.catalogue.resident.reclaim());
-    if (this.#state === 'loading') this.#state = isWritable ? 'online' : 'readonly';
+    if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
     this.#keeper.start();
     if (this.#purges.activeEpochs > 0 || late.length > 0) parts.walker.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
@@ -541,7 +573,7 @@ export class DeviceStore implements SliceStore {
       startSequence: recovered.journalStart,
       purgeSequence: recovered.purges.newestSequence,
       onCrowded: () => this.#keeper.checkpointBeside(),
-      onFailure: (operation, error) => this.#onMetadataFailure(operation, error),
+      onFailure: (_operation, error) => this.#health.metadataFailed(error),
     });
     const catalogue = new Catalogue({
       index: recovered.index,
@@ -549,13 +581,16 @@ export class DeviceStore implements SliceStore {
       journal,
       limits: this.#limits,
       metrics: this.metrics,
+      policy: this.#policy,
+      onVanish: (slice) => gate.forget(slice),
     });
     const { blockSizeBytes } = this.geometry;
     const media = { ...shared, identity: format, blockSizeBytes };
-    const options = { ...shared, catalogue, blockSizeBytes, onError: (error: unknown) => this.#onDeviceError(error) };
+    const options = { ...shared, catalogue, blockSizeBytes };
     const reader = new SliceReader({
       ...options,
       extents: new ExtentReader({ ...media, slotWaitMs: this.#limits.slotWaitMs }),
+      onCorrupt: () => this.#health.corrupt(),
       onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
     });
     const writer = new SliceWriter({
@@ -564,6 +599,7 @@ export class DeviceStore implements SliceStore {
       shelf: this.#shelf,
       writeSequences: this.#writeSequences,
       isWritable: () => this.#state === 'online' || this.#isDraining,
+      onRoom: () => gate.onRoom(),
     });
     const walker = new PurgeWalker({
       ...options,
@@ -572,27 +608,43 @@ export class DeviceStore implements SliceStore {
       purges: this.#purges,
       isOnline: () => this.#state === 'online',
     });
-    return { catalogue, writer, reader, journal, walker };
+    const gate = new SliceGate({
+      catalogue,
+      writer,
+      policy: this.#policy,
+      metrics: this.metrics,
+      blockSizeBytes: this.geometry.blockSizeBytes,
+      isOpen: () => this.#state === 'online',
+    });
+    return { catalogue, writer, gate, reader, journal, walker };
   }
 
-  /** A failed metadata write or flush: what is durable is unknown, so nothing is written any more. */
-  #onMetadataFailure(operation: 'write' | 'flush', error: unknown): void {
-    this.metrics.add('deviceErrors', 1, operation);
-    this.#degrade('readonly', error);
-  }
-
-  #onDeviceError(error: unknown): void {
-    const advice = this.#faults.add();
-    if (advice !== 'go-on') this.#degrade(advice, error);
-  }
-
-  #degrade(state: 'readonly' | 'failed', error: unknown): void {
+  #degrade({ state, reason, error }: Degradation): void {
     if (this.#state === 'closed' || this.#state === 'failed' || this.#state === state) return;
-    this.#state = state;
-    this.#logger.error({ err: error, path: this.#device.path, state }, 'The device was degraded');
+    // What is still loading is not served before it is whole; it ends read-only then.
+    if (this.#state !== 'loading' || state === 'failed') this.#state = state;
+    this.#logger.error({ err: error, path: this.#device.path, state, reason, faults: this.#health.faults }, 'The device was degraded');
   }
 
-  async #close(): Promise<void> {
+  /** In order; or, when the device answers nothing any more, without it: what it still owes ends by itself, if ever. */
+  #close(): Promise<void> {
+    const { closeSilenceMs } = this.#limits;
+    return new Promise((resolve, reject) => {
+      const watch = this.#clock.startInterval(closeSilenceMs / 4, () => {
+        if (this.#device.silentMs() < closeSilenceMs) return;
+        watch.stop();
+        this.#isDraining = false;
+        this.#isGivenUp = true;
+        this.#logger.error({ path: this.#device.path, inFlight: this.#device.inFlight }, 'The device does not answer; it was given up');
+        resolve();
+      });
+      this.#closeInOrder()
+        .then(resolve, reject)
+        .finally(() => watch.stop());
+    });
+  }
+
+  async #closeInOrder(): Promise<void> {
     await this.#recovering?.catch(() => undefined);
     const wasOnline = this.#state === 'online';
     this.#isDraining = wasOnline;
@@ -604,7 +656,7 @@ export class DeviceStore implements SliceStore {
       await parts.writer.idle();
       await parts.reader.idle();
       this.#isDraining = false;
-      if (wasOnline) await this.#keeper.closeCleanly();
+      if (wasOnline && !this.#isGivenUp) await this.#keeper.closeCleanly();
       parts.journal.stop();
       this.#arena.setReclaimer(() => false);
       parts.catalogue.resident.removeAll();
@@ -616,7 +668,7 @@ export class DeviceStore implements SliceStore {
     this.metrics.add('recoveredEntries', report.records);
     this.metrics.add('recoveryDropped', report.orphans, 'orphan');
     this.metrics.add('recoveryDropped', report.overlaps, 'overlap');
-    this.metrics.add('recoveryDropped', report.invalid, 'damage');
+    this.metrics.add('recoveryDropped', report.invalid + report.onBadBlocks, 'damage');
     if (!report.isCheckpointWhole) this.#logger.warn({ damagedParts: report.damagedParts }, 'The checkpoint was not whole');
     if (report.isForgotten) this.#logger.error({}, 'The journal was damaged where a purge may have been; the cache starts empty');
   }
@@ -626,6 +678,7 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('entriesMax', () => this.usage.entriesMax);
     this.metrics.setGauge('usedBytes', () => this.usage.usedBytes);
     this.metrics.setGauge('freeBytes', () => this.usage.freeBytes);
+    this.metrics.setGauge('badBlocks', () => this.#parts?.catalogue.allocator.badBlocks ?? 0);
     this.metrics.setGauge('queuedSlices', () => this.#parts?.writer.queuedSlices ?? 0);
     this.metrics.setGauge('queuedBytes', () => this.#parts?.writer.queuedBytes ?? 0);
     this.metrics.setGauge('residentSlices', () => this.#parts?.catalogue.resident.count ?? 0);
@@ -634,6 +687,11 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('purgeEpochs', () => this.#purges.activeEpochs);
     this.metrics.setGauge('purgeEpochsRetiring', () => this.#purges.retiringEpochs);
     this.metrics.setGauge('purgeWalkEntries', () => this.#parts?.walker.remainingEntries ?? 0);
+    this.metrics.setGauge('state', () => STATE_NUMBERS[this.#state]);
+    this.metrics.setGauge('isFull', () => (this.#parts?.catalogue.isFull === true ? 1 : 0));
+    this.metrics.setGauge('declinedSlices', () => this.#parts?.gate.declinedCount ?? 0);
+    this.metrics.setGauge('requestFilterFill', () => this.#policy.requestsFill);
+    this.metrics.setGauge('writeBudgetBytes', () => this.#policy.budgetBytes);
     this.metrics.setGauge('isWritable', () => (this.#state === 'online' ? 1 : 0));
   }
 }

@@ -18,7 +18,7 @@ import {
 } from '../format/journal-block.ts';
 import { U48_MAX } from '../format/manifest-record.ts';
 import type { CheckpointReference } from '../format/superblock.ts';
-import { BlockAllocator } from './block-allocator.ts';
+import { BlockAllocator, bandOf } from './block-allocator.ts';
 import { type CheckpointPlace, readCheckpoint } from './checkpoint.ts';
 import { tryRead, withStaging } from './device-io.ts';
 import type { JournalPosition } from './journal.ts';
@@ -46,6 +46,8 @@ export interface RecoveryReport {
   journalRecords: number;
   orphans: number;
   overlaps: number;
+  /** Records that were dropped because they lie on bad blocks. */
+  onBadBlocks: number;
   /** Entries or records that name what cannot be. */
   invalid: number;
   /** A purge may be missing: everything was dropped. */
@@ -82,6 +84,7 @@ export function makeAllocator(geometry: CheckpointPlace['geometry']): BlockAlloc
     firstBlock: divFloor(geometry.groupsOffset, geometry.blockSizeBytes),
     blockCount: geometry.groupsBlocks,
     groupBlocks: divFloor(geometry.groupBytes, geometry.blockSizeBytes),
+    badRunsMax: geometry.badRunsMax,
   });
 }
 
@@ -106,6 +109,7 @@ class Recovery {
     journalRecords: 0,
     orphans: 0,
     overlaps: 0,
+    onBadBlocks: 0,
     invalid: 0,
     isForgotten: false,
     purgesBehind: 0,
@@ -186,6 +190,7 @@ class Recovery {
     if (entry.kind === CHECKPOINT_KINDS.purge) return this.#takePurgeEntry(entry);
     if (entry.kind === CHECKPOINT_KINDS.manifest) this.#putManifest(entry);
     else if (entry.kind === CHECKPOINT_KINDS.slice) this.#putSlice(entry);
+    else if (entry.kind === CHECKPOINT_KINDS.badRun) this.#markBad(entry);
     else this.#report.invalid += 1;
     const index = this.#index;
     const isSlice = entry.kind === CHECKPOINT_KINDS.slice;
@@ -264,6 +269,7 @@ class Recovery {
       if (tagSlot === NO_SLOT || this.#index.generation(this.#index.recordOf(tagSlot)) !== record.generation) return;
       if (record.receivedAtMs <= U48_MAX && record.freshUntilMs <= U48_MAX) this.#index.setFreshness(tagSlot, record);
     } else if (record.type === JOURNAL_TYPES.purge) this.#replayPurge(record);
+    else if (record.type === JOURNAL_TYPES.badBlock) this.#markBad(record);
   }
 
   /** The image of the index knows what came of it, but for epochs that were not walked yet. */
@@ -313,6 +319,11 @@ class Recovery {
     for (const slot of index.recordSlots()) {
       if (index.kind(slot) === 'manifest' && index.generation(slot) < generation) index.removeManifest(index.tagSlotOf(slot));
     }
+  }
+
+  /** Before any extent is claimed, so that one that lies there is dropped. Known from the checkpoint and the journal alike: no harm. */
+  #markBad({ block, blocks }: CheckpointEntry | JournalRecord): void {
+    if (!this.#allocator.markBad(block, blocks)) this.#report.invalid += 1;
   }
 
   #delete(record: JournalRecord, isManifest: boolean): void {
@@ -375,9 +386,12 @@ class Recovery {
     const index = this.#index;
     index.sortByWriteSequence();
     for (const slot of index.recordSlots().reverse()) {
-      if (this.#allocator.tryClaim(index.block(slot), index.blocks(slot))) continue;
-      this.#report.overlaps += 1;
-      if (index.kind(slot) === 'manifest') index.removeManifest(index.tagSlotOf(slot));
+      const [block, blocks] = [index.block(slot), index.blocks(slot)];
+      const isManifest = index.kind(slot) === 'manifest';
+      if (this.#allocator.tryClaim(block, blocks, bandOf(isManifest ? 'manifest' : 'slice', blocks))) continue;
+      if (this.#allocator.isBad(block, blocks)) this.#report.onBadBlocks += 1;
+      else this.#report.overlaps += 1;
+      if (isManifest) index.removeManifest(index.tagSlotOf(slot));
       else index.removeSlice(slot);
     }
     const { isClean } = this.#root.superblock;

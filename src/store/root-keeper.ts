@@ -12,7 +12,7 @@ import { EMPTY_RECORD, JOURNAL_TYPES } from '../format/journal-block.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Catalogue } from './catalogue.ts';
-import { type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
+import { badRunEntries, type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
 import type { Journal } from './journal.ts';
 import { COUNTER_STEP, type PersistentCounter } from './persistent-counter.ts';
 import { purgeEntry } from './purge.ts';
@@ -164,6 +164,7 @@ export class RootKeeper {
         purgeSequence: journal.flushedPurgeSequence,
         purgedGeneration: Math.max(this.#area.current.purgedGeneration, purges.purgedGeneration),
         journalHead: journal.position.nextSequence,
+        badBlocks: this.#parts?.catalogue.allocator.badBlocks ?? 0,
         writtenBytes: root.superblock.writtenBytes + metrics.value('writtenBytes'),
       };
     });
@@ -179,7 +180,11 @@ export class RootKeeper {
     const { nextSequence, previousCrc } = journal.position;
     const purgeSequence = purges.newestSequence;
     const { active, recent, retired } = purges.forCheckpoint();
-    const besides = [...active.map((purge) => purgeEntry(purge, false)), ...recent.map((purge) => purgeEntry(purge, true))];
+    const besides = [
+      ...active.map((purge) => purgeEntry(purge, false)),
+      ...recent.map((purge) => purgeEntry(purge, true)),
+      ...badRunEntries(catalogue.allocator),
+    ];
     try {
       const written = await writeCheckpoint(this.checkpointPlace, { index: catalogue.index, besides }, target);
       // The copy was made while the index changed; it is only good together with the records of those changes.

@@ -1,5 +1,6 @@
 /** What a store counts. Gauges are read at each scrape. */
 import type { MetricTable } from '../base/metrics.ts';
+import { FAULT_CLASSES } from './fault-class.ts';
 import { DECLINE_REASONS } from './slice-store.ts';
 
 /** Every metric of a store; README lists the same rows. */
@@ -13,7 +14,24 @@ export const STORE_METRICS = {
   residentSlices: { kind: 'gauge', name: 'rawslice_store_resident_slices', help: 'Slices in memory' },
   pendingManifests: { kind: 'gauge', name: 'rawslice_store_pending_manifests', help: 'Manifests not yet written' },
   journalBlocks: { kind: 'gauge', name: 'rawslice_store_journal_blocks', help: 'Journal blocks since the last checkpoint' },
+  state: {
+    kind: 'gauge',
+    name: 'rawslice_store_state',
+    help: 'Of the device: 0 closed or absent, 1 failed, 2 loading, 3 read-only, 4 online',
+  },
   isWritable: { kind: 'gauge', name: 'rawslice_store_writable', help: '1 while the store takes offers' },
+  isFull: { kind: 'gauge', name: 'rawslice_store_full', help: '1 while something is evicted for what is stored, and admission chooses' },
+  declinedSlices: { kind: 'gauge', name: 'rawslice_store_declined_slices', help: 'Declined slices that are still in memory' },
+  requestFilterFill: {
+    kind: 'gauge',
+    name: 'rawslice_store_request_filter_ratio',
+    help: 'How far the newer of the two filters of requests is on its way to its turn',
+  },
+  writeBudgetBytes: {
+    kind: 'gauge',
+    name: 'rawslice_store_write_budget_bytes',
+    help: 'What `device.writeBudget` lets a full device be written now; negative after writes by rule, 0 without a budget',
+  },
   admitted: { kind: 'counter', name: 'rawslice_store_admitted_total', help: 'Slices that were admitted' },
   declined: {
     kind: 'counter',
@@ -21,6 +39,18 @@ export const STORE_METRICS = {
     help: 'Offers that were declined',
     label: 'reason',
     values: DECLINE_REASONS,
+  },
+  readmitted: {
+    kind: 'counter',
+    name: 'rawslice_store_readmitted_total',
+    help: 'Declined slices that were admitted from memory later, by what made the store look again',
+    label: 'occasion',
+    values: ['room', 'read', 'request'],
+  },
+  declinedLost: {
+    kind: 'counter',
+    name: 'rawslice_store_declined_lost_total',
+    help: 'Declined slices that left memory without being written',
   },
   writtenRecords: { kind: 'counter', name: 'rawslice_store_written_records_total', help: 'Extents written and put into the index' },
   writtenBytes: { kind: 'counter', name: 'rawslice_store_written_bytes_total', help: 'Bytes of extents written, headers included' },
@@ -53,6 +83,21 @@ export const STORE_METRICS = {
     help: 'Device operations that failed',
     label: 'operation',
     values: ['read', 'write', 'flush'],
+  },
+  faults: {
+    kind: 'counter',
+    name: 'rawslice_store_faults_total',
+    help: 'Faults of the device by class; own is an error in this program and not held against it',
+    label: 'class',
+    values: FAULT_CLASSES,
+  },
+  badBlocks: { kind: 'gauge', name: 'rawslice_store_bad_blocks', help: 'Blocks that are out of use because the device failed on them' },
+  quarantines: {
+    kind: 'counter',
+    name: 'rawslice_store_quarantines_total',
+    help: 'Runs of blocks put out of use, or ignored because the format has no room for more',
+    label: 'outcome',
+    values: ['marked', 'ignored'],
   },
   journalRecords: { kind: 'counter', name: 'rawslice_store_journal_records_total', help: 'Journal records appended' },
   journalDropped: {
