@@ -9,8 +9,9 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { diskHits } from './engine/disk-hits.ts';
 import type { EngineBenchmark, EngineFigure } from './engine/engine-benchmark.ts';
+import { utilisation } from './engine/utilisation.ts';
 
-const BENCHMARKS: readonly EngineBenchmark[] = [diskHits];
+const BENCHMARKS: readonly EngineBenchmark[] = [diskHits, utilisation];
 
 async function main(words: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
