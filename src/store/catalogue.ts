@@ -154,6 +154,12 @@ export class Catalogue {
     this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.refresh });
   }
 
+  /** The object is stale from `atMs` on. Not journalled: the purge that wants it is. */
+  makeStale(tagSlot: number, atMs: number): void {
+    const freshness = this.index.freshness(tagSlot);
+    if (freshness.freshUntilMs > atMs) this.index.setFreshness(tagSlot, { ...freshness, freshUntilMs: atMs });
+  }
+
   /** Takes a slice off the device; in memory it may stay. */
   dropSlice(slot: number): void {
     const { index } = this;
@@ -254,6 +260,9 @@ export class Catalogue {
     const manifest = this.index.findManifest(this.index.generation(victim));
     if (manifest !== NO_SLOT) this.#policy.noteEvicted(this.index.tag(this.index.tagSlotOf(manifest)), this.index.sliceNumber(victim));
     this.dropSlice(victim);
+    // An object of which nothing is left takes two entries and saves no byte; left to the hand it would stay for another round.
+    const isEmpty = manifest !== NO_SLOT && this.index.blocks(manifest) > 0 && this.index.slices(this.index.tagSlotOf(manifest)) === 0;
+    if (isEmpty) this.dropObject(this.index.tagSlotOf(manifest), 'other');
     return true;
   }
 
