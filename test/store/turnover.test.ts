@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SeededRandom } from '../../src/base/random.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
+import { emptyResident } from '../contract/slice-store.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
 import {
   assertNoLeases,
@@ -101,6 +102,22 @@ test('what is read stays, what is not read goes first', async () => {
   }
   assert.match(await readAndCheck(bench.store, hot, 0), /ram|device/);
   assert.equal(bench.store.findManifest(makeManifest('cold-0', 1, 1).objectHash)?.storedSlices ?? 0, 0);
+  await bench.store.close();
+});
+
+test('an object goes with the last of its slices, so that objects without any do not fill the device', async () => {
+  const { device } = await openTiny(41);
+  const bench = await openBench(device);
+  const found: (number | undefined)[] = [];
+  for (let number = 0; number < 60; number += 1) {
+    await storeObject(bench, `cold-${number}`, 2 * SLICE_BYTES);
+    emptyResident(bench.arena);
+  }
+  for (let number = 0; number < 60; number += 1) {
+    found.push(bench.store.findManifest(makeManifest(`cold-${number}`, 1, 1).objectHash)?.storedSlices);
+  }
+  assert.equal(found[0], undefined);
+  assert.ok(!found.includes(0), found.join());
   await bench.store.close();
 });
 
