@@ -147,8 +147,12 @@ export class Model {
     for (const version of versions) {
       const newest = version.manifests.at(-1);
       if (newest === undefined) continue;
-      version.manifests.push({ ...newest, freshUntilMs: Math.min(newest.freshUntilMs, atMs) });
-      version.freshFrom = version.manifests.length - 1;
+      // The state that is covered is any of those that may show.
+      const states = new Map(version.manifests.slice(version.freshFrom).map((known) => [freshnessOf(known), known]));
+      version.freshFrom = version.manifests.length;
+      for (const { receivedAtMs, initialAgeSeconds, freshUntilMs } of states.values()) {
+        version.manifests.push({ ...newest, receivedAtMs, initialAgeSeconds, freshUntilMs: Math.min(freshUntilMs, atMs) });
+      }
       version.softPurges.push(atMs);
       standing.set(version, version.freshFrom);
     }
