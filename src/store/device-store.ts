@@ -687,6 +687,7 @@ export class DeviceStore implements SliceStore {
       await parts.reader.idle();
       this.#isDraining = false;
       if (wasOnline && !this.#isGivenUp) await this.#keeper.closeCleanly();
+      else await this.#keeper.idle();
       parts.journal.stop();
       this.#arena.setReclaimer(() => false);
       parts.catalogue.resident.removeAll();
