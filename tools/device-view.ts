@@ -3,6 +3,7 @@ import { createSilentLogger } from '../src/base/log.ts';
 import { MIB } from '../src/base/units.ts';
 import type { BlockDevice } from '../src/device/block-device.ts';
 import { openDirectDevice } from '../src/device/direct-device.ts';
+import { findClaimant } from '../src/device/open-error.ts';
 import { mayOpen } from '../src/device/guard.ts';
 import { probeDevice } from '../src/device/probe.ts';
 import { Arena } from '../src/memory/arena.ts';
@@ -13,6 +14,8 @@ import { Progress } from './progress.ts';
 export interface ReadableDevice {
   readonly device: BlockDevice;
   readonly arena: Arena;
+  /** The process that has claimed the device, a running server most likely; undefined when none has, or the kernel does not tell. */
+  readonly findUser: () => Promise<number | undefined>;
 }
 
 const ARENA_BYTES = 4 * MIB;
@@ -36,7 +39,7 @@ export async function withReadableDevice<Result>(
   const device = await openDirectDevice({ path, access: 'read-only', arena, clock, logger: createSilentLogger() });
   const watched = new WatchedDevice(device, new Progress(io.terminal, clock, { label, unit: 'bytes' }));
   try {
-    return await act({ device: watched, arena });
+    return await act({ device: watched, arena, findUser: () => findClaimant(path) });
   } finally {
     watched.endProgress();
     await device.close();

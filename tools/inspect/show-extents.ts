@@ -55,17 +55,15 @@ export async function showExtents(io: CommandIo, readable: ReadableDevice, wishe
   list.end('no extents there');
 }
 
-/** Prints where each slice of an object lies. */
-export async function showSlices(io: CommandIo, view: DeviceView, wishes: { readonly object: StoredObject; readonly limit: number }): Promise<void> {
+/** Where the stored slices of an object lie, in order; at most `limit`, one read each. */
+export async function readSlices(view: DeviceView, object: StoredObject, limit: number): Promise<readonly ExtentFacts[]> {
   const { index } = view.state;
-  const { generation } = wishes.object.manifest;
+  const { generation } = object.manifest;
   const slots = index.recordSlots().filter((slot) => index.kind(slot) === 'slice' && index.generation(slot) === generation);
-  const list = new ListWriter(io.terminal, { name: 'slices', limit: wishes.limit, isJson: false });
-  for (const slot of slots.sort((left, right) => index.sliceNumber(left) - index.sliceNumber(right))) {
-    const facts = await readExtentFacts(view, slot);
-    if (!list.add(facts, extentLine(facts))) break;
-  }
-  list.end('none of its slices is stored');
+  const facts: ExtentFacts[] = [];
+  for (const slot of slots.sort((left, right) => index.sliceNumber(left) - index.sliceNumber(right)).subarray(0, limit))
+    facts.push(await readExtentFacts(view, slot));
+  return facts;
 }
 
 /** Reads the header of the extent that an entry names. */
@@ -95,6 +93,11 @@ export function extentLine(facts: ExtentFacts): string {
   const codec = header.codec === CODECS.raw ? 'raw' : `${formatBytes(header.storedBytes)} stored`;
   const key = header.keyText === '' ? '' : `  ${header.keyText}`;
   return `${place}${held}, ${formatBytes(header.rawBytes)} ${codec}${flagWords(facts.flags)}, ${timeText(header.writtenAtMs)}${key}`;
+}
+
+/** A slice of an object in one line. */
+export function sliceLine(facts: ExtentFacts): string {
+  return `  ${extentLine(facts)}`;
 }
 
 const STATE_WORDS: Readonly<Record<ExtentFacts['state'], string>> = {

@@ -1,6 +1,6 @@
 /** `rawslice inspect journal`: the blocks of the ring with their records in words, along the chain and behind its end. */
 import { countText } from '../../src/base/count-text.ts';
-import { type JournalPlace, scanJournal } from '../../src/store/check/scan-journal.ts';
+import { followChain, type JournalPlace, scanJournal } from '../../src/store/check/scan-journal.ts';
 import { viewDevice } from '../../src/store/inspect-device.ts';
 import type { CommandIo } from '../command-io.ts';
 import type { ReadableDevice } from '../device-view.ts';
@@ -21,7 +21,9 @@ export async function showJournal(io: CommandIo, readable: ReadableDevice, wishe
   const { device, arena } = readable;
   const { root, state } = await viewDevice(device, arena);
   const { journalBlocks } = root.format.geometry;
-  const chain = { start: state.journalStart, end: state.journal.nextSequence };
+  const { checkpoint, previous } = root.superblock;
+  const reference = state.report.usedPrevious ? previous : checkpoint;
+  const chain = { start: reference.journalStart, end: await followChain(readable, root.format, reference) };
   const first = Math.max(0, wishes.from ?? chain.start);
   const end = Math.min(wishes.to ?? Number.POSITIVE_INFINITY, first + journalBlocks);
   const list = new ListWriter(io.terminal, { name: 'blocks', limit: wishes.limit, isJson: wishes.isJson });

@@ -15,6 +15,7 @@ import {
   type JournalRecord,
 } from '../../format/journal-block.ts';
 import { isAscii } from '../../format/field-layout.ts';
+import type { CheckpointReference } from '../../format/superblock.ts';
 import { isZero, type ScanSource, tryReadCopy } from './read-copy.ts';
 
 const READ_BYTES = 128 * KIB;
@@ -65,4 +66,20 @@ function judgeJournalBlock(
   // Formatting clears the beginning of the ring only; what another device or program left further on says nothing.
   const isOurs = isAscii(block, 0, JOURNAL_HEADER.magic, JOURNAL_MAGIC) || Buffer.compare(block.subarray(tagAt, tagAt + 8), deviceTag) === 0;
   return { ...place, kind: isOurs ? 'damaged' : 'foreign' };
+}
+
+/** Sequence of the block behind the last that a replay from `reference` would use. */
+export async function followChain(source: ScanSource, format: FormatBlock, reference: CheckpointReference): Promise<number> {
+  const { journalBlocks } = format.geometry;
+  let sequence = reference.journalStart;
+  let previousCrc = reference.journalPreviousCrc;
+  let epoch = 0;
+  for await (const place of scanJournal(source, format, { first: sequence % journalBlocks, count: journalBlocks })) {
+    if (place.kind !== 'block' || place.header.sequence !== sequence) break;
+    if (place.header.previousCrc !== previousCrc || place.header.epoch < epoch) break;
+    sequence += 1;
+    previousCrc = place.header.crc;
+    epoch = place.header.epoch;
+  }
+  return sequence;
 }
