@@ -93,6 +93,13 @@ export const OPTIONS = {
     default: 'false',
     description: 'Format a blank device (or a new file) at the start instead of stopping; anything that is not blank is never formatted',
   },
+  'device.writeBudget': {
+    kind: 'size',
+    min: '1MiB',
+    max: '1024TiB',
+    description:
+      'Bytes a day that may be written once the device is full, counted before compression; more is not kept, unless a rule says `store: always`. Unset: no limit',
+  },
   'memory.arena': {
     kind: 'size',
     default: '256MiB',

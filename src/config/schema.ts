@@ -28,6 +28,7 @@ export const OPTION_SCHEMA = z.object({
   'device.path': fromText(parsePath).optional(),
   'device.size': size('device.size'),
   'device.formatBlank': fromText(parseBoolean),
+  'device.writeBudget': size('device.writeBudget').optional(),
   'memory.arena': size('memory.arena'),
   'slice.size': size('slice.size', (bytes) => (isPowerOfTwo(bytes) ? undefined : 'must be a power of two')),
   'limits.requests': count('limits.requests'),
