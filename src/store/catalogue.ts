@@ -8,7 +8,7 @@ import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../format/journal-
 import type { ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { AdmissionPolicy } from './admission-policy.ts';
-import { BlockAllocator } from './block-allocator.ts';
+import { BlockAllocator, type BlockRun, bandOf } from './block-allocator.ts';
 import type { Journal } from './journal.ts';
 import { type ResidentSlice, ResidentTier } from './resident-tier.ts';
 import { type ExtentPlace, NO_SLOT, objectTag, type SliceIndex } from './slice-index.ts';
@@ -76,9 +76,10 @@ export class Catalogue {
   }
 
   /** Reserves a run of blocks, evicting until one fits. @returns undefined when the bound of evictions was reached */
-  reserveBlocks(blocks: number): number | undefined {
+  reserveBlocks(blocks: number, kind: 'slice' | 'manifest'): number | undefined {
+    const band = bandOf(kind, blocks);
     for (let evicted = 0; evicted <= this.#limits.evictionsPerRecord; evicted += 1) {
-      const block = this.allocator.reserve(blocks);
+      const block = this.allocator.reserve(blocks, band);
       if (block !== undefined) return block;
       if (!this.#evict('blocks')) return undefined;
     }
@@ -182,6 +183,18 @@ export class Catalogue {
   }
 
   /**
+   * Takes blocks out of use for good, as soon as no record owns them; the caller drops the record that it met there. Not waited for: a
+   * journal that cannot be written says so itself, and the next checkpoint names the blocks again.
+   */
+  quarantine({ block, blocks }: BlockRun): void {
+    const isMarked = this.allocator.markBad(block, blocks);
+    this.#metrics.add('quarantines', 1, isMarked ? 'marked' : 'ignored');
+    if (!isMarked) return;
+    this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.badBlock, block, blocks });
+    this.journal.flush().catch(() => undefined);
+  }
+
+  /**
    * Checks the invariants of this file (ARCHITECTURE.md S1, S2) over the whole index. For tests and the simulation; slow.
    *
    * @returns what is wrong, or undefined
@@ -196,7 +209,9 @@ export class Catalogue {
     };
     for (const slot of index.recordSlots()) {
       if (index.blocks(slot) === 0) continue;
-      if (!claims.tryClaim(index.block(slot), index.blocks(slot))) return `two records claim block ${index.block(slot)}`;
+      const kind = index.kind(slot) === 'manifest' ? 'manifest' : 'slice';
+      if (!claims.tryClaim(index.block(slot), index.blocks(slot), bandOf(kind, index.blocks(slot))))
+        return `two records claim block ${index.block(slot)}`;
       if (!allocator.isUsed(index.block(slot), index.blocks(slot))) return `block ${index.block(slot)} is in the index and free`;
       blocks += index.blocks(slot);
       if (index.kind(slot) === 'slice') count(index.generation(slot));
@@ -204,7 +219,9 @@ export class Catalogue {
     for (const slice of this.resident.slices())
       if (index.findSlice(slice.generation, slice.sliceNumber) === NO_SLOT) count(slice.generation);
     const used = allocator.blockCount - allocator.freeBlocks;
-    if (used !== blocks + allocator.reservedBlocks) return `${used} blocks are used, ${blocks} named, ${allocator.reservedBlocks} reserved`;
+    const { reservedBlocks, idleBadBlocks } = allocator;
+    if (used !== blocks + reservedBlocks + idleBadBlocks)
+      return `${used} blocks are used: ${blocks} + ${reservedBlocks} + ${idleBadBlocks}`;
     for (const slot of index.recordSlots()) {
       if (index.kind(slot) !== 'manifest') continue;
       const generation = index.generation(slot);

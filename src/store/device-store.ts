@@ -561,7 +561,7 @@ export class DeviceStore implements SliceStore {
     this.metrics.add('recoveredEntries', report.records);
     this.metrics.add('recoveryDropped', report.orphans, 'orphan');
     this.metrics.add('recoveryDropped', report.overlaps, 'overlap');
-    this.metrics.add('recoveryDropped', report.invalid, 'damage');
+    this.metrics.add('recoveryDropped', report.invalid + report.onBadBlocks, 'damage');
     if (!report.isCheckpointWhole) this.#logger.warn({ damagedParts: report.damagedParts }, 'The checkpoint was not whole');
     if (report.isForgotten) this.#logger.error({}, 'The journal was damaged where a purge may have been; the cache starts empty');
   }
@@ -571,6 +571,7 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('entriesMax', () => this.usage.entriesMax);
     this.metrics.setGauge('usedBytes', () => this.usage.usedBytes);
     this.metrics.setGauge('freeBytes', () => this.usage.freeBytes);
+    this.metrics.setGauge('badBlocks', () => this.#parts?.catalogue.allocator.badBlocks ?? 0);
     this.metrics.setGauge('queuedSlices', () => this.#parts?.writer.queuedSlices ?? 0);
     this.metrics.setGauge('queuedBytes', () => this.#parts?.writer.queuedBytes ?? 0);
     this.metrics.setGauge('residentSlices', () => this.#parts?.catalogue.resident.count ?? 0);

@@ -18,7 +18,7 @@ import {
 } from '../format/journal-block.ts';
 import { U48_MAX } from '../format/manifest-record.ts';
 import type { CheckpointReference } from '../format/superblock.ts';
-import { BlockAllocator } from './block-allocator.ts';
+import { BlockAllocator, bandOf } from './block-allocator.ts';
 import { type CheckpointPlace, readCheckpoint } from './checkpoint.ts';
 import { tryRead, withStaging } from './device-io.ts';
 import type { JournalPosition } from './journal.ts';
@@ -43,6 +43,8 @@ export interface RecoveryReport {
   journalRecords: number;
   orphans: number;
   overlaps: number;
+  /** Records that were dropped because they lie on bad blocks. */
+  onBadBlocks: number;
   /** Entries or records that name what cannot be. */
   invalid: number;
   /** A purge may be missing: everything was dropped. */
@@ -79,6 +81,7 @@ export function makeAllocator(geometry: CheckpointPlace['geometry']): BlockAlloc
     firstBlock: divFloor(geometry.groupsOffset, geometry.blockSizeBytes),
     blockCount: geometry.groupsBlocks,
     groupBlocks: divFloor(geometry.groupBytes, geometry.blockSizeBytes),
+    badRunsMax: geometry.badRunsMax,
   });
 }
 
@@ -100,6 +103,7 @@ class Recovery {
     journalRecords: 0,
     orphans: 0,
     overlaps: 0,
+    onBadBlocks: 0,
     invalid: 0,
     isForgotten: false,
     purgesBehind: 0,
@@ -158,6 +162,7 @@ class Recovery {
   #takeEntry(entry: CheckpointEntry): void {
     if (entry.kind === CHECKPOINT_KINDS.manifest) this.#putManifest(entry);
     else if (entry.kind === CHECKPOINT_KINDS.slice) this.#putSlice(entry);
+    else if (entry.kind === CHECKPOINT_KINDS.badRun) this.#markBad(entry);
     else this.#report.invalid += 1;
     const index = this.#index;
     const isSlice = entry.kind === CHECKPOINT_KINDS.slice;
@@ -239,7 +244,12 @@ class Recovery {
       const tagSlot = this.#index.findTag(record);
       if (tagSlot !== NO_SLOT) this.#index.removeManifest(tagSlot);
       this.#purgeSequence = Math.max(this.#purgeSequence, record.receivedAtMs);
-    }
+    } else if (record.type === JOURNAL_TYPES.badBlock) this.#markBad(record);
+  }
+
+  /** Before any extent is claimed, so that one that lies there is dropped. Known from the checkpoint and the journal alike: no harm. */
+  #markBad({ block, blocks }: CheckpointEntry | JournalRecord): void {
+    if (!this.#allocator.markBad(block, blocks)) this.#report.invalid += 1;
   }
 
   #delete(record: JournalRecord, isManifest: boolean): void {
@@ -302,9 +312,12 @@ class Recovery {
     const index = this.#index;
     index.sortByWriteSequence();
     for (const slot of index.recordSlots().reverse()) {
-      if (this.#allocator.tryClaim(index.block(slot), index.blocks(slot))) continue;
-      this.#report.overlaps += 1;
-      if (index.kind(slot) === 'manifest') index.removeManifest(index.tagSlotOf(slot));
+      const [block, blocks] = [index.block(slot), index.blocks(slot)];
+      const isManifest = index.kind(slot) === 'manifest';
+      if (this.#allocator.tryClaim(block, blocks, bandOf(isManifest ? 'manifest' : 'slice', blocks))) continue;
+      if (this.#allocator.isBad(block, blocks)) this.#report.onBadBlocks += 1;
+      else this.#report.overlaps += 1;
+      if (isManifest) index.removeManifest(index.tagSlotOf(slot));
       else index.removeSlice(slot);
     }
     const { isClean } = this.#root.superblock;

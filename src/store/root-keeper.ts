@@ -12,7 +12,7 @@ import { EMPTY_RECORD, JOURNAL_TYPES } from '../format/journal-block.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Catalogue } from './catalogue.ts';
-import { type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
+import { badRunEntries, type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
 import type { Journal } from './journal.ts';
 import { COUNTER_STEP, type PersistentCounter } from './persistent-counter.ts';
 import { type DeviceRoot, RootArea } from './root-area.ts';
@@ -162,6 +162,7 @@ export class RootKeeper {
         writeSequenceFloor,
         purgeSequence: journal.flushedPurgeSequence,
         journalHead: journal.position.nextSequence,
+        badBlocks: this.#parts?.catalogue.allocator.badBlocks ?? 0,
         writtenBytes: root.superblock.writtenBytes + metrics.value('writtenBytes'),
       };
     });
@@ -177,7 +178,11 @@ export class RootKeeper {
     const { nextSequence, previousCrc } = journal.position;
     const purgeSequence = newestPurge();
     try {
-      const written = await writeCheckpoint(this.checkpointPlace, catalogue.index, target);
+      const written = await writeCheckpoint(
+        this.checkpointPlace,
+        { index: catalogue.index, besides: badRunEntries(catalogue.allocator) },
+        target,
+      );
       // The copy was made while the index changed; it is only good together with the records of those changes.
       await journal.flush();
       await device.flush();

@@ -226,7 +226,7 @@ export class SliceWriter {
     try {
       if (!isWanted()) return { kind: 'dropped', reason: 'forfeited' };
       const blocks = extentBlocks(extent.lengthBytes, blockSizeBytes);
-      const block = catalogue.reserveBlocks(blocks);
+      const block = catalogue.reserveBlocks(blocks, extent.content.kind);
       if (block === undefined) return { kind: 'dropped', reason: 'no-space' };
       const place = { block, blocks, writeSequence: writeSequences.take(), flags: 0 };
       const payload = needsCopy

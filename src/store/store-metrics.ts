@@ -78,6 +78,14 @@ export const STORE_METRICS = {
     label: 'operation',
     values: ['read', 'write', 'flush'],
   },
+  badBlocks: { kind: 'gauge', name: 'rawslice_store_bad_blocks', help: 'Blocks that are out of use because the device failed on them' },
+  quarantines: {
+    kind: 'counter',
+    name: 'rawslice_store_quarantines_total',
+    help: 'Runs of blocks put out of use, or ignored because the format has no room for more',
+    label: 'outcome',
+    values: ['marked', 'ignored'],
+  },
   journalRecords: { kind: 'counter', name: 'rawslice_store_journal_records_total', help: 'Journal records appended' },
   journalDropped: {
     kind: 'counter',

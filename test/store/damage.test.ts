@@ -152,7 +152,7 @@ test('write errors drop slices, then the device is read-only; read errors are mi
   const disk = await makeDisk(24);
   const bench = await openBench(disk.open());
   const manifest = await storeObject(bench, 'x', 2 * SLICE_BYTES);
-  const groups = { startBytes: 800 * KIB, endBytes: 5 * MIB };
+  const groups = { startBytes: 448 * KIB, endBytes: 6 * MIB - 64 * KIB };
   const stop = disk.addFault({ operation: 'read', effect: { kind: 'error', errno: 'EIO' }, ...groups });
   emptyResident(bench.arena);
   assert.equal(await readAndCheck(bench.store, manifest, 1), 'corrupt');

@@ -68,7 +68,8 @@ export async function showHex(io: CommandIo, readable: ReadableDevice, wishes: {
 /** What the index says of a block of the groups. */
 type Owner =
   | { readonly use: 'extent'; readonly extent: ExtentFacts; readonly key: string | undefined }
-  | { readonly use: 'free' | 'bad' };
+  | { readonly use: 'free' }
+  | { readonly use: 'bad' };
 
 async function findOwner(view: DeviceView, block: number): Promise<Owner> {
   if (outOfUse(view).some(({ start, end }) => block >= start && block < end)) return { use: 'bad' };

@@ -25,6 +25,7 @@ export const DAMAGE_KINDS = {
   forgotten: { cost: 'the cache is empty, so that nothing purged comes back', cure: '--repair makes it a sound empty cache' },
   'entry-invalid': { cost: 'they are ignored', cure: '--repair drops them' },
   overlap: { cost: 'the older ones are dropped', cure: '--repair drops them for good' },
+  'on-bad-blocks': { cost: 'they are dropped', cure: 'the next checkpoint is without them' },
   orphan: { cost: 'nothing; their blocks are free', cure: 'the next checkpoint is without them' },
   'generation-above-floor': { cost: 'a number may have been given twice, were it not noticed', cure: '--repair raises the floor' },
   'write-sequence-above-floor': { cost: 'a number may have been given twice, were it not noticed', cure: '--repair raises the floor' },

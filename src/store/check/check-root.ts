@@ -147,5 +147,7 @@ function checkRecovery({ root, state }: DeviceView, log: CheckLog): void {
     if (isClean) log.find('overlap', message);
     else log.remark('overlap', message);
   }
+  if (report.onBadBlocks > 0)
+    log.remark('on-bad-blocks', `${countText(report.onBadBlocks, 'entry lies', 'entries lie')} on blocks that were put out of use`);
   if (report.orphans > 0) log.remark('orphan', `${countText(report.orphans, 'slice has', 'slices have')} no object: it was never finished`);
 }
