@@ -7,7 +7,7 @@ import { KIB, MIB } from '../../src/base/units.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
 import type { ObjectHash } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
-import { checkDeviceQuick } from '../../src/store/device-check.ts';
+import { checkDevice } from '../../src/store/check/check-device.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
 import { createStore } from '../../src/store/device-store.ts';
 import { type DeviceView, listObjects, viewDevice } from '../../src/store/inspect-device.ts';
@@ -43,8 +43,9 @@ function lookAt(device: BlockDevice): Promise<DeviceView> {
 
 /** Codes of what the quick check says, the remark on the end without close left out. */
 async function checkCodes(device: BlockDevice): Promise<readonly string[]> {
-  const { notes } = await checkDeviceQuick(device, new Arena({ sizeBytes: 4 * MIB, clock }));
-  return notes.map(({ code }) => code).filter((code) => code !== 'not-closed');
+  const source = { device, arena: new Arena({ sizeBytes: 4 * MIB, clock }) };
+  const { check } = await checkDevice(source, { level: 'quick', isInUse: false });
+  return check.notes.map(({ code }) => code).filter((code) => code !== 'not-closed');
 }
 
 /** Where the slices of an object lie, in their order. */

@@ -4,7 +4,13 @@ import { EXTENT_HEADER, EXTENT_MAGIC } from '../../src/format/extent-header.ts';
 import { type Field, getNumber } from '../../src/format/field-layout.ts';
 import { FORMAT_BLOCK, FORMAT_MAGIC } from '../../src/format/format-block.ts';
 import { CHECKPOINT_ENTRY_BYTES, CHECKPOINT_PART_HEADER_BYTES } from '../../src/format/geometry.ts';
-import { JOURNAL_HEADER, JOURNAL_HEADER_BYTES, JOURNAL_MAGIC, JOURNAL_RECORD, JOURNAL_RECORD_BYTES } from '../../src/format/journal-block.ts';
+import {
+  JOURNAL_HEADER,
+  JOURNAL_HEADER_BYTES,
+  JOURNAL_MAGIC,
+  JOURNAL_RECORD,
+  JOURNAL_RECORD_BYTES,
+} from '../../src/format/journal-block.ts';
 import { MANIFEST_MAGIC, MANIFEST_RECORD } from '../../src/format/manifest-record.ts';
 import { SUPERBLOCK, SUPERBLOCK_MAGIC } from '../../src/format/superblock.ts';
 
@@ -52,11 +58,11 @@ function layoutFields(block: Buffer, base: number, layout: FieldTable, prefix = 
     offset: base + field.offset,
     size: field.size,
     name: `${prefix}${name}`,
-    value: valueOf(block, base, field),
+    value: textOf(block, base, field),
   }));
 }
 
-function valueOf(block: Buffer, base: number, field: Field): string {
+function textOf(block: Buffer, base: number, field: Field): string {
   const at = base + field.offset;
   if (field.type === 'zero' || field.type === 'bytes') return '';
   if (field.type === 'ascii') return JSON.stringify(block.toString('latin1', at, at + field.size).replace(/\0+$/, ''));
@@ -64,7 +70,10 @@ function valueOf(block: Buffer, base: number, field: Field): string {
 }
 
 /** `count` rows behind a header, as far as the block goes. */
-function repeatedFields(block: Buffer, rows: { readonly at: number; readonly bytes: number; readonly count: number; readonly layout: FieldTable; readonly name: string }): NamedBytes[] {
+function repeatedFields(
+  block: Buffer,
+  rows: { readonly at: number; readonly bytes: number; readonly count: number; readonly layout: FieldTable; readonly name: string },
+): NamedBytes[] {
   const fields: NamedBytes[] = [];
   for (let row = 0; row < rows.count && rows.at + (row + 1) * rows.bytes <= block.length; row += 1)
     fields.push(...layoutFields(block, rows.at + row * rows.bytes, rows.layout, `${rows.name} ${row} `));
@@ -77,7 +86,10 @@ function extentFields(block: Buffer): NamedBytes[] {
   const keyBytes = getNumber(block, 0, EXTENT_HEADER.keyBytes);
   let at = 256;
   for (let chunk = 0; chunk < chunkCount && at + CHUNK_ROW_BYTES <= block.length; chunk += 1) {
-    const value = `${block.readUInt16LE(at) + 1} bytes, CRC ${block.readUInt32LE(at + 2).toString(16).padStart(8, '0')}`;
+    const value = `${block.readUInt16LE(at) + 1} bytes, CRC ${block
+      .readUInt32LE(at + 2)
+      .toString(16)
+      .padStart(8, '0')}`;
     fields.push({ offset: at, size: CHUNK_ROW_BYTES, name: `chunk ${chunk}`, value });
     at += CHUNK_ROW_BYTES;
   }
@@ -86,8 +98,18 @@ function extentFields(block: Buffer): NamedBytes[] {
   return fields;
 }
 
-const STRUCTURES: readonly { readonly name: string; readonly magic: string; readonly magicAt: number; readonly fields: (block: Buffer) => NamedBytes[] }[] = [
-  { name: 'format block', magic: FORMAT_MAGIC, magicAt: FORMAT_BLOCK.magic.offset, fields: (block) => layoutFields(block, 0, FORMAT_BLOCK) },
+const STRUCTURES: readonly {
+  readonly name: string;
+  readonly magic: string;
+  readonly magicAt: number;
+  readonly fields: (block: Buffer) => NamedBytes[];
+}[] = [
+  {
+    name: 'format block',
+    magic: FORMAT_MAGIC,
+    magicAt: FORMAT_BLOCK.magic.offset,
+    fields: (block) => layoutFields(block, 0, FORMAT_BLOCK),
+  },
   { name: 'superblock', magic: SUPERBLOCK_MAGIC, magicAt: 0, fields: (block) => layoutFields(block, 0, SUPERBLOCK) },
   {
     name: 'journal block',
@@ -123,7 +145,10 @@ const STRUCTURES: readonly { readonly name: string; readonly magic: string; read
   { name: 'manifest record', magic: MANIFEST_MAGIC, magicAt: 0, fields: (block) => layoutFields(block, 0, MANIFEST_RECORD) },
 ];
 
-function* plainRows(block: Buffer, range: { readonly start: number; readonly end: number; readonly baseOffset: number }): Generator<string> {
+function* plainRows(
+  block: Buffer,
+  range: { readonly start: number; readonly end: number; readonly baseOffset: number },
+): Generator<string> {
   let zeros = 0;
   for (let at = range.start; at < range.end; ) {
     const end = Math.min(range.end, at - (at % COLUMNS) + COLUMNS);

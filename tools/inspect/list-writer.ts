@@ -50,7 +50,9 @@ export class ListWriter {
   end(empty: string, rest: Readonly<Record<string, unknown>> = {}): void {
     const { isJson, limit } = this.#shape;
     if (isJson) {
-      const fields = Object.entries({ more: this.#hasMore, ...rest }).map(([name, value]) => `  ${JSON.stringify(name)}: ${JSON.stringify(value)}`);
+      const fields = Object.entries({ more: this.#hasMore, ...rest }).map(
+        ([name, value]) => `  ${JSON.stringify(name)}: ${JSON.stringify(value)}`,
+      );
       this.#terminal.print(`  ],\n${fields.join(',\n')}\n}`);
       return;
     }

@@ -1,8 +1,9 @@
 /** Journal records and checkpoint entries in words. */
+
+import { countText } from '../../src/base/count-text.ts';
 import { CHECKPOINT_KINDS, type CheckpointEntry } from '../../src/format/checkpoint-part.ts';
 import { ENTRY_FLAGS, PURGE_KINDS, PURGE_SOFT } from '../../src/format/entry-flags.ts';
 import { JOURNAL_TYPES, type JournalRecord, MANIFEST_NUMBER } from '../../src/format/journal-block.ts';
-import { countText } from '../../src/base/count-text.ts';
 import { timeText } from './describe-device.ts';
 
 /** A record in one line. */
@@ -38,7 +39,8 @@ export function recordWords(record: JournalRecord): string {
 export function entryWords(entry: CheckpointEntry): string {
   const { kind, block, blocks, generation, writeSequence } = entry;
   if (kind === CHECKPOINT_KINDS.badRun) return `bad       ${countText(blocks, 'block')} at ${block}`;
-  if (kind === CHECKPOINT_KINDS.purge) return `purge     ${purgeWords(entry.flags)}, number ${writeSequence}, generations below ${generation}`;
+  if (kind === CHECKPOINT_KINDS.purge)
+    return `purge     ${purgeWords(entry.flags)}, number ${writeSequence}, generations below ${generation}`;
   if (kind !== CHECKPOINT_KINDS.slice && kind !== CHECKPOINT_KINDS.manifest) return `unknown kind ${kind}`;
   const word = kind === CHECKPOINT_KINDS.slice ? 'slice   ' : 'manifest';
   const what = `${numberWords(entry.sliceNumber)} of generation ${generation}`;
@@ -72,6 +74,7 @@ export function numberWords(sliceNumber: number): string {
 /** The hash of a record in hexadecimal, as it stands on the disk. */
 export function hexWords(record: JournalRecord): string {
   const words = Buffer.from(new ArrayBuffer(16));
-  for (const [index, word] of [record.tagLow, record.tagHigh, record.restLow, record.restHigh].entries()) words.writeUInt32LE(word, index * 4);
+  for (const [index, word] of [record.tagLow, record.tagHigh, record.restLow, record.restHigh].entries())
+    words.writeUInt32LE(word, index * 4);
   return words.toString('hex');
 }

@@ -18,7 +18,11 @@ import { numberWords } from './record-words.ts';
 import { type ExtentFacts, readExtentFacts, stateWords } from './show-extents.ts';
 
 /** Prints what the block is part of, by the index, and what its own bytes say. */
-export async function showBlock(io: CommandIo, readable: ReadableDevice, wishes: { readonly place: string; readonly isJson: boolean }): Promise<void> {
+export async function showBlock(
+  io: CommandIo,
+  readable: ReadableDevice,
+  wishes: { readonly place: string; readonly isJson: boolean },
+): Promise<void> {
   const view = await viewDevice(readable.device, readable.arena);
   const { geometry } = view.root.format;
   const { blockSizeBytes } = geometry;
@@ -42,7 +46,11 @@ export async function showBlock(io: CommandIo, readable: ReadableDevice, wishes:
 }
 
 /** Prints the bytes of a block, or of the structure that begins there. */
-export async function showHex(io: CommandIo, readable: ReadableDevice, wishes: { readonly place: string; readonly blocks: number; readonly isJson: boolean }): Promise<void> {
+export async function showHex(
+  io: CommandIo,
+  readable: ReadableDevice,
+  wishes: { readonly place: string; readonly blocks: number; readonly isJson: boolean },
+): Promise<void> {
   const { device, arena } = readable;
   const { geometry } = (await readRoot(device, arena)).format;
   const { blockSizeBytes } = geometry;
@@ -57,10 +65,18 @@ export async function showHex(io: CommandIo, readable: ReadableDevice, wishes: {
     const block = divFloor(offsetBytes, blockSizeBytes);
     if (wishes.isJson) {
       const fields = bytes === undefined ? [] : nameFields(bytes).filter(({ name }) => name !== 'macKey');
-      io.terminal.printJson({ block, offsetBytes, isReadable: bytes !== undefined, structure: bytes === undefined ? undefined : structureOf(bytes), fields });
+      io.terminal.printJson({
+        block,
+        offsetBytes,
+        isReadable: bytes !== undefined,
+        structure: bytes === undefined ? undefined : structureOf(bytes),
+        fields,
+      });
       continue;
     }
-    io.terminal.print(`block ${block}: ${bytes === undefined ? 'the device cannot read it' : (structureOf(bytes) ?? 'no structure of rawslice begins here')}`);
+    io.terminal.print(
+      `block ${block}: ${bytes === undefined ? 'the device cannot read it' : (structureOf(bytes) ?? 'no structure of rawslice begins here')}`,
+    );
     if (bytes !== undefined) for (const line of dumpLines(bytes, offsetBytes, nameFields(bytes))) io.terminal.print(line);
   }
 }
@@ -87,7 +103,10 @@ function ownerRows(owner: Owner, block: number): TableRow[] {
   const { extent, key } = owner;
   const part = block === extent.block ? 'its header' : `payload block ${block - extent.block} of ${extent.blocks - 1}`;
   return [
-    ['use', `${numberWords(extent.sliceNumber)} of generation ${extent.generation}, blocks ${extent.block} to ${extent.block + extent.blocks - 1}, ${part}`],
+    [
+      'use',
+      `${numberWords(extent.sliceNumber)} of generation ${extent.generation}, blocks ${extent.block} to ${extent.block + extent.blocks - 1}, ${part}`,
+    ],
     ['extent', stateWords(extent.state)],
     ['object', key ?? 'its manifest cannot be read'],
   ];

@@ -36,10 +36,16 @@ export async function showCheckpoint(io: CommandIo, { device, arena }: ReadableD
     } else for (const entry of found) if (isWanted) isWanted = list.add(entry, entryWords(entry));
     if (!isWanted) break;
   }
-  list.end(reference.sequence === 0 ? 'there is no such checkpoint yet' : 'the checkpoint has no entries', { ...reference, damagedParts: damaged });
+  list.end(reference.sequence === 0 ? 'there is no such checkpoint yet' : 'the checkpoint has no entries', {
+    ...reference,
+    damagedParts: damaged,
+  });
   if (wishes.isJson || reference.sequence === 0) return;
   const { sequence, parts, journalStart, zone } = reference;
   const vouched = `${countText(reference.entries, 'entry', 'entries')} in ${countText(parts, 'part')}`;
   io.terminal.note(`checkpoint ${sequence} in zone ${'AB'[zone] ?? '?'}: ${vouched}, then the journal from block ${journalStart}`);
-  if (damaged > 0) io.terminal.note(`${countText(damaged, 'part')} cannot be used; ${countText(Math.max(0, reference.entries - entries), 'entry', 'entries')} of it ${isWanted ? 'are forgotten' : 'may be forgotten'}`);
+  if (damaged > 0)
+    io.terminal.note(
+      `${countText(damaged, 'part')} cannot be used; ${countText(Math.max(0, reference.entries - entries), 'entry', 'entries')} of it ${isWanted ? 'are forgotten' : 'may be forgotten'}`,
+    );
 }

@@ -80,7 +80,16 @@ export async function readExtentFacts(view: DeviceView, slot: number): Promise<E
   const isOther =
     verdict.kind === 'sound' &&
     (header?.writeSequence !== writeSequence || header.generation !== generation || header.sliceNumber !== sliceNumber);
-  return { block, blocks, generation, sliceNumber, writeSequence, flags: index.flags(slot), state: isOther ? 'other' : verdict.kind, header };
+  return {
+    block,
+    blocks,
+    generation,
+    sliceNumber,
+    writeSequence,
+    flags: index.flags(slot),
+    state: isOther ? 'other' : verdict.kind,
+    header,
+  };
 }
 
 /** An extent in one line. */

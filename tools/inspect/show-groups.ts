@@ -7,7 +7,11 @@ import type { ReadableDevice } from '../device-view.ts';
 import { ListWriter } from './list-writer.ts';
 
 /** Prints one line for each group. */
-export async function showGroups(io: CommandIo, readable: ReadableDevice, wishes: { readonly limit: number; readonly isJson: boolean }): Promise<void> {
+export async function showGroups(
+  io: CommandIo,
+  readable: ReadableDevice,
+  wishes: { readonly limit: number; readonly isJson: boolean },
+): Promise<void> {
   const view = await viewDevice(readable.device, readable.arena);
   const { geometry } = view.root.format;
   const head = ` group  first block        used        free  largest run  free runs  splintered  manifests  slices  holds`;

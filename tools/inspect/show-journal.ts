@@ -29,7 +29,10 @@ export async function showJournal(io: CommandIo, readable: ReadableDevice, wishe
   const list = new ListWriter(io.terminal, { name: 'blocks', limit: wishes.limit, isJson: wishes.isJson });
   let sequence = first;
   let unused = 0;
-  for await (const place of scanJournal({ device, arena }, root.format, { first: first % journalBlocks, count: Math.max(0, end - first) })) {
+  for await (const place of scanJournal({ device, arena }, root.format, {
+    first: first % journalBlocks,
+    count: Math.max(0, end - first),
+  })) {
     const part = partOf(place, sequence, chain);
     sequence += 1;
     // Behind the end everything that is not later than it is an earlier lap of the ring.
@@ -42,7 +45,9 @@ export async function showJournal(io: CommandIo, readable: ReadableDevice, wishe
   list.end('the journal is empty: the checkpoint has everything', { chainStart: chain.start, chainEnd: chain.end, journalBlocks });
   if (!wishes.isJson) {
     const used = `a start replays ${countText(chain.end - chain.start, 'block')}, ${chain.start} to ${chain.end - 1}`;
-    io.terminal.note(`${chain.end > chain.start ? used : `the next block is ${chain.end}`}; ${countText(journalBlocks, 'block')} in the ring${unused === 0 ? '' : `, ${unused} unused`}`);
+    io.terminal.note(
+      `${chain.end > chain.start ? used : `the next block is ${chain.end}`}; ${countText(journalBlocks, 'block')} in the ring${unused === 0 ? '' : `, ${unused} unused`}`,
+    );
   }
 }
 

@@ -13,7 +13,17 @@ const LINES_MAX = 20;
 const MARGIN_COLUMNS = 14;
 /** How full a stretch of the groups is, in five steps; the first stands for nothing at all, the last for no block free. */
 const FULLNESS = ['.', '-', '+', '*', '#'] as const;
-const LOOKS: Readonly<Record<string, TextLook>> = { L: 'bold', J: 'bold', A: 'bold', B: 'bold', '#': 'red', '*': 'yellow', '+': 'green', x: 'red', '.': 'dim' };
+const LOOKS: Readonly<Record<string, TextLook>> = {
+  L: 'bold',
+  J: 'bold',
+  A: 'bold',
+  B: 'bold',
+  '#': 'red',
+  '*': 'yellow',
+  '+': 'green',
+  x: 'red',
+  '.': 'dim',
+};
 
 /** What is in the blocks of one cell. */
 export interface MapCell {
@@ -37,7 +47,9 @@ export async function showMap(io: CommandIo, readable: ReadableDevice, isJson: b
     return;
   }
   const cellText = countText(blocksPerCell, 'block');
-  io.terminal.print(`each character ${cellText} (${formatBytes(blocksPerCell * geometry.blockSizeBytes)}): L label, J journal, A B checkpoints;`);
+  io.terminal.print(
+    `each character ${cellText} (${formatBytes(blocksPerCell * geometry.blockSizeBytes)}): L label, J journal, A B checkpoints;`,
+  );
   io.terminal.print('objects: . free, - up to a third, + up to two thirds, * more, # full, x bad blocks');
   for (let line = 0; line < divCeil(cells.length, perLine); line += 1) {
     const row = cells.slice(line * perLine, (line + 1) * perLine);
@@ -52,7 +64,11 @@ function paint(io: CommandIo, mark: string): string {
 }
 
 /** The cells in order; the smaller zones win a cell that they share with groups, so that none of them is invisible. */
-export function mapCells(geometry: Geometry, index: SliceIndex, options: { readonly blocksPerCell: number; readonly bad: readonly BlockRun[] }): readonly MapCell[] {
+export function mapCells(
+  geometry: Geometry,
+  index: SliceIndex,
+  options: { readonly blocksPerCell: number; readonly bad: readonly BlockRun[] },
+): readonly MapCell[] {
   const { blocksPerCell, bad } = options;
   const { blockSizeBytes } = geometry;
   const cellCount = divCeil(divFloor(geometry.capacityBytes, blockSizeBytes), blocksPerCell);

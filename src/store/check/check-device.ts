@@ -6,7 +6,7 @@
 import { EdgeError } from '../../base/errors.ts';
 import { type DeviceUsage, type DeviceView, measureUsage, viewDevice } from '../inspect-device.ts';
 import type { RecoveryReport } from '../recovery.ts';
-import { type ExtentCheck, checkExtents } from './check-extents.ts';
+import { checkExtents, type ExtentCheck } from './check-extents.ts';
 import { type CheckCount, CheckLog, type CheckNote } from './check-log.ts';
 import { checkRoot, type DamagedPlaces } from './check-root.ts';
 import type { ScanSource } from './read-copy.ts';
@@ -20,7 +20,7 @@ export interface CheckOptions {
   /** A server is writing to the device meanwhile. */
   readonly isInUse: boolean;
   readonly signal?: AbortSignal | undefined;
-  /** How far the reading of extents is: extents (`full`) or blocks (`deep`). */
+  /** How far the reading of extents is: extents (`full`) or bytes (`deep`). */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 

@@ -26,7 +26,7 @@ const SLOT_WAIT_MS = 30 * SECOND_MS;
 export interface ExtentCheckOptions {
   readonly isDeep: boolean;
   readonly signal?: AbortSignal | undefined;
-  /** Blocks checked so far, and in all (with `full`, extents). */
+  /** Bytes checked so far, and in all (with `full`, extents). */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
@@ -80,7 +80,7 @@ class ExtentChecker {
   async run(): Promise<ExtentCheck> {
     const { index } = this.#view.state;
     const sorted = slotsByBlock(index);
-    this.#total = this.#options.isDeep ? sorted.reduce((sum, slot) => sum + index.blocks(slot), 0) : sorted.length;
+    this.#total = sorted.reduce((sum, slot) => sum + this.#weight(slot), 0);
     for (const kind of ['manifest', 'slice'] as const) {
       const slots = sorted.filter((slot) => index.kind(slot) === kind);
       let next = 0;
@@ -90,7 +90,7 @@ class ExtentChecker {
           const slot = slots[next] ?? 0;
           next += 1;
           await this.#check(slot);
-          this.#done += this.#options.isDeep ? index.blocks(slot) : 1;
+          this.#done += this.#weight(slot);
           this.#options.onProgress?.(this.#done, this.#total);
         }
       };
@@ -98,6 +98,11 @@ class ExtentChecker {
     }
     this.#badBlocks.sort((left, right) => left.start - right.start);
     return { isBad: this.#isBad, badBlocks: this.#badBlocks, extents: sorted.length };
+  }
+
+  /** What an extent counts in the progress. */
+  #weight(slot: number): number {
+    return this.#options.isDeep ? this.#view.state.index.blocks(slot) * this.#view.root.format.geometry.blockSizeBytes : 1;
   }
 
   async #check(slot: number): Promise<void> {
@@ -153,7 +158,8 @@ class ExtentChecker {
     if (exponent === 0) return undefined;
     const sliceBytes = 2 ** exponent;
     const lengthBytes = Math.min(sliceBytes, (this.#lengths[record] ?? 0) - index.sliceNumber(slot) * sliceBytes);
-    if (lengthBytes <= 0) return { code: 'slice-beyond-end', message: `the object ends before it, after ${this.#lengths[record] ?? 0} bytes` };
+    if (lengthBytes <= 0)
+      return { code: 'slice-beyond-end', message: `the object ends before it, after ${this.#lengths[record] ?? 0} bytes` };
     const isPartial = header.presentStart > 0 || header.presentEnd < lengthBytes;
     if (header.presentEnd > lengthBytes || (isPartial && (index.flags(slot) & ENTRY_FLAGS.partial) === 0))
       return { code: 'slice-length', message: `it holds bytes ${header.presentStart} to ${header.presentEnd} of ${lengthBytes}` };
@@ -190,7 +196,10 @@ class ExtentChecker {
   }
 
   /** Reads it as the store does: what is stored right may still be no right payload. */
-  async #decode(slot: number, header: ExtentHeader): Promise<{ readonly header: ExtentHeader; readonly manifest: Manifest | undefined } | Fault> {
+  async #decode(
+    slot: number,
+    header: ExtentHeader,
+  ): Promise<{ readonly header: ExtentHeader; readonly manifest: Manifest | undefined } | Fault> {
     const { index } = this.#view.state;
     const isManifest = index.kind(slot) === 'manifest';
     const kind = isManifest ? 'manifest' : 'slice';
@@ -218,7 +227,8 @@ class ExtentChecker {
       header.generation === index.generation(slot) &&
       header.sliceNumber === index.sliceNumber(slot) &&
       header.kind === EXTENT_KINDS[index.kind(slot) === 'manifest' ? 'manifest' : 'slice'];
-    if (!isRecord) return { code: 'extent-other', message: `write ${header.writeSequence} lies there, the entry is of write ${writeSequence}` };
+    if (!isRecord)
+      return { code: 'extent-other', message: `write ${header.writeSequence} lies there, the entry is of write ${writeSequence}` };
     const isShape = header.allocatedBytes === blocks * blockSizeBytes && header.storedBytes <= (blocks - 1) * blockSizeBytes;
     const isInterval = header.presentStart <= header.presentEnd && header.presentEnd - header.presentStart <= header.rawBytes;
     if (!isShape || !isInterval) return { code: 'extent-shape', message: 'its lengths contradict each other' };
@@ -266,10 +276,12 @@ function findPayloadFault(headerBlock: Buffer, header: ExtentHeader, payload: Bu
     for (let startBytes = 0; startBytes < header.storedBytes; startBytes += CHUNK_BYTES) {
       const firstChunk = startBytes / CHUNK_BYTES;
       const bytes = payload.subarray(startBytes, Math.min(startBytes + CHUNK_BYTES, header.storedBytes));
-      if (!verifyChunks(headerBlock, header, { firstChunk, bytes })) return { code: 'chunk-damaged', message: `chunk ${firstChunk} is damaged` };
+      if (!verifyChunks(headerBlock, header, { firstChunk, bytes }))
+        return { code: 'chunk-damaged', message: `chunk ${firstChunk} is damaged` };
     }
   }
   const endBytes = alignUp(header.storedBytes, headerBlock.length);
-  if (!isZero(payload.subarray(header.storedBytes, endBytes))) return { code: 'padding-damaged', message: 'the zeros behind its payload are not zero' };
+  if (!isZero(payload.subarray(header.storedBytes, endBytes)))
+    return { code: 'padding-damaged', message: 'the zeros behind its payload are not zero' };
   return undefined;
 }

@@ -9,12 +9,21 @@ const NOTES_MAX = 100;
 /** Kinds of damage. `cost`: what it means for the cache; `cure`: what --repair does, or what else helps. */
 export const DAMAGE_KINDS = {
   truncated: { cost: 'it cannot be used', cure: 'restore its size, or format it anew' },
-  'no-label': { cost: 'it cannot be used', cure: '--rebuild, where a format block is left; else format it anew: its content is only a cache' },
+  'no-label': {
+    cost: 'it cannot be used',
+    cure: '--rebuild, where a format block is left; else format it anew: its content is only a cache',
+  },
   'label-damaged': { cost: 'the other labels serve', cure: '--repair writes it from a good one' },
-  'label-unreadable': { cost: 'the other labels serve', cure: '--repair writes it, which makes most disks replace the block; look at smartctl' },
+  'label-unreadable': {
+    cost: 'the other labels serve',
+    cure: '--repair writes it, which makes most disks replace the block; look at smartctl',
+  },
   'superblock-damaged': { cost: 'nothing, as long as others are whole', cure: '--repair writes it from another label, or clears it' },
   'superblock-lost': { cost: 'nothing, as long as others are whole', cure: '--repair writes a new one into every label' },
-  'checkpoint-part-damaged': { cost: 'what only it names is forgotten', cure: '--repair writes the checkpoint anew; --rebuild finds what is forgotten' },
+  'checkpoint-part-damaged': {
+    cost: 'what only it names is forgotten',
+    cure: '--repair writes the checkpoint anew; --rebuild finds what is forgotten',
+  },
   'checkpoint-incomplete': { cost: 'entries may be forgotten', cure: '--repair writes the checkpoint anew' },
   'checkpoint-replaced': { cost: 'the one before it serves; newer entries may be forgotten', cure: '--repair writes the checkpoint anew' },
   'old-checkpoint-damaged': { cost: 'nothing, as long as the newest is whole', cure: '--repair writes both anew' },

@@ -120,8 +120,10 @@ async function checkJournal(
     torn = [];
   }
   for (const { offsetBytes } of torn) log.remark('journal-torn', 'the last write to the journal was cut off', offsetBytes);
-  if (later > 0) log.find('journal-gap', `the journal breaks off before block ${end}, and ${countText(later, 'block')} behind it cannot be used`);
-  else if (root.superblock.journalHead > end) log.find('journal-short', `the journal ends before block ${end}, it had reached ${root.superblock.journalHead}`);
+  if (later > 0)
+    log.find('journal-gap', `the journal breaks off before block ${end}, and ${countText(later, 'block')} behind it cannot be used`);
+  else if (root.superblock.journalHead > end)
+    log.find('journal-short', `the journal ends before block ${end}, it had reached ${root.superblock.journalHead}`);
   return { journalOffsets, journalSequence };
 }
 

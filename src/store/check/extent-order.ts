@@ -28,7 +28,10 @@ export interface GroupReport {
 
 /** Slots of all records, by their first block. */
 export function slotsByBlock(index: SliceIndex): Uint32Array {
-  return index.recordSlots().filter((slot) => index.blocks(slot) > 0).sort((left, right) => index.block(left) - index.block(right));
+  return index
+    .recordSlots()
+    .filter((slot) => index.blocks(slot) > 0)
+    .sort((left, right) => index.block(left) - index.block(right));
 }
 
 /** Where the first extent lies that ends behind `block`; `sorted.length` when there is none. */

@@ -13,7 +13,11 @@ export type CheckpointPart = { readonly partNumber: number; readonly offsetBytes
 );
 
 /** The parts of the checkpoint that `reference` names, in order. */
-export async function* scanCheckpoint(source: ScanSource, format: FormatBlock, reference: CheckpointReference): AsyncGenerator<CheckpointPart> {
+export async function* scanCheckpoint(
+  source: ScanSource,
+  format: FormatBlock,
+  reference: CheckpointReference,
+): AsyncGenerator<CheckpointPart> {
   const { checkpointBytes, checkpointOffsets } = format.geometry;
   const deviceTag = format.deviceUuid.subarray(0, 8);
   const zoneOffset = checkpointOffsets[reference.zone];

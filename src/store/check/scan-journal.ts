@@ -3,6 +3,7 @@
  * `rawslice inspect journal`, by the check and by the rebuild.
  */
 import { divFloor, KIB } from '../../base/units.ts';
+import { isAscii } from '../../format/field-layout.ts';
 import type { FormatBlock } from '../../format/format-block.ts';
 import {
   decodeJournalHeader,
@@ -14,7 +15,6 @@ import {
   type JournalHeader,
   type JournalRecord,
 } from '../../format/journal-block.ts';
-import { isAscii } from '../../format/field-layout.ts';
 import type { CheckpointReference } from '../../format/superblock.ts';
 import { isZero, type ScanSource, tryReadCopy } from './read-copy.ts';
 
@@ -41,7 +41,9 @@ export async function* scanJournal(
     const bytes = await tryReadCopy(source, offsetBytes, count * blockSizeBytes);
     for (let index = 0; index < count; index += 1) {
       const place = { place: first + index, offsetBytes: offsetBytes + index * blockSizeBytes };
-      const block = bytes?.subarray(index * blockSizeBytes, (index + 1) * blockSizeBytes) ?? (await tryReadCopy(source, place.offsetBytes, blockSizeBytes));
+      const block =
+        bytes?.subarray(index * blockSizeBytes, (index + 1) * blockSizeBytes) ??
+        (await tryReadCopy(source, place.offsetBytes, blockSizeBytes));
       yield block === undefined ? { ...place, kind: 'unreadable' } : judgeJournalBlock(block, format, place);
     }
     done += count;
@@ -64,7 +66,8 @@ function judgeJournalBlock(
   if (isZero(block)) return { ...place, kind: 'blank' };
   const tagAt = JOURNAL_HEADER.deviceTag.offset;
   // Formatting clears the beginning of the ring only; what another device or program left further on says nothing.
-  const isOurs = isAscii(block, 0, JOURNAL_HEADER.magic, JOURNAL_MAGIC) || Buffer.compare(block.subarray(tagAt, tagAt + 8), deviceTag) === 0;
+  const isOurs =
+    isAscii(block, 0, JOURNAL_HEADER.magic, JOURNAL_MAGIC) || Buffer.compare(block.subarray(tagAt, tagAt + 8), deviceTag) === 0;
   return { ...place, kind: isOurs ? 'damaged' : 'foreign' };
 }
 

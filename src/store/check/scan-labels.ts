@@ -26,7 +26,9 @@ export async function* scanLabel(source: ScanSource, format: FormatBlock, labelN
     for (let index = 0; index < count; index += 1) {
       const place = { labelNumber, place: first + index, offsetBytes: offsetBytes + index * blockSizeBytes };
       // One bad block must not hide its neighbours.
-      const block = bytes?.subarray(index * blockSizeBytes, (index + 1) * blockSizeBytes) ?? (await tryReadCopy(source, place.offsetBytes, blockSizeBytes));
+      const block =
+        bytes?.subarray(index * blockSizeBytes, (index + 1) * blockSizeBytes) ??
+        (await tryReadCopy(source, place.offsetBytes, blockSizeBytes));
       yield block === undefined ? { ...place, kind: 'unreadable' } : judgeLabelBlock(block, format, place);
     }
   }

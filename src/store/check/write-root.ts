@@ -7,11 +7,11 @@ import type { Clock } from '../../base/clock.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { encodeFormatBlock } from '../../format/format-block.ts';
 import type { CheckpointReference, Superblock } from '../../format/superblock.ts';
+import { encodeSuperblock } from '../../format/superblock.ts';
 import type { Arena } from '../../memory/arena.ts';
 import { type CheckpointSource, writeCheckpoint } from '../checkpoint.ts';
 import { withStaging } from '../device-io.ts';
 import { type DeviceRoot, RootArea, superblockOffset } from '../root-area.ts';
-import { encodeSuperblock } from '../../format/superblock.ts';
 import type { LabelBlock } from './scan-labels.ts';
 
 /** A device that this process holds alone. */
@@ -58,7 +58,12 @@ function changesOf(next: NewRoot): Partial<Superblock> {
  * Writes blocks of labels: format blocks from the good one that was found, superblocks from whatever label holds the same, and zeros where
  * none does. Flushed. @returns places that the device did not take
  */
-export async function restoreLabels(source: WritableSource, root: DeviceRoot, damaged: readonly LabelBlock[], copies: readonly Superblock[]): Promise<number> {
+export async function restoreLabels(
+  source: WritableSource,
+  root: DeviceRoot,
+  damaged: readonly LabelBlock[],
+  copies: readonly Superblock[],
+): Promise<number> {
   const { device, arena } = source;
   const { format } = root;
   const { geometry, deviceUuid, macKey } = format;
