@@ -9,8 +9,9 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { diskHits } from './engine/disk-hits.ts';
 import type { EngineBenchmark, EngineFigure } from './engine/engine-benchmark.ts';
+import { eviction } from './engine/eviction.ts';
 
-const BENCHMARKS: readonly EngineBenchmark[] = [diskHits];
+const BENCHMARKS: readonly EngineBenchmark[] = [diskHits, eviction];
 
 async function main(words: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({

@@ -146,7 +146,7 @@ function createAdmin(
       readiness: () => ({
         // A balancer should send no more clients here once the drain has begun.
         isReady: (store.state === 'online' || store.state === 'readonly') && !proxy.services.load.isDraining,
-        detail: { store: store.state, draining: proxy.services.load.isDraining },
+        detail: { store: store.state, reason: store.degradation?.reason, draining: proxy.services.load.isDraining },
       }),
       purge: (url) => purgeUrl(url, proxy.services),
     },

@@ -20,9 +20,9 @@ import type { Lease } from '../memory/lease.ts';
 import { AdmissionLadder } from './admission-ladder.ts';
 import { ADMIT_EVERYTHING, type AdmissionPolicy } from './admission-policy.ts';
 import { Catalogue } from './catalogue.ts';
+import { type Degradation, DeviceHealth } from './device-health.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
-import { FaultBucket } from './fault-bucket.ts';
 import { Journal } from './journal.ts';
 import { ManifestShelf } from './manifest-shelf.ts';
 import { PersistentCounter } from './persistent-counter.ts';
@@ -49,6 +49,7 @@ import type {
 import { SliceWriter } from './slice-writer.ts';
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from './store-limits.ts';
 import { STORE_METRICS } from './store-metrics.ts';
+import { WatchedDevice } from './watched-device.ts';
 
 /** What a store is built from. Once created it owns `device` and closes it; the arena is shared, its reclaimer becomes the store's. */
 export interface StoreOptions {
@@ -68,6 +69,9 @@ export interface StoreUsage {
   readonly usedBytes: number;
   readonly freeBytes: number;
 }
+
+/** What the state gauge shows. */
+const STATE_NUMBERS: Readonly<Record<StoreState, number>> = { closed: 0, failed: 1, loading: 2, readonly: 3, online: 4 };
 
 /** The parts that exist once the index is loaded. */
 interface Parts {
@@ -98,7 +102,7 @@ export async function openStore(options: StoreOptions): Promise<DeviceStore> {
 export class DeviceStore implements SliceStore {
   readonly metrics = new MetricSet(STORE_METRICS);
   readonly geometry: Geometry;
-  readonly #device: BlockDevice;
+  readonly #device: WatchedDevice;
   readonly #arena: Arena;
   readonly #clock: Clock;
   readonly #logger: Logger;
@@ -108,7 +112,7 @@ export class DeviceStore implements SliceStore {
   readonly #shelf: ManifestShelf;
   readonly #policy: AdmissionPolicy;
   readonly #purges: PurgeMemory;
-  readonly #faults: FaultBucket;
+  readonly #health: DeviceHealth;
   readonly #generations: PersistentCounter;
   readonly #writeSequences: PersistentCounter;
   #state: StoreState = 'loading';
@@ -117,25 +121,31 @@ export class DeviceStore implements SliceStore {
   #recovering: Promise<RecoveryReport> | undefined;
   /** Closing, and what was admitted is still being written. */
   #isDraining = false;
+  /** Closed without the device's consent. */
+  #isGivenUp = false;
   #closing: Promise<void> | undefined;
 
   /** Use createStore or openStore. */
   constructor(options: StoreOptions, root: DeviceRoot) {
-    this.#device = options.device;
+    const { device, clock, logger } = options;
     this.#arena = options.arena;
-    this.#clock = options.clock;
-    this.#logger = options.logger;
+    this.#clock = clock;
+    this.#logger = logger;
     const limits = { ...DEFAULT_STORE_LIMITS, ...options.limits };
+    const onDegraded = (degradation: Degradation): void => this.#degrade(degradation);
+    this.#health = new DeviceHealth({ clock, logger, path: device.path, metrics: this.metrics, onDegraded });
+    this.#device = new WatchedDevice({ device, clock, health: this.#health, ...limits });
     // What is queued cannot be reclaimed, so it may hold only a part of the arena.
     this.#limits = { ...limits, queueBytes: Math.min(limits.queueBytes, this.#arena.sizeBytes / 4) };
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
     this.#shelf = new ManifestShelf(this.#limits);
-    const { entryCount } = this.geometry;
+    const { entryCount, groupsBlocks, blockSizeBytes } = this.geometry;
     this.#policy =
-      options.admission === undefined ? ADMIT_EVERYTHING : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount });
+      options.admission === undefined
+        ? ADMIT_EVERYTHING
+        : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount, capacityBytes: groupsBlocks * blockSizeBytes });
     this.#purges = new PurgeMemory(this.#limits.purgesRemembered);
-    this.#faults = new FaultBucket(this.#clock);
     // Numbers given while loading are covered by the superblock that recover() writes before anything can be stored.
     this.#generations = new PersistentCounter(root.superblock.generationFloor, root.superblock.generationFloor);
     this.#writeSequences = new PersistentCounter(root.superblock.writeSequenceFloor, root.superblock.writeSequenceFloor);
@@ -152,13 +162,23 @@ export class DeviceStore implements SliceStore {
       writeSequences: this.#writeSequences,
       newestPurge: () => this.#purgeSequence,
       isOnline: () => this.#state === 'online',
-      onFailure: (operation, error) => this.#onMetadataFailure(operation, error),
+      onFailure: (_operation, error) => this.#health.metadataFailed(error),
     });
     this.#setGauges();
   }
 
   get state(): StoreState {
     return this.#state;
+  }
+
+  /** Why the device is not used as it should be; undefined while it is. */
+  get degradation(): Degradation | undefined {
+    return this.#health.degradation;
+  }
+
+  /** Faults of the device by class since the store was made. */
+  get faults(): DeviceHealth['faults'] {
+    return this.#health.faults;
   }
 
   get purgeSequence(): number {
@@ -181,7 +201,7 @@ export class DeviceStore implements SliceStore {
     assert(this.#recovering === undefined && this.#state === 'loading', 'recover is called once, after createStore');
     this.#recovering = this.#recover().catch((error: unknown) => {
       // Not `loading` for ever: readiness says what happened, and the origin serves.
-      this.#degrade('failed', error);
+      this.#degrade({ state: 'failed', reason: 'the index could not be loaded', error });
       throw error;
     });
     return this.#recovering;
@@ -464,7 +484,7 @@ export class DeviceStore implements SliceStore {
       if (isWritable) this.#appendPurge(objectHash, this.#purgeSequence, parts.journal);
     }
     this.#arena.setReclaimer(() => parts.catalogue.resident.reclaim());
-    if (this.#state === 'loading') this.#state = isWritable ? 'online' : 'readonly';
+    if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
     this.#keeper.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
     return recovered.report;
@@ -483,7 +503,7 @@ export class DeviceStore implements SliceStore {
       startSequence: recovered.journalStart,
       purgeSequence: recovered.purgeSequence,
       onCrowded: () => this.#keeper.checkpointBeside(),
-      onFailure: (operation, error) => this.#onMetadataFailure(operation, error),
+      onFailure: (_operation, error) => this.#health.metadataFailed(error),
     });
     const catalogue = new Catalogue({
       index: recovered.index,
@@ -496,10 +516,11 @@ export class DeviceStore implements SliceStore {
     });
     const { blockSizeBytes } = this.geometry;
     const media = { ...shared, identity: format, blockSizeBytes };
-    const options = { ...shared, catalogue, blockSizeBytes, onError: (error: unknown) => this.#onDeviceError(error) };
+    const options = { ...shared, catalogue, blockSizeBytes };
     const reader = new SliceReader({
       ...options,
       extents: new ExtentReader({ ...media, slotWaitMs: this.#limits.slotWaitMs }),
+      onCorrupt: () => this.#health.corrupt(),
       onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
     });
     const writer = new SliceWriter({
@@ -521,24 +542,32 @@ export class DeviceStore implements SliceStore {
     return { catalogue, writer, gate, reader, journal };
   }
 
-  /** A failed metadata write or flush: what is durable is unknown, so nothing is written any more. */
-  #onMetadataFailure(operation: 'write' | 'flush', error: unknown): void {
-    this.metrics.add('deviceErrors', 1, operation);
-    this.#degrade('readonly', error);
-  }
-
-  #onDeviceError(error: unknown): void {
-    const advice = this.#faults.add();
-    if (advice !== 'go-on') this.#degrade(advice, error);
-  }
-
-  #degrade(state: 'readonly' | 'failed', error: unknown): void {
+  #degrade({ state, reason, error }: Degradation): void {
     if (this.#state === 'closed' || this.#state === 'failed' || this.#state === state) return;
-    this.#state = state;
-    this.#logger.error({ err: error, path: this.#device.path, state }, 'The device was degraded');
+    // What is still loading is not served before it is whole; it ends read-only then.
+    if (this.#state !== 'loading' || state === 'failed') this.#state = state;
+    this.#logger.error({ err: error, path: this.#device.path, state, reason, faults: this.#health.faults }, 'The device was degraded');
   }
 
-  async #close(): Promise<void> {
+  /** In order; or, when the device answers nothing any more, without it: what it still owes ends by itself, if ever. */
+  #close(): Promise<void> {
+    const { closeSilenceMs } = this.#limits;
+    return new Promise((resolve, reject) => {
+      const watch = this.#clock.startInterval(closeSilenceMs / 4, () => {
+        if (this.#device.silentMs() < closeSilenceMs) return;
+        watch.stop();
+        this.#isDraining = false;
+        this.#isGivenUp = true;
+        this.#logger.error({ path: this.#device.path, inFlight: this.#device.inFlight }, 'The device does not answer; it was given up');
+        resolve();
+      });
+      this.#closeInOrder()
+        .then(resolve, reject)
+        .finally(() => watch.stop());
+    });
+  }
+
+  async #closeInOrder(): Promise<void> {
     await this.#recovering?.catch(() => undefined);
     const wasOnline = this.#state === 'online';
     this.#isDraining = wasOnline;
@@ -549,7 +578,7 @@ export class DeviceStore implements SliceStore {
       await parts.writer.idle();
       await parts.reader.idle();
       this.#isDraining = false;
-      if (wasOnline) await this.#keeper.closeCleanly();
+      if (wasOnline && !this.#isGivenUp) await this.#keeper.closeCleanly();
       parts.journal.stop();
       this.#arena.setReclaimer(() => false);
       parts.catalogue.resident.removeAll();
@@ -577,6 +606,7 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('residentSlices', () => this.#parts?.catalogue.resident.count ?? 0);
     this.metrics.setGauge('pendingManifests', () => this.#shelf.pendingCount);
     this.metrics.setGauge('journalBlocks', () => this.#parts?.journal.usedBlocks ?? 0);
+    this.metrics.setGauge('state', () => STATE_NUMBERS[this.#state]);
     this.metrics.setGauge('isFull', () => (this.#parts?.catalogue.isFull === true ? 1 : 0));
     this.metrics.setGauge('declinedSlices', () => this.#parts?.gate.declinedCount ?? 0);
     this.metrics.setGauge('requestFilterFill', () => this.#policy.requestsFill);

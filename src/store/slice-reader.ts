@@ -14,6 +14,7 @@ import { decodeManifestRecord } from '../format/manifest-record.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { ExtentReader, LoadedExtent, PayloadRange } from './extent-reader.ts';
+import { classifyFault } from './fault-class.ts';
 import { LoadTable } from './load-table.ts';
 import { type ExtentPlace, NO_SLOT } from './slice-index.ts';
 import type { ManifestVerdict, SliceAddress, SliceRead, SliceVerdict } from './slice-store.ts';
@@ -32,7 +33,8 @@ export interface SliceReaderOptions {
   readonly metrics: MetricSet<typeof STORE_METRICS>;
   readonly catalogue: Catalogue;
   readonly blockSizeBytes: number;
-  readonly onError: (error: unknown) => void;
+  /** A record that was read twice is not what was written; the device is to blame. */
+  readonly onCorrupt: () => void;
   /** An object's record was dropped. */
   readonly onManifestLost: (objectHash: ObjectHash) => void;
 }
@@ -139,7 +141,7 @@ export class SliceReader {
     const now = catalogue.findCurrent(objectHash, generation);
     if (now !== NO_SLOT && catalogue.index.writeSequence(catalogue.index.recordOf(now)) === outcome.header.writeSequence)
       this.#drop(catalogue.index.recordOf(now), objectHash);
-    return { kind: 'corrupt' };
+    return this.#blame();
   }
 
   /** Reads and verifies; a failing entry is tried twice, then dropped. On `loaded` the caller ends the lease. */
@@ -149,7 +151,7 @@ export class SliceReader {
     const kind = sliceNumber === MANIFEST_NUMBER ? 'manifest' : 'slice';
     const place = catalogue.index.place(slot);
     const isUnproved = catalogue.index.isUnproved(slot);
-    let hasFailed = false;
+    let failure: EdgeError | undefined;
     for (let attempt = 0; attempt < 2; attempt += 1) {
       const outcome = await extents.read({ place, kind, generation, sliceNumber, range });
       if (outcome.kind === 'busy') return outcome;
@@ -159,8 +161,7 @@ export class SliceReader {
         outcome.lease.end();
         return { kind: 'absent' };
       }
-      hasFailed = outcome.kind === 'failed';
-      if (outcome.kind === 'failed') this.#countFailure(outcome.error);
+      failure = outcome.kind === 'failed' ? outcome.error : undefined;
       if (this.#findUnchanged(address, place) === NO_SLOT) {
         metrics.add('reads', 1, 'stale');
         return { kind: 'absent' };
@@ -168,14 +169,19 @@ export class SliceReader {
     }
     const current = this.#findUnchanged(address, place);
     if (current !== NO_SLOT) this.#drop(current, address.objectHash);
-    if (!isUnproved || hasFailed) return { kind: 'corrupt' };
+    if (failure !== undefined) {
+      // Nothing is written where reading fails; the entry is gone, so that its blocks belong to nobody.
+      if (classifyFault('read', failure) === 'media') catalogue.quarantine(place);
+      return { kind: 'corrupt' };
+    }
+    if (!isUnproved) return this.#blame();
     metrics.add('reads', 1, 'stale');
     return { kind: 'absent' };
   }
 
-  #countFailure(error: EdgeError): void {
-    this.#options.metrics.add('deviceErrors', 1, 'read');
-    this.#options.onError(error);
+  #blame(): Miss {
+    this.#options.onCorrupt();
+    return { kind: 'corrupt' };
   }
 
   /** The entry if it still names the same extent. */

@@ -5,6 +5,7 @@
 import { assert } from '../base/assert.ts';
 import { BoundedQueue } from '../base/bounded-queue.ts';
 import type { Clock } from '../base/clock.ts';
+import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { alignUp, SECOND_MS } from '../base/units.ts';
 import { extentBlocks } from '../format/extent-header.ts';
@@ -16,6 +17,7 @@ import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
 import { leaseStaging } from './device-io.ts';
 import type { ExtentBuffers, ExtentContent, ExtentWriter } from './extent-writer.ts';
+import { classifyFault } from './fault-class.ts';
 import type { ManifestShelf, PendingManifest } from './manifest-shelf.ts';
 import type { PersistentCounter } from './persistent-counter.ts';
 import type { ResidentSlice } from './resident-tier.ts';
@@ -53,7 +55,6 @@ export interface SliceWriterOptions {
   readonly writeSequences: PersistentCounter;
   /** False once the device takes no more writes. */
   readonly isWritable: () => boolean;
-  readonly onError: (error: unknown) => void;
   /** A write ended and the queue is half empty, or emptier. */
   readonly onRoom: () => void;
 }
@@ -241,13 +242,13 @@ export class SliceWriter {
   }
 
   async #transfer(content: ExtentContent, place: ExtentPlace, buffers: ExtentBuffers): Promise<WriteVerdict> {
-    const { extents, metrics, blockSizeBytes, onError } = this.#options;
+    const { extents, catalogue, metrics, blockSizeBytes } = this.#options;
     try {
       await extents.write(content, place, buffers);
     } catch (error) {
       this.#forfeit(place);
-      metrics.add('deviceErrors', 1, 'write');
-      onError(error);
+      if (!(error instanceof EdgeError)) throw error;
+      if (classifyFault('write', error) === 'media') catalogue.quarantine(place);
       return { kind: 'dropped', reason: 'error' };
     }
     metrics.add('writtenRecords');

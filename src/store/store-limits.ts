@@ -19,6 +19,10 @@ export interface StoreLimits {
   /** Reads of the device at a time; one more is `busy`. */
   readonly readsMax: number;
   readonly readDeadlineMs: number;
+  /** Of a write or a flush; one that takes longer while nothing else is answered is a fault of the device. */
+  readonly writeDeadlineMs: number;
+  /** A device that answers nothing for so long while the store closes is given up. */
+  readonly closeSilenceMs: number;
   readonly slotWaitMs: number;
   /** Objects whose purge is remembered one by one. */
   readonly purgesRemembered: number;
@@ -41,6 +45,8 @@ export const DEFAULT_STORE_LIMITS: StoreLimits = {
   manifestCacheCharacters: 32 * MIB,
   readsMax: 1024,
   readDeadlineMs: 5 * SECOND_MS,
+  writeDeadlineMs: 30 * SECOND_MS,
+  closeSilenceMs: 10 * SECOND_MS,
   slotWaitMs: 50,
   purgesRemembered: 65536,
   evictionsPerRecord: 4096,

@@ -1,5 +1,6 @@
 /** What a store counts. Gauges are read at each scrape. */
 import type { MetricTable } from '../base/metrics.ts';
+import { FAULT_CLASSES } from './fault-class.ts';
 import { DECLINE_REASONS } from './slice-store.ts';
 
 /** Every metric of a store; README lists the same rows. */
@@ -13,6 +14,11 @@ export const STORE_METRICS = {
   residentSlices: { kind: 'gauge', name: 'rawslice_store_resident_slices', help: 'Slices in memory' },
   pendingManifests: { kind: 'gauge', name: 'rawslice_store_pending_manifests', help: 'Manifests not yet written' },
   journalBlocks: { kind: 'gauge', name: 'rawslice_store_journal_blocks', help: 'Journal blocks since the last checkpoint' },
+  state: {
+    kind: 'gauge',
+    name: 'rawslice_store_state',
+    help: 'Of the device: 0 closed or absent, 1 failed, 2 loading, 3 read-only, 4 online',
+  },
   isWritable: { kind: 'gauge', name: 'rawslice_store_writable', help: '1 while the store takes offers' },
   isFull: { kind: 'gauge', name: 'rawslice_store_full', help: '1 while something is evicted for what is stored, and admission chooses' },
   declinedSlices: { kind: 'gauge', name: 'rawslice_store_declined_slices', help: 'Declined slices that are still in memory' },
@@ -77,6 +83,13 @@ export const STORE_METRICS = {
     help: 'Device operations that failed',
     label: 'operation',
     values: ['read', 'write', 'flush'],
+  },
+  faults: {
+    kind: 'counter',
+    name: 'rawslice_store_faults_total',
+    help: 'Faults of the device by class; own is an error in this program and not held against it',
+    label: 'class',
+    values: FAULT_CLASSES,
   },
   badBlocks: { kind: 'gauge', name: 'rawslice_store_bad_blocks', help: 'Blocks that are out of use because the device failed on them' },
   quarantines: {

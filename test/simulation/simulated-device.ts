@@ -140,9 +140,9 @@ export class SimulatedDisk {
     this.#faults.length = 0;
   }
 
-  /** Lets operations that hang go on. */
-  resumeHung(): void {
-    for (const resume of this.#hung.splice(0)) resume();
+  /** Lets operations that hang go on: all, or the `count` that hang the longest. */
+  resumeHung(count = Number.POSITIVE_INFINITY): void {
+    for (const resume of this.#hung.splice(0, count)) resume();
   }
 
   /**
