@@ -37,7 +37,7 @@ export async function showCheckpoint(io: CommandIo, { device, arena }: ReadableD
     if (!isWanted) break;
   }
   list.end(reference.sequence === 0 ? 'there is no such checkpoint yet' : 'the checkpoint has no entries', {
-    ...reference,
+    checkpoint: reference,
     damagedParts: damaged,
   });
   if (wishes.isJson || reference.sequence === 0) return;

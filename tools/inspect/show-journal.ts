@@ -36,7 +36,7 @@ export async function showJournal(io: CommandIo, readable: ReadableDevice, wishe
     const part = partOf(place, sequence, chain);
     sequence += 1;
     // Behind the end everything that is not later than it is an earlier lap of the ring.
-    if (wishes.from === undefined && part === 'earlier') {
+    if (part === 'earlier' && (wishes.from === undefined || place.kind !== 'block')) {
       unused += 1;
       continue;
     }

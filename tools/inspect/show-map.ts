@@ -50,7 +50,7 @@ export async function showMap(io: CommandIo, readable: ReadableDevice, isJson: b
   io.terminal.print(
     `each character ${cellText} (${formatBytes(blocksPerCell * geometry.blockSizeBytes)}): L label, J journal, A B checkpoints;`,
   );
-  io.terminal.print('objects: . free, - up to a third, + up to two thirds, * more, # full, x bad blocks');
+  io.terminal.print('objects: . free, - to a third, + to two thirds, * more, # full, x bad');
   for (let line = 0; line < divCeil(cells.length, perLine); line += 1) {
     const row = cells.slice(line * perLine, (line + 1) * perLine);
     const margin = formatBytes((row[0]?.startBlock ?? 0) * geometry.blockSizeBytes).padStart(MARGIN_COLUMNS - 2);
