@@ -170,7 +170,7 @@ test('a dump names the fields of every structure, and keeps the key', async () =
     ['2', 'superblock', / sequence = \d+$/m],
     ['@2101248', 'journal block', / record 0 type = 5$/m],
     ['@3145728', 'checkpoint part', / entry 8 generation = \d+$/m],
-    [String(extents[0].block), 'extent header', / chunk 0 = 65536 bytes, CRC [0-9a-f]{8}$[\s\S]* key = "site\/a"$/m],
+    [String(extents[0].block), 'extent header', / chunk 0 = \d+ bytes, CRC [0-9a-f]{8}$[\s\S]* key = "site\/a"$/m],
   ];
   for (const [place, structure, line] of cases) {
     const text = await inspect('hex', cache, place);
@@ -178,7 +178,7 @@ test('a dump names the fields of every structure, and keeps the key', async () =
     assert.match(text, line, place);
   }
   const { fields } = JSON.parse(await inspect('hex', cache, '0', '--json'));
-  assert.ok(fields.length > 20 && !JSON.stringify(fields).includes('macKey'));
+  assert.ok(fields.length > 20 && fields.every(({ name }: { name: string }) => name !== 'macKey'));
   const record = JSON.parse(
     await inspect('hex', cache, String(extents.find((e: { sliceNumber: number }) => e.sliceNumber > 9).block + 1), '--json'),
   );

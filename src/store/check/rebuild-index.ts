@@ -14,12 +14,16 @@ import { decodeManifestRecord, U48_MAX } from '../../format/manifest-record.ts';
 import { bandOf } from '../block-allocator.ts';
 import { badRunEntries } from '../checkpoint.ts';
 import { ExtentReader } from '../extent-reader.ts';
+import { viewDevice } from '../inspect-device.ts';
 import { makeAllocator, type RecoveredState, recoverState } from '../recovery.ts';
 import { type DeviceRoot, readRoot } from '../root-area.ts';
 import { type ExtentPlace, NO_SLOT, objectTag, SliceIndex } from '../slice-index.ts';
+import { CheckLog } from './check-log.ts';
+import { checkRoot } from './check-root.ts';
 import { judgeHeader } from './judge-extent.ts';
 import { type PurgeFilter, preparePurgeFilter } from './purge-filter.ts';
 import { tryReadCopy } from './read-copy.ts';
+import { repairDevice } from './repair-device.ts';
 import { scanJournal } from './scan-journal.ts';
 import { type WritableSource, writeRoot } from './write-root.ts';
 
@@ -60,7 +64,12 @@ export async function rebuildIndex(source: WritableSource, options: RebuildOptio
   const filter = await preparePurgeFilter({ ...source, root });
   const rebuild = new Rebuild(source, root, { known, filter });
   await rebuild.scan(options);
-  return rebuild.finish();
+  const report = await rebuild.finish();
+  // What is damaged of labels and journal would be found by the next check.
+  const view = await viewDevice(source.device, source.arena);
+  const places = await checkRoot(view, new CheckLog(false), false);
+  if (places.labelBlocks.length > 0 || places.journalOffsets.length > 0) await repairDevice(source, { view, places, extents: undefined });
+  return report;
 }
 
 class Rebuild {
