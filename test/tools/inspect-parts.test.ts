@@ -109,9 +109,9 @@ test('a damaged journal shows what lies behind its end', async () => {
 });
 
 test('parts of checkpoints and their entries', async () => {
-  assert.match(await inspect('checkpoint', cache), /^part 0 at \d+ {2}12 entries\n$/);
+  assert.match(await inspect('checkpoint', cache), /^part 0 at \d+ {2}13 entries\n$/);
   const { entries, damagedParts } = JSON.parse(await inspect('checkpoint', cache, '--entries', '--json'));
-  assert.deepEqual([entries.length, damagedParts], [12, 0]);
+  assert.deepEqual([entries.length, damagedParts], [13, 0]);
   assert.match(
     await inspect('checkpoint', cache, '--previous', '--entries'),
     /^manifest {2}manifest of generation 1, 2 blocks at \d+, write \d+$/m,

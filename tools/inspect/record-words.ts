@@ -28,8 +28,6 @@ export function recordWords(record: JournalRecord): string {
       return 'mount';
     case JOURNAL_TYPES.badBlock:
       return `bad      ${countText(blocks, 'block')} at ${block}`;
-    case JOURNAL_TYPES.retire:
-      return `retire   purge ${record.receivedAtMs}`;
     default:
       return `unknown type ${type}`;
   }

@@ -7,7 +7,6 @@ import type { CommandIo } from '../command-io.ts';
 import type { ReadableDevice } from '../device-view.ts';
 import { timeText } from './describe-device.ts';
 import { ListWriter } from './list-writer.ts';
-import { purgeWords } from './record-words.ts';
 
 interface ListWishes {
   readonly limit: number;
@@ -27,17 +26,19 @@ export async function showBadBlocks(io: CommandIo, readable: ReadableDevice, wis
   list.end('no block is out of use', { runsMax: badRunsMax });
 }
 
-/** Prints purges, the newest last. Those of single objects stand in the journal only, until a checkpoint has their effect. */
+/** Prints purges, the newest last: in force, or kept for devices that were away, or in the journal still. */
 export async function showPurges(io: CommandIo, { device, arena }: ReadableDevice, wishes: ListWishes): Promise<void> {
   const view = await viewDevice(device, arena);
-  const known = await collectPurges(view);
+  const { purges, newest } = await collectPurges(view);
+  const active = new Set(view.state.purges.epochs.map(({ sequence }) => sequence));
   const list = new ListWriter(io.terminal, { name: 'purges', ...wishes });
-  for (const purge of known.purges.filter(({ isRetired }) => !isRetired)) {
-    const { sequence, flags, hash, prefixBytes, generation, atMs } = purge;
-    const prefix = prefixBytes === 0 ? '' : ` of ${countText(prefixBytes, 'byte')}`;
-    const when = atMs === 0 ? '' : `, ${timeText(atMs)}`;
-    const line = `${sequence}  ${purgeWords(flags)}${prefix}  ${hash}  generations below ${generation}${when}`;
-    if (!list.add({ ...purge, kind: purgeWords(flags) }, line)) break;
+  for (const purge of purges) {
+    const { sequence, kind, isSoft, hash, prefixBytes, generation, atMs } = purge;
+    const isActive = active.has(sequence);
+    const what = kind === 'everything' ? kind : `${kind} ${hash}${kind === 'prefix' ? ` of ${countText(prefixBytes, 'byte')}` : ''}`;
+    const state = isActive ? 'in force' : 'done';
+    const line = `${sequence}  ${isSoft ? 'soft ' : ''}${what}, generations below ${generation}, ${timeText(atMs)}, ${state}`;
+    if (!list.add({ ...purge, isActive }, line)) break;
   }
-  list.end('no purge is left to remember', { newest: known.newest, purgesMax: view.root.format.geometry.purgesMax });
+  list.end('no purge is remembered', { newest, purgesMax: view.root.format.geometry.purgesMax });
 }

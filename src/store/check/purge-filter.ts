@@ -4,12 +4,11 @@
  * its record stands in the journal, so a device with many purges gives little back: a cache may forget, but must not bring back what was
  * purged. Called by rebuild-index.ts.
  */
-import { createHash } from 'node:crypto';
-import { PURGE_KINDS, PURGE_SOFT } from '../../format/entry-flags.ts';
 import type { ExtentHeader } from '../../format/extent-header.ts';
 import type { Manifest } from '../../format/manifest.ts';
+import { type Coverable, type Purge, purgeHash } from '../purge.ts';
 import type { DeviceRoot } from '../root-area.ts';
-import { collectPurges, type KnownPurge } from './collect-purges.ts';
+import { collectPurges } from './collect-purges.ts';
 import type { ScanSource } from './read-copy.ts';
 import { scanJournal } from './scan-journal.ts';
 import { scanLabel } from './scan-labels.ts';
@@ -31,18 +30,29 @@ export async function preparePurgeFilter(source: ScanSource & { readonly root: D
 export class PurgeFilter {
   /** Why purges may be missing of which nothing tells; then nothing can be kept that only the scan finds. */
   readonly refusal: string | undefined;
-  readonly #purges: ReadonlyMap<number, KnownPurge>;
+  readonly #purges: ReadonlyMap<number, Purge>;
   readonly #purgedGeneration: number;
   #newest: number;
 
   constructor(
-    purges: readonly KnownPurge[],
+    purges: readonly Purge[],
     facts: { readonly newest: number; readonly purgedGeneration: number; readonly refusal: string | undefined },
   ) {
     this.#purges = new Map(purges.map((purge) => [purge.sequence, purge]));
     this.#newest = facts.newest;
     this.#purgedGeneration = facts.purgedGeneration;
     this.refusal = facts.refusal;
+  }
+
+  /** Purges that are known by what they cover. */
+  get purges(): readonly Purge[] {
+    return [...this.#purges.values()];
+  }
+
+  /** Generations below it were forgotten by a purge of everything. */
+  get purgedGeneration(): number {
+    const all = this.purges.filter(({ kind, isSoft }) => kind === 'everything' && !isSoft);
+    return Math.max(this.#purgedGeneration, ...all.map(({ generation }) => generation));
   }
 
   /** Sequence of the newest purge of which anything tells. */
@@ -72,28 +82,22 @@ export class PurgeFilter {
   }
 }
 
-function coversExtent(purge: KnownPurge, header: ExtentHeader, manifest: Manifest | undefined): boolean {
+function coversExtent(purge: Purge, header: ExtentHeader, manifest: Manifest | undefined): boolean {
   // What a soft purge covers is stale, as all is that a scan finds.
-  if (purge.flags >= PURGE_SOFT) return false;
-  if (purge.generation > 0 && header.generation >= purge.generation) return false;
-  switch (purge.flags) {
-    case PURGE_KINDS.object:
-      return purge.hash === header.objectHash;
-    case PURGE_KINDS.prefix: {
-      if (header.keyText === '') return manifest !== undefined;
-      const key = Buffer.from(header.keyText, 'utf8');
-      return key.length >= purge.prefixBytes && hashOf(key.subarray(0, purge.prefixBytes)) === purge.hash;
+  if (purge.isSoft || header.generation >= purge.generation) return false;
+  const object: Coverable = { objectHash: header.objectHash, keyText: header.keyText, tags: manifest?.tags ?? [] };
+  switch (purge.kind) {
+    case 'object':
+      return purge.hash === object.objectHash;
+    case 'prefix': {
+      const key = Buffer.from(object.keyText, 'utf8');
+      return key.length >= purge.prefixBytes && purgeHash(key.subarray(0, purge.prefixBytes)) === purge.hash;
     }
-    case PURGE_KINDS.tag:
-      return manifest?.tags.some((tag) => hashOf(Buffer.from(tag, 'utf8')) === purge.hash) ?? false;
-    default:
-      // Everything, or a kind that a later version knows.
+    case 'tag':
+      return object.tags.some((tag) => purgeHash(tag) === purge.hash);
+    case 'everything':
       return true;
   }
-}
-
-function hashOf(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex').slice(0, 32);
 }
 
 /** Whether the last purges may have left no trace. */

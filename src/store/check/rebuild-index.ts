@@ -12,7 +12,6 @@ import { MANIFEST_NUMBER } from '../../format/journal-block.ts';
 import type { Manifest, ManifestFreshness } from '../../format/manifest.ts';
 import { decodeManifestRecord, U48_MAX } from '../../format/manifest-record.ts';
 import { bandOf } from '../block-allocator.ts';
-import { badRunEntries } from '../checkpoint.ts';
 import { ExtentReader } from '../extent-reader.ts';
 import { viewDevice } from '../inspect-device.ts';
 import { makeAllocator, type RecoveredState, recoverState } from '../recovery.ts';
@@ -144,13 +143,20 @@ class Rebuild {
     const { geometry } = this.#root.format;
     for await (const place of scanJournal(this.#source, this.#root.format, { first: 0, count: geometry.journalBlocks }))
       if (place.kind === 'block') journalSequence = Math.max(journalSequence, place.header.sequence + 1);
+    const { purges } = this.#known;
     await writeRoot(this.#source, this.#root, {
-      checkpoint: { index: this.#index, besides: badRunEntries(this.#allocator) },
+      index: this.#index,
+      allocator: this.#allocator,
+      purges: {
+        // What the old index knows may still have to be held against them.
+        epochs: purges.epochs,
+        recent: this.#filter.purges,
+        newestSequence: Math.max(purges.newestSequence, this.#filter.newest),
+        purgedGeneration: this.#filter.purgedGeneration,
+      },
       journalStart: Math.max(journalSequence, this.#known.journal.nextSequence),
-      purgeSequence: Math.max(this.#known.purgeSequence, this.#filter.newest),
       generationFloor: this.#generation,
       writeSequenceFloor: this.#writeSequence,
-      badBlocks: this.#allocator.badBlocks,
     });
     return this.#report(refusal);
   }

@@ -4,7 +4,6 @@
  * damaged becomes a miss. The caller holds the device alone.
  */
 import type { Superblock } from '../../format/superblock.ts';
-import { badRunEntries } from '../checkpoint.ts';
 import { NO_SLOT } from '../slice-index.ts';
 import type { Findings } from './check-device.ts';
 import type { BlockRun } from './extent-order.ts';
@@ -29,12 +28,12 @@ export async function repairDevice(source: WritableSource, findings: Findings): 
   const copies = places.labelBlocks.length === 0 ? [] : await collectSuperblocks(findings);
   await restoreLabels(source, root, places.labelBlocks, copies);
   await writeRoot(source, root, {
-    checkpoint: { index: state.index, besides: badRunEntries(state.allocator) },
+    index: state.index,
+    allocator: state.allocator,
+    purges: state.purges,
     journalStart: Math.max(places.journalSequence + 1, root.superblock.journalHead, state.journal.nextSequence),
-    purgeSequence: state.purgeSequence,
     generationFloor: state.generation,
     writeSequenceFloor: state.writeSequence,
-    badBlocks: state.allocator.badBlocks,
   });
   await clearBlocks(source, root, places.journalOffsets);
   return { droppedEntries, badBlocks, labelBlocks: places.labelBlocks.length, journalBlocks: places.journalOffsets.length };

@@ -5,13 +5,18 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
+import type { CheckpointEntry } from '../../format/checkpoint-part.ts';
 import { encodeFormatBlock } from '../../format/format-block.ts';
 import type { CheckpointReference, Superblock } from '../../format/superblock.ts';
 import { encodeSuperblock } from '../../format/superblock.ts';
 import type { Arena } from '../../memory/arena.ts';
-import { type CheckpointSource, writeCheckpoint } from '../checkpoint.ts';
+import type { BlockAllocator } from '../block-allocator.ts';
+import { badRunEntries, writeCheckpoint } from '../checkpoint.ts';
 import { withStaging } from '../device-io.ts';
+import { purgeEntry } from '../purge.ts';
+import type { RememberedPurges } from '../purge-memory.ts';
 import { type DeviceRoot, RootArea, superblockOffset } from '../root-area.ts';
+import type { SliceIndex } from '../slice-index.ts';
 import type { LabelBlock } from './scan-labels.ts';
 
 /** A device that this process holds alone. */
@@ -23,13 +28,13 @@ export interface WritableSource {
 
 /** What is to count. */
 export interface NewRoot {
-  readonly checkpoint: CheckpointSource;
+  readonly index: SliceIndex;
+  readonly allocator: BlockAllocator;
+  readonly purges: RememberedPurges;
   /** Sequence of the next journal block, above every one that the ring holds. */
   readonly journalStart: number;
-  readonly purgeSequence: number;
   readonly generationFloor: number;
   readonly writeSequenceFloor: number;
-  readonly badBlocks: number;
 }
 
 /** Writes checkpoints and superblocks; the device is closed in order afterwards. @throws EdgeError DEVICE_FAULT, STORE_UNAVAILABLE */
@@ -38,20 +43,41 @@ export async function writeRoot(source: WritableSource, root: DeviceRoot, next: 
   const { geometry, deviceUuid } = root.format;
   const place = { device, arena, geometry, deviceTag: deviceUuid.subarray(0, 8) };
   const area = new RootArea({ ...source, root });
-  const { journalStart, purgeSequence } = next;
+  const { journalStart, purges } = next;
+  const checkpointSource = { index: next.index, besides: besidesOf(next, geometry.purgesMax) };
   for (let round = 0; round < 2; round += 1) {
     const previous = area.current.checkpoint;
     const target = { zone: previous.zone === 0 ? 1 : 0, sequence: previous.sequence + 1 };
-    const written = await writeCheckpoint(place, next.checkpoint, target);
+    const written = await writeCheckpoint(place, checkpointSource, target);
     await device.flush();
-    const checkpoint: CheckpointReference = { ...target, ...written, journalStart, journalPreviousCrc: 0, purgeSequence };
+    const position = { journalStart, journalPreviousCrc: 0, purgeSequence: purges.newestSequence };
+    const checkpoint: CheckpointReference = { ...target, ...written, ...position };
     await area.commit(() => ({ ...changesOf(next), checkpoint, previous, isClean: true, epoch: root.superblock.epoch + 1 }));
   }
 }
 
-function changesOf(next: NewRoot): Partial<Superblock> {
-  const { journalStart, purgeSequence, generationFloor, writeSequenceFloor, badBlocks } = next;
-  return { journalHead: journalStart, purgeSequence, generationFloor, writeSequenceFloor, badBlocks };
+function changesOf({ journalStart, purges, generationFloor, writeSequenceFloor, allocator }: NewRoot): Partial<Superblock> {
+  return {
+    journalHead: journalStart,
+    purgeSequence: purges.newestSequence,
+    purgedGeneration: purges.purgedGeneration,
+    generationFloor,
+    writeSequenceFloor,
+    badBlocks: allocator.badBlocks,
+  };
+}
+
+/** Purges in force first, then the last of the others, for devices that were away, then bad blocks. */
+function besidesOf({ purges, allocator }: NewRoot, purgesMax: number): CheckpointEntry[] {
+  const active = purges.epochs.slice(-purgesMax);
+  const held = new Set(active.map(({ sequence }) => sequence));
+  const recent = purges.recent.filter(({ sequence }) => !held.has(sequence)).sort((left, right) => left.sequence - right.sequence);
+  const room = purgesMax - active.length;
+  return [
+    ...active.map((purge) => purgeEntry(purge, false)),
+    ...(room === 0 ? [] : recent.slice(-room)).map((purge) => purgeEntry(purge, true)),
+    ...badRunEntries(allocator),
+  ];
 }
 
 /**
