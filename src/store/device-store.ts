@@ -383,7 +383,7 @@ export class DeviceStore implements SliceStore {
     const catalogue = this.#readable()?.catalogue;
     if (catalogue === undefined || this.#isHidden(generation) || catalogue.index.findManifest(generation) === NO_SLOT) return false;
     if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
-    return catalogue.index.findSlice(generation, sliceNumber) !== NO_SLOT;
+    return catalogue.findStored(generation, sliceNumber) !== NO_SLOT;
   }
 
   tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
@@ -396,7 +396,7 @@ export class DeviceStore implements SliceStore {
     if (catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return undefined;
     slice.isVisited = true;
     gate.onRead(slice);
-    const slot = catalogue.index.findSlice(read.generation, read.sliceNumber);
+    const slot = catalogue.findStored(read.generation, read.sliceNumber);
     if (slot !== NO_SLOT) catalogue.index.markVisited(slot);
     this.metrics.add('reads', 1, 'ram');
     const lease = slice.lease.share();
@@ -410,11 +410,15 @@ export class DeviceStore implements SliceStore {
     if (obstacle !== undefined) return this.#miss(obstacle);
     const parts = this.#readable();
     if (parts === undefined || parts.catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
-    const slot = parts.catalogue.index.findSlice(read.generation, read.sliceNumber);
+    const slot = parts.catalogue.findStored(read.generation, read.sliceNumber);
     if (slot === NO_SLOT) return this.#miss('absent');
     parts.catalogue.index.markVisited(slot);
     const lengthBytes = this.#sliceLength(read);
-    const verdict = await parts.reader.readSlice(read, slot, { lengthBytes, signal });
+    const { index } = parts.catalogue;
+    const isRiding = index.kind(slot) === 'manifest';
+    const verdict = isRiding
+      ? await parts.reader.readBody(read, index.tagSlotOf(slot), signal)
+      : await parts.reader.readSlice(read, slot, { lengthBytes, signal });
     if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
     // A purge may have come while the device was reading.
     const late = await this.#lookAt(read, signal);
@@ -440,7 +444,7 @@ export class DeviceStore implements SliceStore {
     this.#assertWhole(offer);
     const known = catalogue.resident.find(generation, sliceNumber);
     if (known?.isQueued === true) return { kind: 'admitted' };
-    const stored = catalogue.index.findSlice(generation, sliceNumber);
+    const stored = catalogue.findStored(generation, sliceNumber);
     if (stored !== NO_SLOT && !catalogue.index.isUnproved(stored)) return { kind: 'admitted' };
     // An unproved one is from before a crash, its data may never have arrived; these bytes are sure and replace it once written.
     const lease = offer.lease.share();
@@ -612,6 +616,7 @@ export class DeviceStore implements SliceStore {
     });
     const writer = new SliceWriter({
       ...options,
+      reader,
       extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purges.newestSequence }),
       packer: new ExtentPacker({ ...media, codec: this.#codec, policy: new CompressionPolicy(this.#compression) }),
       shelf: this.#shelf,
