@@ -283,8 +283,14 @@ export class Catalogue {
       const sliceNumber = isManifest ? 0 : this.index.sliceNumber(victim);
       this.#policy.noteEvicted(this.index.tag(this.index.tagSlotOf(manifest)), sliceNumber);
     }
-    if (isManifest) this.dropObject(this.index.tagSlotOf(victim), 'other');
-    else this.dropSlice(victim);
+    if (isManifest) {
+      this.dropObject(this.index.tagSlotOf(victim), 'other');
+      return true;
+    }
+    this.dropSlice(victim);
+    // An object of which nothing is left takes two entries and saves no byte; left to the hand it would stay for another round.
+    const isEmpty = manifest !== NO_SLOT && this.index.blocks(manifest) > 0 && this.index.slices(this.index.tagSlotOf(manifest)) === 0;
+    if (isEmpty) this.dropObject(this.index.tagSlotOf(manifest), 'other');
     return true;
   }
 
