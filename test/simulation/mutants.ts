@@ -1,0 +1,202 @@
+/**
+ * Canaries: the engine broken on purpose, one place at a time. Each is a text of the source and what stands there instead; the text has to
+ * be found exactly once, so that the table cannot rot. mutant-run.ts plays against each; one that nobody catches says that the proof is
+ * too weak there, or that what was broken is not needed.
+ */
+
+/** One way to break the engine. */
+export interface Mutant {
+  readonly name: string;
+  readonly file: string;
+  readonly text: string;
+  readonly instead: string;
+  /** Why no play can catch it: another rule does the same work. Such a mutant has to survive, else this is wrong. */
+  readonly redundant?: string | undefined;
+}
+
+const RECOVERY = 'src/store/recovery.ts';
+const JOURNAL = 'src/store/journal.ts';
+const KEEPER = 'src/store/root-keeper.ts';
+const ROOT = 'src/store/root-area.ts';
+const READER = 'src/store/extent-reader.ts';
+const WRITER = 'src/store/slice-writer.ts';
+const CATALOGUE = 'src/store/catalogue.ts';
+const HEADER = 'src/format/extent-header.ts';
+
+export const MUTANTS: readonly Mutant[] = [
+  // Flushes and orders.
+  { name: 'the superblock does not wait for the checkpoint', file: KEEPER, text: '      await device.flush();\n', instead: '' },
+  { name: 'a checkpoint without the records of its time', file: KEEPER, text: '      await journal.flush();\n', instead: '' },
+  {
+    name: 'the superblock before its checkpoint',
+    file: KEEPER,
+    text: '      const written = await writeCheckpoint(',
+    instead:
+      '      await this.#commit(() => ({ checkpoint: { ...current, ...target, journalStart: nextSequence }, previous: current }));\n      const written = await writeCheckpoint(',
+  },
+  { name: 'superblocks are not flushed', file: ROOT, text: '        await this.#device.flush();\n', instead: '' },
+  { name: 'a superblock that replaces the newest', file: ROOT, text: '(1 + (sequence % geometry.superblockCount))', instead: '1' },
+  {
+    name: 'a purge that is acknowledged before its flush',
+    file: JOURNAL,
+    text: '    while (this.#flushed < target && this.#written >= target && this.#failure === undefined) await this.#flushDevice();\n    if (this.#flushed >= target) return;',
+    instead: '    if (this.#written >= target) return;',
+  },
+  {
+    name: 'a flush counts what was written after it began',
+    file: JOURNAL,
+    text: '      await this.#options.device.flush();\n      this.#flushed = Math.max(this.#flushed, written);',
+    instead: '      await this.#options.device.flush();\n      this.#flushed = Math.max(this.#flushed, written, this.#written);',
+  },
+  {
+    name: 'a later journal block before the flush of a purge',
+    file: JOURNAL,
+    text: '    while (hasPurge && this.#flushed < written && this.#failure === undefined) await this.#flushDevice();',
+    instead: '',
+  },
+  {
+    name: 'the journal overtakes its checkpoint',
+    file: JOURNAL,
+    text: '    return this.#position.nextSequence - this.#startSequence +',
+    instead: '    return 0 *',
+  },
+  {
+    name: 'the journal forgets where replay begins',
+    file: KEEPER,
+    text: 'journalStart: nextSequence, journal',
+    instead: 'journalStart: journal.position.nextSequence, journal',
+  },
+  { name: 'checkpoints always in one zone', file: KEEPER, text: 'zone: 1 - current.zone', instead: 'zone: 0' },
+  {
+    name: 'the index names an extent before its write',
+    file: 'src/store/extent-writer.ts',
+    text: 'await this.#device.write(',
+    instead: 'void this.#device.write(',
+  },
+  // Replay.
+  {
+    name: 'journal: a block of another sequence',
+    file: RECOVERY,
+    text: 'header?.sequence === sequence && ',
+    instead: 'header !== undefined && ',
+  },
+  {
+    name: 'journal: previous CRC ignored',
+    file: RECOVERY,
+    text: ' && header.previousCrc === at.previousCrc',
+    instead: '',
+  },
+  { name: 'journal: epoch ignored', file: RECOVERY, text: ' && header.epoch >= epoch;', instead: ';' },
+  { name: 'journal: no look behind the end', file: RECOVERY, text: '      if (isLater) {', instead: '      if (isLater && gap < 0) {' },
+  {
+    name: 'a missing purge is not missed',
+    file: RECOVERY,
+    text: 'if (header.purgeSequence > this.#purgeSequence) isPurgeMissing = true;',
+    instead: '',
+  },
+  {
+    name: 'replay ignores purges',
+    file: RECOVERY,
+    text: 'else if (record.type === JOURNAL_TYPES.purge) this.#replayPurge(record);',
+    instead: '',
+  },
+  {
+    name: 'replay ignores deletes',
+    file: RECOVERY,
+    text: 'else if (record.type === JOURNAL_TYPES.delete) this.#delete(record, isManifest);',
+    instead: '',
+  },
+  { name: 'replay ignores a purge of everything', file: RECOVERY, text: '    this.#dropBelow(this.#purgedGeneration);\n', instead: '' },
+  { name: 'replay: an older generation replaces a newer', file: RECOVERY, text: 'if (known > generation || (', instead: 'if ((' },
+  {
+    name: 'replay: an older record replaces a newer',
+    file: RECOVERY,
+    text: 'this.#index.writeSequence(slot) < writeSequence) this',
+    instead: 'this.#index.writeSequence(slot) > writeSequence) this',
+  },
+  { name: 'overlaps: the oldest has the blocks', file: RECOVERY, text: 'index.recordSlots().reverse()', instead: 'index.recordSlots()' },
+  {
+    name: 'orphans keep their blocks',
+    file: RECOVERY,
+    text: '      index.removeSlice(slot);\n      this.#report.orphans += 1;',
+    instead: '      this.#report.orphans += 1;',
+  },
+  {
+    name: 'generations are given again',
+    file: KEEPER,
+    text: 'generationFloor = generations.next + step;',
+    instead: 'generationFloor = 1;',
+  },
+  {
+    name: 'numbers of records are used again',
+    file: KEEPER,
+    text: 'writeSequenceFloor = writeSequences.next + step;',
+    instead: 'writeSequenceFloor = 1;',
+  },
+  {
+    name: 'the bitmap is not derived',
+    file: RECOVERY,
+    text: 'if (this.#allocator.tryClaim(block, blocks, bandOf(kind, blocks))) continue;',
+    instead: 'continue;',
+  },
+  {
+    name: 'replay has no spare entries',
+    file: RECOVERY,
+    text: '2 * geometry.journalBlocks * journalRecordsPerBlock(geometry.blockSizeBytes)',
+    instead: '0',
+  },
+  { name: 'what a crash left counts as proved', file: RECOVERY, text: '      if (!isClean) index.markUnproved(slot);\n', instead: '' },
+  // Reading.
+  {
+    name: 'chunks are not verified',
+    file: READER,
+    text: 'if (!verifyChunks(block, header, { firstChunk: run.firstChunk, bytes }))',
+    instead: 'if (run === undefined)',
+  },
+  {
+    name: 'MAC of an extent ignored',
+    file: HEADER,
+    text: '  if (Buffer.compare(getBytes(block, 0, EXTENT_HEADER.mac), headerMac(block, headerBytes, identity)) !== 0) return undefined;\n',
+    instead: '',
+  },
+  {
+    name: 'CRC of an extent header ignored',
+    file: HEADER,
+    text: '  if (getNumber(block, 0, EXTENT_HEADER.crc) !== crc32Around(block, block.length, EXTENT_HEADER.crc)) return undefined;\n',
+    instead: '',
+    redundant: 'the MAC covers every byte that the CRC covers and that is looked at',
+  },
+  { name: 'write sequence of an extent ignored', file: READER, text: 'header.writeSequence === place.writeSequence && ', instead: '' },
+  {
+    name: 'generation and slice number of an extent ignored',
+    file: READER,
+    text: 'isPlace && isRecord && isSlice && isLength',
+    instead: 'isPlace && isRecord && isLength',
+  },
+  { name: 'own block of an extent ignored', file: READER, text: 'header.ownBlock === place.block && ', instead: '' },
+  {
+    name: 'every check of an extent but its CRC ignored',
+    file: READER,
+    text: 'isPlace && isRecord && isSlice && isLength && isPartSound(header, kind) ? header',
+    instead: 'isLength && isPartSound(header, kind) ? header',
+  },
+  // Writing and evicting.
+  {
+    name: 'blocks of a replaced extent are not given back',
+    file: CATALOGUE,
+    text: '    if (old.blocks > 0) this.allocator.release(old.block, old.blocks);\n',
+    instead: '',
+  },
+  {
+    name: 'eviction keeps no record',
+    file: CATALOGUE,
+    text: '    this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.delete, generation, sliceNumber, writeSequence });\n',
+    instead: '',
+  },
+  {
+    name: 'a purged slice is written all the same',
+    file: WRITER,
+    text: 'else if (slice.isForfeited) this.#forfeit(verdict.place);',
+    instead: '',
+  },
+];
