@@ -480,8 +480,10 @@ export class DeviceStore implements SliceStore {
   }
 
   /** Writes a checkpoint now and makes it count. @throws EdgeError when it cannot be written; the device is read-only then */
-  checkpoint(): Promise<void> {
-    return this.#keeper.checkpoint();
+  async checkpoint(): Promise<void> {
+    // A superblock that was not flushed may be on the device all the same, and name the zone that this one would be written to.
+    if (this.#state !== 'online') throw new EdgeError('STORE_UNAVAILABLE', `No checkpoint is written: the store is ${this.#state}`);
+    await this.#keeper.checkpoint();
   }
 
   /** Checks index against bitmap and counts (S1, S2); slow, for tests and the simulation. @returns what is wrong, or undefined */
@@ -577,7 +579,7 @@ export class DeviceStore implements SliceStore {
     const late = this.#desk.attach(parts.catalogue, recovered.purges, this.#missedPurges);
     this.#parts = parts;
     this.#countReport(recovered.report);
-    const isWritable = !this.#device.isReadOnly && (await this.#keeper.mount(parts, recovered.needsCheckpoint));
+    const isWritable = !this.#device.isReadOnly && (await this.#keeper.mount(parts, recovered));
     if (isWritable) await this.#journalPurges(late, parts.journal);
     this.#arena.setReclaimer(() => parts.catalogue.resident.reclaim());
     if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';

@@ -70,6 +70,8 @@ export interface RecoveredState {
   readonly purges: RememberedPurges;
   /** What was concluded here would be lost when the journal goes on: a checkpoint is to be written before anything else. */
   readonly needsCheckpoint: boolean;
+  /** The checkpoint that was read. */
+  readonly checkpoint: CheckpointReference;
   /** Above every generation and write sequence that was seen. */
   readonly generation: number;
   readonly writeSequence: number;
@@ -157,6 +159,7 @@ class Recovery {
       allocator: this.#allocator,
       journal,
       journalStart: isBroken ? journal.nextSequence : reference.journalStart,
+      checkpoint: reference,
       needsCheckpoint: usedPrevious || isForgotten || purgesBehind > 0 || isBroken,
       purges: {
         epochs: [...this.#epochs.values()],

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { MUTANTS, type Mutant } from './mutants.ts';
+import { type Change, MUTANTS, type Mutant } from './mutants.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const CAUGHT = 3;
@@ -25,9 +25,14 @@ export interface MutantBudget {
   readonly steps: number;
 }
 
-/** How often the text of a mutant stands in its file: has to be once. */
-export function countText(mutant: Mutant): number {
-  return readFileSync(path.join(ROOT, mutant.file), 'utf8').split(mutant.text).length - 1;
+/** Every change of a mutant. */
+export function changesOf(mutant: Mutant): readonly Change[] {
+  return [mutant, ...(mutant.and ?? [])];
+}
+
+/** How often the text of a change stands in its file: has to be once. */
+export function countText(change: Change): number {
+  return readFileSync(path.join(ROOT, change.file), 'utf8').split(change.text).length - 1;
 }
 
 /** Plays against `mutants`, two at a time. */
@@ -64,11 +69,14 @@ function copyProject(): string {
 }
 
 async function tryMutant(folder: string, mutant: Mutant, budget: MutantBudget): Promise<MutantVerdict> {
-  const file = path.join(folder, mutant.file);
-  const original = readFileSync(file, 'utf8');
-  const parts = original.split(mutant.text);
-  if (parts.length !== 2) throw new Error(`${mutant.name}: its text stands ${parts.length - 1} times in ${mutant.file}`);
-  writeFileSync(file, parts.join(mutant.instead));
+  const originals = new Map<string, string>();
+  for (const { file, text, instead } of changesOf(mutant)) {
+    const source = readFileSync(path.join(folder, file), 'utf8');
+    const parts = source.split(text);
+    if (parts.length !== 2) throw new Error(`${mutant.name}: its text stands ${parts.length - 1} times in ${file}`);
+    if (!originals.has(file)) originals.set(file, source);
+    writeFileSync(path.join(folder, file), parts.join(instead));
+  }
   try {
     const words = ['test/simulation/simulate.ts', '--hunt', '--seeds', String(budget.seeds), '--steps', String(budget.steps)];
     const { status, output } = await run(folder, words);
@@ -76,7 +84,7 @@ async function tryMutant(folder: string, mutant: Mutant, budget: MutantBudget): 
     if (status !== 0 && status !== CAUGHT) throw new Error(`${mutant.name}: does not run: ${output.slice(-2000)}`);
     return { mutant, isCaught: status === CAUGHT, finding: status === CAUGHT ? last : 'nothing' };
   } finally {
-    writeFileSync(file, original);
+    for (const [file, source] of originals) writeFileSync(path.join(folder, file), source);
   }
 }
 

@@ -4,12 +4,18 @@
  * too weak there, or that what was broken is not needed.
  */
 
-/** One way to break the engine. */
-export interface Mutant {
-  readonly name: string;
+/** One text of the source, and what stands there instead. */
+export interface Change {
   readonly file: string;
   readonly text: string;
   readonly instead: string;
+}
+
+/** One way to break the engine. */
+export interface Mutant extends Change {
+  readonly name: string;
+  /** What has to be broken as well, where one rule alone is backed by another. */
+  readonly and?: readonly Change[] | undefined;
   /** Why no play can catch it: another rule does the same work. Such a mutant has to survive, else this is wrong. */
   readonly redundant?: string | undefined;
 }
@@ -26,16 +32,28 @@ const HEADER = 'src/format/extent-header.ts';
 export const MUTANTS: readonly Mutant[] = [
   // Flushes and orders.
   { name: 'the superblock does not wait for the checkpoint', file: KEEPER, text: '      await device.flush();\n', instead: '' },
-  { name: 'a checkpoint without the records of its time', file: KEEPER, text: '      await journal.flush();\n', instead: '' },
+  {
+    name: 'a checkpoint without the records of its time',
+    file: KEEPER,
+    text: '      await journal.flush();\n',
+    instead: '',
+    redundant: 'what it misses was not durable; what it has too much is unproved and refuted by its header',
+  },
   {
     name: 'the superblock before its checkpoint',
     file: KEEPER,
     text: '      const written = await writeCheckpoint(',
     instead:
-      '      await this.#commit(() => ({ checkpoint: { ...current, ...target, journalStart: nextSequence }, previous: current }));\n      const written = await writeCheckpoint(',
+      '      await this.#commit(() => ({ checkpoint: { ...current, ...target, journalStart: nextSequence }, previous: readable }));\n      const written = await writeCheckpoint(',
   },
   { name: 'superblocks are not flushed', file: ROOT, text: '        await this.#device.flush();\n', instead: '' },
-  { name: 'a superblock that replaces the newest', file: ROOT, text: '(1 + (sequence % geometry.superblockCount))', instead: '1' },
+  {
+    name: 'a superblock that replaces the newest',
+    file: ROOT,
+    text: '(1 + (sequence % geometry.superblockCount))',
+    instead: '1',
+    redundant: 'copies 1 and 3 are whole while 0 and 2 are written; the ring is against damage at rest',
+  },
   {
     name: 'a purge that is acknowledged before its flush',
     file: JOURNAL,
@@ -66,7 +84,7 @@ export const MUTANTS: readonly Mutant[] = [
     text: 'journalStart: nextSequence, journal',
     instead: 'journalStart: journal.position.nextSequence, journal',
   },
-  { name: 'checkpoints always in one zone', file: KEEPER, text: 'zone: 1 - current.zone', instead: 'zone: 0' },
+  { name: 'checkpoints always in one zone', file: KEEPER, text: 'zone: 1 - readable.zone', instead: 'zone: 0' },
   {
     name: 'the index names an extent before its write',
     file: 'src/store/extent-writer.ts',
@@ -79,14 +97,22 @@ export const MUTANTS: readonly Mutant[] = [
     file: RECOVERY,
     text: 'header?.sequence === sequence && ',
     instead: 'header !== undefined && ',
+    redundant: 'the CRC of the block before it fits one block only',
   },
   {
     name: 'journal: previous CRC ignored',
     file: RECOVERY,
     text: ' && header.previousCrc === at.previousCrc',
     instead: '',
+    redundant: 'sequence and epoch of a block say the same, as long as no epoch is used twice; see the rolled back labels',
   },
-  { name: 'journal: epoch ignored', file: RECOVERY, text: ' && header.epoch >= epoch;', instead: ';' },
+  {
+    name: 'journal: epoch ignored',
+    file: RECOVERY,
+    text: ' && header.epoch >= epoch;',
+    instead: ';',
+    redundant: 'the CRC of the block before it fits one block only',
+  },
   { name: 'journal: no look behind the end', file: RECOVERY, text: '      if (isLater) {', instead: '      if (isLater && gap < 0) {' },
   {
     name: 'a missing purge is not missed',
@@ -107,7 +133,13 @@ export const MUTANTS: readonly Mutant[] = [
     instead: '',
   },
   { name: 'replay ignores a purge of everything', file: RECOVERY, text: '    this.#dropBelow(this.#purgedGeneration);\n', instead: '' },
-  { name: 'replay: an older generation replaces a newer', file: RECOVERY, text: 'if (known > generation || (', instead: 'if ((' },
+  {
+    name: 'replay: an older generation replaces a newer',
+    file: RECOVERY,
+    text: 'if (known > generation || (',
+    instead: 'if ((',
+    redundant: 'what the image has newer than its beginning, the journal puts once more',
+  },
   {
     name: 'replay: an older record replaces a newer',
     file: RECOVERY,
@@ -132,6 +164,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: KEEPER,
     text: 'writeSequenceFloor = writeSequences.next + step;',
     instead: 'writeSequenceFloor = 1;',
+    redundant: 'generation, own block and the CRC of each chunk tell a record from one that was lost',
   },
   {
     name: 'the bitmap is not derived',
@@ -146,6 +179,24 @@ export const MUTANTS: readonly Mutant[] = [
     instead: '0',
   },
   { name: 'what a crash left counts as proved', file: RECOVERY, text: '      if (!isClean) index.markUnproved(slot);\n', instead: '' },
+  {
+    name: 'journal: any block that stands in the place',
+    file: RECOVERY,
+    text: 'header?.sequence === sequence && header.previousCrc === at.previousCrc && header.epoch >= epoch;',
+    instead: 'header !== undefined;',
+  },
+  {
+    name: 'journal: what an older writer left behind the end counts',
+    file: RECOVERY,
+    text: ' && header.epoch >= Math.max(epoch, this.#root.superblock.epoch);',
+    instead: ';',
+  },
+  {
+    name: 'the older checkpoint is written over while it serves',
+    file: KEEPER,
+    text: 'zone: 1 - readable.zone',
+    instead: 'zone: 1 - current.zone',
+  },
   // Reading.
   {
     name: 'chunks are not verified',
@@ -166,14 +217,27 @@ export const MUTANTS: readonly Mutant[] = [
     instead: '',
     redundant: 'the MAC covers every byte that the CRC covers and that is looked at',
   },
-  { name: 'write sequence of an extent ignored', file: READER, text: 'header.writeSequence === place.writeSequence && ', instead: '' },
+  {
+    name: 'write sequence of an extent ignored',
+    file: READER,
+    text: 'header.writeSequence === place.writeSequence && ',
+    instead: '',
+    redundant: 'a block that was used again holds another generation or slice, or the same bytes',
+  },
   {
     name: 'generation and slice number of an extent ignored',
     file: READER,
     text: 'isPlace && isRecord && isSlice && isLength',
     instead: 'isPlace && isRecord && isLength',
+    redundant: 'no two records on a device have a write sequence in common',
   },
-  { name: 'own block of an extent ignored', file: READER, text: 'header.ownBlock === place.block && ', instead: '' },
+  {
+    name: 'own block of an extent ignored',
+    file: READER,
+    text: 'header.ownBlock === place.block && ',
+    instead: '',
+    redundant: 'no two records on a device have a write sequence in common',
+  },
   {
     name: 'every check of an extent but its CRC ignored',
     file: READER,
@@ -192,11 +256,13 @@ export const MUTANTS: readonly Mutant[] = [
     file: CATALOGUE,
     text: '    this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.delete, generation, sliceNumber, writeSequence });\n',
     instead: '',
+    redundant: 'a stale entry is refuted by the header, and its blocks go to the newer record',
   },
   {
     name: 'a purged slice is written all the same',
     file: WRITER,
     text: 'else if (slice.isForfeited) this.#forfeit(verdict.place);',
     instead: '',
+    redundant: 'the index takes no slice without its manifest',
   },
 ];

@@ -114,7 +114,8 @@ class Play {
     if (choice < 4) this.#world.planCrash(1 + this.#random.integerBelow(60), this.#keeps());
     else if (choice < 6) this.#world.crash(this.#keeps());
     else if (choice < 8) await this.#restart(mount);
-    else if (choice < 14) this.#faults.plan();
+    else if (choice < 10) this.#work.burst(mount);
+    else if (choice < 17) this.#faults.plan();
     else this.#work.begin(mount);
     for (let events = this.#random.integerBelow(12); events > 0 && !this.#world.hasCrashed; events -= 1)
       await this.#world.stage.clock.step();

@@ -38,7 +38,8 @@ export class Work {
   begin(mount: Mount): void {
     if (this.#workers.size >= WORKERS_MAX) return;
     const choice = this.#random.integerBelow(100);
-    if (choice < 34) this.#spawn(this.#store(mount));
+    if (choice < 30) this.#spawn(this.#store(mount));
+    else if (choice < 34) this.#refill(mount);
     else if (choice < 68) this.#spawn(this.#read(mount));
     else if (choice < 74) this.#refresh(mount);
     else if (choice < 79) this.#rewrite(mount);
@@ -333,6 +334,7 @@ export class Work {
       this.purges += 1;
       if (isSoft) this.#model.bindFreshness(standing);
       else this.#model.bury(covered);
+      this.#mayCrash(mount);
     } catch (error) {
       demand(error instanceof EdgeError && error.code === 'STORE_UNAVAILABLE', () => `a purge failed with ${String(error)}`);
       this.#world.note(`purge of ${JSON.stringify(target)} refused`);
@@ -358,6 +360,28 @@ export class Work {
     if (!isSure || store.metrics.value('journalDropped') !== droppedBefore) return;
     this.drains += 1;
     this.#model.noteDurable(barrier, store);
+    this.#mayCrash(mount);
+  }
+
+  /** The best moment for the power to fail is right after a promise. */
+  #mayCrash(mount: Mount): void {
+    if (this.#random.integerBelow(6) === 0 && !this.#isOver(mount)) this.#world.crash(this.#random.integerBelow(2) === 0 ? 'none' : 'any');
+  }
+
+  /** Many things at a time, and the power fails in the midst of it. */
+  burst(mount: Mount): void {
+    this.#world.planCrash(1 + this.#random.integerBelow(16), 'any');
+    for (let count = 2 + this.#random.integerBelow(4); count > 0; count -= 1) this.#spawn(this.#purge(mount));
+    for (let count = 1 + this.#random.integerBelow(3); count > 0; count -= 1) this.#spawn(this.#store(mount));
+    if (this.#random.integerBelow(2) === 0) this.#spawn(this.#checkpoint(mount));
+  }
+
+  /** A fill that found slices missing, or did not ask: all of the present version once more. */
+  #refill(mount: Mount): void {
+    const version = this.#model.current(this.#key());
+    if (version === undefined || version.isGrowing || mount.store.findManifest(version.objectHash)?.generation !== version.generation)
+      return;
+    for (let sliceNumber = 0; sliceNumber < sliceCountOf(version); sliceNumber += 1) this.#offerSlice(mount, version, sliceNumber);
   }
 
   async #checkpoint(mount: Mount): Promise<void> {
