@@ -25,7 +25,7 @@ import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
 import { Journal } from './journal.ts';
 import { ManifestShelf } from './manifest-shelf.ts';
-import { PersistentCounter } from './persistent-counter.ts';
+import { type NumberSequence, PersistentCounter } from './persistent-counter.ts';
 import { PurgeMemory } from './purge-memory.ts';
 import { type RecoveredState, type RecoveryReport, recoverState } from './recovery.ts';
 import { type DeviceRoot, readRoot } from './root-area.ts';
@@ -60,6 +60,12 @@ export interface StoreOptions {
   readonly limits?: Partial<StoreLimits> | undefined;
   /** How a full device chooses; undefined: everything is admitted. `writeBudgetBytes` a day, undefined for no limit. */
   readonly admission?: { readonly writeBudgetBytes: number | undefined } | undefined;
+  /** Counts for it; one of its own when undefined. */
+  readonly metrics?: MetricSet<typeof STORE_METRICS> | undefined;
+  /** Generations of the cache, shared by its devices; a sequence of its own when undefined. */
+  readonly generations?: NumberSequence | undefined;
+  /** Told each time the device may be used less. */
+  readonly onDegraded?: (() => void) | undefined;
 }
 
 /** Numbers for people and readiness checks. */
@@ -100,7 +106,7 @@ export async function openStore(options: StoreOptions): Promise<DeviceStore> {
 
 /** See SliceStore; made by createStore or openStore. */
 export class DeviceStore implements SliceStore {
-  readonly metrics = new MetricSet(STORE_METRICS);
+  readonly metrics: MetricSet<typeof STORE_METRICS>;
   readonly geometry: Geometry;
   readonly #device: WatchedDevice;
   readonly #arena: Arena;
@@ -113,6 +119,7 @@ export class DeviceStore implements SliceStore {
   readonly #policy: AdmissionPolicy;
   readonly #purges: PurgeMemory;
   readonly #health: DeviceHealth;
+  readonly #onDegraded: () => void;
   readonly #generations: PersistentCounter;
   readonly #writeSequences: PersistentCounter;
   #state: StoreState = 'loading';
@@ -124,15 +131,18 @@ export class DeviceStore implements SliceStore {
   /** Closed without the device's consent. */
   #isGivenUp = false;
   #closing: Promise<void> | undefined;
+  #removeReclaimer = (): void => undefined;
 
   /** Use createStore or openStore. */
   constructor(options: StoreOptions, root: DeviceRoot) {
     const { device, clock, logger } = options;
+    this.metrics = options.metrics ?? new MetricSet(STORE_METRICS);
     this.#arena = options.arena;
     this.#clock = clock;
     this.#logger = logger;
     const limits = { ...DEFAULT_STORE_LIMITS, ...options.limits };
     const onDegraded = (degradation: Degradation): void => this.#degrade(degradation);
+    this.#onDegraded = options.onDegraded ?? (() => undefined);
     this.#health = new DeviceHealth({ clock, logger, path: device.path, metrics: this.metrics, onDegraded });
     this.#device = new WatchedDevice({ device, clock, health: this.#health, ...limits });
     // What is queued cannot be reclaimed, so it may hold only a part of the arena.
@@ -147,7 +157,8 @@ export class DeviceStore implements SliceStore {
         : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount, capacityBytes: groupsBlocks * blockSizeBytes });
     this.#purges = new PurgeMemory(this.#limits.purgesRemembered);
     // Numbers given while loading are covered by the superblock that recover() writes before anything can be stored.
-    this.#generations = new PersistentCounter(root.superblock.generationFloor, root.superblock.generationFloor);
+    const { generationFloor } = root.superblock;
+    this.#generations = new PersistentCounter(generationFloor, generationFloor, options.generations);
     this.#writeSequences = new PersistentCounter(root.superblock.writeSequenceFloor, root.superblock.writeSequenceFloor);
     this.#purgeSequence = root.superblock.purgeSequence;
     this.#keeper = new RootKeeper({
@@ -483,7 +494,8 @@ export class DeviceStore implements SliceStore {
       this.#purgeSequence += 1;
       if (isWritable) this.#appendPurge(objectHash, this.#purgeSequence, parts.journal);
     }
-    this.#arena.setReclaimer(() => parts.catalogue.resident.reclaim());
+    const { resident } = parts.catalogue;
+    this.#removeReclaimer = this.#arena.addReclaimer({ slotCount: () => resident.count, reclaim: () => resident.reclaim() });
     if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
     this.#keeper.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
@@ -547,6 +559,7 @@ export class DeviceStore implements SliceStore {
     // What is still loading is not served before it is whole; it ends read-only then.
     if (this.#state !== 'loading' || state === 'failed') this.#state = state;
     this.#logger.error({ err: error, path: this.#device.path, state, reason, faults: this.#health.faults }, 'The device was degraded');
+    this.#onDegraded();
   }
 
   /** In order; or, when the device answers nothing any more, without it: what it still owes ends by itself, if ever. */
@@ -580,7 +593,7 @@ export class DeviceStore implements SliceStore {
       this.#isDraining = false;
       if (wasOnline && !this.#isGivenUp) await this.#keeper.closeCleanly();
       parts.journal.stop();
-      this.#arena.setReclaimer(() => false);
+      this.#removeReclaimer();
       parts.catalogue.resident.removeAll();
     }
     await this.#device.close();
