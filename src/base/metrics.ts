@@ -126,10 +126,10 @@ function registerNumber(registry: Registry, row: MetricRow, { label, read }: Rea
   const shared = { name: row.name, help: row.help, labelNames, registers: [registry] };
   const copy = (metric: Counter<string> | Gauge<string>, set: (labels: Record<string, string>, value: number) => void): void => {
     metric.reset();
-    for (const [value, valueOf] of read()) {
+    for (const [value, readValue] of read()) {
       const own = labelOf(label, value);
-      if (row.values === undefined) set(own, valueOf(undefined));
-      else for (const name of row.values) set({ ...own, [row.label ?? '']: name }, valueOf(name));
+      if (row.values === undefined) set(own, readValue(undefined));
+      else for (const name of row.values) set({ ...own, [row.label ?? '']: name }, readValue(name));
     }
   };
   if (row.kind === 'counter') {
