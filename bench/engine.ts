@@ -7,11 +7,12 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { compression } from './engine/compression.ts';
 import { diskHits } from './engine/disk-hits.ts';
 import type { EngineBenchmark, EngineFigure } from './engine/engine-benchmark.ts';
 import { eviction } from './engine/eviction.ts';
 
-const BENCHMARKS: readonly EngineBenchmark[] = [diskHits, eviction];
+const BENCHMARKS: readonly EngineBenchmark[] = [compression, diskHits, eviction];
 
 async function main(words: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({

@@ -191,6 +191,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       sizeBytes: values['device.size'],
       formatsBlank: values['device.formatBlank'],
       writeBudgetBytes: values['device.writeBudget'],
+      compression: values['device.compression'],
     },
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },

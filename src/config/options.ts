@@ -10,6 +10,9 @@ export const PRESET_NAMES = ['generic', 'debian', 'ubuntu', 'fedora', 'arch', 'a
 /** One of PRESET_NAMES. */
 export type PresetName = (typeof PRESET_NAMES)[number];
 
+/** Words for `device.compression`. */
+export const COMPRESSION_WORDS = ['auto', 'off'] as const;
+
 /** Text form of an option's value. */
 export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'path' | 'secret';
 
@@ -99,6 +102,12 @@ export const OPTIONS = {
     max: '1024TiB',
     description:
       'Bytes a day that may be written once the device is full, counted before compression; more is not kept, unless a rule says `store: always`. Unset: no limit',
+  },
+  'device.compression': {
+    kind: 'choice',
+    default: 'auto',
+    choices: COMPRESSION_WORDS,
+    description: 'Compress slices on the device (LZ4) where that saves an eighth and there is time for it; `off` writes them as they came',
   },
   'memory.arena': {
     kind: 'size',

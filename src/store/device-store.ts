@@ -20,7 +20,10 @@ import type { Lease } from '../memory/lease.ts';
 import { AdmissionLadder } from './admission-ladder.ts';
 import { ADMIT_EVERYTHING, type AdmissionPolicy } from './admission-policy.ts';
 import { Catalogue } from './catalogue.ts';
+import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
+import { type CompressionMode, CompressionPolicy } from './compression-policy.ts';
 import { type Degradation, DeviceHealth } from './device-health.ts';
+import { ExtentPacker } from './extent-packer.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
 import { Journal } from './journal.ts';
@@ -40,6 +43,7 @@ import type {
   OfferVerdict,
   PurgeResult,
   PurgeTarget,
+  SliceAddress,
   SliceOffer,
   SliceRead,
   SliceStore,
@@ -58,6 +62,10 @@ export interface StoreOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits?: Partial<StoreLimits> | undefined;
+  /** Whether slices are compressed where that pays; `off` when undefined. What is stored compressed is read either way. */
+  readonly compression?: CompressionMode | undefined;
+  /** Who does it; the owner closes it after the store. INLINE_CODEC when undefined. */
+  readonly codec?: ChunkCodec | undefined;
   /** How a full device chooses; undefined: everything is admitted. `writeBudgetBytes` a day, undefined for no limit. */
   readonly admission?: { readonly writeBudgetBytes: number | undefined } | undefined;
   /** Counts for it; one of its own when undefined. */
@@ -117,6 +125,8 @@ export class DeviceStore implements SliceStore {
   readonly #keeper: RootKeeper;
   readonly #shelf: ManifestShelf;
   readonly #policy: AdmissionPolicy;
+  readonly #codec: ChunkCodec;
+  readonly #compression: CompressionMode;
   readonly #purges: PurgeMemory;
   readonly #health: DeviceHealth;
   readonly #onDegraded: () => void;
@@ -147,6 +157,8 @@ export class DeviceStore implements SliceStore {
     this.#device = new WatchedDevice({ device, clock, health: this.#health, ...limits });
     // What is queued cannot be reclaimed, so it may hold only a part of the arena.
     this.#limits = { ...limits, queueBytes: Math.min(limits.queueBytes, this.#arena.sizeBytes / 4) };
+    this.#codec = options.codec ?? INLINE_CODEC;
+    this.#compression = options.compression ?? 'off';
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
     this.#shelf = new ManifestShelf(this.#limits);
@@ -361,7 +373,8 @@ export class DeviceStore implements SliceStore {
     const slot = parts.catalogue.index.findSlice(read.generation, read.sliceNumber);
     if (slot === NO_SLOT) return this.#miss('absent');
     parts.catalogue.index.markVisited(slot);
-    const verdict = await parts.reader.readSlice(read, slot, signal);
+    const lengthBytes = this.#sliceLength(read);
+    const verdict = await parts.reader.readSlice(read, slot, { lengthBytes, signal });
     if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
     this.metrics.add('reads', 1, 'device');
     return verdict;
@@ -431,11 +444,15 @@ export class DeviceStore implements SliceStore {
 
   /** A slice that is shorter than its manifest says could never be read and would never heal. */
   #assertWhole(offer: SliceOffer): void {
-    const manifest = this.#shelf.find(offer.objectHash, offer.generation);
-    if (manifest?.lengthBytes === undefined) return;
-    const startBytes = offer.sliceNumber * manifest.sliceSizeBytes;
-    const expected = Math.min(manifest.sliceSizeBytes, manifest.lengthBytes - startBytes);
+    const expected = this.#sliceLength(offer) ?? offer.lengthBytes;
     assert(offer.lengthBytes === expected, () => `slice ${offer.sliceNumber} is offered whole: ${offer.lengthBytes} of ${expected} bytes`);
+  }
+
+  /** Bytes of a slice, as far as its manifest is in memory and says. */
+  #sliceLength(address: SliceAddress): number | undefined {
+    const manifest = this.#shelf.find(address.objectHash, address.generation);
+    if (manifest?.lengthBytes === undefined) return undefined;
+    return Math.min(manifest.sliceSizeBytes, manifest.lengthBytes - address.sliceNumber * manifest.sliceSizeBytes);
   }
 
   #miss<Kind extends 'absent' | 'corrupt' | 'busy'>(kind: Kind): { readonly kind: Kind } {
@@ -531,13 +548,14 @@ export class DeviceStore implements SliceStore {
     const options = { ...shared, catalogue, blockSizeBytes };
     const reader = new SliceReader({
       ...options,
-      extents: new ExtentReader({ ...media, slotWaitMs: this.#limits.slotWaitMs }),
+      extents: new ExtentReader({ ...media, codec: this.#codec, slotWaitMs: this.#limits.slotWaitMs }),
       onCorrupt: () => this.#health.corrupt(),
       onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
     });
     const writer = new SliceWriter({
       ...options,
       extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purgeSequence }),
+      packer: new ExtentPacker({ ...media, codec: this.#codec, policy: new CompressionPolicy(this.#compression) }),
       shelf: this.#shelf,
       writeSequences: this.#writeSequences,
       isWritable: () => this.#state === 'online' || this.#isDraining,

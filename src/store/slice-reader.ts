@@ -7,13 +7,14 @@ import type { Clock } from '../base/clock.ts';
 import type { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { alignDown, alignUp } from '../base/units.ts';
+import { ENTRY_FLAGS } from '../format/entry-flags.ts';
 import { CHUNK_BYTES } from '../format/geometry.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import { decodeManifestRecord } from '../format/manifest-record.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
-import type { ExtentReader, LoadedExtent, PayloadRange } from './extent-reader.ts';
+import type { ExtentReader, LoadedExtent, SliceRange } from './extent-reader.ts';
 import { classifyFault } from './fault-class.ts';
 import { LoadTable } from './load-table.ts';
 import { type ExtentPlace, NO_SLOT } from './slice-index.ts';
@@ -22,7 +23,7 @@ import type { StoreLimits } from './store-limits.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
 
 type Miss = { readonly kind: 'absent' | 'corrupt' | 'busy' };
-type SliceOutcome = { readonly kind: 'loaded'; readonly lease: Lease; readonly startBytes: number; readonly lengthBytes: number } | Miss;
+type SliceOutcome = { readonly kind: 'loaded'; readonly lease: Lease; readonly startBytes: number; readonly endBytes: number } | Miss;
 type ManifestOutcome = { readonly kind: 'loaded'; readonly manifest: Manifest } | Miss;
 
 /** Dependencies of a reader. */
@@ -52,27 +53,31 @@ export class SliceReader {
     this.#manifests = new LoadTable({ ...shared, dispose: () => undefined });
   }
 
-  /** Reads a slice that the index names. Most of it wanted: it is read whole and stays in the RAM tier. */
-  readSlice(read: SliceRead, slot: number, signal: AbortSignal | undefined): Promise<SliceVerdict> {
+  /**
+   * Reads a slice that the index names. Most of it wanted: it is read whole and stays in the RAM tier.
+   *
+   * @param options.lengthBytes of the slice, where the caller knows it
+   */
+  readSlice(
+    read: SliceRead,
+    slot: number,
+    options: { readonly lengthBytes: number | undefined; readonly signal: AbortSignal | undefined },
+  ): Promise<SliceVerdict> {
     const { catalogue, metrics, blockSizeBytes } = this.#options;
     const payloadBytes = (catalogue.index.blocks(slot) - 1) * blockSizeBytes;
-    if (read.endBytes > payloadBytes) return Promise.resolve({ kind: 'absent' });
+    const isCompressed = (catalogue.index.flags(slot) & ENTRY_FLAGS.lz4) !== 0;
+    if (read.endBytes > payloadBytes && !isCompressed) return Promise.resolve({ kind: 'absent' });
     const wholeKey = `${read.generation}/${read.sliceNumber}`;
-    const isWhole = (read.endBytes - read.startBytes) * 2 > payloadBytes || this.#slices.has(wholeKey);
-    const range = isWhole
-      ? { startBytes: 0, endBytes: payloadBytes }
-      : {
-          startBytes: alignDown(read.startBytes, CHUNK_BYTES),
-          endBytes: Math.min(alignUp(read.endBytes, CHUNK_BYTES), payloadBytes),
-        };
+    const isWhole = (read.endBytes - read.startBytes) * 2 > (options.lengthBytes ?? payloadBytes) || this.#slices.has(wholeKey);
+    const range = { startBytes: alignDown(read.startBytes, CHUNK_BYTES), endBytes: alignUp(read.endBytes, CHUNK_BYTES) };
     const key = isWhole ? wholeKey : `${wholeKey}/${range.startBytes}-${range.endBytes}`;
     if (this.#slices.has(key)) metrics.add('collapsedReads');
     return this.#slices.join({
       key,
-      load: () => this.#loadSlice(read, slot, { ...range, isWhole }),
+      load: () => this.#loadSlice(read, slot, isWhole ? undefined : range),
       take: (outcome): SliceVerdict => this.#takeSlice(read, outcome),
       busy: { kind: 'busy' },
-      signal,
+      signal: options.signal,
     });
   }
 
@@ -98,7 +103,7 @@ export class SliceReader {
     if (outcome.kind !== 'loaded') return outcome;
     // A purge may have come while the device was reading.
     if (this.#options.catalogue.index.findManifest(read.generation) === NO_SLOT) return { kind: 'absent' };
-    if (read.endBytes > outcome.lengthBytes) return { kind: 'absent' };
+    if (read.startBytes < outcome.startBytes || read.endBytes > outcome.endBytes) return { kind: 'absent' };
     const lease = outcome.lease.share();
     const bytes = lease.bytes.subarray(read.startBytes - outcome.startBytes, read.endBytes - outcome.startBytes);
     return { kind: 'hit', lease, bytes, tier: 'device' };
@@ -112,20 +117,22 @@ export class SliceReader {
     return { kind: 'hit', manifest: { ...outcome.manifest, ...catalogue.index.freshness(tagSlot) } };
   }
 
-  async #loadSlice(address: SliceAddress, slot: number, range: PayloadRange & { readonly isWhole: boolean }): Promise<SliceOutcome> {
+  /** @param range of the slice; the whole when undefined, which then stays in memory */
+  async #loadSlice(address: SliceAddress, slot: number, range: SliceRange | undefined): Promise<SliceOutcome> {
     const { catalogue } = this.#options;
     const outcome = await this.#loadExtent(address, slot, range);
     if (outcome.kind !== 'loaded') return outcome;
-    const { lease, header, startBytes } = outcome;
+    const { lease, header, startBytes, endBytes } = outcome;
     const { generation, sliceNumber } = address;
     const now = catalogue.index.findSlice(generation, sliceNumber);
-    if (range.isWhole && now !== NO_SLOT && catalogue.index.writeSequence(now) === header.writeSequence) catalogue.index.markProved(now);
+    const isWhole = range === undefined;
+    if (isWhole && now !== NO_SLOT && catalogue.index.writeSequence(now) === header.writeSequence) catalogue.index.markProved(now);
     const isCurrent = catalogue.index.findManifest(generation) !== NO_SLOT;
-    if (range.isWhole && isCurrent && catalogue.resident.find(generation, sliceNumber) === undefined) {
+    if (isWhole && isCurrent && catalogue.resident.find(generation, sliceNumber) === undefined) {
       catalogue.addResident({ generation, sliceNumber, lengthBytes: header.presentEnd, lease: lease.share() });
       lease.moveTo('resident');
     }
-    return { kind: 'loaded', lease, startBytes, lengthBytes: header.presentEnd };
+    return { kind: 'loaded', lease, startBytes, endBytes };
   }
 
   async #loadManifest(objectHash: ObjectHash, generation: number): Promise<ManifestOutcome> {
@@ -145,7 +152,7 @@ export class SliceReader {
   }
 
   /** Reads and verifies; a failing entry is tried twice, then dropped. On `loaded` the caller ends the lease. */
-  async #loadExtent(address: SliceAddress, slot: number, range?: PayloadRange): Promise<LoadedExtent | Miss> {
+  async #loadExtent(address: SliceAddress, slot: number, range?: SliceRange): Promise<LoadedExtent | Miss> {
     const { catalogue, extents, metrics } = this.#options;
     const { generation, sliceNumber } = address;
     const kind = sliceNumber === MANIFEST_NUMBER ? 'manifest' : 'slice';
@@ -161,6 +168,7 @@ export class SliceReader {
         outcome.lease.end();
         return { kind: 'absent' };
       }
+      if (outcome.kind === 'outside') return { kind: 'absent' };
       failure = outcome.kind === 'failed' ? outcome.error : undefined;
       if (this.#findUnchanged(address, place) === NO_SLOT) {
         metrics.add('reads', 1, 'stale');

@@ -7,16 +7,16 @@ import { BoundedQueue } from '../base/bounded-queue.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
-import { alignUp, SECOND_MS } from '../base/units.ts';
+import { SECOND_MS } from '../base/units.ts';
 import { extentBlocks } from '../format/extent-header.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { ObjectHash } from '../format/manifest.ts';
 import { encodeManifestRecord } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
-import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
 import { leaseStaging } from './device-io.ts';
-import type { ExtentBuffers, ExtentContent, ExtentWriter } from './extent-writer.ts';
+import type { ExtentContent, ExtentPacker, PackedExtent } from './extent-packer.ts';
+import type { ExtentWriter } from './extent-writer.ts';
 import { classifyFault } from './fault-class.ts';
 import type { ManifestShelf, PendingManifest } from './manifest-shelf.ts';
 import type { PersistentCounter } from './persistent-counter.ts';
@@ -35,23 +35,16 @@ type Job =
 type DropReason = 'forfeited' | 'no-space' | 'no-slot' | 'error' | 'unavailable';
 type WriteVerdict = { readonly kind: 'written'; readonly place: ExtentPlace } | { readonly kind: 'dropped'; readonly reason: DropReason };
 
-/** An extent to write, and where its payload lies. */
-interface Extent {
-  readonly content: ExtentContent;
-  readonly lease: Lease;
-  readonly lengthBytes: number;
-}
-
 /** Dependencies of a writer. */
 export interface SliceWriterOptions {
   readonly extents: ExtentWriter;
+  readonly packer: ExtentPacker;
   readonly arena: Arena;
   readonly clock: Clock;
   readonly limits: StoreLimits;
   readonly metrics: MetricSet<typeof STORE_METRICS>;
   readonly catalogue: Catalogue;
   readonly shelf: ManifestShelf;
-  readonly blockSizeBytes: number;
   readonly writeSequences: PersistentCounter;
   /** False once the device takes no more writes. */
   readonly isWritable: () => boolean;
@@ -148,12 +141,15 @@ export class SliceWriter {
   }
 
   async #writeSlice(slice: ResidentSlice, objectHash: ObjectHash): Promise<void> {
-    const { catalogue, shelf, metrics } = this.#options;
+    const { catalogue, shelf, metrics, packer } = this.#options;
     const { generation, sliceNumber, lengthBytes, lease } = slice;
-    const keyText = shelf.find(objectHash, generation)?.keyText ?? '';
+    const manifest = shelf.find(objectHash, generation);
+    const keyText = manifest?.keyText ?? '';
     const present = { presentStart: 0, presentEnd: lengthBytes };
     const content: ExtentContent = { kind: 'slice', objectHash, keyText, generation, sliceNumber, ...present };
-    const verdict = await this.#writeExtent({ content, lease, lengthBytes }, () => !slice.isForfeited);
+    const pack = (): Promise<PackedExtent | undefined> =>
+      packer.pack({ content, lease, lengthBytes }, { manifest, isBehind: !this.#isHalfEmpty });
+    const verdict = await this.#writeExtent(pack, () => !slice.isForfeited);
     this.#queuedSlices -= 1;
     this.#queuedBytes -= lengthBytes;
     if (verdict.kind === 'dropped') metrics.add('dropped', 1, verdict.reason);
@@ -198,53 +194,45 @@ export class SliceWriter {
   }
 
   async #writeRecord(pending: PendingManifest, isWanted: () => boolean): Promise<WriteVerdict> {
-    const { arena, blockSizeBytes } = this.#options;
+    const { arena, packer } = this.#options;
     const { manifest } = pending;
     const record = encodeManifestRecord(manifest);
     if (record === undefined) return { kind: 'dropped', reason: 'error' };
-    const lease = await leaseStaging(arena, alignUp(record.length, blockSizeBytes), STAGING_WAIT_MS);
+    const lease = await leaseStaging(arena, record.length, STAGING_WAIT_MS);
     if (lease === undefined) return { kind: 'dropped', reason: 'no-slot' };
     lease.bytes.set(record);
     const { objectHash, keyText, generation } = manifest;
     const present = { presentStart: 0, presentEnd: 0 };
     const content: ExtentContent = { kind: 'manifest', objectHash, keyText, generation, sliceNumber: MANIFEST_NUMBER, ...present };
     try {
-      return await this.#writeExtent({ content, lease, lengthBytes: record.length }, isWanted);
+      return await this.#writeExtent(() => packer.packRaw({ content, lease, lengthBytes: record.length }), isWanted);
     } finally {
       lease.end();
     }
   }
 
-  /** Reserves blocks and writes; the blocks of a `written` verdict are still only reserved. Never throws on what the device does. */
-  async #writeExtent(extent: Extent, isWanted: () => boolean): Promise<WriteVerdict> {
-    const { arena, catalogue, isWritable, writeSequences, blockSizeBytes } = this.#options;
+  /** Packs, reserves blocks and writes; the blocks of a `written` verdict are still only reserved. Never throws on what the device does. */
+  async #writeExtent(pack: () => Promise<PackedExtent | undefined>, isWanted: () => boolean): Promise<WriteVerdict> {
+    const { catalogue, isWritable, writeSequences } = this.#options;
     if (!isWanted()) return { kind: 'dropped', reason: 'forfeited' };
     if (!isWritable() || !writeSequences.isCovered) return { kind: 'dropped', reason: 'unavailable' };
-    const alignedBytes = alignUp(extent.lengthBytes, blockSizeBytes);
-    const needsCopy = extent.lease.sizeBytes < alignedBytes;
-    const header = await leaseStaging(arena, blockSizeBytes + (needsCopy ? alignedBytes : 0), STAGING_WAIT_MS);
-    if (header === undefined) return { kind: 'dropped', reason: 'no-slot' };
+    const packed = await pack();
+    if (packed === undefined) return { kind: 'dropped', reason: 'no-slot' };
     try {
       if (!isWanted()) return { kind: 'dropped', reason: 'forfeited' };
-      const blocks = extentBlocks(extent.lengthBytes, blockSizeBytes);
-      const block = catalogue.reserveBlocks(blocks, extent.content.kind);
+      const blocks = extentBlocks(packed.storedBytes, packed.header.length);
+      const block = catalogue.reserveBlocks(blocks, packed.content.kind);
       if (block === undefined) return { kind: 'dropped', reason: 'no-space' };
-      const place = { block, blocks, writeSequence: writeSequences.take(), flags: 0 };
-      const payload = needsCopy
-        ? header.bytes.subarray(blockSizeBytes, blockSizeBytes + alignedBytes)
-        : extent.lease.bytes.subarray(0, alignedBytes);
-      if (needsCopy) payload.set(extent.lease.bytes.subarray(0, extent.lengthBytes));
-      const target = header.bytes.subarray(0, blockSizeBytes);
-      return await this.#transfer(extent.content, place, { header: target, payload, lengthBytes: extent.lengthBytes });
+      return await this.#transfer(packed, { block, blocks, writeSequence: writeSequences.take(), flags: packed.flags });
     } finally {
-      header.end();
+      packed.end();
     }
   }
 
-  async #transfer(content: ExtentContent, place: ExtentPlace, buffers: ExtentBuffers): Promise<WriteVerdict> {
-    const { extents, catalogue, metrics, blockSizeBytes } = this.#options;
+  async #transfer(packed: PackedExtent, place: ExtentPlace): Promise<WriteVerdict> {
+    const { extents, catalogue, metrics } = this.#options;
     try {
-      await extents.write(content, place, buffers);
+      await extents.write([{ packed, place }]);
     } catch (error) {
       this.#forfeit(place);
       if (!(error instanceof EdgeError)) throw error;
@@ -252,7 +240,7 @@ export class SliceWriter {
       return { kind: 'dropped', reason: 'error' };
     }
     metrics.add('writtenRecords');
-    metrics.add('writtenBytes', place.blocks * blockSizeBytes);
+    metrics.add('writtenBytes', place.blocks * packed.header.length);
     return { kind: 'written', place };
   }
 

@@ -1,5 +1,6 @@
 /** What a store counts. Gauges are read at each scrape. */
 import type { MetricTable } from '../base/metrics.ts';
+import { COMPRESSION_OUTCOMES } from './compression-policy.ts';
 import { FAULT_CLASSES } from './fault-class.ts';
 import { DECLINE_REASONS } from './slice-store.ts';
 
@@ -54,6 +55,27 @@ export const STORE_METRICS = {
   },
   writtenRecords: { kind: 'counter', name: 'rawslice_store_written_records_total', help: 'Extents written and put into the index' },
   writtenBytes: { kind: 'counter', name: 'rawslice_store_written_bytes_total', help: 'Bytes of extents written, headers included' },
+  compression: {
+    kind: 'counter',
+    name: 'rawslice_store_compression_slices_total',
+    help: 'Slices written with compression on: compressed, or raw because of their type, of slices before them, of their bytes, or for want of time',
+    label: 'outcome',
+    values: COMPRESSION_OUTCOMES,
+  },
+  compressionBytes: {
+    kind: 'counter',
+    name: 'rawslice_store_compression_bytes_total',
+    help: 'Bytes of compressed slices, before and after',
+    label: 'side',
+    values: ['before', 'after'],
+  },
+  decompressedBytes: {
+    kind: 'counter',
+    name: 'rawslice_store_decompressed_bytes_total',
+    help: 'Bytes that were decompressed by a thread, or at once (little, or the thread busy)',
+    label: 'where',
+    values: ['thread', 'inline'],
+  },
   dropped: {
     kind: 'counter',
     name: 'rawslice_store_dropped_total',

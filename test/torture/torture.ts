@@ -149,6 +149,7 @@ class Play {
           arena,
           clock: this.#clock,
           logger: this.#logger,
+          admission: [undefined, { writeBudgetBytes: undefined }, { writeBudgetBytes: 64 * MIB }][this.#random.integerBelow(3)],
           limits: {
             journalBatchMs: 5,
             journalFlushMs: 100,
