@@ -18,7 +18,7 @@ import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
 import { ThreadCodec } from '../store/thread-codec.ts';
 import { openCacheDevice } from './cache-device.ts';
 import { type AssembledProxy, assembleProxy } from './proxy-assembly.ts';
-import { purgeUrl } from './purge.ts';
+import { purgeNamed } from './purge.ts';
 
 /** What to start. */
 export interface EdgeOptions {
@@ -154,7 +154,7 @@ function createAdmin(
         isReady: (store.state === 'online' || store.state === 'readonly') && !proxy.services.load.isDraining,
         detail: { store: store.state, reason: store.degradation?.reason, draining: proxy.services.load.isDraining },
       }),
-      purge: (url) => purgeUrl(url, proxy.services),
+      purge: (named, isSoft) => purgeNamed(named, isSoft, proxy.services),
     },
   });
 }

@@ -154,6 +154,12 @@ export class Catalogue {
     this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.refresh });
   }
 
+  /** The object is stale from `atMs` on. Not journalled: the purge that wants it is. */
+  makeStale(tagSlot: number, atMs: number): void {
+    const freshness = this.index.freshness(tagSlot);
+    if (freshness.freshUntilMs > atMs) this.index.setFreshness(tagSlot, { ...freshness, freshUntilMs: atMs });
+  }
+
   /** Takes a slice off the device; in memory it may stay. */
   dropSlice(slot: number): void {
     const { index } = this;

@@ -33,7 +33,7 @@ export interface CheckpointPlace {
 /** What a checkpoint is made of. */
 export interface CheckpointSource {
   readonly index: SliceIndex;
-  /** Entries besides those of the index; they come first. At most as many as the geometry sets apart. */
+  /** Entries besides those of the index; they come first, and of them the purges. At most as many as the geometry sets apart. */
   readonly besides: readonly CheckpointEntry[];
 }
 
@@ -80,6 +80,8 @@ export interface CheckpointReport {
   readonly damagedParts: number;
   /** All parts verified and their CRCs are the ones that the superblock vouches for. */
   readonly isWhole: boolean;
+  /** No purge is missing: the parts up to the first entry of another kind verified. */
+  readonly arePurgesWhole: boolean;
 }
 
 /** Reads a checkpoint part by part; damaged ones are left out (their entries are forgotten). `take` gets every entry, unchecked. */
@@ -91,6 +93,8 @@ export async function readCheckpoint(
   let entries = 0;
   let damagedParts = 0;
   let crc = 0;
+  let purgesDamaged = false;
+  let arePurgesOver = false;
   const partsMax = divFloor(place.geometry.checkpointBytes, CHECKPOINT_PART_BYTES);
   const parts = reference.zone <= 1 ? Math.min(reference.parts, partsMax) : 0;
   await withStaging(place.arena, CHECKPOINT_PART_BYTES, async (bytes) => {
@@ -100,15 +104,22 @@ export async function readCheckpoint(
       const part = (await tryRead(place.device, bytes, ownOffset)) ? verifyCheckpointPart(bytes, identity) : undefined;
       if (part === undefined) {
         damagedParts += 1;
+        purgesDamaged ||= !arePurgesOver;
         continue;
       }
-      for (let entry = 0; entry < part.count; entry += 1) take(decodeCheckpointEntry(bytes, entry));
+      for (let number = 0; number < part.count; number += 1) {
+        const entry = decodeCheckpointEntry(bytes, number);
+        arePurgesOver ||= entry.kind !== CHECKPOINT_KINDS.purge;
+        take(entry);
+      }
       entries += part.count;
       crc = chainCrc(crc, part.crc);
     }
   });
   const isWhole = damagedParts === 0 && parts === reference.parts && crc === reference.crc && entries === reference.entries;
-  return { entries, damagedParts, isWhole };
+  // Parts that verify and are not those that the superblock vouches for may be of an earlier attempt, which knew of fewer purges.
+  const isOfAnother = !isWhole && damagedParts === 0;
+  return { entries, damagedParts, isWhole, arePurgesWhole: reference.purgeSequence === 0 || !(purgesDamaged || isOfAnother) };
 }
 
 /** Encodes the next entries. @returns how many */

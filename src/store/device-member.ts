@@ -6,19 +6,15 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { EdgeError, toEdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
-import { alignDown, SECOND_MS } from '../base/units.ts';
+import { SECOND_MS } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { formatUuid } from '../format/format-block.ts';
-import { withStaging } from './device-io.ts';
 import { createStore, type DeviceStore, type StoreOptions } from './device-store.ts';
-import type { PlaceableDevice } from './placement.ts';
 import type { StoreState } from './slice-store.ts';
 import { STORE_METRICS } from './store-metrics.ts';
 
 /** Pauses before a device is tried again: the first, doubled each time up to the last; begun anew when it stayed well for so long. */
 const RETRY_MS = { first: 30 * SECOND_MS, last: 1800 * SECOND_MS, wellAfter: 600 * SECOND_MS } as const;
-/** Places that are read before a device is taken back. */
-const TRIAL_READS = 16;
 
 /** How a device is reached. `open` refuses whatever is not a cache; it never formats. */
 export interface MemberDevice {
@@ -53,8 +49,6 @@ export class DeviceMember {
   readonly #attach: (member: DeviceMember) => Promise<void>;
   #store: DeviceStore | undefined;
   #problem: EdgeError | undefined;
-  #identity: PlaceableDevice | undefined;
-  #sequenceSeen = 0;
   #retry: Timer | undefined;
   #pauseMs: number = RETRY_MS.first;
   #attachedMs = 0;
@@ -76,11 +70,6 @@ export class DeviceMember {
     return this.#store;
   }
 
-  /** Who the device is, once it was seen. */
-  get identity(): PlaceableDevice | undefined {
-    return this.#identity;
-  }
-
   /** Why the device could not be opened the last time. */
   get problem(): EdgeError | undefined {
     return this.#problem;
@@ -88,13 +77,14 @@ export class DeviceMember {
 
   get status(): MemberStatus {
     const store = this.#store;
-    const state = store?.state ?? 'absent';
+    // A store that was closed for another try says nothing about the device.
+    const state = store?.state === 'closed' && !this.#isClosed ? 'failed' : (store?.state ?? 'absent');
     const isWell = state === 'online' || state === 'loading';
     return {
       path: this.path,
       state,
       reason: isWell ? undefined : (this.#problem?.message ?? store?.degradation?.reason),
-      deviceUuid: this.#identity === undefined ? undefined : formatUuid(this.#identity.uuid),
+      deviceUuid: store === undefined ? undefined : formatUuid(store.identity.uuid),
       faults: store?.faults,
       usedBytes: store?.usage.usedBytes ?? 0,
       freeBytes: store?.usage.freeBytes ?? 0,
@@ -118,20 +108,9 @@ export class DeviceMember {
     }
   }
 
-  /** Reads here and there. @throws EdgeError DEVICE_FAULT */
-  async tryReading(device: BlockDevice): Promise<void> {
-    const { blockSizeBytes, capacityBytes } = device;
-    await withStaging(this.#options.arena, blockSizeBytes, async (bytes) => {
-      for (let trial = 0; trial < TRIAL_READS; trial += 1) {
-        await device.read([bytes], alignDown((capacityBytes / TRIAL_READS) * trial, blockSizeBytes));
-      }
-    });
-  }
-
   /** `store` is the one on the device from now on. */
   take(store: DeviceStore): void {
     this.#store = store;
-    this.#identity = store.identity;
     this.#attachedMs = this.#clock.monotonicMs();
   }
 
@@ -177,7 +156,10 @@ export class DeviceMember {
       await this.#attach(this);
     } catch (cause) {
       this.#problem = toEdgeError(cause);
-      this.#logger.warn({ err: this.#problem, path: this.path, pauseMs: this.#pauseMs }, 'The device could not be attached; it is tried again later');
+      this.#logger.warn(
+        { err: this.#problem, path: this.path, pauseMs: this.#pauseMs },
+        'The device could not be attached; it is tried again later',
+      );
       this.retryLater();
       throw this.#problem;
     }
@@ -185,21 +167,16 @@ export class DeviceMember {
   }
 
   async #createStore(device: BlockDevice): Promise<DeviceStore> {
-    try {
-      const onDegraded = (): void => {
-        this.#sequenceSeen = Math.max(this.#sequenceSeen, this.#store?.superblock.sequence ?? 0);
-        this.retryLater();
-      };
-      const store = await createStore({ ...this.#options, device, metrics: this.metrics, onDegraded });
-      const known = this.#identity;
-      const isOther = known !== undefined && Buffer.compare(known.uuid, store.identity.uuid) !== 0;
-      const seen = Math.max(this.#sequenceSeen, this.#store?.superblock.sequence ?? 0);
-      if (!isOther && store.superblock.sequence >= seen) return store;
-      const what = isOther ? 'another device' : 'an older state of the device';
-      throw new EdgeError('DEVICE_FOREIGN', `${this.path} is ${what} than was here before; restart rawslice to take it as it is`);
-    } catch (error) {
+    const onDegraded = (): void => this.retryLater();
+    const store = await createStore({ ...this.#options, device, metrics: this.metrics, onDegraded }).catch(async (error: unknown) => {
       await device.close();
       throw error;
-    }
+    });
+    const before = this.#store;
+    const isOther = before !== undefined && Buffer.compare(before.identity.uuid, store.identity.uuid) !== 0;
+    if (before === undefined || (!isOther && store.superblock.sequence >= before.superblock.sequence)) return store;
+    await store.close();
+    const what = isOther ? 'another device' : 'an older state of the device';
+    throw new EdgeError('DEVICE_FOREIGN', `${this.path} is ${what} than was here before; restart rawslice to take it as it is`);
   }
 }

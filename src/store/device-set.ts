@@ -129,6 +129,8 @@ export class DeviceSet implements SliceStore {
     for (const store of stores.length === 0 ? this.#ordered(objectHash, 0).slice(0, 1) : stores) {
       verdict = await store.readManifest(objectHash, signal);
       if (verdict.kind !== 'hit') continue;
+      // A device that was away may hold a generation that was replaced meanwhile.
+      this.#dropOlder(objectHash, verdict.manifest.generation);
       return { kind: 'hit', manifest: freshest(verdict.manifest, stores) };
     }
     return verdict;
@@ -163,7 +165,7 @@ export class DeviceSet implements SliceStore {
     const stores = this.#stores();
     if (stores.length === 0) throw new EdgeError('STORE_UNAVAILABLE', 'No device of the cache is attached; purge again when one is');
     // A device counts as attached from its first opening on: one that failed may be what the next process finds.
-    const sequence = this.purgeSequence + 1;
+    const sequence = Math.max(options.sequence ?? 0, this.purgeSequence + 1);
     const outcomes = await Promise.allSettled(stores.map((store) => store.purge(target, { ...options, sequence })));
     const results: PurgeResult[] = [];
     for (const outcome of outcomes) {

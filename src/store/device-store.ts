@@ -9,12 +9,14 @@ import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
+import { alignDown } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { extentBlocks, PAYLOAD_BYTES_MAX } from '../format/extent-header.ts';
 import type { Geometry } from '../format/geometry.ts';
-import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../format/journal-block.ts';
+import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts';
+import type { Superblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
 import { AdmissionLadder } from './admission-ladder.ts';
@@ -23,13 +25,19 @@ import { Catalogue } from './catalogue.ts';
 import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
 import { type CompressionMode, CompressionPolicy } from './compression-policy.ts';
 import { type Degradation, DeviceHealth } from './device-health.ts';
+import { withStaging } from './device-io.ts';
 import { ExtentPacker } from './extent-packer.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
 import { Journal } from './journal.ts';
 import { ManifestShelf } from './manifest-shelf.ts';
+import type { MountHistory } from './membership.ts';
 import { type NumberSequence, PersistentCounter } from './persistent-counter.ts';
+import type { PlaceableDevice } from './placement.ts';
+import { type Purge, purgeRecord } from './purge.ts';
+import { type MissedPurges, PurgeDesk, staleFrom } from './purge-desk.ts';
 import { PurgeMemory } from './purge-memory.ts';
+import { PurgeWalker } from './purge-walker.ts';
 import { type RecoveredState, type RecoveryReport, recoverState } from './recovery.ts';
 import { type DeviceRoot, readRoot } from './root-area.ts';
 import { RootKeeper } from './root-keeper.ts';
@@ -41,6 +49,7 @@ import type {
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PurgeOptions,
   PurgeResult,
   PurgeTarget,
   SliceAddress,
@@ -84,6 +93,9 @@ export interface StoreUsage {
   readonly freeBytes: number;
 }
 
+/** Places that are read before a device is taken back. */
+const TRIAL_READS = 16;
+
 /** What the state gauge shows. */
 const STATE_NUMBERS: Readonly<Record<StoreState, number>> = { closed: 0, failed: 1, loading: 2, readonly: 3, online: 4 };
 
@@ -94,6 +106,7 @@ interface Parts {
   readonly gate: SliceGate;
   readonly reader: SliceReader;
   readonly journal: Journal;
+  readonly walker: PurgeWalker;
 }
 
 /**
@@ -128,19 +141,22 @@ export class DeviceStore implements SliceStore {
   readonly #codec: ChunkCodec;
   readonly #compression: CompressionMode;
   readonly #purges: PurgeMemory;
+  readonly #desk: PurgeDesk;
   readonly #health: DeviceHealth;
   readonly #onDegraded: () => void;
   readonly #generations: PersistentCounter;
   readonly #writeSequences: PersistentCounter;
   #state: StoreState = 'loading';
   #parts: Parts | undefined;
-  #purgeSequence: number;
+  #missedPurges: MissedPurges | undefined;
   #recovering: Promise<RecoveryReport> | undefined;
   /** Closing, and what was admitted is still being written. */
   #isDraining = false;
   /** Closed without the device's consent. */
   #isGivenUp = false;
   #closing: Promise<void> | undefined;
+  /** Everything that the device missed is durable. */
+  #isUpToDate = true;
   #removeReclaimer = (): void => undefined;
 
   /** Use createStore or openStore. */
@@ -162,17 +178,27 @@ export class DeviceStore implements SliceStore {
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
     this.#shelf = new ManifestShelf(this.#limits);
+    const { purgesRemembered: scopesMax, purgeClearedObjects: clearedMax } = this.#limits;
+    this.#purges = new PurgeMemory({ scopesMax, clearedMax, epochsMax: this.geometry.purgesMax });
     const { entryCount, groupsBlocks, blockSizeBytes } = this.geometry;
     this.#policy =
       options.admission === undefined
         ? ADMIT_EVERYTHING
         : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount, capacityBytes: groupsBlocks * blockSizeBytes });
-    this.#purges = new PurgeMemory(this.#limits.purgesRemembered);
     // Numbers given while loading are covered by the superblock that recover() writes before anything can be stored.
     const { generationFloor } = root.superblock;
     this.#generations = new PersistentCounter(generationFloor, generationFloor, options.generations);
     this.#writeSequences = new PersistentCounter(root.superblock.writeSequenceFloor, root.superblock.writeSequenceFloor);
-    this.#purgeSequence = root.superblock.purgeSequence;
+    const { purgeSequence: newestSequence, purgedGeneration } = root.superblock;
+    this.#purges.restore({ epochs: [], recent: [], newestSequence, purgedGeneration });
+    this.#desk = new PurgeDesk({
+      memory: this.#purges,
+      shelf: this.#shelf,
+      clock: this.#clock,
+      limits: this.#limits,
+      metrics: this.metrics,
+      nextGeneration: () => this.#generations.next,
+    });
     this.#keeper = new RootKeeper({
       device: this.#device,
       arena: this.#arena,
@@ -183,7 +209,7 @@ export class DeviceStore implements SliceStore {
       root,
       generations: this.#generations,
       writeSequences: this.#writeSequences,
-      newestPurge: () => this.#purgeSequence,
+      purges: this.#purges,
       isOnline: () => this.#state === 'online',
       onFailure: (_operation, error) => this.#health.metadataFailed(error),
     });
@@ -205,7 +231,36 @@ export class DeviceStore implements SliceStore {
   }
 
   get purgeSequence(): number {
-    return this.#purgeSequence;
+    return this.#purges.newestSequence;
+  }
+
+  /** Number of the newest purge that survives a crash. While the index is loading it may be higher than this says. */
+  get durablePurgeSequence(): number {
+    return this.#parts?.journal.flushedPurgeSequence ?? this.#deviceRoot.superblock.purgeSequence;
+  }
+
+  /** The purges after `sequence`, for a device that was away; `unknown` when they are no longer all remembered. */
+  purgesSince(sequence: number): readonly Purge[] | 'unknown' {
+    return this.#purges.since(sequence);
+  }
+
+  get path(): string {
+    return this.#device.path;
+  }
+
+  /** Who the device is, and how much it takes. */
+  get identity(): PlaceableDevice {
+    const { groupsBlocks, blockSizeBytes } = this.geometry;
+    return { uuid: this.#deviceRoot.format.deviceUuid, weight: groupsBlocks * blockSizeBytes };
+  }
+
+  get cacheUuid(): Uint8Array {
+    return this.#deviceRoot.format.cacheUuid;
+  }
+
+  /** The newest superblock that is durable. */
+  get superblock(): Superblock {
+    return this.#keeper.superblock;
   }
 
   get usage(): StoreUsage {
@@ -219,9 +274,15 @@ export class DeviceStore implements SliceStore {
     };
   }
 
-  /** Loads the index and goes online (read-only where the device is). Called once. @returns what it met */
-  recover(): Promise<RecoveryReport> {
+  /**
+   * Loads the index and goes online (read-only where the device is). Called once.
+   *
+   * @param missedPurges those that came while this device was away from a cache of several, from durablePurgeSequence on or more
+   * @returns what it met
+   */
+  recover(missedPurges?: MissedPurges): Promise<RecoveryReport> {
     assert(this.#recovering === undefined && this.#state === 'loading', 'recover is called once, after createStore');
+    this.#missedPurges = missedPurges;
     this.#recovering = this.#recover().catch((error: unknown) => {
       // Not `loading` for ever: readiness says what happened, and the origin serves.
       this.#degrade({ state: 'failed', reason: 'the index could not be loaded', error });
@@ -235,6 +296,53 @@ export class DeviceStore implements SliceStore {
     return this.#generations.take();
   }
 
+  /** Sees to it that the superblock covers generations that are about to be given. */
+  raiseFloors(): void {
+    this.#keeper.raiseFloors();
+  }
+
+  /** Generation of the object in the index, purged or not; 0 when there is none. */
+  generationOf(objectHash: ObjectHash): number {
+    const catalogue = this.#readable()?.catalogue;
+    const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
+    return catalogue === undefined || tagSlot === NO_SLOT ? 0 : catalogue.generationOf(tagSlot);
+  }
+
+  /** Freshness of the object's generation as the index has it. */
+  freshnessOf(objectHash: ObjectHash, generation: number): ManifestFreshness | undefined {
+    const catalogue = this.#readable()?.catalogue;
+    const tagSlot = catalogue?.findCurrent(objectHash, generation) ?? NO_SLOT;
+    return catalogue === undefined || tagSlot === NO_SLOT ? undefined : catalogue.index.freshness(tagSlot);
+  }
+
+  /** The manifest of this generation, if it is in memory. */
+  manifestInMemory(objectHash: ObjectHash, generation: number): Manifest | undefined {
+    return this.#shelf.find(objectHash, generation);
+  }
+
+  /** Whether readSlice may find the slice here; unlike hasSlice it does not ask purges. */
+  mayHoldSlice(generation: number, sliceNumber: number): boolean {
+    const catalogue = this.#readable()?.catalogue;
+    if (catalogue === undefined) return false;
+    if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
+    return catalogue.index.findSlice(generation, sliceNumber) !== NO_SLOT;
+  }
+
+  /** Reads here and there, before a device is taken back. @throws EdgeError DEVICE_FAULT */
+  async tryReading(): Promise<void> {
+    const { blockSizeBytes, capacityBytes } = this.geometry;
+    await withStaging(this.#arena, blockSizeBytes, async (bytes) => {
+      for (let trial = 0; trial < TRIAL_READS; trial += 1) {
+        await this.#device.read([bytes], alignDown((capacityBytes / TRIAL_READS) * trial, blockSizeBytes));
+      }
+    });
+  }
+
+  /** Names the mount that the device takes part in. Nothing happens where what it missed before is not durable. */
+  async joinMount(history: MountHistory): Promise<void> {
+    if (this.#state === 'online' && this.#isUpToDate) await this.#keeper.join(history);
+  }
+
   noteRequest(objectHash: ObjectHash, startBytes: number): void {
     if (this.#policy.noteRequest(objectTag(objectHash), startBytes)) this.#readable()?.gate.onWanted(objectHash);
   }
@@ -243,7 +351,8 @@ export class DeviceStore implements SliceStore {
     const catalogue = this.#readable()?.catalogue;
     const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
     if (catalogue === undefined || tagSlot === NO_SLOT) return undefined;
-    return { generation: catalogue.generationOf(tagSlot), storedSlices: catalogue.index.slices(tagSlot) };
+    const generation = catalogue.generationOf(tagSlot);
+    return this.#isHidden(generation) ? undefined : { generation, storedSlices: catalogue.index.slices(tagSlot) };
   }
 
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
@@ -251,29 +360,36 @@ export class DeviceStore implements SliceStore {
     const tagSlot = parts?.catalogue.findObject(objectHash) ?? NO_SLOT;
     if (parts === undefined || tagSlot === NO_SLOT) return this.#miss('absent');
     const { index } = parts.catalogue;
+    if (this.#purges.isForgotten(parts.catalogue.generationOf(tagSlot))) return this.#miss('absent');
     index.markVisited(index.recordOf(tagSlot));
     const known = this.#shelf.find(objectHash, parts.catalogue.generationOf(tagSlot));
     if (known !== undefined) {
+      // Purges take what they cover out of memory at once, so what is there is not covered.
+      this.#purges.clear(known.generation);
       this.metrics.add('reads', 1, 'ram');
       return { kind: 'hit', manifest: known };
     }
     // Offered, not written, and no longer in memory: nothing is left of it.
     if (index.blocks(index.recordOf(tagSlot)) === 0) return this.#miss('absent');
     const verdict = await parts.reader.readManifest(objectHash, tagSlot, signal);
-    if (verdict.kind === 'hit') {
-      this.metrics.add('reads', 1, 'device');
-      this.#shelf.keep(verdict.manifest);
-      return verdict;
-    }
-    return this.#miss(verdict.kind);
+    if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
+    const manifest = this.#desk.admit(verdict.manifest);
+    if (manifest === undefined) return this.#miss('absent');
+    this.metrics.add('reads', 1, 'device');
+    this.#shelf.keep(manifest);
+    return { kind: 'hit', manifest };
   }
 
-  offerManifest(manifest: Manifest, purgeSequence: number): OfferVerdict {
-    const { objectHash, generation } = manifest;
-    assert(isSliceSize(manifest.sliceSizeBytes), 'slice size is a power of two, 64 KiB to 8 MiB');
+  offerManifest(offered: Manifest, purgeSequence: number): OfferVerdict {
+    const { objectHash, generation } = offered;
+    assert(isSliceSize(offered.sliceSizeBytes), 'slice size is a power of two, 64 KiB to 8 MiB');
     const parts = this.#writable();
+    const isCurrent = parts !== undefined && parts.catalogue.findCurrent(objectHash, generation) !== NO_SLOT;
+    const isStored = isCurrent && !this.#isHidden(generation);
+    const verdict = this.#purges.judgeOffer({ ...offered, purgeSequence, isStored });
+    if (verdict.kind === 'covered') return this.#decline('purged');
     if (parts === undefined) return this.#decline('unavailable');
-    if (this.#purges.covers(objectHash, { purgeSequence, generation })) return this.#decline('purged');
+    const manifest = verdict.kind === 'stale' ? staleFrom(offered, verdict.atMs) : offered;
     const isGrowing = manifest.lengthBytes === undefined;
     if (encodeManifestRecord(isGrowing ? { ...manifest, lengthBytes: 0 } : manifest) === undefined) return this.#decline('too-large');
     if (parts.journal.isFull) return this.#decline('journal-full');
@@ -289,6 +405,7 @@ export class DeviceStore implements SliceStore {
       if (!catalogue.reserveEntries(2) || catalogue.index.findManifest(generation) !== NO_SLOT) return this.#decline('no-space');
       tagSlot = catalogue.index.putManifest(objectTag(objectHash), generation);
     }
+    this.#purges.clear(generation);
     catalogue.setFreshness(tagSlot, manifest);
     const pending = this.#shelf.pending(objectHash) ?? this.#shelf.addPending(manifest);
     pending.manifest = manifest;
@@ -306,45 +423,52 @@ export class DeviceStore implements SliceStore {
   refreshManifest(objectHash: ObjectHash, generation: number, freshness: ManifestFreshness): void {
     const catalogue = this.#readable()?.catalogue;
     const tagSlot = catalogue?.findCurrent(objectHash, generation) ?? NO_SLOT;
-    if (catalogue === undefined || tagSlot === NO_SLOT) return;
+    if (catalogue === undefined || tagSlot === NO_SLOT || this.#isHidden(generation)) return;
     catalogue.setFreshness(tagSlot, freshness);
     const known = this.#shelf.find(objectHash, generation);
     const { receivedAtMs, initialAgeSeconds, freshUntilMs } = freshness;
     if (known !== undefined) this.#shelf.keep({ ...known, receivedAtMs, initialAgeSeconds, freshUntilMs });
   }
 
-  dropManifest(objectHash: ObjectHash, generation: number): void {
+  dropManifest(objectHash: ObjectHash, generation: number | undefined): void {
     const catalogue = this.#readable()?.catalogue;
-    const tagSlot = catalogue?.findCurrent(objectHash, generation) ?? NO_SLOT;
+    const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
     if (catalogue === undefined || tagSlot === NO_SLOT) return;
+    if (generation !== undefined && catalogue.generationOf(tagSlot) !== generation) return;
     this.#shelf.forget(objectHash);
     catalogue.dropObject(tagSlot, 'other');
   }
 
-  async purge(target: PurgeTarget): Promise<PurgeResult> {
-    const { objectHash } = target;
-    this.metrics.add('purges');
-    this.#purgeSequence += 1;
-    const purgeSequence = this.#purgeSequence;
-    this.#purges.remember(objectHash, { purgeSequence, generation: this.#generations.next });
+  async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
+    const order = this.#desk.order(target, options.isSoft === true);
+    if (!this.#purges.hasRoomFor(order)) await this.#retireEpochs();
+    const { purge, knownObjects } = this.#desk.take(order, target, options.sequence);
     const parts = this.#parts;
-    const wasStored = parts !== undefined && this.#forget(objectHash, parts.catalogue);
     if (parts === undefined || this.#state !== 'online') {
+      this.metrics.add('purgesRefused', 1, 'unavailable');
       throw new EdgeError(
         'STORE_UNAVAILABLE',
         `The purge holds in memory only: the store is ${this.#state}; purge again when it is online`,
       );
     }
-    if (!this.#appendPurge(objectHash, purgeSequence, parts.journal)) {
+    const isWalkNeeded = purge.kind !== 'object';
+    if (isWalkNeeded) parts.walker.start();
+    if (!parts.journal.append(purgeRecord(purge))) {
+      this.metrics.add('purgesRefused', 1, 'journal-full');
       throw new EdgeError('STORE_UNAVAILABLE', 'The purge holds in memory only: the journal is full; purge again in a moment');
     }
-    await parts.journal.flush();
-    return { knownObjects: wasStored ? 1 : 0 };
+    try {
+      await parts.journal.flush();
+    } catch (error) {
+      this.metrics.add('purgesRefused', 1, 'not-durable');
+      throw error;
+    }
+    return { knownObjects, isWalkNeeded };
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
     const catalogue = this.#readable()?.catalogue;
-    if (catalogue === undefined || catalogue.index.findManifest(generation) === NO_SLOT) return false;
+    if (catalogue === undefined || this.#isHidden(generation) || catalogue.index.findManifest(generation) === NO_SLOT) return false;
     if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
     return catalogue.index.findSlice(generation, sliceNumber) !== NO_SLOT;
   }
@@ -354,6 +478,7 @@ export class DeviceStore implements SliceStore {
     const parts = this.#readable();
     const slice = parts?.catalogue.resident.find(read.generation, read.sliceNumber);
     if (parts === undefined || slice === undefined || read.endBytes > slice.lengthBytes) return undefined;
+    if (this.#isHidden(read.generation)) return undefined;
     const { catalogue, gate } = parts;
     if (catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return undefined;
     slice.isVisited = true;
@@ -368,6 +493,8 @@ export class DeviceStore implements SliceStore {
   async readSlice(read: SliceRead, signal?: AbortSignal | undefined): Promise<SliceVerdict> {
     const resident = this.tryReadResident(read);
     if (resident !== undefined) return { kind: 'hit', ...resident, tier: 'ram' };
+    const obstacle = await this.#lookAt(read, signal);
+    if (obstacle !== undefined) return this.#miss(obstacle);
     const parts = this.#readable();
     if (parts === undefined || parts.catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
     const slot = parts.catalogue.index.findSlice(read.generation, read.sliceNumber);
@@ -376,8 +503,14 @@ export class DeviceStore implements SliceStore {
     const lengthBytes = this.#sliceLength(read);
     const verdict = await parts.reader.readSlice(read, slot, { lengthBytes, signal });
     if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
-    this.metrics.add('reads', 1, 'device');
-    return verdict;
+    // A purge may have come while the device was reading.
+    const late = await this.#lookAt(read, signal);
+    if (late === undefined) {
+      this.metrics.add('reads', 1, 'device');
+      return verdict;
+    }
+    verdict.lease.end();
+    return this.#miss(late);
   }
 
   offerSlice(offer: SliceOffer): OfferVerdict {
@@ -390,7 +523,7 @@ export class DeviceStore implements SliceStore {
     const isTooLarge = lengthBytes > PAYLOAD_BYTES_MAX || extentBlocks(lengthBytes, blockSizeBytes) * blockSizeBytes > groupBytes;
     if (isTooLarge) return this.#decline('too-large');
     const { catalogue, gate } = parts;
-    if (catalogue.findCurrent(objectHash, generation) === NO_SLOT) return this.#decline('superseded');
+    if (catalogue.findCurrent(objectHash, generation) === NO_SLOT || this.#isHidden(generation)) return this.#decline('superseded');
     this.#assertWhole(offer);
     const known = catalogue.resident.find(generation, sliceNumber);
     if (known?.isQueued === true) return { kind: 'admitted' };
@@ -419,6 +552,11 @@ export class DeviceStore implements SliceStore {
     }
   }
 
+  /** Resolves when no walk after a purge is under way. For tests and the simulation. */
+  async walked(): Promise<void> {
+    await this.#parts?.walker.idle();
+  }
+
   /** Writes a checkpoint now and makes it count. @throws EdgeError when it cannot be written; the device is read-only then */
   checkpoint(): Promise<void> {
     return this.#keeper.checkpoint();
@@ -436,6 +574,27 @@ export class DeviceStore implements SliceStore {
 
   #readable(): Parts | undefined {
     return this.#state === 'online' || this.#state === 'readonly' ? this.#parts : undefined;
+  }
+
+  /** Whether a purge covers the generation, or may: until its record was looked at. */
+  #isHidden(generation: number): boolean {
+    return this.#purges.isForgotten(generation) || this.#purges.isSuspect(generation);
+  }
+
+  /** Reads an object's record if a purge may cover it. @returns why nothing of it may be handed out, or undefined */
+  async #lookAt({ objectHash, generation }: SliceRead, signal: AbortSignal | undefined): Promise<'absent' | 'busy' | undefined> {
+    if (this.#purges.isForgotten(generation)) return 'absent';
+    if (!this.#purges.isSuspect(generation)) return undefined;
+    const verdict = await this.readManifest(objectHash, signal);
+    if (verdict.kind === 'busy') return 'busy';
+    return verdict.kind === 'hit' && verdict.manifest.generation === generation && !this.#isHidden(generation) ? undefined : 'absent';
+  }
+
+  /** Epochs that were carried out make room when a checkpoint that began after that is durable. */
+  async #retireEpochs(): Promise<void> {
+    if (this.#purges.retiringEpochs === 0 || this.#state !== 'online') return;
+    await this.#keeper.idle();
+    await this.#keeper.checkpoint().catch((error: unknown) => this.#logger.warn({ err: error }, 'No checkpoint made room for a purge'));
   }
 
   #writable(): Parts | undefined {
@@ -476,47 +635,37 @@ export class DeviceStore implements SliceStore {
     return true;
   }
 
-  #forget(objectHash: ObjectHash, catalogue: Catalogue): boolean {
-    this.#shelf.forget(objectHash);
-    const tagSlot = catalogue.findObject(objectHash);
-    if (tagSlot === NO_SLOT) return false;
-    catalogue.dropObject(tagSlot, 'purge');
-    return true;
-  }
-
-  #appendPurge(objectHash: ObjectHash, purgeSequence: number, journal: Journal): boolean {
-    return journal.append({
-      ...EMPTY_RECORD,
-      type: JOURNAL_TYPES.purge,
-      sliceNumber: MANIFEST_NUMBER,
-      writeSequence: this.#writeSequences.next,
-      ...objectTag(objectHash),
-      receivedAtMs: purgeSequence,
-    });
-  }
-
   async #recover(): Promise<RecoveryReport> {
     const startedAtMs = this.#clock.monotonicMs();
     const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot);
     this.#generations.skipTo(recovered.generation);
     this.#writeSequences.skipTo(recovered.writeSequence);
     const parts = this.#build(recovered);
-    this.#purgeSequence = Math.max(this.#purgeSequence, recovered.purgeSequence);
+    // Purges that came while the index was loading, or while the device was away, could not be journalled; they are carried out now.
+    const late = this.#desk.attach(parts.catalogue, recovered.purges, this.#missedPurges);
     this.#parts = parts;
     this.#countReport(recovered.report);
     const isWritable = !this.#device.isReadOnly && (await this.#keeper.mount(parts, recovered.needsCheckpoint));
-    // Purges that came while the index was loading could not be journalled; they are applied now.
-    for (const objectHash of this.#purges.objects()) {
-      this.#forget(objectHash, parts.catalogue);
-      this.#purgeSequence += 1;
-      if (isWritable) this.#appendPurge(objectHash, this.#purgeSequence, parts.journal);
-    }
+    if (isWritable) await this.#journalPurges(late, parts.journal);
     const { resident } = parts.catalogue;
     this.#removeReclaimer = this.#arena.addReclaimer({ slotCount: () => resident.count, reclaim: () => resident.reclaim() });
     if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
     this.#keeper.start();
+    if (this.#purges.activeEpochs > 0 || late.length > 0) parts.walker.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
     return recovered.report;
+  }
+
+  async #journalPurges(purges: readonly Purge[], journal: Journal): Promise<void> {
+    if (purges.length === 0) return;
+    try {
+      for (const purge of purges) if (!journal.append(purgeRecord(purge))) throw new EdgeError('STORE_UNAVAILABLE', 'The journal is full');
+      await journal.flush();
+    } catch (error) {
+      // Nobody was told that they are durable.
+      this.#isUpToDate = false;
+      this.#logger.warn({ err: error }, 'Purges from before the index was loaded are not durable');
+    }
   }
 
   #build(recovered: RecoveredState): Parts {
@@ -530,7 +679,7 @@ export class DeviceStore implements SliceStore {
       epoch,
       position: recovered.journal,
       startSequence: recovered.journalStart,
-      purgeSequence: recovered.purgeSequence,
+      purgeSequence: recovered.purges.newestSequence,
       onCrowded: () => this.#keeper.checkpointBeside(),
       onFailure: (_operation, error) => this.#health.metadataFailed(error),
     });
@@ -554,12 +703,19 @@ export class DeviceStore implements SliceStore {
     });
     const writer = new SliceWriter({
       ...options,
-      extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purgeSequence }),
+      extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purges.newestSequence }),
       packer: new ExtentPacker({ ...media, codec: this.#codec, policy: new CompressionPolicy(this.#compression) }),
       shelf: this.#shelf,
       writeSequences: this.#writeSequences,
       isWritable: () => this.#state === 'online' || this.#isDraining,
       onRoom: () => gate.onRoom(),
+    });
+    const walker = new PurgeWalker({
+      ...options,
+      extents: new ExtentReader({ ...media, slotWaitMs: this.#limits.slotWaitMs }),
+      shelf: this.#shelf,
+      purges: this.#purges,
+      isOnline: () => this.#state === 'online',
     });
     const gate = new SliceGate({
       catalogue,
@@ -569,7 +725,7 @@ export class DeviceStore implements SliceStore {
       blockSizeBytes: this.geometry.blockSizeBytes,
       isOpen: () => this.#state === 'online',
     });
-    return { catalogue, writer, gate, reader, journal };
+    return { catalogue, writer, gate, reader, journal, walker };
   }
 
   #degrade({ state, reason, error }: Degradation): void {
@@ -606,6 +762,7 @@ export class DeviceStore implements SliceStore {
     this.#keeper.stop();
     const parts = this.#parts;
     if (parts !== undefined) {
+      await parts.walker.stop();
       await parts.writer.idle();
       await parts.reader.idle();
       this.#isDraining = false;
@@ -637,6 +794,9 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('residentSlices', () => this.#parts?.catalogue.resident.count ?? 0);
     this.metrics.setGauge('pendingManifests', () => this.#shelf.pendingCount);
     this.metrics.setGauge('journalBlocks', () => this.#parts?.journal.usedBlocks ?? 0);
+    this.metrics.setGauge('purgeEpochs', () => this.#purges.activeEpochs);
+    this.metrics.setGauge('purgeEpochsRetiring', () => this.#purges.retiringEpochs);
+    this.metrics.setGauge('purgeWalkEntries', () => this.#parts?.walker.remainingEntries ?? 0);
     this.metrics.setGauge('state', () => STATE_NUMBERS[this.#state]);
     this.metrics.setGauge('isFull', () => (this.#parts?.catalogue.isFull === true ? 1 : 0));
     this.metrics.setGauge('declinedSlices', () => this.#parts?.gate.declinedCount ?? 0);

@@ -69,6 +69,11 @@ export class ManifestShelf {
     else this.#cache.set(manifest.objectHash, manifest);
   }
 
+  /** Every manifest in memory; the shelf may change meanwhile only by what the caller takes out. */
+  manifests(): readonly Manifest[] {
+    return [...[...this.#pending.values()].map(({ manifest }) => manifest), ...this.#cache.values()];
+  }
+
   forget(objectHash: ObjectHash): void {
     this.#pending.delete(objectHash);
     this.#cache.delete(objectHash);

@@ -14,7 +14,7 @@ import type { NumberSequence } from './persistent-counter.ts';
 import type { MissedPurges } from './purge-desk.ts';
 
 /** A device in these states is left out while others serve; for the rest an operator has to do something. */
-const LEFT_OUT: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['DEVICE_ABSENT', 'DEVICE_FAULT', 'DEVICE_BUSY', 'DEVICE_TRUNCATED', 'FORMAT_DAMAGED']);
+const LEFT_OUT: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['DEVICE_ABSENT', 'DEVICE_FAULT', 'DEVICE_TRUNCATED', 'FORMAT_DAMAGED']);
 const MOUNT_ID_BYTES = 8;
 
 /** Dependencies of a mount table. */
@@ -49,7 +49,7 @@ export class MountTable {
     }
     for (const { member, error } of left) {
       // Alone, a path where nothing is may be misspelt; what is there and does not answer is a bad disk, on which no restart may loop.
-      const isAlone = left.length === members.length && error.code !== 'DEVICE_FAULT' && error.code !== 'DEVICE_BUSY';
+      const isAlone = left.length === members.length && error.code !== 'DEVICE_FAULT';
       if (isAlone || !LEFT_OUT.has(error.code)) throw error;
       logger.error({ err: error, path: member.path }, 'A device of the cache is left out; it is tried again later');
       member.retryLater();
@@ -176,11 +176,12 @@ export class MountTable {
     const newestSequence = Math.max(...strangers.map((store) => store.purgeSequence));
     const purges = [];
     for (const stranger of strangers) {
-      const known = isLoaded(stranger) ? stranger.purgesBefore() : 'unknown';
+      const known = isLoaded(stranger) ? stranger.purgesSince(0) : 'unknown';
       if (known === 'unknown') return { newestSequence, purges: 'unknown' };
-      purges.push(...known.map((purge) => ({ ...purge, generation: generations.next })));
+      // The last one is that by which it forgot everything itself.
+      purges.push(...known.slice(0, -1).map((purge) => ({ ...purge, generation: generations.next })));
     }
-    return { newestSequence, purges };
+    return { newestSequence, purges, isForeign: true };
   }
 }
 

@@ -22,6 +22,9 @@ import { BlockAllocator, bandOf } from './block-allocator.ts';
 import { type CheckpointPlace, readCheckpoint } from './checkpoint.ts';
 import { tryRead, withStaging } from './device-io.ts';
 import type { JournalPosition } from './journal.ts';
+import { isEpoch, type Purge, purgeOfEntry, purgeOfRecord } from './purge.ts';
+import type { RememberedPurges } from './purge-memory.ts';
+import { PurgeTable } from './purge-table.ts';
 import type { DeviceRoot } from './root-area.ts';
 import { NO_SLOT, SliceIndex } from './slice-index.ts';
 
@@ -60,7 +63,7 @@ export interface RecoveredState {
   readonly journal: JournalPosition;
   /** Sequence from which a replay would begin. */
   readonly journalStart: number;
-  readonly purgeSequence: number;
+  readonly purges: RememberedPurges;
   /** What was concluded here would be lost when the journal goes on: a checkpoint is to be written before anything else. */
   readonly needsCheckpoint: boolean;
   /** Above every generation and write sequence that was seen. */
@@ -91,6 +94,9 @@ class Recovery {
   #index: SliceIndex;
   #allocator: BlockAllocator;
   #purgeSequence = 0;
+  #purgedGeneration: number;
+  #epochs = new PurgeTable();
+  #recentPurges: Purge[] = [];
   #generation: number;
   #writeSequence: number;
   readonly #report: RecoveryReport = {
@@ -116,18 +122,18 @@ class Recovery {
     this.#allocator = makeAllocator(place.geometry);
     this.#generation = root.superblock.generationFloor;
     this.#writeSequence = root.superblock.writeSequenceFloor;
+    this.#purgedGeneration = root.superblock.purgedGeneration;
   }
 
   async run(): Promise<RecoveredState> {
     const { superblock } = this.#root;
-    const reference = await this.#loadCheckpoint();
+    const { reference, arePurgesWhole } = await this.#loadCheckpoint();
     this.#purgeSequence = reference.purgeSequence;
     const replay = await this.#replay({ nextSequence: reference.journalStart, previousCrc: reference.journalPreviousCrc });
-    if (replay.isPurgeMissing || superblock.purgeSequence > this.#purgeSequence) {
-      this.#report.isForgotten = true;
-      this.#index = new SliceIndex(this.#place.geometry.entryCount);
-      this.#purgeSequence = Math.max(this.#purgeSequence, superblock.purgeSequence);
-    }
+    const isPurgeMissing = !arePurgesWhole || replay.isPurgeMissing || superblock.purgeSequence > this.#purgeSequence;
+    // More epochs than a checkpoint holds are met only where the older one had to serve.
+    if (isPurgeMissing || this.#epochs.size > this.#place.geometry.purgesMax) this.#forgetEverything();
+    this.#dropBelow(this.#purgedGeneration);
     this.#settle();
     const { usedPrevious, isForgotten, purgesBehind } = this.#report;
     // A chain that ends before the newest checkpoint began must not give its sequences a second time.
@@ -139,27 +145,49 @@ class Recovery {
       journal,
       journalStart: isBroken ? journal.nextSequence : reference.journalStart,
       needsCheckpoint: usedPrevious || isForgotten || purgesBehind > 0 || isBroken,
-      purgeSequence: this.#purgeSequence,
+      purges: {
+        epochs: [...this.#epochs.values()],
+        recent: this.#recentPurges,
+        newestSequence: this.#purgeSequence,
+        purgedGeneration: this.#purgedGeneration,
+      },
       generation: this.#generation,
       writeSequence: this.#writeSequence,
       report: this.#report,
     };
   }
 
-  async #loadCheckpoint(): Promise<CheckpointReference> {
+  async #loadCheckpoint(): Promise<{ reference: CheckpointReference; arePurgesWhole: boolean }> {
     const { checkpoint, previous } = this.#root.superblock;
     const current = await readCheckpoint(this.#place, checkpoint, (entry) => this.#takeEntry(entry));
     this.#report.damagedParts = current.damagedParts;
     this.#report.checkpointEntries = current.entries;
     this.#report.isCheckpointWhole = current.isWhole;
-    if (current.isWhole || current.entries > 0 || previous.sequence === 0) return checkpoint;
+    const isUsable = current.arePurgesWhole && (current.isWhole || current.entries > 0);
+    if (isUsable || previous.sequence === 0) return { reference: checkpoint, arePurgesWhole: current.arePurgesWhole };
+    this.#reset();
     const older = await readCheckpoint(this.#place, previous, (entry) => this.#takeEntry(entry));
     this.#report.checkpointEntries = older.entries;
     this.#report.usedPrevious = true;
-    return previous;
+    return { reference: previous, arePurgesWhole: older.arePurgesWhole };
+  }
+
+  #reset(): void {
+    this.#index = new SliceIndex(this.#place.geometry.entryCount);
+    this.#epochs = new PurgeTable();
+    this.#recentPurges = [];
+  }
+
+  /** A purge is missing that may have been of anything. */
+  #forgetEverything(): void {
+    this.#report.isForgotten = true;
+    this.#reset();
+    this.#purgeSequence = Math.max(this.#purgeSequence, this.#root.superblock.purgeSequence);
+    this.#purgedGeneration = Math.max(this.#purgedGeneration, this.#generation);
   }
 
   #takeEntry(entry: CheckpointEntry): void {
+    if (entry.kind === CHECKPOINT_KINDS.purge) return this.#takePurgeEntry(entry);
     if (entry.kind === CHECKPOINT_KINDS.manifest) this.#putManifest(entry);
     else if (entry.kind === CHECKPOINT_KINDS.slice) this.#putSlice(entry);
     else if (entry.kind === CHECKPOINT_KINDS.badRun) this.#markBad(entry);
@@ -240,11 +268,57 @@ class Recovery {
       const tagSlot = this.#index.findTag(record);
       if (tagSlot === NO_SLOT || this.#index.generation(this.#index.recordOf(tagSlot)) !== record.generation) return;
       if (record.receivedAtMs <= U48_MAX && record.freshUntilMs <= U48_MAX) this.#index.setFreshness(tagSlot, record);
-    } else if (record.type === JOURNAL_TYPES.purge) {
-      const tagSlot = this.#index.findTag(record);
-      if (tagSlot !== NO_SLOT) this.#index.removeManifest(tagSlot);
-      this.#purgeSequence = Math.max(this.#purgeSequence, record.receivedAtMs);
-    } else if (record.type === JOURNAL_TYPES.badBlock) this.#markBad(record);
+    } else if (record.type === JOURNAL_TYPES.purge) this.#replayPurge(record);
+    else if (record.type === JOURNAL_TYPES.badBlock) this.#markBad(record);
+  }
+
+  /** The image of the index knows what came of it, but for epochs that were not walked yet. */
+  #takePurgeEntry(entry: CheckpointEntry): void {
+    const known = purgeOfEntry(entry);
+    if (known === undefined) {
+      this.#report.invalid += 1;
+      return;
+    }
+    this.#noteRecent(known.purge);
+    if (isEpoch(known.purge) && !known.isDone) this.#epochs.add(known.purge);
+  }
+
+  #replayPurge(record: JournalRecord): void {
+    const purge = purgeOfRecord(record);
+    if (purge === undefined) {
+      this.#report.invalid += 1;
+      return;
+    }
+    this.#purgeSequence = Math.max(this.#purgeSequence, purge.sequence);
+    this.#noteRecent(purge);
+    if (isEpoch(purge)) this.#epochs.add(purge);
+    else if (purge.kind === 'everything') this.#purgedGeneration = Math.max(this.#purgedGeneration, purge.generation);
+    else this.#purgeObject(record, purge);
+  }
+
+  /** By generation, so that it does not matter whether it was found in the chain or behind it. No put of what it covers comes after it. */
+  #purgeObject(record: JournalRecord, purge: Purge): void {
+    const index = this.#index;
+    const tagSlot = index.findTag(record);
+    if (tagSlot === NO_SLOT || index.generation(index.recordOf(tagSlot)) >= purge.generation) return;
+    if (!purge.isSoft) return index.removeManifest(tagSlot);
+    const freshness = index.freshness(tagSlot);
+    if (freshness.freshUntilMs > purge.atMs) index.setFreshness(tagSlot, { ...freshness, freshUntilMs: purge.atMs });
+  }
+
+  /** A journal may hold more purges than anybody is ever told of. */
+  #noteRecent(purge: Purge): void {
+    const max = this.#place.geometry.purgesMax;
+    this.#recentPurges.push(purge);
+    if (this.#recentPurges.length >= 2 * max) this.#recentPurges = this.#recentPurges.slice(-max);
+  }
+
+  #dropBelow(generation: number): void {
+    const index = this.#index;
+    if (generation === 0) return;
+    for (const slot of index.recordSlots()) {
+      if (index.kind(slot) === 'manifest' && index.generation(slot) < generation) index.removeManifest(index.tagSlotOf(slot));
+    }
   }
 
   /** Before any extent is claimed, so that one that lies there is dropped. Known from the checkpoint and the journal alike: no harm. */

@@ -10,6 +10,7 @@ import { ADMIT_EVERYTHING } from '../../src/store/admission-policy.ts';
 import { Catalogue } from '../../src/store/catalogue.ts';
 import { Journal } from '../../src/store/journal.ts';
 import { PersistentCounter } from '../../src/store/persistent-counter.ts';
+import { PurgeMemory } from '../../src/store/purge-memory.ts';
 import { recoverState } from '../../src/store/recovery.ts';
 import { readRoot } from '../../src/store/root-area.ts';
 import { RootKeeper } from '../../src/store/root-keeper.ts';
@@ -34,7 +35,7 @@ async function mount(disk: SimulatedDisk) {
     root,
     generations,
     writeSequences,
-    newestPurge: () => 0,
+    purges: new PurgeMemory({ scopesMax: 8, epochsMax: 8, clearedMax: 8 }),
     isOnline: () => true,
     onFailure,
   });

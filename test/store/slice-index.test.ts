@@ -1,8 +1,7 @@
-/** The index against a Map, over seeded steps; the order of eviction; purges in memory. */
+/** The index against a Map, over seeded steps; the order of eviction. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SeededRandom } from '../../src/base/random.ts';
-import { PurgeMemory } from '../../src/store/purge-memory.ts';
 import { NO_SLOT, objectTag, SliceIndex } from '../../src/store/slice-index.ts';
 import { hashOf } from './store-bench.ts';
 
@@ -79,14 +78,4 @@ test('SIEVE: unvisited ones go in order, visited ones once spared, manifests aft
   index.markVisited(orphan);
   index.addSlices(tagSlot, 1);
   assert.equal(index.nextVictim(), orphan);
-});
-
-test('purges beyond the memory make older offers suspicious', () => {
-  const memory = new PurgeMemory(2);
-  for (const [at, key] of ['a', 'b', 'c'].entries()) memory.remember(hashOf(key), { purgeSequence: at + 1, generation: 10 * (at + 1) });
-  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 1, generation: 99 }), true);
-  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 2, generation: 99 }), false);
-  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 2, generation: 19 }), true);
-  assert.equal(memory.covers(hashOf('x'), { purgeSequence: 0, generation: 99 }), true);
-  assert.equal(memory.covers(hashOf('x'), { purgeSequence: 1, generation: 99 }), false);
 });
