@@ -117,7 +117,6 @@ export class DeviceMember {
   /** Sees to it that the device is tried again, after a pause. */
   retryLater(): void {
     if (this.#isClosed || this.#retry !== undefined) return;
-    if (this.#store !== undefined && this.#clock.monotonicMs() - this.#attachedMs > RETRY_MS.wellAfter) this.#pauseMs = RETRY_MS.first;
     this.#retry = this.#clock.startTimer(this.#pauseMs, () => {
       this.#retry = undefined;
       this.attach().catch(() => undefined);
@@ -167,7 +166,10 @@ export class DeviceMember {
   }
 
   async #createStore(device: BlockDevice): Promise<DeviceStore> {
-    const onDegraded = (): void => this.retryLater();
+    const onDegraded = (): void => {
+      if (this.#clock.monotonicMs() - this.#attachedMs > RETRY_MS.wellAfter) this.#pauseMs = RETRY_MS.first;
+      this.retryLater();
+    };
     const store = await createStore({ ...this.#options, device, metrics: this.metrics, onDegraded }).catch(async (error: unknown) => {
       await device.close();
       throw error;
