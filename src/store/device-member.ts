@@ -32,6 +32,9 @@ export interface MemberStatus {
   /** Why it is not online. */
   readonly reason: string | undefined;
   readonly deviceUuid: string | undefined;
+  /** Bytes of the device; 0 while it was never opened. */
+  readonly capacityBytes: number;
+  readonly isDirect: boolean;
   readonly faults: DeviceStore['faults'] | undefined;
   readonly usedBytes: number;
   readonly freeBytes: number;
@@ -85,6 +88,8 @@ export class DeviceMember {
       state,
       reason: isWell ? undefined : (this.#problem?.message ?? store?.degradation?.reason),
       deviceUuid: store === undefined ? undefined : formatUuid(store.identity.uuid),
+      capacityBytes: store?.geometry.capacityBytes ?? 0,
+      isDirect: store?.isDirect ?? false,
       faults: store?.faults,
       usedBytes: store?.usage.usedBytes ?? 0,
       freeBytes: store?.usage.freeBytes ?? 0,

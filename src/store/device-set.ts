@@ -31,9 +31,6 @@ import type {
 } from './slice-store.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
 
-/** Devices of one cache at most: every look-up may ask each of them. */
-export const DEVICES_MAX = 16;
-
 /** What a set is built from. */
 export interface DeviceSetOptions extends Omit<MemberOptions, 'generations'> {
   readonly devices: readonly MemberDevice[];
@@ -77,8 +74,8 @@ export class DeviceSet implements SliceStore {
   }
 
   /** Sum of a metric over the devices, for tools. */
-  count(...metric: Parameters<DeviceMember['metrics']['value']>): number {
-    return this.members.reduce((sum, { metrics }) => sum + metrics.value(...metric), 0);
+  count<Key extends keyof typeof STORE_METRICS>(...metric: Parameters<typeof DeviceMember.prototype.metrics.value<Key>>): number {
+    return this.members.reduce((sum, { metrics }) => sum + metrics.value<Key>(...metric), 0);
   }
 
   /** Opens what can be opened. @throws EdgeError as openDeviceSet says */

@@ -248,6 +248,11 @@ export class DeviceStore implements SliceStore {
     return this.#device.path;
   }
 
+  /** Whether I/O bypasses the page cache. */
+  get isDirect(): boolean {
+    return this.#device.isDirect;
+  }
+
   /** Who the device is, and how much it takes. */
   get identity(): PlaceableDevice {
     const { groupsBlocks, blockSizeBytes } = this.geometry;

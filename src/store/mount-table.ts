@@ -136,6 +136,8 @@ export class MountTable {
   }
 
   async #load(store: DeviceStore, missed: MissedPurges | undefined): Promise<void> {
+    // The program may end before all are loaded.
+    if (store.state !== 'loading') return;
     try {
       await store.recover(missed);
       this.#loaded.add(store);

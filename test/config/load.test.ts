@@ -56,7 +56,7 @@ test('loadConfig() fills in every default', () => {
     },
     preset: 'generic',
     rules: [],
-    device: { path: 'cache.img', sizeBytes: 10 * 1024 ** 3, formatsBlank: false, writeBudgetBytes: undefined, compression: 'auto' },
+    device: { paths: ['cache.img'], sizeBytes: 10 * 1024 ** 3, formatsBlank: false, writeBudgetBytes: undefined, compression: 'auto' },
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
     limits: { requestsMax: 10_000, clientStallMs: 60_000, headerBytesMax: 16 * 1024, headerTimeoutMs: 10_000 },
@@ -72,7 +72,7 @@ test('loadConfig() needs no file when everything required comes from elsewhere',
   });
   assert.ok(result.kind === 'ok');
   assert.deepEqual([result.config.upstream.origin, result.config.upstream.basePath], ['https://o.test:8443', '/a/b']);
-  assert.equal(result.config.device.path, '/dev/x');
+  assert.deepEqual(result.config.device.paths, ['/dev/x']);
 });
 
 test('later layers win, and each value keeps its source', () => {
