@@ -11,8 +11,9 @@ import { compression } from './engine/compression.ts';
 import { diskHits } from './engine/disk-hits.ts';
 import type { EngineBenchmark, EngineFigure } from './engine/engine-benchmark.ts';
 import { eviction } from './engine/eviction.ts';
+import { utilisation } from './engine/utilisation.ts';
 
-const BENCHMARKS: readonly EngineBenchmark[] = [compression, diskHits, eviction];
+const BENCHMARKS: readonly EngineBenchmark[] = [compression, diskHits, eviction, utilisation];
 
 async function main(words: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({

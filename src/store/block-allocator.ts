@@ -1,6 +1,7 @@
 /**
  * Which blocks of the allocation groups are free: a bitmap, derived from the index at start and never trusted from disk, and for each
- * group its free count and an upper bound of its longest free run. A run never crosses a group's end.
+ * group its free count and an upper bound of its longest free run; for each segment of a group the same bound for runs that begin in it.
+ * A run never crosses a group's end.
  *
  *   reserve -> acquire -> release        a record that was written, and later dropped
  *   reserve -> forfeit                   a write that failed or was overtaken
@@ -20,11 +21,16 @@ import { BlockBitmap } from './block-bitmap.ts';
 const RUNS_CONSIDERED = 16;
 /** Extents of slices of up to so many blocks are small. */
 const SMALL_BLOCKS_MAX = 16;
-/** A free run is not measured further to either side. */
+/** Longer runs are as good as one of this length: no extent is longer (8 MiB of payload in blocks of 4 KiB). */
 const RUN_MEASURED_MAX = 4096;
+/** Blocks of a segment: a group is searched segment by segment, and those without a run that is long enough are passed over. */
+const SEGMENT_BLOCKS = 8192;
+/** Slices leave this share of a group of manifests free, on a device with so many groups that it does not count. */
+const MANIFEST_SLACK = 1 / 4;
+const SLACK_GROUPS_MIN = 32;
 
 /** Kinds of extents that are kept apart. */
-const BANDS = ['manifest', 'small', 'large'] as const;
+export const BANDS = ['manifest', 'small', 'large'] as const;
 /** One of them. */
 export type Band = (typeof BANDS)[number];
 /** Whose groups a band shares when it has no room left, in this order. */
@@ -72,15 +78,17 @@ export class BlockAllocator {
   readonly #bitmap: BlockBitmap;
   readonly #bad: BadRuns;
   readonly #groupFree: Uint32Array;
-  readonly #groupRunMax: Uint32Array;
+  readonly #groupRunMax: Uint16Array;
+  readonly #segmentRunMax: Uint16Array;
+  readonly #segmentsPerGroup: number;
   /** Band that a group belongs to, or NO_OWNER: then all of it is free, but for bad blocks. */
   readonly #groupOwner: Uint8Array;
   /** Blocks that each band claimed at start, group by group: a group belongs to the one with the most. */
   readonly #claimed: Uint32Array;
   readonly #groupBad: Uint32Array;
   readonly #cursors: Record<Band, number> = { manifest: 0, small: 0, large: 0 };
-  /** No free run is longer. */
-  #runBound: number;
+  /** No free run that the band may use is longer. */
+  readonly #runBounds: Record<Band, number> = { manifest: 0, small: 0, large: 0 };
   #freeBlocks: number;
   #reservedBlocks = 0;
   #idleBadBlocks = 0;
@@ -95,11 +103,18 @@ export class BlockAllocator {
     this.#bad = new BadRuns(shape.badRunsMax);
     const groups = divCeil(this.blockCount, this.#groupBlocks);
     this.#groupFree = Uint32Array.from({ length: groups }, (_, group) => this.#groupEnd(group) - group * this.#groupBlocks);
-    this.#groupRunMax = Uint32Array.from(this.#groupFree);
+    this.#groupRunMax = Uint16Array.from(this.#groupFree, (free) => Math.min(free, RUN_MEASURED_MAX));
+    this.#segmentsPerGroup = divCeil(Math.min(this.#groupBlocks, this.blockCount), SEGMENT_BLOCKS);
+    this.#segmentRunMax = new Uint16Array(groups * this.#segmentsPerGroup);
+    for (let group = 0; group < groups; group += 1) {
+      const start = group * this.#groupBlocks;
+      this.#raiseRun(group, start, this.#groupEnd(group) - start);
+      for (let segment = 1; segment < this.#segmentsPerGroup; segment += 1)
+        this.#segmentRunMax[group * this.#segmentsPerGroup + segment] = 0;
+    }
     this.#groupOwner = new Uint8Array(groups).fill(NO_OWNER);
     this.#claimed = new Uint32Array(groups * BANDS.length);
     this.#groupBad = new Uint32Array(groups);
-    this.#runBound = this.#groupBlocks;
     this.#freeBlocks = this.blockCount;
   }
 
@@ -135,11 +150,11 @@ export class BlockAllocator {
   /** Takes a run of `blocks` for a record about to be written. @returns its first block, or undefined when no run fits */
   reserve(blocks: number, band: Band): number | undefined {
     assert(blocks >= 1, 'reserve: at least one block');
-    if (blocks > this.#runBound) return undefined;
+    if (blocks > this.#runBounds[band]) return undefined;
     let start = this.#findRun(blocks, band, band) ?? this.#findInNewGroup(blocks, band);
     for (const owner of SHARES[band]) start ??= this.#findRun(blocks, band, owner);
     if (start === undefined) {
-      this.#runBound = blocks - 1;
+      this.#runBounds[band] = blocks - 1;
       return undefined;
     }
     this.#take(start, blocks);
@@ -225,6 +240,12 @@ export class BlockAllocator {
     const group = divFloor(start, this.#groupBlocks);
     this.#groupFree[group] = (this.#groupFree[group] ?? 0) - blocks;
     this.#freeBlocks -= blocks;
+    // What is left of the run begins elsewhere now, perhaps in a segment that knows of no such run.
+    const rest = start + blocks;
+    const end = this.#groupEnd(group);
+    if (rest < end && this.#segmentRunMax[this.#segmentOf(group, rest)] !== RUN_MEASURED_MAX) {
+      this.#raiseRun(group, rest, this.#bitmap.nextUsed(rest, Math.min(end, rest + RUN_MEASURED_MAX)) - rest);
+    }
   }
 
   #free(block: number, blocks: number): void {
@@ -248,36 +269,48 @@ export class BlockAllocator {
     const free = (this.#groupFree[group] ?? 0) + blocks;
     this.#groupFree[group] = free;
     this.#freeBlocks += blocks;
-    // An upper bound is enough, so a long run is not measured to its ends.
     const floor = Math.max(group * this.#groupBlocks, start - RUN_MEASURED_MAX);
     const ceiling = Math.min(this.#groupEnd(group), start + blocks + RUN_MEASURED_MAX);
     const from = this.#bitmap.freeRunStart(start, floor);
-    const to = this.#bitmap.nextUsed(start + blocks, ceiling);
-    const length = start - from >= RUN_MEASURED_MAX || to - start - blocks >= RUN_MEASURED_MAX ? free : to - from;
+    // What begins further to the left is known to be longer than what counts.
+    this.#raiseRun(group, from, this.#bitmap.nextUsed(start + blocks, ceiling) - from);
+  }
+
+  /** A free run of `group` has come up. */
+  #raiseRun(group: number, start: number, blocks: number): void {
+    const length = Math.min(blocks, RUN_MEASURED_MAX);
+    const segment = this.#segmentOf(group, start);
+    this.#segmentRunMax[segment] = Math.max(this.#segmentRunMax[segment] ?? 0, length);
     this.#groupRunMax[group] = Math.max(this.#groupRunMax[group] ?? 0, length);
-    this.#runBound = Math.max(this.#runBound, length);
+    const bound = length === RUN_MEASURED_MAX ? this.#groupBlocks : length;
+    for (const band of BANDS) this.#runBounds[band] = Math.max(this.#runBounds[band], bound);
+  }
+
+  #segmentOf(group: number, block: number): number {
+    return group * this.#segmentsPerGroup + divFloor(block - group * this.#groupBlocks, SEGMENT_BLOCKS);
   }
 
   #groupEnd(group: number): number {
     return Math.min(this.blockCount, (group + 1) * this.#groupBlocks);
   }
 
-  /** Looks for a run in the groups of `owner`, from the cursor of `band` on. */
+  /** Looks for a run in the groups of `owner`, from the cursor of `band` on; with a run at hand not beyond its group. */
   #findRun(blocks: number, band: Band, owner: Band): number | undefined {
     const groups = this.#groupFree.length;
     const cursor = this.#cursors[band];
     const first = divFloor(cursor, this.#groupBlocks);
     const ownerNumber = BANDS.indexOf(owner);
-    const search: Search = { blocks, best: -1, bestLength: Number.POSITIVE_INFINITY, seen: 0 };
+    const wanted = Math.min(blocks, RUN_MEASURED_MAX);
+    const slack = owner === 'manifest' && band !== owner && groups >= SLACK_GROUPS_MIN ? this.#groupBlocks * MANIFEST_SLACK : 0;
     // The cursor's group comes twice: first from the cursor on, at the end as a whole.
-    for (let step = 0; step <= groups && search.seen < RUNS_CONSIDERED; step += 1) {
+    for (let step = 0; step <= groups; step += 1) {
       const group = first + step < groups ? first + step : first + step - groups;
-      if ((this.#groupRunMax[group] ?? 0) < blocks || this.#groupOwner[group] !== ownerNumber) continue;
-      const start = step === 0 ? cursor : group * this.#groupBlocks;
-      const longest = this.#searchGroup(search, start, this.#groupEnd(group));
-      if (longest !== undefined && start === group * this.#groupBlocks) this.#groupRunMax[group] = longest;
+      if ((this.#groupRunMax[group] ?? 0) < wanted || this.#groupOwner[group] !== ownerNumber) continue;
+      if ((this.#groupFree[group] ?? 0) < blocks + slack) continue;
+      const found = this.#searchGroup(group, blocks, step === 0 ? cursor : group * this.#groupBlocks);
+      if (found !== undefined) return found;
     }
-    return search.best < 0 ? undefined : search.best;
+    return undefined;
   }
 
   /** Looks for a run in a group that belongs to nobody, and gives that group to `band`. */
@@ -286,24 +319,44 @@ export class BlockAllocator {
     const first = divFloor(this.#cursors[band], this.#groupBlocks);
     for (let step = 0; step < groups; step += 1) {
       const group = (first + step) % groups;
-      if (this.#groupOwner[group] !== NO_OWNER || (this.#groupRunMax[group] ?? 0) < blocks) continue;
-      const search: Search = { blocks, best: -1, bestLength: Number.POSITIVE_INFINITY, seen: 0 };
-      const longest = this.#searchGroup(search, group * this.#groupBlocks, this.#groupEnd(group));
-      if (longest !== undefined) this.#groupRunMax[group] = longest;
-      if (search.best < 0) continue;
+      if (this.#groupOwner[group] !== NO_OWNER || (this.#groupFree[group] ?? 0) < blocks) continue;
+      const found = this.#searchGroup(group, blocks, group * this.#groupBlocks);
+      if (found === undefined) continue;
       this.#groupOwner[group] = BANDS.indexOf(band);
-      return search.best;
+      return found;
     }
     return undefined;
   }
 
-  /** Looks at the free runs in [start, end). @returns the longest of them, or undefined when it stopped before the end */
-  #searchGroup(search: Search, start: number, end: number): number | undefined {
+  /** The best of the next runs from `from` on. Learns the bounds of the segments that it looks through. */
+  #searchGroup(group: number, blocks: number, from: number): number | undefined {
+    const groupStart = group * this.#groupBlocks;
+    const wanted = Math.min(blocks, RUN_MEASURED_MAX);
+    const search: Search = { blocks, best: -1, bestLength: Number.POSITIVE_INFINITY, seen: 0 };
+    const firstSegment = divFloor(from - groupStart, SEGMENT_BLOCKS);
+    for (let segment = firstSegment; segment < this.#segmentsPerGroup && search.seen < RUNS_CONSIDERED; segment += 1) {
+      const at = group * this.#segmentsPerGroup + segment;
+      if ((this.#segmentRunMax[at] ?? 0) < wanted) continue;
+      const start = Math.max(from, groupStart + segment * SEGMENT_BLOCKS);
+      const longest = this.#searchSegment(search, start, groupStart + (segment + 1) * SEGMENT_BLOCKS);
+      if (longest !== undefined && start === groupStart + segment * SEGMENT_BLOCKS) this.#segmentRunMax[at] = longest;
+    }
+    if (search.best >= 0) return search.best;
+    if (from === groupStart) {
+      const segments = this.#segmentRunMax.subarray(group * this.#segmentsPerGroup, (group + 1) * this.#segmentsPerGroup);
+      this.#groupRunMax[group] = segments.reduce((most, length) => Math.max(most, length), 0);
+    }
+    return undefined;
+  }
+
+  /** Looks at the free runs that begin in [start, end). @returns the longest of them, or undefined when it stopped before the end */
+  #searchSegment(search: Search, start: number, end: number): number | undefined {
+    const groupEnd = this.#groupEnd(divFloor(start, this.#groupBlocks));
     // Beyond this length a run is as good as any; measuring it further costs more than it tells.
-    const enough = Math.max(4 * search.blocks, 1024);
+    const enough = Math.max(4 * search.blocks, RUN_MEASURED_MAX);
     let longest = 0;
-    for (let at = this.#bitmap.nextFree(start, end); at < end; ) {
-      const length = this.#bitmap.nextUsed(at, Math.min(end, at + enough)) - at;
+    for (let at = this.#bitmap.nextFree(start, groupEnd); at < Math.min(end, groupEnd); ) {
+      const length = this.#bitmap.nextUsed(at, Math.min(groupEnd, at + enough)) - at;
       longest = Math.max(longest, length);
       if (length >= search.blocks) {
         search.seen += 1;
@@ -314,8 +367,8 @@ export class BlockAllocator {
         if (length === search.blocks || length >= enough) search.seen = RUNS_CONSIDERED;
         if (search.seen >= RUNS_CONSIDERED) return undefined;
       }
-      at = this.#bitmap.nextFree(at + length, end);
+      at = this.#bitmap.nextFree(at + length, groupEnd);
     }
-    return longest;
+    return Math.min(longest, RUN_MEASURED_MAX);
   }
 }

@@ -260,6 +260,9 @@ export class Catalogue {
     const manifest = this.index.findManifest(this.index.generation(victim));
     if (manifest !== NO_SLOT) this.#policy.noteEvicted(this.index.tag(this.index.tagSlotOf(manifest)), this.index.sliceNumber(victim));
     this.dropSlice(victim);
+    // An object of which nothing is left takes two entries and saves no byte; left to the hand it would stay for another round.
+    const isEmpty = manifest !== NO_SLOT && this.index.blocks(manifest) > 0 && this.index.slices(this.index.tagSlotOf(manifest)) === 0;
+    if (isEmpty) this.dropObject(this.index.tagSlotOf(manifest), 'other');
     return true;
   }
 

@@ -381,6 +381,9 @@ export class DeviceStore implements SliceStore {
     const manifest = this.#desk.admit(verdict.manifest);
     if (manifest === undefined) return this.#miss('absent');
     this.metrics.add('reads', 1, 'device');
+    // What was offered while the device was reading is newer.
+    const newer = this.#shelf.find(objectHash, manifest.generation);
+    if (newer !== undefined) return { kind: 'hit', manifest: newer };
     this.#shelf.keep(manifest);
     return { kind: 'hit', manifest };
   }
@@ -570,6 +573,15 @@ export class DeviceStore implements SliceStore {
   /** Checks index against bitmap and counts (S1, S2); slow, for tests and the simulation. @returns what is wrong, or undefined */
   findContradiction(): string | undefined {
     return this.#parts?.catalogue.findContradiction();
+  }
+
+  /** What the index knows of a slice's extent, or of the manifest's when `sliceNumber` is undefined (S6); for the simulation. */
+  extentState(generation: number, sliceNumber?: number | undefined): 'absent' | 'unproved' | 'sure' {
+    const index = this.#parts?.catalogue.index;
+    if (index === undefined) return 'absent';
+    const slot = sliceNumber === undefined ? index.findManifest(generation) : index.findSlice(generation, sliceNumber);
+    if (slot === NO_SLOT || index.blocks(slot) === 0) return 'absent';
+    return index.isUnproved(slot) ? 'unproved' : 'sure';
   }
 
   close(): Promise<void> {
@@ -783,6 +795,7 @@ export class DeviceStore implements SliceStore {
     this.metrics.add('recoveredEntries', report.records);
     this.metrics.add('recoveryDropped', report.orphans, 'orphan');
     this.metrics.add('recoveryDropped', report.overlaps, 'overlap');
+    this.metrics.add('recoveryDropped', report.surplus, 'surplus');
     this.metrics.add('recoveryDropped', report.invalid + report.onBadBlocks, 'damage');
     if (!report.isCheckpointWhole) this.#logger.warn({ damagedParts: report.damagedParts }, 'The checkpoint was not whole');
     if (report.isForgotten) this.#logger.error({}, 'The journal was damaged where a purge may have been; the cache starts empty');

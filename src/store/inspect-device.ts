@@ -10,6 +10,7 @@ import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import { decodeManifestRecord, MANIFEST_RECORD_BYTES_MAX } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
+import type { BlockRun } from './check/extent-order.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { type RecoveredState, recoverState } from './recovery.ts';
 import { type DeviceRoot, readRoot } from './root-area.ts';
@@ -123,6 +124,19 @@ export function findStoredRuns(view: DeviceView, object: StoredObject): readonly
     else runs.push({ start: number, end: number + 1 });
   }
   return runs;
+}
+
+/** Key of the object that has this generation, or undefined when the index has none or its record cannot be read. */
+export async function keyOfGeneration(view: DeviceView, generation: number): Promise<string | undefined> {
+  const record = view.state.index.findManifest(generation);
+  if (record === NO_SLOT) return undefined;
+  const verdict = await readObject(view, record);
+  return verdict.kind === 'object' ? verdict.object.manifest.keyText : undefined;
+}
+
+/** Blocks that were put out of use, in order. */
+export function outOfUse(view: DeviceView): readonly BlockRun[] {
+  return view.state.allocator.badRuns.map(({ block, blocks }) => ({ start: block, end: block + blocks }));
 }
 
 async function readObject(view: DeviceView, record: number): Promise<ObjectVerdict> {

@@ -163,6 +163,6 @@ export const STORE_METRICS = {
     name: 'rawslice_store_recovery_dropped_total',
     help: 'Records not taken over at start',
     label: 'reason',
-    values: ['orphan', 'overlap', 'damage'],
+    values: ['orphan', 'overlap', 'surplus', 'damage'],
   },
 } as const satisfies MetricTable;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { SeededRandom } from '../../src/base/random.ts';
 import { type Band, BlockAllocator, type BlockRun, bandOf } from '../../src/store/block-allocator.ts';
 import { BlockBitmap } from '../../src/store/block-bitmap.ts';
 
@@ -146,6 +147,22 @@ test('the allocator agrees with an array, never overlaps, and finds every run', 
     for (const run of model.held) assert.ok(allocator.isUsed(run.block, run.blocks));
   });
   fc.assert(property, { seed: 52, numRuns: 200 });
+});
+
+test('runs are found in groups of many segments', () => {
+  const random = new SeededRandom(54);
+  for (let round = 0; round < 6; round += 1) {
+    const model = new Model({ firstBlock: FIRST, blockCount: 70_000, groupBlocks: 30_000, badRunsMax: 6 });
+    const allocator = new BlockAllocator(model.shape);
+    for (let step = 0; step < 500; step += 1) {
+      const most = random.integerBelow(3) === 0 ? 6000 : 700;
+      const band = BANDS[random.integerBelow(3)] ?? 'large';
+      const isReserving = random.integerBelow(5) < 3;
+      if (isReserving) reserve(model, allocator, { kind: 'reserve', blocks: 1 + random.integerBelow(most), band, isKept: true });
+      else free(model, allocator, random.integerBelow(1000));
+    }
+    model.agree(allocator);
+  }
 });
 
 test('the bitmap agrees with an array of booleans', () => {
