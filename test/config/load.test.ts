@@ -239,7 +239,7 @@ test('config/default.yaml is valid', () => {
     [
       'debian',
       'http://deb.debian.org',
-      { path: 'var/rawslice.cache', sizeBytes: 10 * 1024 ** 3, formatsBlank: false, writeBudgetBytes: undefined, compression: 'auto' },
+      { paths: ['var/rawslice.cache'], sizeBytes: 10 * 1024 ** 3, formatsBlank: false, writeBudgetBytes: undefined, compression: 'auto' },
     ],
   );
 });
@@ -288,4 +288,17 @@ test('hostile nesting and endless maps end quickly, with few problems', () => {
     parseConfigText(many, 'f.yaml').problems.map(({ message }) => message),
     ['has 2000 keys; the limit is 100'],
   );
+});
+
+test('device.path takes several, as a list or with commas, and each once', () => {
+  const pathsOf = (text: string): readonly string[] => {
+    const result = load(`upstream: { url: "http://origin.test" }\ndevice: { path: ${text} }\n`);
+    return result.kind === 'ok' ? result.config.device.paths : headsOf(result);
+  };
+  assert.deepEqual(pathsOf('[/dev/a, /dev/b]'), ['/dev/a', '/dev/b']);
+  assert.deepEqual(pathsOf('"/dev/a, /dev/b"'), ['/dev/a', '/dev/b']);
+  assert.match(pathsOf('[/dev/a, /dev/b, /dev/a]')[0] ?? '', /device\.path: names .*\/dev\/a.* twice/);
+  assert.match(pathsOf('["/dev/a,b"]')[0] ?? '', /device\.path: must be a list of paths without commas/);
+  assert.match(pathsOf('[]')[0] ?? '', /device\.path: must be the path/);
+  assert.match(pathsOf(`[${Array.from({ length: 17 }, (_, number) => `/dev/${number}`).join(', ')}]`)[0] ?? '', /at most 16/);
 });
