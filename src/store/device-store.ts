@@ -413,6 +413,8 @@ export class DeviceStore implements SliceStore {
       if (!catalogue.reserveEntries(2) || catalogue.index.findManifest(generation) !== NO_SLOT) return this.#decline('no-space');
       tagSlot = catalogue.index.putManifest(objectTag(objectHash), generation);
     }
+    // Where devices share a counter, this one may not have given it; a purge that comes next has to cover it.
+    this.#generations.skipTo(generation + 1);
     this.#purges.clear(generation);
     catalogue.setFreshness(tagSlot, manifest);
     const pending = this.#shelf.pending(objectHash) ?? this.#shelf.addPending(manifest);
@@ -450,7 +452,7 @@ export class DeviceStore implements SliceStore {
   async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
     const order = this.#desk.order(target, options.isSoft === true);
     if (!this.#purges.hasRoomFor(order)) await this.#retireEpochs();
-    const { purge, knownObjects } = this.#desk.take(order, target, options.sequence);
+    const { purge, knownObjects } = this.#desk.take(order, target, options);
     const parts = this.#parts;
     if (parts === undefined || this.#state !== 'online') {
       this.metrics.add('purgesRefused', 1, 'unavailable');
@@ -478,7 +480,7 @@ export class DeviceStore implements SliceStore {
     const catalogue = this.#readable()?.catalogue;
     if (catalogue === undefined || this.#isHidden(generation) || catalogue.index.findManifest(generation) === NO_SLOT) return false;
     if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
-    return catalogue.index.findSlice(generation, sliceNumber) !== NO_SLOT;
+    return catalogue.findStored(generation, sliceNumber) !== NO_SLOT;
   }
 
   tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
@@ -491,7 +493,7 @@ export class DeviceStore implements SliceStore {
     if (catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return undefined;
     slice.isVisited = true;
     gate.onRead(slice);
-    const slot = catalogue.index.findSlice(read.generation, read.sliceNumber);
+    const slot = catalogue.findStored(read.generation, read.sliceNumber);
     if (slot !== NO_SLOT) catalogue.index.markVisited(slot);
     this.metrics.add('reads', 1, 'ram');
     const lease = slice.lease.share();
@@ -505,11 +507,15 @@ export class DeviceStore implements SliceStore {
     if (obstacle !== undefined) return this.#miss(obstacle);
     const parts = this.#readable();
     if (parts === undefined || parts.catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
-    const slot = parts.catalogue.index.findSlice(read.generation, read.sliceNumber);
+    const slot = parts.catalogue.findStored(read.generation, read.sliceNumber);
     if (slot === NO_SLOT) return this.#miss('absent');
     parts.catalogue.index.markVisited(slot);
     const lengthBytes = this.#sliceLength(read);
-    const verdict = await parts.reader.readSlice(read, slot, { lengthBytes, signal });
+    const { index } = parts.catalogue;
+    const isRiding = index.kind(slot) === 'manifest';
+    const verdict = isRiding
+      ? await parts.reader.readBody(read, index.tagSlotOf(slot), signal)
+      : await parts.reader.readSlice(read, slot, { lengthBytes, signal });
     if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
     // A purge may have come while the device was reading.
     const late = await this.#lookAt(read, signal);
@@ -535,7 +541,7 @@ export class DeviceStore implements SliceStore {
     this.#assertWhole(offer);
     const known = catalogue.resident.find(generation, sliceNumber);
     if (known?.isQueued === true) return { kind: 'admitted' };
-    const stored = catalogue.index.findSlice(generation, sliceNumber);
+    const stored = catalogue.findStored(generation, sliceNumber);
     if (stored !== NO_SLOT && !catalogue.index.isUnproved(stored)) return { kind: 'admitted' };
     // An unproved one is from before a crash, its data may never have arrived; these bytes are sure and replace it once written.
     const lease = offer.lease.share();
@@ -577,9 +583,10 @@ export class DeviceStore implements SliceStore {
 
   /** What the index knows of a slice's extent, or of the manifest's when `sliceNumber` is undefined (S6); for the simulation. */
   extentState(generation: number, sliceNumber?: number | undefined): 'absent' | 'unproved' | 'sure' {
-    const index = this.#parts?.catalogue.index;
-    if (index === undefined) return 'absent';
-    const slot = sliceNumber === undefined ? index.findManifest(generation) : index.findSlice(generation, sliceNumber);
+    const catalogue = this.#parts?.catalogue;
+    if (catalogue === undefined) return 'absent';
+    const { index } = catalogue;
+    const slot = sliceNumber === undefined ? index.findManifest(generation) : catalogue.findStored(generation, sliceNumber);
     if (slot === NO_SLOT || index.blocks(slot) === 0) return 'absent';
     return index.isUnproved(slot) ? 'unproved' : 'sure';
   }
@@ -720,6 +727,7 @@ export class DeviceStore implements SliceStore {
     });
     const writer = new SliceWriter({
       ...options,
+      reader,
       extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purges.newestSequence }),
       packer: new ExtentPacker({ ...media, codec: this.#codec, policy: new CompressionPolicy(this.#compression) }),
       shelf: this.#shelf,

@@ -401,7 +401,8 @@ class Recovery {
     for (const slot of index.recordSlots().reverse()) {
       const [block, blocks] = [index.block(slot), index.blocks(slot)];
       const isManifest = index.kind(slot) === 'manifest';
-      if (this.#allocator.tryClaim(block, blocks, bandOf(isManifest ? 'manifest' : 'slice', blocks))) continue;
+      const kind = isManifest && !index.hasBody(slot) ? 'manifest' : 'slice';
+      if (this.#allocator.tryClaim(block, blocks, bandOf(kind, blocks))) continue;
       if (this.#allocator.isBad(block, blocks)) this.#report.onBadBlocks += 1;
       else this.#report.overlaps += 1;
       if (isManifest) index.removeManifest(index.tagSlotOf(slot));
@@ -410,8 +411,13 @@ class Recovery {
     const { isClean } = this.#root.superblock;
     for (const slot of index.recordSlots()) {
       if (!isClean) index.markUnproved(slot);
-      if (index.kind(slot) === 'manifest') continue;
-      const record = index.findManifest(index.generation(slot));
+      const generation = index.generation(slot);
+      if (index.kind(slot) === 'manifest') {
+        // The slice that rides in it, unless it has a record of its own too.
+        if (index.hasBody(slot) && index.findSlice(generation, 0) === NO_SLOT) index.addSlices(index.tagSlotOf(slot), 1);
+        continue;
+      }
+      const record = index.findManifest(generation);
       if (record !== NO_SLOT) {
         index.addSlices(index.tagSlotOf(record), 1);
         continue;
@@ -437,7 +443,8 @@ class Recovery {
         continue;
       }
       const record = index.findManifest(index.generation(slot));
-      if (record !== NO_SLOT) index.addSlices(index.tagSlotOf(record), -1);
+      const rides = record !== NO_SLOT && index.sliceNumber(slot) === 0 && index.hasBody(record);
+      if (record !== NO_SLOT && !rides) index.addSlices(index.tagSlotOf(record), -1);
       index.removeSlice(slot);
     }
   }

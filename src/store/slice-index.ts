@@ -231,6 +231,11 @@ export class SliceIndex {
     return (this.#flags[slot] ?? 0) & (KIND_SLICE - 1);
   }
 
+  /** Whether a manifest's record holds the object's one slice as well. */
+  hasBody(record: number): boolean {
+    return (this.flags(record) & ENTRY_FLAGS.body) !== 0 && this.kind(record) === 'manifest';
+  }
+
   isVisited(slot: number): boolean {
     return ((this.#flags[slot] ?? 0) & VISITED) !== 0;
   }
@@ -299,7 +304,8 @@ export class SliceIndex {
 
   /**
    * The entry that SIEVE gives up next: from the hand towards newer ones, the first that was not visited since the hand last passed.
-   * Orphans go at once; a manifest is passed over while slices of it exist or it is not yet written.
+   * Orphans go at once; a manifest is passed over while slices of it exist (but for the one that its own record holds) or it is not yet
+   * written.
    *
    * @returns a slice's or a manifest's slot, still in the index; NO_SLOT when everything is held
    */
@@ -359,7 +365,7 @@ export class SliceIndex {
   #isVictim(slot: number): boolean {
     const flags = this.#flags[slot] ?? 0;
     if ((flags & KIND_MASK) === KIND_MANIFEST) {
-      if (this.blocks(slot) === 0 || this.slices(this.tagSlotOf(slot)) > 0) return false;
+      if (this.blocks(slot) === 0 || (this.slices(this.tagSlotOf(slot)) > 0 && !this.hasBody(slot))) return false;
     } else if (this.findManifest(this.generation(slot)) === NO_SLOT) return true;
     if ((flags & VISITED) === 0) return true;
     this.#flags[slot] = flags & ~VISITED;
