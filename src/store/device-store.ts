@@ -330,7 +330,7 @@ export class DeviceStore implements SliceStore {
     const catalogue = this.#readable()?.catalogue;
     if (catalogue === undefined) return false;
     if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
-    return catalogue.index.findSlice(generation, sliceNumber) !== NO_SLOT;
+    return catalogue.findStored(generation, sliceNumber) !== NO_SLOT;
   }
 
   /** Reads here and there, before a device is taken back. @throws EdgeError DEVICE_FAULT */
