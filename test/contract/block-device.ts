@@ -14,7 +14,8 @@ import { Arena } from '../../src/memory/arena.ts';
 
 /** One empty place to open devices on. */
 export interface BlockDeviceFixture {
-  open(access: 'read-write' | 'read-only'): Promise<BlockDevice>;
+  /** @param arena the memory of all transfers */
+  open(access: 'read-write' | 'read-only', arena: Arena): Promise<BlockDevice>;
   dispose(): Promise<void>;
 }
 
@@ -35,7 +36,7 @@ export function runBlockDeviceContract(
     });
 
     const withDevice = async (act: (device: BlockDevice) => Promise<void>): Promise<void> => {
-      const device = await fixture.open('read-write');
+      const device = await fixture.open('read-write', arena);
       try {
         await act(device);
       } finally {
@@ -141,7 +142,7 @@ export function runBlockDeviceContract(
           await device.flush();
         }),
       );
-      const device = await fixture.open('read-only');
+      const device = await fixture.open('read-only', arena);
       assert.equal(device.isReadOnly, true);
       assert.ok((await readBack(device, 4 * MIB, 64 * KIB)).every((byte) => byte === 0xc3));
       await device.close();
@@ -187,19 +188,19 @@ export function runBlockDeviceContract(
       }));
 
     test('refuses writes when it was opened read-only', async () => {
-      const device = await fixture.open('read-only');
+      const device = await fixture.open('read-only', arena);
       await withBytes(device.blockSizeBytes, (bytes) => assert.rejects(device.write([bytes], 0), AssertionFailure));
       await device.close();
     });
 
     test('has one writer at a time and lets readers look beside it', () =>
       withDevice(async () => {
-        await assert.rejects(fixture.open('read-write'), (error) => error instanceof EdgeError && error.code === 'DEVICE_HELD');
-        await (await fixture.open('read-only')).close();
+        await assert.rejects(fixture.open('read-write', arena), (error) => error instanceof EdgeError && error.code === 'DEVICE_HELD');
+        await (await fixture.open('read-only', arena)).close();
       }));
 
     test('closes once, after what is in flight, and then does nothing more', async () => {
-      const device = await fixture.open('read-write');
+      const device = await fixture.open('read-write', arena);
       await withBytes(MIB, async (bytes) => {
         bytes.fill(9);
         let isWritten = false;

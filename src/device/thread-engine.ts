@@ -1,0 +1,179 @@
+/**
+ * Device I/O in threads of its own: some read, others write and flush, so that neither waits for the other, and nothing else in the process
+ * waits for the device. Requests go through shared memory (thread-ring.ts); one message tells of all that is done since the last.
+ *
+ * A thread that dies fails what it was doing; when the last one of a lane has died, libuv's pool takes over. A thread that hangs in the
+ * kernel cannot be ended by anybody and takes nothing but its own room. Made by direct-device.ts.
+ */
+import { getSystemErrorName } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { must } from '../base/assert.ts';
+import type { Logger } from '../base/log.ts';
+import type { MetricSet } from '../base/metrics.ts';
+import type { DEVICE_METRICS } from './device-metrics.ts';
+import { type IoEngine, IoError, type MoveOperation } from './io-engine.ts';
+import { PoolEngine } from './pool-engine.ts';
+import { LANE_SLOTS, REQUEST_BUFFERS_MAX, type RequestOperation, type ThreadAssignment, ThreadRing } from './thread-ring.ts';
+import type { LaneName } from './transfer-queue.ts';
+
+/** What an engine with threads needs. */
+export interface ThreadEngineOptions {
+  readonly path: string;
+  readonly fd: number;
+  /** The arena's; every buffer is in it. */
+  readonly memory: SharedArrayBuffer;
+  readonly logger: Logger;
+  readonly metrics: MetricSet<typeof DEVICE_METRICS>;
+  /** Threads by lane; DEFAULT_THREADS when undefined. */
+  readonly threads?: Readonly<Record<LaneName, number>> | undefined;
+}
+
+/** Threads of one device. */
+export const DEFAULT_THREADS: Readonly<Record<LaneName, number>> = { read: 4, write: 2 };
+
+/** A thread holds no objects to speak of; a small heap keeps its room small. */
+const HEAP_LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 };
+
+interface Thread {
+  readonly lane: LaneName;
+  readonly worker: Worker;
+  isAlive: boolean;
+}
+
+interface Call {
+  readonly resolve: (result: number) => void;
+  readonly reject: (error: IoError) => void;
+}
+
+/** See IoEngine. */
+export class ThreadEngine implements IoEngine {
+  readonly kind = 'threads';
+  readonly lanes: IoEngine['lanes'];
+  readonly buffersMax = REQUEST_BUFFERS_MAX;
+  readonly #options: ThreadEngineOptions;
+  readonly #ring = new ThreadRing();
+  readonly #threads: Thread[] = [];
+  readonly #calls = new Map<number, Call>();
+  readonly #fallback: PoolEngine;
+  #isClosing = false;
+
+  private constructor(options: ThreadEngineOptions) {
+    this.#options = options;
+    this.#fallback = new PoolEngine(options.fd);
+    const { read, write } = options.threads ?? DEFAULT_THREADS;
+    this.lanes = { read: { atOnceMax: LANE_SLOTS.read, threads: read }, write: { atOnceMax: LANE_SLOTS.write, threads: write } };
+  }
+
+  /** Starts the threads. @returns undefined, with a log line, when one of them cannot be started; none is left then */
+  static async tryStart(options: ThreadEngineOptions): Promise<ThreadEngine | undefined> {
+    const engine = new ThreadEngine(options);
+    try {
+      await Promise.all(LANE_NAMES.flatMap((lane) => Array.from({ length: engine.lanes[lane].threads }, () => engine.#start(lane))));
+      return engine;
+    } catch (error) {
+      options.logger.warn({ err: error, path: options.path }, "the device's threads cannot be started; its I/O goes through libuv's pool");
+      await engine.close();
+      return undefined;
+    }
+  }
+
+  move(operation: MoveOperation, buffers: readonly Buffer[], offsetBytes: number): Promise<number> {
+    if (!this.#hasThread(operation)) return this.#fallback.move(operation, buffers, offsetBytes);
+    return this.#call(operation, operation, { buffers, offsetBytes });
+  }
+
+  async flush(): Promise<void> {
+    if (this.#hasThread('write')) await this.#call('write', 'flush', { buffers: [], offsetBytes: 0 });
+    else await this.#fallback.flush();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    this.#ring.stop();
+    const alive = this.#threads.filter(({ isAlive }) => isAlive);
+    await Promise.all(
+      alive.map(({ worker }) => {
+        worker.ref();
+        return new Promise((resolve) => worker.once('exit', resolve));
+      }),
+    );
+  }
+
+  #hasThread(lane: LaneName): boolean {
+    return this.#threads.some((thread) => thread.lane === lane && thread.isAlive);
+  }
+
+  /** Resolves when the thread is at work. */
+  async #start(lane: LaneName): Promise<void> {
+    const { fd, memory } = this.#options;
+    const number = this.#threads.length;
+    const assignment: ThreadAssignment = { ring: this.#ring.shared, memory, fd, lane, thread: number };
+    const worker = new Worker(new URL('./io-worker.ts', import.meta.url), {
+      workerData: assignment,
+      name: `device ${lane}`,
+      env: {},
+      execArgv: [],
+      resourceLimits: HEAP_LIMITS,
+    });
+    const thread: Thread = { lane, worker, isAlive: true };
+    this.#threads.push(thread);
+    this.#options.metrics.add('ioThreads', 1);
+    await new Promise<void>((resolve, reject) => {
+      worker.once('message', () => {
+        // An idle device does not keep the process alive; one at work does, see #call.
+        if (this.#calls.size === 0) worker.unref();
+        resolve();
+      });
+      worker.on('message', () => this.#collect());
+      worker.on('error', (error) => {
+        this.#options.logger.error({ err: error, path: this.#options.path, lane }, 'a thread of the device failed');
+        reject(error);
+      });
+      worker.on('exit', () => {
+        this.#onExit(thread, number);
+        reject(new IoError(THREAD_ENDED, 'the thread ended before it began'));
+      });
+    });
+  }
+
+  #call(lane: LaneName, operation: RequestOperation, place: { buffers: readonly Buffer[]; offsetBytes: number }): Promise<number> {
+    const slot = this.#ring.put(lane, operation, place);
+    return new Promise((resolve, reject) => {
+      this.#calls.set(slot, { resolve, reject });
+      if (this.#calls.size === 1) for (const { worker } of this.#threads) worker.ref();
+    });
+  }
+
+  #collect(): void {
+    for (const { slot, result } of this.#ring.collect()) {
+      const call = this.#remove(slot);
+      if (result >= 0) call.resolve(result);
+      else call.reject(new IoError(getSystemErrorName(result), `the system call failed with errno ${-result}`));
+    }
+  }
+
+  #remove(slot: number): Call {
+    const call = must(this.#calls.get(slot), 'a slot that is done has a caller');
+    this.#calls.delete(slot);
+    if (this.#calls.size === 0) for (const { worker } of this.#threads) worker.unref();
+    return call;
+  }
+
+  #onExit(thread: Thread, number: number): void {
+    thread.isAlive = false;
+    this.#options.metrics.add('ioThreads', -1);
+    if (this.#isClosing) return;
+    this.#collect();
+    const isLast = !this.#hasThread(thread.lane);
+    for (const slot of this.#ring.abandon(thread.lane, number, isLast)) {
+      this.#remove(slot).reject(new IoError(THREAD_ENDED, 'the thread ended while it had the request'));
+    }
+    const { path, logger } = this.#options;
+    const consequence = isLast ? "libuv's pool does its work" : 'the others go on';
+    logger.error({ path, lane: thread.lane }, `a thread of the device ended; ${consequence}`);
+  }
+}
+
+/** In the place of an errno. */
+const THREAD_ENDED = 'THREAD_ENDED';
+const LANE_NAMES: readonly LaneName[] = ['read', 'write'];
