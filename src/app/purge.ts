@@ -24,7 +24,7 @@ export async function purgeUrl(url: string, services: ProxyServices): Promise<Pu
   const key = cacheKey({ siteName: services.site.name, path: target.path, query: target.query });
   if (key === undefined) throw new EdgeError('REQUEST_INVALID', 'The URL is too long to be cached');
   services.resolver.forget(key.objectHash);
-  const wasStored = await services.store.purge(key.objectHash);
+  const { knownObjects } = await services.store.purge({ kind: 'object', objectHash: key.objectHash });
   services.resolver.forget(key.objectHash);
-  return { wasStored, key: key.keyText };
+  return { wasStored: knownObjects > 0, key: key.keyText };
 }

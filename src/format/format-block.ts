@@ -88,8 +88,9 @@ export function decodeFormatBlock(source: Buffer): FormatBlockVerdict {
   if (source.length < 512 || !isAscii(source, 0, FORMAT_BLOCK.magic, FORMAT_MAGIC)) return { kind: 'foreign' };
   const version = getNumber(source, 0, FORMAT_BLOCK.version);
   const isWhole = getNumber(source, 0, FORMAT_BLOCK.crc) === crc32Around(source, 512, FORMAT_BLOCK.crc);
-  // A later version may move its checksum, so an unknown version is believed without one.
-  if (version !== FORMAT_VERSION) return version > FORMAT_VERSION ? { kind: 'version', version } : { kind: 'damaged', reason: 'version' };
+  // A later version may move its checksum, so it is believed without one; earlier ones had theirs here.
+  const isOther = version > FORMAT_VERSION || (version >= 1 && version < FORMAT_VERSION && isWhole);
+  if (version !== FORMAT_VERSION) return isOther ? { kind: 'version', version } : { kind: 'damaged', reason: 'version' };
   if (!isWhole) return { kind: 'damaged', reason: 'checksum' };
   if (getNumber(source, 0, FORMAT_BLOCK.featuresIncompatible) !== 0) return { kind: 'version', version };
   const geometry = computeGeometry({

@@ -18,6 +18,8 @@ import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts'
 import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
 import { Catalogue } from './catalogue.ts';
+import { ExtentReader } from './extent-reader.ts';
+import { ExtentWriter } from './extent-writer.ts';
 import { FaultBucket } from './fault-bucket.ts';
 import { Journal } from './journal.ts';
 import { ManifestShelf } from './manifest-shelf.ts';
@@ -33,6 +35,8 @@ import type {
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PurgeResult,
+  PurgeTarget,
   SliceOffer,
   SliceRead,
   SliceStore,
@@ -260,7 +264,8 @@ export class DeviceStore implements SliceStore {
     catalogue.dropObject(tagSlot, 'other');
   }
 
-  async purge(objectHash: ObjectHash): Promise<boolean> {
+  async purge(target: PurgeTarget): Promise<PurgeResult> {
+    const { objectHash } = target;
     this.metrics.add('purges');
     this.#purgeSequence += 1;
     const purgeSequence = this.#purgeSequence;
@@ -277,7 +282,7 @@ export class DeviceStore implements SliceStore {
       throw new EdgeError('STORE_UNAVAILABLE', 'The purge holds in memory only: the journal is full; purge again in a moment');
     }
     await parts.journal.flush();
-    return wasStored;
+    return { knownObjects: wasStored ? 1 : 0 };
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
@@ -475,20 +480,19 @@ export class DeviceStore implements SliceStore {
       limits: this.#limits,
       metrics: this.metrics,
     });
-    const extents = {
-      ...shared,
-      catalogue,
-      identity: format,
-      blockSizeBytes: this.geometry.blockSizeBytes,
-      onError: (error: unknown) => this.#onDeviceError(error),
-    };
-    const reader = new SliceReader({ ...extents, onManifestLost: (objectHash) => this.#shelf.forget(objectHash) });
+    const { blockSizeBytes } = this.geometry;
+    const media = { ...shared, identity: format, blockSizeBytes };
+    const options = { ...shared, catalogue, blockSizeBytes, onError: (error: unknown) => this.#onDeviceError(error) };
+    const reader = new SliceReader({
+      ...options,
+      extents: new ExtentReader({ ...media, slotWaitMs: this.#limits.slotWaitMs }),
+      onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
+    });
     const writer = new SliceWriter({
-      ...extents,
+      ...options,
+      extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purgeSequence }),
       shelf: this.#shelf,
-      epoch,
       writeSequences: this.#writeSequences,
-      newestPurge: () => this.#purgeSequence,
       isWritable: () => this.#state === 'online' || this.#isDraining,
     });
     return { catalogue, writer, reader, journal };

@@ -3,16 +3,20 @@
  * run beside a server; what that server changes meanwhile shows as a state between, never as a failure. Called by `rawslice inspect`.
  */
 
-import { divCeil } from '../base/units.ts';
+import { divCeil, SECOND_MS } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import { decodeExtentHeader, EXTENT_KINDS, extentBlocks, verifyChunks } from '../format/extent-header.ts';
+import { extentBlocks } from '../format/extent-header.ts';
+import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import { decodeManifestRecord, MANIFEST_RECORD_BYTES_MAX } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
-import { tryRead, withStaging } from './device-io.ts';
+import { ExtentReader } from './extent-reader.ts';
 import { type RecoveredState, recoverState } from './recovery.ts';
 import { type DeviceRoot, readRoot } from './root-area.ts';
 import { NO_SLOT, objectTag } from './slice-index.ts';
+
+/** For a slot of the arena; a tool's is small and used by nobody else. */
+const SLOT_WAIT_MS = SECOND_MS;
 
 /** A device as its last writer left it, with the index in memory. */
 export interface DeviceView {
@@ -125,26 +129,23 @@ async function readObject(view: DeviceView, record: number): Promise<ObjectVerdi
   const { index } = view.state;
   const { format } = view.root;
   const { blockSizeBytes } = format.geometry;
-  const { block, blocks, writeSequence } = index.place(record);
-  const recordOffsetBytes = block * blockSizeBytes;
+  const place = index.place(record);
+  const recordOffsetBytes = place.block * blockSizeBytes;
   const unreadable = { kind: 'unreadable', recordOffsetBytes } as const;
-  if (blocks > extentBlocks(MANIFEST_RECORD_BYTES_MAX, blockSizeBytes)) return unreadable;
-  return withStaging(view.arena, blocks * blockSizeBytes, async (bytes) => {
-    if (!(await tryRead(view.device, bytes, recordOffsetBytes))) return unreadable;
-    const headerBlock = bytes.subarray(0, blockSizeBytes);
-    const header = decodeExtentHeader(headerBlock, format);
-    if (header?.kind !== EXTENT_KINDS.manifest || header.ownBlock !== block || header.writeSequence !== writeSequence) return unreadable;
-    const payload = bytes.subarray(blockSizeBytes);
-    if (!verifyChunks(headerBlock, header, { firstChunk: 0, bytes: payload })) return unreadable;
-    const manifest = decodeManifestRecord(payload.subarray(0, header.rawBytes));
-    if (manifest === undefined) return unreadable;
-    const tagSlot = index.tagSlotOf(record);
-    const object = {
-      manifest: { ...manifest, ...index.freshness(tagSlot) },
-      sliceCount: divCeil(manifest.lengthBytes ?? 0, manifest.sliceSizeBytes),
-      storedSlices: index.slices(tagSlot),
-      recordOffsetBytes,
-    };
-    return { kind: 'object', object } as const;
-  });
+  if (place.blocks > extentBlocks(MANIFEST_RECORD_BYTES_MAX, blockSizeBytes)) return unreadable;
+  const extents = new ExtentReader({ ...view, identity: format, blockSizeBytes, slotWaitMs: SLOT_WAIT_MS });
+  const outcome = await extents.read({ place, kind: 'manifest', generation: index.generation(record), sliceNumber: MANIFEST_NUMBER });
+  if (outcome.kind !== 'loaded') return unreadable;
+  const { header, lease } = outcome;
+  const manifest = decodeManifestRecord(lease.bytes.subarray(header.presentEnd, header.rawBytes));
+  lease.end();
+  if (manifest === undefined) return unreadable;
+  const tagSlot = index.tagSlotOf(record);
+  const object = {
+    manifest: { ...manifest, ...index.freshness(tagSlot) },
+    sliceCount: divCeil(manifest.lengthBytes ?? 0, manifest.sliceSizeBytes),
+    storedSlices: index.slices(tagSlot),
+    recordOffsetBytes,
+  };
+  return { kind: 'object', object };
 }

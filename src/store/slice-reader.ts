@@ -1,21 +1,19 @@
 /**
- * Reads extents and lets them prove themselves: header checksum, MAC, own address, key, generation and write sequence, and the checksum of
- * every chunk that is handed out. A mismatch is read once more, then compared with the index again: changed meanwhile or from before a
- * crash means stale, a plain miss; the rest is corrupt. Either way the entry goes, so that no fault is met twice.
+ * Reads the slices and manifests that the index names (extent-reader does it and says what it found) and decides what a mismatch means: it
+ * is read once more, then compared with the index again; changed meanwhile or from before a crash means stale, a plain miss, the rest is
+ * corrupt. Either way the entry goes, so that no fault is met twice. Readers of the same bytes share one read.
  */
 import type { Clock } from '../base/clock.ts';
-import { EdgeError } from '../base/errors.ts';
+import type { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
-import { alignDown, alignUp, divFloor } from '../base/units.ts';
-import type { BlockDevice } from '../device/block-device.ts';
-import { CODECS, decodeExtentHeader, EXTENT_KINDS, type ExtentHeader, type ExtentIdentity, verifyChunks } from '../format/extent-header.ts';
+import { alignDown, alignUp } from '../base/units.ts';
 import { CHUNK_BYTES } from '../format/geometry.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import { decodeManifestRecord } from '../format/manifest-record.ts';
-import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
+import type { ExtentReader, LoadedExtent, PayloadRange } from './extent-reader.ts';
 import { LoadTable } from './load-table.ts';
 import { type ExtentPlace, NO_SLOT } from './slice-index.ts';
 import type { ManifestVerdict, SliceAddress, SliceRead, SliceVerdict } from './slice-store.ts';
@@ -25,23 +23,14 @@ import type { STORE_METRICS } from './store-metrics.ts';
 type Miss = { readonly kind: 'absent' | 'corrupt' | 'busy' };
 type SliceOutcome = { readonly kind: 'loaded'; readonly lease: Lease; readonly startBytes: number; readonly lengthBytes: number } | Miss;
 type ManifestOutcome = { readonly kind: 'loaded'; readonly manifest: Manifest } | Miss;
-type ExtentOutcome = { readonly kind: 'loaded'; readonly lease: Lease; readonly header: ExtentHeader } | Miss;
-
-/** Bytes of a payload to read, aligned to chunks and blocks. */
-interface PayloadRange {
-  readonly startBytes: number;
-  readonly endBytes: number;
-}
 
 /** Dependencies of a reader. */
 export interface SliceReaderOptions {
-  readonly device: BlockDevice;
-  readonly arena: Arena;
+  readonly extents: ExtentReader;
   readonly clock: Clock;
   readonly limits: StoreLimits;
   readonly metrics: MetricSet<typeof STORE_METRICS>;
   readonly catalogue: Catalogue;
-  readonly identity: ExtentIdentity;
   readonly blockSizeBytes: number;
   readonly onError: (error: unknown) => void;
   /** An object's record was dropped. */
@@ -125,7 +114,7 @@ export class SliceReader {
     const { catalogue } = this.#options;
     const outcome = await this.#loadExtent(address, slot, range);
     if (outcome.kind !== 'loaded') return outcome;
-    const { lease, header } = outcome;
+    const { lease, header, startBytes } = outcome;
     const { generation, sliceNumber } = address;
     const now = catalogue.index.findSlice(generation, sliceNumber);
     if (range.isWhole && now !== NO_SLOT && catalogue.index.writeSequence(now) === header.writeSequence) catalogue.index.markProved(now);
@@ -134,18 +123,17 @@ export class SliceReader {
       catalogue.addResident({ generation, sliceNumber, lengthBytes: header.presentEnd, lease: lease.share() });
       lease.moveTo('resident');
     }
-    return { kind: 'loaded', lease, startBytes: range.startBytes, lengthBytes: header.presentEnd };
+    return { kind: 'loaded', lease, startBytes, lengthBytes: header.presentEnd };
   }
 
   async #loadManifest(objectHash: ObjectHash, generation: number): Promise<ManifestOutcome> {
-    const { catalogue, blockSizeBytes } = this.#options;
+    const { catalogue } = this.#options;
     const tagSlot = catalogue.findCurrent(objectHash, generation);
     if (tagSlot === NO_SLOT) return { kind: 'absent' };
     const record = catalogue.index.recordOf(tagSlot);
-    const range = { startBytes: 0, endBytes: (catalogue.index.blocks(record) - 1) * blockSizeBytes };
-    const outcome = await this.#loadExtent({ objectHash, generation, sliceNumber: MANIFEST_NUMBER }, record, range);
+    const outcome = await this.#loadExtent({ objectHash, generation, sliceNumber: MANIFEST_NUMBER }, record);
     if (outcome.kind !== 'loaded') return outcome;
-    const manifest = decodeManifestRecord(outcome.lease.bytes.subarray(0, outcome.header.rawBytes));
+    const manifest = decodeManifestRecord(outcome.lease.bytes.subarray(outcome.header.presentEnd, outcome.header.rawBytes));
     outcome.lease.end();
     if (manifest?.objectHash === objectHash && manifest.generation === generation) return { kind: 'loaded', manifest };
     const now = catalogue.findCurrent(objectHash, generation);
@@ -155,15 +143,24 @@ export class SliceReader {
   }
 
   /** Reads and verifies; a failing entry is tried twice, then dropped. On `loaded` the caller ends the lease. */
-  async #loadExtent(address: SliceAddress, slot: number, range: PayloadRange): Promise<ExtentOutcome> {
-    const { catalogue, metrics } = this.#options;
+  async #loadExtent(address: SliceAddress, slot: number, range?: PayloadRange): Promise<LoadedExtent | Miss> {
+    const { catalogue, extents, metrics } = this.#options;
+    const { generation, sliceNumber } = address;
+    const kind = sliceNumber === MANIFEST_NUMBER ? 'manifest' : 'slice';
     const place = catalogue.index.place(slot);
     const isUnproved = catalogue.index.isUnproved(slot);
     let hasFailed = false;
     for (let attempt = 0; attempt < 2; attempt += 1) {
-      const outcome = await this.#tryExtent(address, place, range);
-      if (outcome.kind === 'loaded' || outcome.kind === 'busy' || outcome.kind === 'absent') return outcome;
+      const outcome = await extents.read({ place, kind, generation, sliceNumber, range });
+      if (outcome.kind === 'busy') return outcome;
+      if (outcome.kind === 'loaded') {
+        if (outcome.header.objectHash === address.objectHash) return outcome;
+        // Sound, but of another object than the caller thinks: two hashes may share a tag.
+        outcome.lease.end();
+        return { kind: 'absent' };
+      }
       hasFailed = outcome.kind === 'failed';
+      if (outcome.kind === 'failed') this.#countFailure(outcome.error);
       if (this.#findUnchanged(address, place) === NO_SLOT) {
         metrics.add('reads', 1, 'stale');
         return { kind: 'absent' };
@@ -174,6 +171,11 @@ export class SliceReader {
     if (!isUnproved || hasFailed) return { kind: 'corrupt' };
     metrics.add('reads', 1, 'stale');
     return { kind: 'absent' };
+  }
+
+  #countFailure(error: EdgeError): void {
+    this.#options.metrics.add('deviceErrors', 1, 'read');
+    this.#options.onError(error);
   }
 
   /** The entry if it still names the same extent. */
@@ -193,73 +195,5 @@ export class SliceReader {
     }
     onManifestLost(objectHash);
     catalogue.dropObject(catalogue.index.tagSlotOf(slot), 'other');
-  }
-
-  async #tryExtent(
-    address: SliceAddress,
-    place: ExtentPlace,
-    range: PayloadRange,
-  ): Promise<ExtentOutcome | { readonly kind: 'failed' | 'mismatch' }> {
-    const { arena, limits, blockSizeBytes } = this.#options;
-    const header = await arena.lease('device-read', blockSizeBytes, { waitMs: limits.slotWaitMs });
-    if (header === undefined) return { kind: 'busy' };
-    const lease = await arena.lease('device-read', range.endBytes - range.startBytes, { waitMs: limits.slotWaitMs });
-    if (lease === undefined) {
-      header.end();
-      return { kind: 'busy' };
-    }
-    const headerBlock = header.bytes.subarray(0, blockSizeBytes);
-    const payload = lease.bytes.subarray(0, range.endBytes - range.startBytes);
-    try {
-      if (!(await this.#transfer(place, range, { headerBlock, payload }))) {
-        lease.end();
-        return { kind: 'failed' };
-      }
-      const verdict = this.#verify(address, place, { headerBlock, payload, startBytes: range.startBytes });
-      if (typeof verdict !== 'string') return { kind: 'loaded', lease, header: verdict };
-      lease.end();
-      return { kind: verdict };
-    } finally {
-      header.end();
-    }
-  }
-
-  async #transfer(place: ExtentPlace, range: PayloadRange, buffers: { headerBlock: Buffer; payload: Buffer }): Promise<boolean> {
-    const { device, metrics, onError, blockSizeBytes } = this.#options;
-    const offsetBytes = place.block * blockSizeBytes;
-    const { headerBlock, payload } = buffers;
-    const reads =
-      range.startBytes === 0
-        ? [device.read([headerBlock, payload], offsetBytes)]
-        : [device.read([headerBlock], offsetBytes), device.read([payload], offsetBytes + blockSizeBytes + range.startBytes)];
-    // All of them must have ended before the slots may be given back.
-    for (const result of await Promise.allSettled(reads)) {
-      if (result.status === 'fulfilled') continue;
-      if (!(result.reason instanceof EdgeError) || result.reason.source !== 'device') throw result.reason;
-      metrics.add('deviceErrors', 1, 'read');
-      onError(result.reason);
-      return false;
-    }
-    return true;
-  }
-
-  /** `absent`: sound, but of another object than the caller thinks (two hashes may share a tag). */
-  #verify(
-    address: SliceAddress,
-    place: ExtentPlace,
-    read: { readonly headerBlock: Buffer; readonly payload: Buffer; readonly startBytes: number },
-  ): ExtentHeader | 'mismatch' | 'absent' {
-    const { identity, blockSizeBytes } = this.#options;
-    const header = decodeExtentHeader(read.headerBlock, identity);
-    if (header === undefined) return 'mismatch';
-    const kind = address.sliceNumber === MANIFEST_NUMBER ? EXTENT_KINDS.manifest : EXTENT_KINDS.slice;
-    const isPlace = header.ownBlock === place.block && header.allocatedBytes === place.blocks * blockSizeBytes;
-    const isRecord = header.writeSequence === place.writeSequence && header.kind === kind && header.codec === CODECS.raw;
-    const isSlice = header.generation === address.generation && header.sliceNumber === address.sliceNumber;
-    const isLength = header.presentStart === 0 && header.presentEnd === header.rawBytes && header.storedBytes === header.rawBytes;
-    if (!isPlace || !isRecord || !isSlice || !isLength || header.rawBytes > (place.blocks - 1) * blockSizeBytes) return 'mismatch';
-    const chunks = { firstChunk: divFloor(read.startBytes, CHUNK_BYTES), bytes: read.payload };
-    if (!verifyChunks(read.headerBlock, header, chunks)) return 'mismatch';
-    return header.objectHash === address.objectHash ? header : 'absent';
   }
 }

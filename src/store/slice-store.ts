@@ -53,6 +53,15 @@ export interface SliceOffer extends SliceAddress {
   readonly lengthBytes: number;
 }
 
+/** What a purge covers. */
+export type PurgeTarget = { readonly kind: 'object'; readonly objectHash: ObjectHash };
+
+/** What a purge found at once. */
+export interface PurgeResult {
+  /** Objects that were known to be covered: in the index for one object, in memory for many. */
+  readonly knownObjects: number;
+}
+
 /** Slices on one device, with the RAM tier in front. */
 export interface SliceStore {
   readonly state: StoreState;
@@ -86,10 +95,11 @@ export interface SliceStore {
   dropManifest(objectHash: ObjectHash, generation: number): void;
 
   /**
-   * Forgets the object for good: resolves when that is flushed to the device. @returns whether something was stored
+   * Forgets what the target covers for good: resolves when that is flushed to the device.
+   *
    * @throws EdgeError STORE_UNAVAILABLE when it cannot be made durable (it holds in memory all the same)
    */
-  purge(objectHash: ObjectHash): Promise<boolean>;
+  purge(target: PurgeTarget): Promise<PurgeResult>;
 
   /** Whether the slice is resident, queued or on the device; a hint, no I/O. */
   hasSlice(generation: number, sliceNumber: number): boolean;

@@ -7,8 +7,7 @@ import { BoundedQueue } from '../base/bounded-queue.ts';
 import type { Clock } from '../base/clock.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { alignUp, SECOND_MS } from '../base/units.ts';
-import type { BlockDevice } from '../device/block-device.ts';
-import { CODECS, EXTENT_KINDS, type ExtentIdentity, encodeExtentHeader, extentBlocks } from '../format/extent-header.ts';
+import { extentBlocks } from '../format/extent-header.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { ObjectHash } from '../format/manifest.ts';
 import { encodeManifestRecord } from '../format/manifest-record.ts';
@@ -16,6 +15,7 @@ import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
 import { leaseStaging } from './device-io.ts';
+import type { ExtentBuffers, ExtentContent, ExtentWriter } from './extent-writer.ts';
 import type { ManifestShelf, PendingManifest } from './manifest-shelf.ts';
 import type { PersistentCounter } from './persistent-counter.ts';
 import type { ResidentSlice } from './resident-tier.ts';
@@ -33,30 +33,24 @@ type Job =
 type DropReason = 'forfeited' | 'no-space' | 'no-slot' | 'error' | 'unavailable';
 type WriteVerdict = { readonly kind: 'written'; readonly place: ExtentPlace } | { readonly kind: 'dropped'; readonly reason: DropReason };
 
+/** An extent to write, and where its payload lies. */
 interface Extent {
-  readonly kind: 'slice' | 'manifest';
-  readonly objectHash: ObjectHash;
-  readonly keyText: string;
-  readonly generation: number;
-  readonly sliceNumber: number;
+  readonly content: ExtentContent;
   readonly lease: Lease;
   readonly lengthBytes: number;
 }
 
 /** Dependencies of a writer. */
 export interface SliceWriterOptions {
-  readonly device: BlockDevice;
+  readonly extents: ExtentWriter;
   readonly arena: Arena;
   readonly clock: Clock;
   readonly limits: StoreLimits;
   readonly metrics: MetricSet<typeof STORE_METRICS>;
   readonly catalogue: Catalogue;
   readonly shelf: ManifestShelf;
-  readonly identity: ExtentIdentity;
-  readonly epoch: number;
   readonly blockSizeBytes: number;
   readonly writeSequences: PersistentCounter;
-  readonly newestPurge: () => number;
   /** False once the device takes no more writes. */
   readonly isWritable: () => boolean;
   readonly onError: (error: unknown) => void;
@@ -148,10 +142,9 @@ export class SliceWriter {
     const { catalogue, shelf, metrics } = this.#options;
     const { generation, sliceNumber, lengthBytes, lease } = slice;
     const keyText = shelf.find(objectHash, generation)?.keyText ?? '';
-    const verdict = await this.#writeExtent(
-      { kind: 'slice', objectHash, keyText, generation, sliceNumber, lease, lengthBytes },
-      () => !slice.isForfeited,
-    );
+    const present = { presentStart: 0, presentEnd: lengthBytes };
+    const content: ExtentContent = { kind: 'slice', objectHash, keyText, generation, sliceNumber, ...present };
+    const verdict = await this.#writeExtent({ content, lease, lengthBytes }, () => !slice.isForfeited);
     this.#queuedSlices -= 1;
     this.#queuedBytes -= lengthBytes;
     if (verdict.kind === 'dropped') metrics.add('dropped', 1, verdict.reason);
@@ -204,17 +197,10 @@ export class SliceWriter {
     if (lease === undefined) return { kind: 'dropped', reason: 'no-slot' };
     lease.bytes.set(record);
     const { objectHash, keyText, generation } = manifest;
-    const extent: Extent = {
-      kind: 'manifest',
-      objectHash,
-      keyText,
-      generation,
-      sliceNumber: MANIFEST_NUMBER,
-      lease,
-      lengthBytes: record.length,
-    };
+    const present = { presentStart: 0, presentEnd: 0 };
+    const content: ExtentContent = { kind: 'manifest', objectHash, keyText, generation, sliceNumber: MANIFEST_NUMBER, ...present };
     try {
-      return await this.#writeExtent(extent, isWanted);
+      return await this.#writeExtent({ content, lease, lengthBytes: record.length }, isWanted);
     } finally {
       lease.end();
     }
@@ -239,37 +225,17 @@ export class SliceWriter {
         ? header.bytes.subarray(blockSizeBytes, blockSizeBytes + alignedBytes)
         : extent.lease.bytes.subarray(0, alignedBytes);
       if (needsCopy) payload.set(extent.lease.bytes.subarray(0, extent.lengthBytes));
-      payload.fill(0, extent.lengthBytes);
-      return await this.#transfer(extent, place, { target: header.bytes.subarray(0, blockSizeBytes), payload });
+      const target = header.bytes.subarray(0, blockSizeBytes);
+      return await this.#transfer(extent.content, place, { header: target, payload, lengthBytes: extent.lengthBytes });
     } finally {
       header.end();
     }
   }
 
-  async #transfer(extent: Extent, place: ExtentPlace, buffers: { target: Buffer; payload: Buffer }): Promise<WriteVerdict> {
-    const { device, clock, epoch, identity, metrics, blockSizeBytes, newestPurge, onError } = this.#options;
-    const { lengthBytes, objectHash, generation, sliceNumber, keyText } = extent;
-    const header = {
-      kind: EXTENT_KINDS[extent.kind],
-      codec: CODECS.raw,
-      ownBlock: place.block,
-      writeSequence: place.writeSequence,
-      generation,
-      objectHash,
-      sliceNumber,
-      presentStart: 0,
-      presentEnd: lengthBytes,
-      rawBytes: lengthBytes,
-      storedBytes: lengthBytes,
-      allocatedBytes: place.blocks * blockSizeBytes,
-      epoch,
-      writtenAtMs: clock.wallMs(),
-      purgeSequence: newestPurge(),
-      keyText,
-    };
-    encodeExtentHeader(header, identity, { target: buffers.target, payload: buffers.payload.subarray(0, lengthBytes) });
+  async #transfer(content: ExtentContent, place: ExtentPlace, buffers: ExtentBuffers): Promise<WriteVerdict> {
+    const { extents, metrics, blockSizeBytes, onError } = this.#options;
     try {
-      await device.write([buffers.target, buffers.payload], place.block * blockSizeBytes);
+      await extents.write(content, place, buffers);
     } catch (error) {
       this.#forfeit(place);
       metrics.add('deviceErrors', 1, 'write');
@@ -277,7 +243,7 @@ export class SliceWriter {
       return { kind: 'dropped', reason: 'error' };
     }
     metrics.add('writtenRecords');
-    metrics.add('writtenBytes', header.allocatedBytes);
+    metrics.add('writtenBytes', place.blocks * blockSizeBytes);
     return { kind: 'written', place };
   }
 

@@ -49,7 +49,7 @@ const PLAYS: Readonly<Record<string, Play>> = {
     assert.deepEqual(await store.readManifest(hash), { kind: 'absent' });
     assert.equal(store.hasSlice(7, 0), false);
     assert.equal(await readAndCheck(store, makeManifest('nothing', 7, 100), 0), 'absent');
-    assert.equal(await store.purge(hash), false);
+    assert.deepEqual(await store.purge({ kind: 'object', objectHash: hash }), { knownObjects: 0 });
     return undefined;
   },
 
@@ -171,7 +171,7 @@ const PLAYS: Readonly<Record<string, Play>> = {
     const purged = await storeObject(bench, 'f', 3 * SLICE_BYTES);
     const before = store.purgeSequence;
     const generation = store.nextGeneration();
-    assert.equal(await store.purge(purged.objectHash), true);
+    assert.deepEqual(await store.purge({ kind: 'object', objectHash: purged.objectHash }), { knownObjects: 1 });
     assert.equal(store.purgeSequence, before + 1);
     assert.equal(store.findManifest(purged.objectHash), undefined);
     assert.equal(await readAndCheck(store, purged, 0), 'absent');
@@ -190,7 +190,7 @@ const PLAYS: Readonly<Record<string, Play>> = {
     const manifest = makeManifest('g', store.nextGeneration(), 2 * SLICE_BYTES);
     store.offerManifest(manifest, store.purgeSequence);
     offerOne(bench, manifest, 0);
-    await store.purge(manifest.objectHash);
+    await store.purge({ kind: 'object', objectHash: manifest.objectHash });
     assert.deepEqual(offerOne(bench, manifest, 1), { kind: 'declined', reason: 'superseded' });
     await store.drain();
     assert.equal(await readAndCheck(store, manifest, 0), 'absent');
@@ -223,7 +223,7 @@ const PLAYS: Readonly<Record<string, Play>> = {
     assert.equal(bench.store.findManifest(manifest.objectHash), undefined);
     assert.deepEqual(bench.store.offerManifest(manifest, 0), { kind: 'declined', reason: 'unavailable' });
     assert.equal(await readAndCheck(bench.store, manifest, 0), 'absent');
-    await assert.rejects(bench.store.purge(manifest.objectHash), { code: 'STORE_UNAVAILABLE' });
+    await assert.rejects(bench.store.purge({ kind: 'object', objectHash: manifest.objectHash }), { code: 'STORE_UNAVAILABLE' });
     assert.equal(bench.arena.leasedSlots, 0);
     return undefined;
   },

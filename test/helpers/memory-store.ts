@@ -8,6 +8,8 @@ import type {
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PurgeResult,
+  PurgeTarget,
   SliceOffer,
   SliceRead,
   SliceStore,
@@ -70,12 +72,12 @@ export class MemoryStore implements SliceStore {
     for (const key of [...this.#slices.keys()]) if (key.startsWith(`${generation}/`)) this.#slices.delete(key);
   }
 
-  async purge(objectHash: ObjectHash): Promise<boolean> {
+  async purge({ objectHash }: PurgeTarget): Promise<PurgeResult> {
     this.purgeSequence += 1;
     this.#purges.set(objectHash, this.purgeSequence);
     const manifest = this.#manifests.get(objectHash);
     if (manifest !== undefined) this.dropManifest(objectHash, manifest.generation);
-    return manifest !== undefined;
+    return { knownObjects: manifest === undefined ? 0 : 1 };
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {

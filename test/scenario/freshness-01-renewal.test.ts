@@ -194,7 +194,7 @@ for (const chunked of [false, true]) {
     const body = origin.change('/a');
     const objectHash = hashOf(edge, '/a');
     edge.resolver.forget(objectHash);
-    await edge.store.purge(objectHash);
+    await edge.store.purge({ kind: 'object', objectHash });
     const fresh = await edge.get('/a', {}, { expect: body });
     assert.deepEqual([fresh.wrongAt, fresh.bodyBytes, fresh.headers['x-cache']], [-1, LENGTH, 'MISS']);
     origin.release();
@@ -220,7 +220,7 @@ test('purge while the origin is being asked, for a new object and for a revalida
     const waiting = client.request({ path: '/a' });
     await origin.waitForHeld('/a');
     edge.resolver.forget(objectHash);
-    await edge.store.purge(objectHash);
+    await edge.store.purge({ kind: 'object', objectHash });
     origin.release();
     assert.deepEqual([(await waiting).status, (await waiting).bodyBytes], [200, LENGTH]);
     client.destroy();
@@ -229,7 +229,7 @@ test('purge while the origin is being asked, for a new object and for a revalida
     const next = await edge.get('/a', {}, { expect: body });
     assert.deepEqual([next.wrongAt, next.isComplete], [-1, true]);
     edge.resolver.forget(objectHash);
-    await edge.store.purge(objectHash);
+    await edge.store.purge({ kind: 'object', objectHash });
     origin.setObject('/a', { lengthBytes: LENGTH, cacheControl: 'max-age=0', version: body.version });
   }
 });

@@ -119,7 +119,7 @@ class Play {
     const keyText = `key-${this.random.integerBelow(KEYS)}`;
     const covered = this.#versions.filter((version) => version.manifest.keyText === keyText);
     for (const version of covered) version.isOver = true;
-    await bench.store.purge(hashOf(keyText));
+    await bench.store.purge({ kind: 'object', objectHash: hashOf(keyText) });
     for (const version of covered) version.isPurged = true;
   }
 

@@ -64,7 +64,7 @@ class Sweep {
     assert.ok(gone !== undefined);
     const index = promised.durable.indexOf(gone);
     if (index >= 0) promised.durable.splice(index, 1);
-    const isPurged = await bench.store.purge(gone.objectHash).then(
+    const isPurged = await bench.store.purge({ kind: 'object', objectHash: gone.objectHash }).then(
       () => true,
       () => false,
     );

@@ -139,7 +139,7 @@ test('a failed flush makes the device read-only, and a purge says that it is not
   const bench = await openBench(disk.open());
   const manifest = await storeObject(bench, 'x', SLICE_BYTES);
   disk.addFault({ operation: 'flush', effect: { kind: 'error', errno: 'EIO' }, times: 1 });
-  await assert.rejects(bench.store.purge(manifest.objectHash), { code: 'STORE_UNAVAILABLE' });
+  await assert.rejects(bench.store.purge({ kind: 'object', objectHash: manifest.objectHash }), { code: 'STORE_UNAVAILABLE' });
   assert.equal(bench.store.state, 'readonly');
   assert.equal(await readAndCheck(bench.store, manifest, 0), 'absent');
   const other = makeManifest('y', bench.store.nextGeneration(), SLICE_BYTES);
@@ -253,7 +253,7 @@ test('a purge that may lie in an unreadable journal block empties the cache', as
   const bench = await openBench(disk.open());
   const manifests = await storeSome(bench, 4);
   const { root, state } = await lookAt(disk.open('read-only'));
-  await bench.store.purge(manifests[0]?.objectHash ?? manifests[1]!.objectHash);
+  await bench.store.purge({ kind: 'object', objectHash: manifests[0]?.objectHash ?? manifests[1]!.objectHash });
   await storeObject(bench, 'later', SLICE_BYTES);
   disk.crash(new SeededRandom(1), 'all');
   disk.flipBit(root.format.geometry.journalOffset + state.journal.nextSequence * 4 * KIB + 100, 1);

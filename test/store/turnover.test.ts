@@ -117,16 +117,16 @@ test('a journal that would overtake its checkpoint declines offers until the che
     endBytes: 64 * KIB + 32 * KIB + 128 * KIB,
   });
   const hash = makeManifest('p', 1, 1).objectHash;
-  for (let count = 0; count < 6; count += 1) await bench.store.purge(hash);
+  for (let count = 0; count < 6; count += 1) await bench.store.purge({ kind: 'object', objectHash: hash });
   const manifest = makeManifest('x', bench.store.nextGeneration(), SLICE_BYTES);
   assert.deepEqual(bench.store.offerManifest(manifest, bench.store.purgeSequence), { kind: 'declined', reason: 'journal-full' });
-  await bench.store.purge(hash);
-  await assert.rejects(bench.store.purge(hash), { code: 'STORE_UNAVAILABLE' });
+  await bench.store.purge({ kind: 'object', objectHash: hash });
+  await assert.rejects(bench.store.purge({ kind: 'object', objectHash: hash }), { code: 'STORE_UNAVAILABLE' });
   assert.equal(bench.store.state, 'online');
   stop();
   disk.resumeHung();
   await bench.store.checkpoint();
-  assert.equal(await bench.store.purge(hash), false);
+  assert.deepEqual(await bench.store.purge({ kind: 'object', objectHash: hash }), { knownObjects: 0 });
   assert.deepEqual(bench.store.offerManifest(manifest, bench.store.purgeSequence), { kind: 'admitted' });
   await bench.store.close();
 });
@@ -135,7 +135,7 @@ test('purges beyond the memory refuse older answers of every object', async () =
   const { device } = await openTiny(36);
   const bench = await openBench(device, { limits: { purgesRemembered: 2 } });
   const before = bench.store.purgeSequence;
-  for (const key of ['a', 'b', 'c']) await bench.store.purge(makeManifest(key, 1, 1).objectHash);
+  for (const key of ['a', 'b', 'c']) await bench.store.purge({ kind: 'object', objectHash: makeManifest(key, 1, 1).objectHash });
   const late = makeManifest('unrelated', bench.store.nextGeneration(), 10);
   assert.deepEqual(bench.store.offerManifest(late, before), { kind: 'declined', reason: 'purged' });
   assert.deepEqual(bench.store.offerManifest(late, bench.store.purgeSequence), { kind: 'admitted' });
@@ -185,7 +185,7 @@ test('while the index loads everything is absent, nothing is kept, and a purge h
   const generation = store.nextGeneration();
   assert.ok(generation > manifest.generation);
   assert.deepEqual(store.offerManifest(makeManifest('y', generation, 1), 0), { kind: 'declined', reason: 'unavailable' });
-  await assert.rejects(store.purge(manifest.objectHash), { code: 'STORE_UNAVAILABLE' });
+  await assert.rejects(store.purge({ kind: 'object', objectHash: manifest.objectHash }), { code: 'STORE_UNAVAILABLE' });
   await store.recover();
   assert.equal(store.state, 'online');
   assert.equal(await readAndCheck(store, manifest, 0), 'absent');

@@ -114,7 +114,7 @@ export async function makeGoldenImage(end: 'clean' | 'crash'): Promise<GoldenIma
   const freshness = { receivedAtMs: 1_800_000_000_001, initialAgeSeconds: 77, freshUntilMs: 1_900_000_000_009 };
   store.refreshManifest(large.manifest.objectHash, large.manifest.generation, freshness);
   store.dropManifest(dropped.manifest.objectHash, dropped.manifest.generation);
-  await wait(store.purge(purged.manifest.objectHash));
+  await wait(store.purge({ kind: 'object', objectHash: purged.manifest.objectHash }));
   const last = await add('http://golden/last', 65_537);
   if (old.manifest.generation >= replaced.manifest.generation) throw new Error('generations rise');
   if (end === 'crash') disk.crash(random, 'none');
