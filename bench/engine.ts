@@ -7,9 +7,10 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { deviceIo } from './engine/device-io.ts';
 import type { EngineBenchmark, EngineFigure } from './engine/engine-benchmark.ts';
 
-const BENCHMARKS: readonly EngineBenchmark[] = [];
+const BENCHMARKS: readonly EngineBenchmark[] = [deviceIo];
 
 async function main(words: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import type { IoEngine, MoveOperation } from './io-engine.ts';
 
 const READS_MAX = 8;
-const WRITES_MAX = 4;
+const WRITES_MAX = 2;
 
 /** See IoEngine. Its errors are Node's own, which have the `code` of an IoError. */
 export class PoolEngine implements IoEngine {
