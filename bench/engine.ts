@@ -8,9 +8,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { deviceIo } from './engine/device-io.ts';
+import { diskHits } from './engine/disk-hits.ts';
 import type { EngineBenchmark, EngineFigure } from './engine/engine-benchmark.ts';
 
-const BENCHMARKS: readonly EngineBenchmark[] = [deviceIo];
+const BENCHMARKS: readonly EngineBenchmark[] = [deviceIo, diskHits];
 
 async function main(words: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({

@@ -1,7 +1,7 @@
 /** Opening a device for looking at it (inspect, fsck): read-only, without a claim, with progress over the bytes read. */
 import { createSilentLogger } from '../src/base/log.ts';
 import { MIB } from '../src/base/units.ts';
-import type { BlockDevice } from '../src/device/block-device.ts';
+import type { BlockDevice, TransferOptions } from '../src/device/block-device.ts';
 import { openDirectDevice } from '../src/device/direct-device.ts';
 import { mayOpen } from '../src/device/guard.ts';
 import { probeDevice } from '../src/device/probe.ts';
@@ -64,14 +64,14 @@ class WatchedDevice implements BlockDevice {
     this.#progress = progress;
   }
 
-  async read(buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
-    await this.#device.read(buffers, offsetBytes);
+  async read(buffers: readonly Buffer[], offsetBytes: number, options?: TransferOptions): Promise<void> {
+    await this.#device.read(buffers, offsetBytes, options);
     for (const buffer of buffers) this.#readBytes += buffer.length;
     this.#progress.update(this.#readBytes);
   }
 
-  write(buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
-    return this.#device.write(buffers, offsetBytes);
+  write(buffers: readonly Buffer[], offsetBytes: number, options?: TransferOptions): Promise<void> {
+    return this.#device.write(buffers, offsetBytes, options);
   }
 
   flush(): Promise<void> {

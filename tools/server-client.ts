@@ -13,7 +13,7 @@ const SILENCE_MS = 120_000;
 
 /** One request. */
 export interface ServerRequest {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'HEAD' | 'POST';
   /** Path and query. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;

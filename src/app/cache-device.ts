@@ -72,9 +72,12 @@ async function format(options: CacheDeviceOptions): Promise<DirectDevice> {
   }
 }
 
-function open(options: CacheDeviceOptions): Promise<DirectDevice> {
+async function open(options: CacheDeviceOptions): Promise<DirectDevice> {
   const { arena, clock, logger } = options;
-  return openDirectDevice({ path: options.device.path, access: 'read-write', arena, clock, logger });
+  const { path, io } = options.device;
+  const device = await openDirectDevice({ path, access: 'read-write', io, arena, clock, logger });
+  logger.info({ path, io: device.io, direct: device.isDirect }, 'opened the device');
+  return device;
 }
 
 function allowOrThrow(verdict: ReturnType<typeof mayOpen>): void {

@@ -31,6 +31,8 @@ export interface EdgeOptions {
   readonly listen: ListenPlace;
   /** The admin port; undefined for none. */
   readonly adminListen: { readonly host: string; readonly port: number } | undefined;
+  /** Whether a full device keeps whatever is fetched, for who fills it on purpose; else it chooses. */
+  readonly admitsEverything?: boolean | undefined;
 }
 
 /** A running program. */
@@ -115,7 +117,8 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
   try {
     // What waits to be written may hold a quarter of the arena, so that a slow disk leaves room for transfers.
     const limits = { queueBytes: Math.min(DEFAULT_STORE_LIMITS.queueBytes, arena.sizeBytes / 4) };
-    const store = await createStore({ device, arena, clock, logger, limits });
+    const admission = options.admitsEverything === true ? undefined : { writeBudgetBytes: config.device.writeBudgetBytes };
+    const store = await createStore({ device, arena, clock, logger, limits, admission });
     store
       .recover()
       .catch((error: unknown) => logger.error({ err: error, path: device.path }, 'the index could not be loaded; serving from the origin'));

@@ -17,8 +17,8 @@ export interface SiteRule {
   readonly staleIfErrorMs: number | undefined;
   /** Whether Cache-Control and Pragma of requests are ignored (mirror clients send max-age=0 on everything). */
   readonly ignoresClientCacheControl: boolean;
-  /** `never`: requests pass through. */
-  readonly store: 'auto' | 'never';
+  /** `never`: requests pass through. `always`: kept at the first request, also by a full device. */
+  readonly store: 'auto' | 'always' | 'never';
 }
 
 /** The rule where none matches: the origin's word, RFC 9111. */

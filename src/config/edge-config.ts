@@ -4,7 +4,7 @@
  */
 import type { LogLevel } from '../base/log.ts';
 import type { ListenAddress } from './listen-address.ts';
-import type { PresetName } from './options.ts';
+import type { DEVICE_IO, PresetName } from './options.ts';
 
 /** A site rule, in the shape in which the cache layer takes it. */
 export interface ConfigRule {
@@ -17,7 +17,7 @@ export interface ConfigRule {
   /** Undefined: the origin decides. */
   readonly staleIfErrorMs: number | undefined;
   readonly ignoresClientCacheControl: boolean;
-  readonly store: 'auto' | 'never';
+  readonly store: 'auto' | 'always' | 'never';
 }
 
 /** One configuration that was found valid. */
@@ -38,7 +38,14 @@ export interface EdgeConfig {
   readonly preset: PresetName;
   /** The operator's rules, then the preset's; the first that matches decides. Names are unique. */
   readonly rules: readonly ConfigRule[];
-  readonly device: { readonly path: string; readonly sizeBytes: number; readonly formatsBlank: boolean };
+  readonly device: {
+    readonly path: string;
+    readonly sizeBytes: number;
+    readonly formatsBlank: boolean;
+    readonly io: (typeof DEVICE_IO)[number];
+    /** Bytes a day that a full device may be written; undefined: no limit. */
+    readonly writeBudgetBytes: number | undefined;
+  };
   readonly memory: { readonly arenaBytes: number };
   readonly slice: { readonly sizeBytes: number };
   readonly limits: {

@@ -41,6 +41,8 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'device.path': (config) => config.device.path,
   'device.size': (config) => formatSize(config.device.sizeBytes),
   'device.formatBlank': (config) => String(config.device.formatsBlank),
+  'device.io': (config) => config.device.io,
+  'device.writeBudget': (config) => (config.device.writeBudgetBytes === undefined ? undefined : formatSize(config.device.writeBudgetBytes)),
   'memory.arena': (config) => formatSize(config.memory.arenaBytes),
   'slice.size': (config) => formatSize(config.slice.sizeBytes),
   'limits.requests': (config) => String(config.limits.requestsMax),
@@ -59,6 +61,6 @@ function describeRule(rule: ConfigRule): string {
   if (rule.freshForMs !== undefined) facts.push(`freshFor ${formatDuration(rule.freshForMs)}`);
   if (rule.staleIfErrorMs !== undefined) facts.push(`staleIfError ${formatDuration(rule.staleIfErrorMs)}`);
   if (rule.ignoresClientCacheControl) facts.push('ignoreClientCacheControl');
-  if (rule.store === 'never') facts.push('store never');
+  if (rule.store !== 'auto') facts.push(`store ${rule.store}`);
   return facts.join(', ');
 }

@@ -190,6 +190,8 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       path: must(values['device.path'], 'device.path is required'),
       sizeBytes: values['device.size'],
       formatsBlank: values['device.formatBlank'],
+      io: values['device.io'],
+      writeBudgetBytes: values['device.writeBudget'],
     },
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },

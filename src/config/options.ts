@@ -10,6 +10,9 @@ export const PRESET_NAMES = ['generic', 'debian', 'ubuntu', 'fedora', 'arch', 'a
 /** One of PRESET_NAMES. */
 export type PresetName = (typeof PRESET_NAMES)[number];
 
+/** Words for `device.io`. */
+export const DEVICE_IO = ['auto', 'threads', 'pool'] as const;
+
 /** Text form of an option's value. */
 export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'path' | 'secret';
 
@@ -92,6 +95,20 @@ export const OPTIONS = {
     kind: 'boolean',
     default: 'false',
     description: 'Format a blank device (or a new file) at the start instead of stopping; anything that is not blank is never formatted',
+  },
+  'device.writeBudget': {
+    kind: 'size',
+    min: '1MiB',
+    max: '1024TiB',
+    description:
+      'Bytes a day that may be written once the device is full, counted before compression; more is not kept, unless a rule says `store: always`. Unset: no limit',
+  },
+  'device.io': {
+    kind: 'choice',
+    default: 'auto',
+    choices: DEVICE_IO,
+    description:
+      "Who reads and writes the device: `threads` of its own, so that nothing else waits for a slow disk nor it for them; libuv's `pool`, for less memory; `auto` is threads",
   },
   'memory.arena': {
     kind: 'size',

@@ -14,7 +14,7 @@ import type { YamlNode } from './yaml-tree.ts';
 /** Rules in one list; each costs a regular expression for every request that reaches it. */
 const RULES_MAX = 256;
 const PATTERN_LENGTH_MAX = 1024;
-const STORE_WORDS = ['auto', 'never'] as const;
+const STORE_WORDS = ['auto', 'always', 'never'] as const;
 
 /** Keys of one rule with their meaning, for the reference. Exactly one of `match` and `prefix` is given. */
 export const RULE_KEYS = {
@@ -25,7 +25,8 @@ export const RULE_KEYS = {
   freshFor: "How long a response is fresh, in place of the origin's word",
   staleIfError: "How long after that it may be served while the origin fails, in place of the origin's word",
   ignoreClientCacheControl: 'Ignore Cache-Control and Pragma of requests; by default what `immutable` says',
-  store: '`auto` (the default), or `never` to pass requests through',
+  store:
+    '`auto` (the default): a full device keeps what is asked for twice; `always` to keep it at the first request; `never` to pass requests through',
 } as const;
 
 const RULE_SCHEMA = z.object({

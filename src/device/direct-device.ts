@@ -36,7 +36,7 @@ export type DeviceOperation = 'read' | 'write' | 'flush';
 export interface DirectDeviceOptions {
   readonly path: string;
   readonly access: DeviceAccess;
-  /** The memory of every transfer; lends one block for the trial read. */
+  /** Lends one block for the trial read, and is the memory that threads of the device's own transfer from and to. */
   readonly arena: Arena;
   /** Whose threads make the system calls; `pool` when undefined. */
   readonly io?: DeviceIo | undefined;
@@ -50,7 +50,7 @@ export interface DirectDeviceOptions {
 const CLOSE_WAIT_MS = HUNG_AFTER_MS;
 /** udev takes a shared lock for the moment in which it looks at a block device that was closed after writing. */
 /** What `auto` means: DECISIONS.md has the number. */
-const IO_BY_DEFAULT = 'pool';
+const IO_BY_DEFAULT = 'threads';
 const LOCK_ATTEMPTS_MAX = 10;
 const LOCK_PAUSE_MS = 100;
 const TRIAL_SLOT_WAIT_MS = 1000;
@@ -94,8 +94,6 @@ interface DirectDeviceShape {
   readonly isReadOnly: boolean;
   /** Carries the system calls; the device closes it. */
   readonly engine: IoEngine;
-  /** The arena's; every transfer is from or to it. */
-  readonly memory: SharedArrayBuffer;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MetricSet<typeof DEVICE_METRICS>;
@@ -135,7 +133,7 @@ export class DirectDevice implements BlockDevice {
   }
 
   async read(buffers: readonly Buffer[], offsetBytes: number, options: TransferOptions = {}): Promise<void> {
-    const lengthBytes = this.#check(buffers, offsetBytes);
+    const lengthBytes = checkTransfer(this, buffers, offsetBytes);
     const { priority = 'client', beginWithinMs } = options;
     const turn = { lane: 'read', priority, beginWithinMs } as const;
     await this.#run(turn, { operation: 'read', offsetBytes, lengthBytes }, () => this.#transfer('read', buffers, offsetBytes));
@@ -143,7 +141,7 @@ export class DirectDevice implements BlockDevice {
 
   async write(buffers: readonly Buffer[], offsetBytes: number, options: TransferOptions = {}): Promise<void> {
     assert(!this.isReadOnly, 'write: the device was opened read-only');
-    const lengthBytes = this.#check(buffers, offsetBytes);
+    const lengthBytes = checkTransfer(this, buffers, offsetBytes);
     const { priority = 'write', beginWithinMs } = options;
     const turn = { lane: 'write', priority, beginWithinMs } as const;
     await this.#run(turn, { operation: 'write', offsetBytes, lengthBytes }, () => this.#transfer('write', buffers, offsetBytes));
@@ -199,12 +197,6 @@ export class DirectDevice implements BlockDevice {
     const context = { path: this.path, lane, threads };
     if (threads === 0) logger.info(context, 'the device answers again');
     else logger.warn(context, 'the device does not answer; look at the kernel log');
-  }
-
-  #check(buffers: readonly Buffer[], offsetBytes: number): number {
-    const lengthBytes = checkTransfer(this, buffers, offsetBytes);
-    for (const buffer of buffers) assert(buffer.buffer === this.#shape.memory, "transfer: buffer is of the device's own arena");
-    return lengthBytes;
   }
 
   /** Counts and times one operation and gives its failure a name. */
@@ -318,7 +310,7 @@ async function tryOpenAs(options: DirectDeviceOptions, isBlock: boolean, isDirec
     const { path, arena, clock, logger, metrics = new MetricSet(DEVICE_METRICS) } = options;
     const { memory } = arena;
     const engine = await startEngine(options.io ?? 'pool', { path, fd, memory, logger, metrics });
-    return new DirectDevice({ path, fd, ...shape, isBlock, isDirect, isReadOnly, engine, memory, clock, logger, metrics });
+    return new DirectDevice({ path, fd, ...shape, isBlock, isDirect, isReadOnly, engine, clock, logger, metrics });
   } catch (error) {
     await closeFile(fd);
     throw error;

@@ -20,7 +20,7 @@ import type { LaneName } from './transfer-queue.ts';
 export interface ThreadEngineOptions {
   readonly path: string;
   readonly fd: number;
-  /** The arena's; every buffer is in it. */
+  /** The arena's; buffers that lie elsewhere go through libuv's pool. */
   readonly memory: SharedArrayBuffer;
   readonly logger: Logger;
   readonly metrics: MetricSet<typeof DEVICE_METRICS>;
@@ -78,7 +78,9 @@ export class ThreadEngine implements IoEngine {
   }
 
   move(operation: MoveOperation, buffers: readonly Buffer[], offsetBytes: number): Promise<number> {
-    if (!this.#hasThread(operation)) return this.#fallback.move(operation, buffers, offsetBytes);
+    // Formatting has a small arena of its own; the threads know the program's only.
+    const isOurs = buffers.every(({ buffer }) => buffer === this.#options.memory);
+    if (!isOurs || !this.#hasThread(operation)) return this.#fallback.move(operation, buffers, offsetBytes);
     return this.#call(operation, operation, { buffers, offsetBytes });
   }
 

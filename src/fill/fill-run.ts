@@ -210,11 +210,13 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     const { store, metrics } = this.object.context;
     const sliceNumber = this.#current;
     const lengthBytes = this.#receivedBytes;
-    const { objectHash } = this.object.target;
+    const { objectHash, rule } = this.object.target;
     metrics.add('filledSlices');
     // A response that brings everything brings slices that are stored already, too.
     if (!store.hasSlice(this.object.generation, sliceNumber)) {
-      const verdict = store.offerSlice({ objectHash, generation: this.object.generation, sliceNumber, lease, lengthBytes });
+      const admission = rule.store === 'always' ? 'always' : 'auto';
+      const { generation } = this.object;
+      const verdict = store.offerSlice({ objectHash, generation, sliceNumber, lease, lengthBytes, admission });
       if (verdict.kind === 'declined') {
         metrics.add('declinedSlices', 1, verdict.reason);
         this.object.retain(sliceNumber, lease, lengthBytes);

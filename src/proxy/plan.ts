@@ -7,8 +7,8 @@ import { evaluatePreconditions, isRangeAllowedByIfRange } from '../http/conditio
 import { type FieldList, fieldValue } from '../http/header-fields.ts';
 import { formatUnsatisfiedContentRange, resolveRange } from '../http/range.ts';
 import type { SliceStore } from '../store/slice-store.ts';
+import { wantedRange } from './identify.ts';
 import type { RequestContext } from './request-context.ts';
-import { wantedRange } from './resolve.ts';
 import { describeCache, storyFields } from './respond.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';

@@ -1,7 +1,6 @@
 /** Stage *resolve*: makes the object known and usable, asking the origin where needed. */
-import { fieldValue, hasField } from '../http/header-fields.ts';
-import { parseRangeHeader, type RangeSpec } from '../http/range.ts';
-import { notCached } from './identify.ts';
+import { hasField } from '../http/header-fields.ts';
+import { notCached, wantedRange } from './identify.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
@@ -29,11 +28,4 @@ export async function resolve(context: RequestContext, services: ProxyServices):
     case 'absent':
       return isHead && !lookup.onlyIfCached ? { kind: 'bypass', reason: 'head' } : notCached();
   }
-}
-
-/** The one range of a GET; several are answered with everything for now, as RFC 9110 s14.2 allows. */
-export function wantedRange(context: RequestContext): RangeSpec | undefined {
-  if (context.method !== 'GET') return undefined;
-  const ranges = parseRangeHeader(fieldValue(context.fields, 'range'));
-  return ranges?.length === 1 ? ranges[0] : undefined;
 }

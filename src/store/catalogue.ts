@@ -7,6 +7,7 @@ import type { MetricSet } from '../base/metrics.ts';
 import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
+import type { AdmissionPolicy } from './admission-policy.ts';
 import { BlockAllocator } from './block-allocator.ts';
 import type { Journal } from './journal.ts';
 import { type ResidentSlice, ResidentTier } from './resident-tier.ts';
@@ -16,6 +17,8 @@ import type { STORE_METRICS } from './store-metrics.ts';
 
 /** Slice numbers tried when an object's slices are freed; what lies beyond is left to the evictor. */
 const PROBES_MAX = 65536;
+/** A device that had to evict is full until this share of its blocks and entries is free again. More than fragmentation leaves (3 to 6 %). */
+const FREE_SHARE = 0.125;
 
 /** What is stored, in every sense; one per mounted store. */
 export class Catalogue {
@@ -25,6 +28,9 @@ export class Catalogue {
   readonly resident: ResidentTier;
   readonly #limits: StoreLimits;
   readonly #metrics: MetricSet<typeof STORE_METRICS>;
+  readonly #policy: AdmissionPolicy;
+  readonly #onVanish: (slice: ResidentSlice) => void;
+  #isFull = false;
 
   constructor(options: {
     index: SliceIndex;
@@ -32,13 +38,26 @@ export class Catalogue {
     journal: Journal;
     limits: StoreLimits;
     metrics: MetricSet<typeof STORE_METRICS>;
+    policy: AdmissionPolicy;
+    /** A slice left the RAM tier. */
+    onVanish: (slice: ResidentSlice) => void;
   }) {
     this.index = options.index;
     this.allocator = options.allocator;
     this.journal = options.journal;
     this.#limits = options.limits;
     this.#metrics = options.metrics;
-    this.resident = new ResidentTier((slice) => this.#onVanish(slice));
+    this.#policy = options.policy;
+    this.#onVanish = options.onVanish;
+    this.resident = new ResidentTier((slice) => this.#vanish(slice));
+  }
+
+  /** Whether what comes in has to evict something: it had to, and not much has become free since. */
+  get isFull(): boolean {
+    const { allocator, index } = this;
+    if (!this.#isFull) return false;
+    this.#isFull = allocator.freeBlocks < allocator.blockCount * FREE_SHARE || index.freeEntries < index.entryCount * FREE_SHARE;
+    return this.#isFull;
   }
 
   /** Tag entry of the object, or NO_SLOT. */
@@ -81,6 +100,18 @@ export class Catalogue {
     const added = this.resident.add(slice);
     if (!isStored) this.#count(slice.generation, 1);
     return added;
+  }
+
+  /** Whether something of the object is on the device or on its way there, rather than all of it in memory only. */
+  isWritten(tagSlot: number): boolean {
+    const { index } = this;
+    const generation = this.generationOf(tagSlot);
+    if (index.blocks(index.recordOf(tagSlot)) > 0) return true;
+    let inMemoryOnly = 0;
+    for (const slice of this.resident.slicesOf(generation)) {
+      if (!slice.isQueued && index.findSlice(generation, slice.sliceNumber) === NO_SLOT) inMemoryOnly += 1;
+    }
+    return index.slices(tagSlot) > inMemoryOnly;
   }
 
   /** Enters a written slice, in place of an older extent of it; its blocks are reserved. @returns false (blocks forfeited) when there is no entry for it */
@@ -197,14 +228,21 @@ export class Catalogue {
     const victim = this.index.nextVictim();
     // Manifests that only slices in memory hold are let go by taking those out of memory.
     if (victim === NO_SLOT) return this.resident.reclaim();
+    this.#isFull = true;
     this.#metrics.add('evicted', 1, reason);
-    if (this.index.kind(victim) === 'manifest') this.dropObject(this.index.tagSlotOf(victim), 'other');
-    else this.dropSlice(victim);
+    if (this.index.kind(victim) === 'manifest') {
+      this.dropObject(this.index.tagSlotOf(victim), 'other');
+      return true;
+    }
+    const manifest = this.index.findManifest(this.index.generation(victim));
+    if (manifest !== NO_SLOT) this.#policy.noteEvicted(this.index.tag(this.index.tagSlotOf(manifest)), this.index.sliceNumber(victim));
+    this.dropSlice(victim);
     return true;
   }
 
-  #onVanish(slice: ResidentSlice): void {
+  #vanish(slice: ResidentSlice): void {
     if (this.index.findSlice(slice.generation, slice.sliceNumber) === NO_SLOT) this.#count(slice.generation, -1);
+    this.#onVanish(slice);
   }
 
   /** Orphans have no manifest to be counted at. */

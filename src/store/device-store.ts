@@ -17,6 +17,8 @@ import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest
 import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
+import { AdmissionLadder } from './admission-ladder.ts';
+import { ADMIT_EVERYTHING, type AdmissionPolicy } from './admission-policy.ts';
 import { Catalogue } from './catalogue.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
@@ -28,6 +30,7 @@ import { PurgeMemory } from './purge-memory.ts';
 import { type RecoveredState, type RecoveryReport, recoverState } from './recovery.ts';
 import { type DeviceRoot, readRoot } from './root-area.ts';
 import { RootKeeper } from './root-keeper.ts';
+import { SliceGate } from './slice-gate.ts';
 import { NO_SLOT, objectTag } from './slice-index.ts';
 import { SliceReader } from './slice-reader.ts';
 import type {
@@ -54,6 +57,8 @@ export interface StoreOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits?: Partial<StoreLimits> | undefined;
+  /** How a full device chooses; undefined: everything is admitted. `writeBudgetBytes` a day, undefined for no limit. */
+  readonly admission?: { readonly writeBudgetBytes: number | undefined } | undefined;
 }
 
 /** Numbers for people and readiness checks. */
@@ -68,6 +73,7 @@ export interface StoreUsage {
 interface Parts {
   readonly catalogue: Catalogue;
   readonly writer: SliceWriter;
+  readonly gate: SliceGate;
   readonly reader: SliceReader;
   readonly journal: Journal;
 }
@@ -100,6 +106,7 @@ export class DeviceStore implements SliceStore {
   readonly #deviceRoot: DeviceRoot;
   readonly #keeper: RootKeeper;
   readonly #shelf: ManifestShelf;
+  readonly #policy: AdmissionPolicy;
   readonly #purges: PurgeMemory;
   readonly #faults: FaultBucket;
   readonly #generations: PersistentCounter;
@@ -124,6 +131,9 @@ export class DeviceStore implements SliceStore {
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
     this.#shelf = new ManifestShelf(this.#limits);
+    const { entryCount } = this.geometry;
+    this.#policy =
+      options.admission === undefined ? ADMIT_EVERYTHING : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount });
     this.#purges = new PurgeMemory(this.#limits.purgesRemembered);
     this.#faults = new FaultBucket(this.#clock);
     // Numbers given while loading are covered by the superblock that recover() writes before anything can be stored.
@@ -180,6 +190,10 @@ export class DeviceStore implements SliceStore {
   nextGeneration(): number {
     this.#keeper.raiseFloors();
     return this.#generations.take();
+  }
+
+  noteRequest(objectHash: ObjectHash, startBytes: number): void {
+    if (this.#policy.noteRequest(objectTag(objectHash), startBytes)) this.#readable()?.gate.onWanted(objectHash);
   }
 
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
@@ -241,7 +255,7 @@ export class DeviceStore implements SliceStore {
       return { kind: 'admitted' };
     }
     if (pending.state === 'growing') pending.state = 'waiting';
-    const isDue = manifest.lengthBytes === 0 || catalogue.index.slices(tagSlot) > 0;
+    const isDue = manifest.lengthBytes === 0 || catalogue.isWritten(tagSlot);
     if (pending.state === 'waiting' && isDue) writer.enqueueManifest(pending);
     return { kind: 'admitted' };
   }
@@ -294,11 +308,13 @@ export class DeviceStore implements SliceStore {
 
   tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
     assert(read.startBytes >= 0 && read.startBytes < read.endBytes, 'a read wants at least a byte');
-    const catalogue = this.#readable()?.catalogue;
-    const slice = catalogue?.resident.find(read.generation, read.sliceNumber);
-    if (catalogue === undefined || slice === undefined || read.endBytes > slice.lengthBytes) return undefined;
+    const parts = this.#readable();
+    const slice = parts?.catalogue.resident.find(read.generation, read.sliceNumber);
+    if (parts === undefined || slice === undefined || read.endBytes > slice.lengthBytes) return undefined;
+    const { catalogue, gate } = parts;
     if (catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return undefined;
     slice.isVisited = true;
+    gate.onRead(slice);
     const slot = catalogue.index.findSlice(read.generation, read.sliceNumber);
     if (slot !== NO_SLOT) catalogue.index.markVisited(slot);
     this.metrics.add('reads', 1, 'ram');
@@ -329,7 +345,7 @@ export class DeviceStore implements SliceStore {
     const { blockSizeBytes, groupBytes } = this.geometry;
     const isTooLarge = lengthBytes > PAYLOAD_BYTES_MAX || extentBlocks(lengthBytes, blockSizeBytes) * blockSizeBytes > groupBytes;
     if (isTooLarge) return this.#decline('too-large');
-    const { catalogue, writer } = parts;
+    const { catalogue, gate } = parts;
     if (catalogue.findCurrent(objectHash, generation) === NO_SLOT) return this.#decline('superseded');
     this.#assertWhole(offer);
     const known = catalogue.resident.find(generation, sliceNumber);
@@ -339,11 +355,7 @@ export class DeviceStore implements SliceStore {
     // An unproved one is from before a crash, its data may never have arrived; these bytes are sure and replace it once written.
     const lease = offer.lease.share();
     const slice = known ?? catalogue.addResident({ generation, sliceNumber, lengthBytes, lease });
-    const reason = parts.journal.isFull ? 'journal-full' : writer.hasRoom(lengthBytes) ? undefined : 'queue-full';
-    if (reason === undefined) {
-      writer.enqueueSlice(slice, objectHash);
-      this.metrics.add('admitted');
-    }
+    const reason = gate.offer(slice, { objectHash, admission: offer.admission ?? 'auto' });
     // Either way it stays readable; a declined one until its slot is needed.
     if (known !== undefined) lease.end();
     else if (reason !== undefined) lease.moveTo('resident');
@@ -479,13 +491,20 @@ export class DeviceStore implements SliceStore {
       journal,
       limits: this.#limits,
       metrics: this.metrics,
+      policy: this.#policy,
+      onVanish: (slice) => gate.forget(slice),
     });
     const { blockSizeBytes } = this.geometry;
     const media = { ...shared, identity: format, blockSizeBytes };
     const options = { ...shared, catalogue, blockSizeBytes, onError: (error: unknown) => this.#onDeviceError(error) };
     const reader = new SliceReader({
       ...options,
-      extents: new ExtentReader({ ...media, slotWaitMs: this.#limits.slotWaitMs }),
+      // Nobody waits any longer for a read that has not begun by then.
+      extents: new ExtentReader({
+        ...media,
+        slotWaitMs: this.#limits.slotWaitMs,
+        transferOptions: { beginWithinMs: this.#limits.readDeadlineMs },
+      }),
       onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
     });
     const writer = new SliceWriter({
@@ -494,8 +513,17 @@ export class DeviceStore implements SliceStore {
       shelf: this.#shelf,
       writeSequences: this.#writeSequences,
       isWritable: () => this.#state === 'online' || this.#isDraining,
+      onRoom: () => gate.onRoom(),
     });
-    return { catalogue, writer, reader, journal };
+    const gate = new SliceGate({
+      catalogue,
+      writer,
+      policy: this.#policy,
+      metrics: this.metrics,
+      blockSizeBytes: this.geometry.blockSizeBytes,
+      isOpen: () => this.#state === 'online',
+    });
+    return { catalogue, writer, gate, reader, journal };
   }
 
   /** A failed metadata write or flush: what is durable is unknown, so nothing is written any more. */
@@ -553,6 +581,10 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('residentSlices', () => this.#parts?.catalogue.resident.count ?? 0);
     this.metrics.setGauge('pendingManifests', () => this.#shelf.pendingCount);
     this.metrics.setGauge('journalBlocks', () => this.#parts?.journal.usedBlocks ?? 0);
+    this.metrics.setGauge('isFull', () => (this.#parts?.catalogue.isFull === true ? 1 : 0));
+    this.metrics.setGauge('declinedSlices', () => this.#parts?.gate.declinedCount ?? 0);
+    this.metrics.setGauge('requestFilterFill', () => this.#policy.requestsFill);
+    this.metrics.setGauge('writeBudgetBytes', () => this.#policy.budgetBytes);
     this.metrics.setGauge('isWritable', () => (this.#state === 'online' ? 1 : 0));
   }
 }

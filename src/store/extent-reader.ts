@@ -5,7 +5,7 @@
  */
 import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp, divFloor } from '../base/units.ts';
-import type { BlockDevice } from '../device/block-device.ts';
+import type { BlockDevice, TransferOptions } from '../device/block-device.ts';
 import { CODECS, decodeExtentHeader, EXTENT_KINDS, type ExtentHeader, type ExtentIdentity, verifyChunks } from '../format/extent-header.ts';
 import { CHUNK_BYTES } from '../format/geometry.ts';
 import type { Arena } from '../memory/arena.ts';
@@ -38,7 +38,7 @@ export interface LoadedExtent {
   readonly startBytes: number;
 }
 
-/** `mismatch`: something else lies there, or it is damaged. `failed`: the device said so. `busy`: no slot in time. */
+/** `mismatch`: something else lies there, or it is damaged. `failed`: the device said so. `busy`: no slot, or no turn at the device, in time. */
 export type ExtentOutcome =
   | LoadedExtent
   | { readonly kind: 'mismatch' }
@@ -52,6 +52,7 @@ export class ExtentReader {
   readonly #identity: ExtentIdentity;
   readonly #blockSizeBytes: number;
   readonly #slotWaitMs: number;
+  readonly #transferOptions: TransferOptions;
 
   constructor(options: {
     readonly device: BlockDevice;
@@ -59,12 +60,14 @@ export class ExtentReader {
     readonly identity: ExtentIdentity;
     readonly blockSizeBytes: number;
     readonly slotWaitMs: number;
+    readonly transferOptions?: TransferOptions;
   }) {
     this.#device = options.device;
     this.#arena = options.arena;
     this.#identity = options.identity;
     this.#blockSizeBytes = options.blockSizeBytes;
     this.#slotWaitMs = options.slotWaitMs;
+    this.#transferOptions = options.transferOptions ?? {};
   }
 
   /** Reads and verifies, once. Never throws on what the device does or holds. */
@@ -106,6 +109,7 @@ export class ExtentReader {
             { buffers: [headerBlock], offsetBytes },
             { buffers: [payload], offsetBytes: offsetBytes + this.#blockSizeBytes + startBytes },
           ]);
+    if (error?.code === 'DEVICE_BUSY') return { kind: 'busy' };
     if (error !== undefined) return { kind: 'failed', error };
     const header = this.#verifyHeader(request, headerBlock);
     if (header === undefined) return { kind: 'mismatch' };
@@ -115,7 +119,7 @@ export class ExtentReader {
 
   /** @returns the error of the device, if there was one */
   async #transfer(reads: readonly { readonly buffers: readonly Buffer[]; readonly offsetBytes: number }[]): Promise<EdgeError | undefined> {
-    const results = await Promise.allSettled(reads.map((read) => this.#device.read(read.buffers, read.offsetBytes)));
+    const results = await Promise.allSettled(reads.map((read) => this.#device.read(read.buffers, read.offsetBytes, this.#transferOptions)));
     // All of them must have ended before the slots may be given back.
     for (const result of results) {
       if (result.status === 'fulfilled') continue;

@@ -52,6 +52,11 @@ export class ResidentTier {
     for (let slice = this.#oldest; slice !== undefined; slice = slice.newer) yield slice;
   }
 
+  /** Those of one generation; the tier must not change meanwhile. */
+  slicesOf(generation: number): Iterable<ResidentSlice> {
+    return this.#generations.get(generation)?.values() ?? [];
+  }
+
   /** Takes over `lease`; the key must be absent. */
   add(slice: {
     readonly generation: number;

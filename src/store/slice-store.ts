@@ -5,6 +5,7 @@
  */
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
+import type { Admission } from './admission-policy.ts';
 
 /** `loading`: index not yet complete, everything is absent. `readonly`: hits only. `failed`: nothing. `closed`: after close(). */
 export type StoreState = 'loading' | 'online' | 'readonly' | 'failed' | 'closed';
@@ -25,7 +26,17 @@ export type SliceVerdict =
   | { readonly kind: 'absent' | 'corrupt' | 'busy' };
 
 /** Why the store would not keep what it was offered. */
-export const DECLINE_REASONS = ['queue-full', 'no-space', 'superseded', 'purged', 'unavailable', 'too-large', 'journal-full'] as const;
+export const DECLINE_REASONS = [
+  'not-admitted',
+  'write-budget',
+  'queue-full',
+  'no-space',
+  'superseded',
+  'purged',
+  'unavailable',
+  'too-large',
+  'journal-full',
+] as const;
 /** One of DECLINE_REASONS. */
 export type DeclineReason = (typeof DECLINE_REASONS)[number];
 
@@ -51,6 +62,8 @@ export interface SliceOffer extends SliceAddress {
   readonly lease: Lease;
   /** The slice size, or less for the object's last slice; > 0. */
   readonly lengthBytes: number;
+  /** What rules say about keeping it; undefined is `auto`. */
+  readonly admission?: Admission | undefined;
 }
 
 /** What a purge covers. */
@@ -71,6 +84,13 @@ export interface SliceStore {
 
   /** The next number of the cache's one counter; never given twice, crash or no crash. */
   nextGeneration(): number;
+
+  /**
+   * Takes note of a client's request, hit or miss: once for each, before anything is looked up. A full device keeps what is asked for again.
+   *
+   * @param startBytes offset in the object at which the request begins
+   */
+  noteRequest(objectHash: ObjectHash, startBytes: number): void;
 
   /** What the index knows of the object; no I/O. Manifests that were offered count at once. */
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined;
@@ -110,7 +130,10 @@ export interface SliceStore {
   /** The wanted bytes, from memory or the device; part of a slice costs the chunks that it touches. */
   readSlice(read: SliceRead, signal?: AbortSignal | undefined): Promise<SliceVerdict>;
 
-  /** Offers a slice. Refused (`superseded`) when its generation has no current manifest. Never waits. */
+  /**
+   * Offers a slice. Refused (`superseded`) when its generation has no current manifest. Never waits. One that is declined as not worth a
+   * write, or for want of room, is readable from memory all the same until its slot is needed, and is decided on again before that.
+   */
   offerSlice(offer: SliceOffer): OfferVerdict;
 
   /** Resolves when everything admitted so far has been written (or dropped) and the journal is flushed. For tools and tests. */

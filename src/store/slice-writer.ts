@@ -54,6 +54,8 @@ export interface SliceWriterOptions {
   /** False once the device takes no more writes. */
   readonly isWritable: () => boolean;
   readonly onError: (error: unknown) => void;
+  /** A write ended and the queue is half empty, or emptier. */
+  readonly onRoom: () => void;
 }
 
 /** The way of slices and manifests to the device; one per mounted store. */
@@ -127,10 +129,16 @@ export class SliceWriter {
       this.#active += 1;
       void this.#run(job).finally(() => {
         this.#active -= 1;
+        if (this.#isHalfEmpty) this.#options.onRoom();
         this.#pump();
         if (this.#active === 0 && this.#queue.length === 0) for (const resolve of this.#idlers.splice(0)) resolve();
       });
     }
+  }
+
+  get #isHalfEmpty(): boolean {
+    const { limits } = this.#options;
+    return this.#queuedSlices * 2 <= limits.queueSlices && this.#queuedBytes * 2 <= limits.queueBytes;
   }
 
   async #run(job: Job): Promise<void> {

@@ -14,6 +14,18 @@ export const STORE_METRICS = {
   pendingManifests: { kind: 'gauge', name: 'rawslice_store_pending_manifests', help: 'Manifests not yet written' },
   journalBlocks: { kind: 'gauge', name: 'rawslice_store_journal_blocks', help: 'Journal blocks since the last checkpoint' },
   isWritable: { kind: 'gauge', name: 'rawslice_store_writable', help: '1 while the store takes offers' },
+  isFull: { kind: 'gauge', name: 'rawslice_store_full', help: '1 while something is evicted for what is stored, and admission chooses' },
+  declinedSlices: { kind: 'gauge', name: 'rawslice_store_declined_slices', help: 'Declined slices that are still in memory' },
+  requestFilterFill: {
+    kind: 'gauge',
+    name: 'rawslice_store_request_filter_ratio',
+    help: 'How far the newer of the two filters of requests is on its way to its turn',
+  },
+  writeBudgetBytes: {
+    kind: 'gauge',
+    name: 'rawslice_store_write_budget_bytes',
+    help: 'What `device.writeBudget` lets a full device be written now; negative after writes by rule, 0 without a budget',
+  },
   admitted: { kind: 'counter', name: 'rawslice_store_admitted_total', help: 'Slices that were admitted' },
   declined: {
     kind: 'counter',
@@ -21,6 +33,18 @@ export const STORE_METRICS = {
     help: 'Offers that were declined',
     label: 'reason',
     values: DECLINE_REASONS,
+  },
+  readmitted: {
+    kind: 'counter',
+    name: 'rawslice_store_readmitted_total',
+    help: 'Declined slices that were admitted from memory later, by what made the store look again',
+    label: 'occasion',
+    values: ['room', 'read', 'request'],
+  },
+  declinedLost: {
+    kind: 'counter',
+    name: 'rawslice_store_declined_lost_total',
+    help: 'Declined slices that left memory without being written',
   },
   writtenRecords: { kind: 'counter', name: 'rawslice_store_written_records_total', help: 'Extents written and put into the index' },
   writtenBytes: { kind: 'counter', name: 'rawslice_store_written_bytes_total', help: 'Bytes of extents written, headers included' },

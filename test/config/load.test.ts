@@ -56,7 +56,7 @@ test('loadConfig() fills in every default', () => {
     },
     preset: 'generic',
     rules: [],
-    device: { path: 'cache.img', sizeBytes: 10 * 1024 ** 3, formatsBlank: false },
+    device: { path: 'cache.img', sizeBytes: 10 * 1024 ** 3, formatsBlank: false, io: 'auto', writeBudgetBytes: undefined },
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
     limits: { requestsMax: 10_000, clientStallMs: 60_000, headerBytesMax: 16 * 1024, headerTimeoutMs: 10_000 },
@@ -236,7 +236,11 @@ test('config/default.yaml is valid', () => {
   assert.ok(result.kind === 'ok', headsOf(result).join('\n'));
   assert.deepEqual(
     [result.config.preset, result.config.upstream.origin, result.config.device],
-    ['debian', 'http://deb.debian.org', { path: 'var/rawslice.cache', sizeBytes: 10 * 1024 ** 3, formatsBlank: false }],
+    [
+      'debian',
+      'http://deb.debian.org',
+      { path: 'var/rawslice.cache', sizeBytes: 10 * 1024 ** 3, formatsBlank: false, io: 'auto', writeBudgetBytes: undefined },
+    ],
   );
 });
 

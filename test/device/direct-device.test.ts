@@ -212,7 +212,6 @@ test(
           fd,
           isBlock: true,
           engine: new PoolEngine(fd),
-          memory: arena.memory,
           // Wrong on purpose: half of the sector.
           blockSizeBytes: 4 * KIB,
           capacityBytes: 8 * MIB,

@@ -8,6 +8,7 @@ import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger, type Logger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
+import type { SiteRule } from '../../src/cache/site-rule.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import type { SliceStore } from '../../src/store/slice-store.ts';
@@ -21,6 +22,8 @@ export interface EdgeOptions {
   readonly origin: Origin;
   /** Options by dotted key, as `--set` takes them. */
   readonly set?: Readonly<Record<string, string>> | undefined;
+  /** As in a configuration file, tried before those of `preset`. */
+  readonly rules?: readonly SiteRule[] | undefined;
   readonly arenaBytes?: number | undefined;
   /** Makes the store over the edge's arena; the model store when undefined. */
   readonly makeStore?: ((arena: Arena) => Promise<SliceStore>) | undefined;
@@ -44,7 +47,8 @@ export async function startEdge(options: EdgeOptions) {
   const arena = new Arena({ sizeBytes: options.arenaBytes ?? 16 * MIB, clock });
   const logger = options.logger ?? createSilentLogger();
   const store = (await options.makeStore?.(arena)) ?? new MemoryStore(arena);
-  const proxy = assembleProxy({ config: loaded.config, store, arena, clock, random: new SystemRandom(), logger });
+  const config = { ...loaded.config, rules: [...(options.rules ?? []), ...loaded.config.rules] };
+  const proxy = assembleProxy({ config, store, arena, clock, random: new SystemRandom(), logger });
   const address = await proxy.listener.listen({ host: '127.0.0.1', port: 0 });
   assert(typeof address === 'object');
   const { port } = address;

@@ -38,6 +38,9 @@ export class MemoryStore implements SliceStore {
     return this.#generation;
   }
 
+  /** It keeps everything. */
+  noteRequest(): void {}
+
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
     const manifest = this.#manifests.get(objectHash);
     if (manifest === undefined) return undefined;

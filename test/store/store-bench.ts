@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { SystemClock } from '../../src/base/clock.ts';
+import { type Clock, SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
@@ -12,7 +12,7 @@ import type { FormatParameters } from '../../src/format/geometry.ts';
 import type { Manifest, ObjectHash } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
-import { type DeviceStore, openStore } from '../../src/store/device-store.ts';
+import { type DeviceStore, openStore, type StoreOptions } from '../../src/store/device-store.ts';
 import type { OfferVerdict, SliceStore } from '../../src/store/slice-store.ts';
 import type { StoreLimits } from '../../src/store/store-limits.ts';
 
@@ -38,9 +38,17 @@ export interface Bench {
   readonly arena: Arena;
 }
 
-export async function openBench(device: BlockDevice, options: { limits?: Partial<StoreLimits>; arenaBytes?: number } = {}): Promise<Bench> {
+export interface BenchOptions {
+  readonly limits?: Partial<StoreLimits>;
+  readonly arenaBytes?: number;
+  readonly admission?: StoreOptions['admission'];
+  readonly clock?: Clock;
+}
+
+export async function openBench(device: BlockDevice, options: BenchOptions = {}): Promise<Bench> {
   const arena = new Arena({ sizeBytes: options.arenaBytes ?? 8 * MIB, clock });
-  const store = await openStore({ device, arena, clock, logger: createSilentLogger(), limits: options.limits });
+  const { limits, admission } = options;
+  const store = await openStore({ device, arena, clock: options.clock ?? clock, logger: createSilentLogger(), limits, admission });
   return { store, arena };
 }
 

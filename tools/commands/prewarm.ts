@@ -38,7 +38,8 @@ const NOTES = `
 An item is a path at the server with its query, such as /debian/pool/main/a.deb, or a URL of which path, query and
 host count, as if a client had been led to the server. With --upstream, URLs of the origin can be listed as they are.
 
-A server whose device is slower than the origin may not keep every slice; a second run fetches what is missing.
+A server whose device is full keeps what is asked for twice, so each item is asked for twice: with HEAD, only if cached,
+and then with GET. One whose device is slower than the origin may not keep every slice; a second run fetches what is missing.
 
 Exit codes: 0 everything is in the cache, 1 nothing could be done, 2 wrong usage, 4 some items failed or were not reached
 
@@ -118,6 +119,8 @@ async function warmAndReport(io: CommandIo, job: WarmJob): Promise<void> {
     list: (signal: AbortSignal) => listTargets(job.lists, signal),
     concurrency,
     rate: bytesPerSecond === undefined ? undefined : new RateLimit(io.clock, bytesPerSecond),
+    // A server of our own keeps everything.
+    asksTwice: job.pace === undefined,
     pace: job.pace,
     isFinished: (name: string) => finished.has(name),
     onBytes: (lengthBytes: number) => report.addBytes(lengthBytes),
