@@ -58,7 +58,7 @@ export interface BlockDevice {
   /**
    * Waits for I/O under way and closes; idempotent. Any other call afterwards is an assertion failure. A device that does not answer is
    * given up after a while: what has not begun fails with DEVICE_BUSY, what the kernel has never settles, and the claim on the device stays
-   * until the process ends, since a late write may still arrive there.
+   * until it answers or the process ends, since a late write may still arrive there.
    */
   close(): Promise<void>;
 }

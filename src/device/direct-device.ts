@@ -173,18 +173,25 @@ export class DirectDevice implements BlockDevice {
   }
 
   async #closeWhenIdle(): Promise<void> {
-    const { engine, fd, logger, clock } = this.#shape;
-    const untilMs = clock.monotonicMs() + CLOSE_WAIT_MS;
-    const isIdle = (await this.#queue.idle(CLOSE_WAIT_MS)) && (await this.#discarder.idle(Math.max(0, untilMs - clock.monotonicMs())));
+    const { clock, logger } = this.#shape;
     this.#countOpen(-1);
-    if (isIdle) {
-      await engine.close();
-      await closeFile(fd);
-      return;
-    }
-    const operations = this.#queue.giveUp();
-    const context = { path: this.path, operations };
-    logger.error(context, 'a device that does not answer was given up; it stays claimed until the process has ended');
+    await new Promise<void>((resolve, reject) => {
+      const timer = clock.startTimer(CLOSE_WAIT_MS, () => {
+        const context = { path: this.path, operations: this.#queue.giveUp() };
+        logger.error(context, 'a device that does not answer was given up; it stays claimed until it answers or the process has ended');
+        resolve();
+      });
+      this.#letGoWhenIdle()
+        .then(resolve, reject)
+        .finally(() => timer.stop());
+    });
+  }
+
+  async #letGoWhenIdle(): Promise<void> {
+    await this.#queue.idle();
+    await this.#discarder.idle();
+    await this.#shape.engine.close();
+    await closeFile(this.#shape.fd);
   }
 
   #countOpen(sign: 1 | -1): void {
@@ -309,7 +316,7 @@ async function tryOpenAs(options: DirectDeviceOptions, isBlock: boolean, isDirec
     }
     const { path, arena, clock, logger, metrics = new MetricSet(DEVICE_METRICS) } = options;
     const { memory } = arena;
-    const engine = await startEngine(options.io ?? 'pool', { path, fd, memory, logger, metrics });
+    const engine = startEngine(options.io ?? 'pool', { path, fd, memory, logger, metrics });
     return new DirectDevice({ path, fd, ...shape, isBlock, isDirect, isReadOnly, engine, clock, logger, metrics });
   } catch (error) {
     await closeFile(fd);
@@ -317,11 +324,9 @@ async function tryOpenAs(options: DirectDeviceOptions, isBlock: boolean, isDirec
   }
 }
 
-/** @returns the pool also where threads are wished and cannot be had */
-async function startEngine(wished: DeviceIo, options: ThreadEngineOptions): Promise<IoEngine> {
+function startEngine(wished: DeviceIo, options: ThreadEngineOptions): IoEngine {
   const kind = wished === 'auto' ? IO_BY_DEFAULT : wished;
-  const threads = kind === 'threads' ? await ThreadEngine.tryStart(options) : undefined;
-  return threads ?? new PoolEngine(options.fd);
+  return kind === 'threads' ? new ThreadEngine(options) : new PoolEngine(options.fd);
 }
 
 async function lock(fd: number, isBlock: boolean, options: DirectDeviceOptions): Promise<void> {

@@ -6,7 +6,6 @@
  * It is a favour to the device: a program that is missing or a device that cannot is said once and not tried again.
  */
 import { spawn } from 'node:child_process';
-import type { Clock } from '../base/clock.ts';
 import { systemErrorCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { MetricSet } from '../base/metrics.ts';
@@ -23,7 +22,6 @@ export interface DiscarderOptions {
   readonly path: string;
   readonly fd: number;
   readonly isBlock: boolean;
-  readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MetricSet<typeof DEVICE_METRICS>;
 }
@@ -58,14 +56,9 @@ export class Discarder {
     return 'unable';
   }
 
-  /** Waits for a discard under way, at most `waitMs`. @returns whether none is */
-  async idle(waitMs: number): Promise<boolean> {
-    if (this.#running === undefined) return true;
-    const over = new AbortController();
-    const end = this.#running.then(() => over.abort());
-    await this.#options.clock.sleep(waitMs, over.signal);
-    if (over.signal.aborted) await end;
-    return over.signal.aborted;
+  /** Resolves when no discard is under way. */
+  async idle(): Promise<void> {
+    await this.#running;
   }
 }
 

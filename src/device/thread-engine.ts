@@ -37,7 +37,7 @@ const HEAP_LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 };
 interface Thread {
   readonly lane: LaneName;
   readonly worker: Worker;
-  isAlive: boolean;
+  state: 'starting' | 'ready' | 'ended';
 }
 
 interface Call {
@@ -57,23 +57,14 @@ export class ThreadEngine implements IoEngine {
   readonly #fallback: PoolEngine;
   #isClosing = false;
 
-  private constructor(options: ThreadEngineOptions) {
+  /** Starts the threads, and waits for none: until one of a lane is ready, libuv's pool does its work. */
+  constructor(options: ThreadEngineOptions) {
     this.#options = options;
     this.#fallback = new PoolEngine(options.fd);
     const { read, write } = options.threads ?? DEFAULT_THREADS;
     this.lanes = { read: { atOnceMax: LANE_SLOTS.read, threads: read }, write: { atOnceMax: LANE_SLOTS.write, threads: write } };
-  }
-
-  /** Starts the threads. @returns undefined, with a log line, when one of them cannot be started; none is left then */
-  static async tryStart(options: ThreadEngineOptions): Promise<ThreadEngine | undefined> {
-    const engine = new ThreadEngine(options);
-    try {
-      await Promise.all(LANE_NAMES.flatMap((lane) => Array.from({ length: engine.lanes[lane].threads }, () => engine.#start(lane))));
-      return engine;
-    } catch (error) {
-      options.logger.warn({ err: error, path: options.path }, "the device's threads cannot be started; its I/O goes through libuv's pool");
-      await engine.close();
-      return undefined;
+    for (const lane of ['read', 'write'] as const) {
+      for (let count = 0; count < this.lanes[lane].threads; count += 1) this.#start(lane);
     }
   }
 
@@ -92,50 +83,43 @@ export class ThreadEngine implements IoEngine {
   async close(): Promise<void> {
     this.#isClosing = true;
     this.#ring.stop();
-    const alive = this.#threads.filter(({ isAlive }) => isAlive);
-    await Promise.all(
-      alive.map(({ worker }) => {
-        worker.ref();
-        return new Promise((resolve) => worker.once('exit', resolve));
-      }),
-    );
+    const ends = this.#threads.map(({ worker, state }) => {
+      if (state === 'ended') return undefined;
+      if (state === 'starting') return worker.terminate();
+      worker.ref();
+      return new Promise((resolve) => worker.once('exit', resolve));
+    });
+    await Promise.all(ends);
   }
 
   #hasThread(lane: LaneName): boolean {
-    return this.#threads.some((thread) => thread.lane === lane && thread.isAlive);
+    return this.#threads.some((thread) => thread.lane === lane && thread.state === 'ready');
   }
 
-  /** Resolves when the thread is at work. */
-  async #start(lane: LaneName): Promise<void> {
-    const { fd, memory } = this.#options;
+  #start(lane: LaneName): void {
+    const { fd, memory, path, logger, metrics } = this.#options;
+    const { shared: ring, layout } = this.#ring;
     const number = this.#threads.length;
-    const assignment: ThreadAssignment = { ring: this.#ring.shared, memory, fd, lane, thread: number };
-    const worker = new Worker(new URL('./io-worker.ts', import.meta.url), {
-      workerData: assignment,
-      name: `device ${lane}`,
-      env: {},
-      execArgv: [],
-      resourceLimits: HEAP_LIMITS,
-    });
-    const thread: Thread = { lane, worker, isAlive: true };
+    const workerData: ThreadAssignment = { ring, layout, memory, fd, lane, thread: number };
+    const options = { workerData, name: `device ${lane}`, env: {}, execArgv: [], resourceLimits: HEAP_LIMITS };
+    let worker: Worker;
+    try {
+      worker = new Worker(new URL('./io-worker.mjs', import.meta.url), options);
+    } catch (error) {
+      logger.error({ err: error, path, lane }, 'a thread of the device cannot be started; the others, or else the pool, do its work');
+      return;
+    }
+    const thread: Thread = { lane, worker, state: 'starting' };
     this.#threads.push(thread);
-    this.#options.metrics.add('ioThreads', 1);
-    await new Promise<void>((resolve, reject) => {
-      worker.once('message', () => {
-        // An idle device does not keep the process alive; one at work does, see #call.
-        if (this.#calls.size === 0) worker.unref();
-        resolve();
-      });
-      worker.on('message', () => this.#collect());
-      worker.on('error', (error) => {
-        this.#options.logger.error({ err: error, path: this.#options.path, lane }, 'a thread of the device failed');
-        reject(error);
-      });
-      worker.on('exit', () => {
-        this.#onExit(thread, number);
-        reject(new IoError(THREAD_ENDED, 'the thread ended before it began'));
-      });
+    metrics.add('ioThreads', 1);
+    worker.once('message', () => {
+      thread.state = 'ready';
+      // An idle device does not keep the process alive; one at work does, see #call. Before its first message a thread cannot be let go.
+      if (this.#calls.size === 0) worker.unref();
     });
+    worker.on('message', () => this.#collect());
+    worker.on('error', (error) => logger.error({ err: error, path, lane }, 'a thread of the device failed'));
+    worker.on('exit', () => this.#onExit(thread, number));
   }
 
   #call(lane: LaneName, operation: RequestOperation, place: { buffers: readonly Buffer[]; offsetBytes: number }): Promise<number> {
@@ -162,14 +146,15 @@ export class ThreadEngine implements IoEngine {
   }
 
   #onExit(thread: Thread, number: number): void {
-    thread.isAlive = false;
+    thread.state = 'ended';
     this.#options.metrics.add('ioThreads', -1);
     if (this.#isClosing) return;
     this.#collect();
-    const isLast = !this.#hasThread(thread.lane);
+    const isLast = !this.#threads.some(({ lane, state }) => lane === thread.lane && state !== 'ended');
     for (const slot of this.#ring.abandon(thread.lane, number, isLast)) {
       this.#remove(slot).reject(new IoError(THREAD_ENDED, 'the thread ended while it had the request'));
     }
+    this.#ring.wake(thread.lane);
     const { path, logger } = this.#options;
     const consequence = isLast ? "libuv's pool does its work" : 'the others go on';
     logger.error({ path, lane: thread.lane }, `a thread of the device ended; ${consequence}`);
@@ -178,4 +163,3 @@ export class ThreadEngine implements IoEngine {
 
 /** In the place of an errno. */
 const THREAD_ENDED = 'THREAD_ENDED';
-const LANE_NAMES: readonly LaneName[] = ['read', 'write'];

@@ -82,7 +82,7 @@ export class TransferQueue {
   readonly #metrics: MetricSet<typeof DEVICE_METRICS>;
   readonly #onHung: TransferQueueOptions['onHung'];
   readonly #lanes: Readonly<Record<LaneName, Lane>>;
-  readonly #idlers = new Set<() => void>();
+  readonly #idlers: (() => void)[] = [];
   #sweeper: Timer | undefined;
 
   constructor(options: TransferQueueOptions) {
@@ -120,19 +120,13 @@ export class TransferQueue {
       this.#metrics.add('inFlight', -1);
       this.#giveTurns(lane);
       if (lane.hung > 0) this.#countHung(turn.lane);
-      if (this.isIdle) for (const resolve of this.#idlers) resolve();
+      if (this.isIdle) for (const resolve of this.#idlers.splice(0)) resolve();
     }
   }
 
-  /** Waits until nothing waits or is under way, at most `waitMs`. @returns whether that is so */
-  async idle(waitMs: number): Promise<boolean> {
-    if (this.isIdle) return true;
-    const over = new AbortController();
-    const stop = (): void => over.abort();
-    this.#idlers.add(stop);
-    await this.#clock.sleep(waitMs, over.signal);
-    this.#idlers.delete(stop);
-    return this.isIdle;
+  /** Resolves when nothing waits or is under way, however long that takes. */
+  async idle(): Promise<void> {
+    if (!this.isIdle) await new Promise<void>((resolve) => this.#idlers.push(resolve));
   }
 
   /** Fails what waits. @returns how many operations are at the engine and will not be waited for */

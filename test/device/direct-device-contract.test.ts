@@ -8,13 +8,16 @@ import { KIB, MIB } from '../../src/base/units.ts';
 import { type DeviceAccess, type DeviceIo, openDirectDevice } from '../../src/device/direct-device.ts';
 import type { Arena } from '../../src/memory/arena.ts';
 import { type BlockDeviceFixture, runBlockDeviceContract } from '../contract/block-device.ts';
+import { withReadyThreads } from '../helpers/device-threads.ts';
 import { attach, loopObstacle, mountObstacle, mountScratch } from '../helpers/loop-device.ts';
 
 const clock = new SystemClock();
 const opener =
   (devicePath: string, io: DeviceIo = 'pool') =>
-  (access: DeviceAccess, arena: Arena) =>
-    openDirectDevice({ path: devicePath, access, io, arena, clock, logger: createSilentLogger() });
+  async (access: DeviceAccess, arena: Arena) => {
+    const open = () => openDirectDevice({ path: devicePath, access, io, arena, clock, logger: createSilentLogger() });
+    return (await withReadyThreads(open)).result;
+  };
 
 for (const io of ['pool', 'threads'] as const) {
   runBlockDeviceContract(`direct device on a file, I/O by ${io}`, async (): Promise<BlockDeviceFixture> => {
