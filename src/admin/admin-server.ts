@@ -8,14 +8,34 @@ import type { AddressInfo } from 'node:net';
 import { EdgeError, toEdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 
+/** What an operator names: a URL or a beginning of URLs (absolute, of which host and scheme are not looked at, or a path with query), a tag, all. */
+export type NamedPurge =
+  | { readonly kind: 'url'; readonly url: string }
+  | { readonly kind: 'prefix'; readonly prefix: string }
+  | { readonly kind: 'tag'; readonly tag: string }
+  | { readonly kind: 'everything' };
+
+/** What a purge did. */
+export interface PurgeReport {
+  readonly kind: NamedPurge['kind'];
+  /** The key, the beginning of keys, or the tag; empty for everything. */
+  readonly key: string;
+  /** It made stale instead of forgetting. */
+  readonly isSoft: boolean;
+  /** Objects that were known to be covered. */
+  readonly knownObjects: number;
+  /** Others that are covered are absent already, and dropped in the background. */
+  readonly isWalkNeeded: boolean;
+}
+
 /** What the admin port can ask of the program. */
 export interface AdminActions {
   /** The metrics page and its media type. */
   readonly metrics: () => Promise<{ readonly text: string; readonly type: string }>;
   /** Facts for /readyz; `isReady` decides between 200 and 503. */
   readonly readiness: () => { readonly isReady: boolean; readonly detail: Readonly<Record<string, unknown>> };
-  /** Forgets one URL for good. @throws EdgeError REQUEST_INVALID, STORE_UNAVAILABLE */
-  readonly purge: (url: string) => Promise<{ readonly wasStored: boolean; readonly key: string }>;
+  /** Forgets for good, or makes stale. @throws EdgeError REQUEST_INVALID, STORE_UNAVAILABLE */
+  readonly purge: (named: NamedPurge, isSoft: boolean) => Promise<PurgeReport>;
 }
 
 /** Dependencies and wishes. */
@@ -25,6 +45,8 @@ export interface AdminOptions {
   /** Bearer token for everything but /healthz and /readyz; undefined: none is asked for. */
   readonly token: string | undefined;
 }
+
+const NAME_IT = 'Name what to purge: POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG or ?everything=1';
 
 interface AdminAnswer {
   readonly status: number;
@@ -100,9 +122,13 @@ export class AdminServer {
     }
     if (url.pathname === '/purge') {
       if (request.method !== 'POST') return notAllowed('POST');
-      return json(200, await actions.purge(purgeTarget(url.search)));
+      const { named, isSoft } = purgeOf(url.search);
+      return json(200, { ...(await actions.purge(named, isSoft)) });
     }
-    return json(404, { error: 'NOT_FOUND', message: 'There are /healthz, /readyz, /metrics and POST /purge?url=URL' });
+    return json(404, {
+      error: 'NOT_FOUND',
+      message: 'There are /healthz, /readyz, /metrics and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?everything=1',
+    });
   }
 
   #isAuthorized(request: IncomingMessage): boolean {
@@ -121,14 +147,22 @@ function parseUrl(target: string | undefined): URL {
 }
 
 /**
- * The URL to purge. A plus stays a plus: it is common in names of packages, and a space cannot stand in a URL. A purge of something else than
- * was meant would be reported as done, so what is ambiguous is refused.
+ * What to purge: `url`, `prefix`, `tag` or `everything=1`, and `soft=1` before it. A plus stays a plus: it is common in names of packages, and a
+ * space cannot stand in a URL. A purge of something else than was meant would be reported as done, so what is ambiguous is refused.
  */
-function purgeTarget(search: string): string {
-  const [target, ...others] = new URLSearchParams(search.replaceAll('+', '%2B'));
-  if (target?.[0] !== 'url') throw new EdgeError('REQUEST_INVALID', 'Name what to purge: POST /purge?url=URL');
-  if (others.length > 0) throw new EdgeError('REQUEST_INVALID', 'Write & as %26 in the URL to purge; one URL a request');
-  return target[1];
+function purgeOf(search: string): { readonly named: NamedPurge; readonly isSoft: boolean } {
+  const parameters = [...new URLSearchParams(search.replaceAll('+', '%2B'))];
+  const isSoft = parameters[0]?.[0] === 'soft' && parameters[0][1] === '1';
+  const [target, ...others] = isSoft ? parameters.slice(1) : parameters;
+  if (target === undefined) throw new EdgeError('REQUEST_INVALID', NAME_IT);
+  if (others.length > 0)
+    throw new EdgeError('REQUEST_INVALID', 'Write & as %26 in what to purge, and soft=1 before it; one purge a request');
+  const [kind, value] = target;
+  if (kind === 'url') return { named: { kind, url: value }, isSoft };
+  if (kind === 'prefix') return { named: { kind, prefix: value }, isSoft };
+  if (kind === 'tag') return { named: { kind, tag: value }, isSoft };
+  if (kind === 'everything' && value === '1') return { named: { kind }, isSoft };
+  throw new EdgeError('REQUEST_INVALID', NAME_IT);
 }
 
 function json(status: number, body: Readonly<Record<string, unknown>>): AdminAnswer {

@@ -15,9 +15,10 @@ import { Arena } from '../memory/arena.ts';
 import { type ListenPlace, listenError } from '../proxy/listener.ts';
 import { createStore, type DeviceStore } from '../store/device-store.ts';
 import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
+import { ThreadCodec } from '../store/thread-codec.ts';
 import { openCacheDevice } from './cache-device.ts';
 import { type AssembledProxy, assembleProxy } from './proxy-assembly.ts';
-import { purgeUrl } from './purge.ts';
+import { purgeNamed } from './purge.ts';
 
 /** What to start. */
 export interface EdgeOptions {
@@ -46,6 +47,7 @@ export class Edge {
   readonly arena: Arena;
   readonly store: DeviceStore;
   readonly proxy: AssembledProxy;
+  readonly #codec: ThreadCodec;
   readonly #admin: AdminServer | undefined;
   readonly #drainMs: number;
   #closing: Promise<void> | undefined;
@@ -64,6 +66,7 @@ export class Edge {
     this.wasFormatted = parts.foundation.wasFormatted;
     this.arena = parts.foundation.arena;
     this.store = parts.foundation.store;
+    this.#codec = parts.foundation.codec;
     this.proxy = parts.proxy;
     this.#admin = parts.admin;
     this.#drainMs = parts.drainMs;
@@ -89,14 +92,14 @@ export class Edge {
       }
       return new Edge({ address, adminAddress, foundation, proxy, admin, drainMs: config.shutdown.drainMs });
     } catch (error) {
-      await closeAll({ proxy, store, admin: undefined, drainMs: 0 });
+      await closeAll({ proxy, store, codec: foundation.codec, admin: undefined, drainMs: 0 });
       throw error;
     }
   }
 
   /** Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= closeAll({ proxy: this.proxy, store: this.store, admin: this.#admin, drainMs: this.#drainMs });
+    this.#closing ??= closeAll({ proxy: this.proxy, store: this.store, codec: this.#codec, admin: this.#admin, drainMs: this.#drainMs });
     return this.#closing;
   }
 }
@@ -106,6 +109,7 @@ interface Foundation {
   readonly device: DirectDevice;
   readonly wasFormatted: boolean;
   readonly store: DeviceStore;
+  readonly codec: ThreadCodec;
 }
 
 async function layFoundation(options: EdgeOptions): Promise<Foundation> {
@@ -114,15 +118,17 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
     throw new EdgeError('CONFIG_INVALID', 'memory.arena must hold at least 8 slices');
   const arena = new Arena({ sizeBytes: config.memory.arenaBytes, clock });
   const { device, wasFormatted } = await openCacheDevice({ device: config.device, isSizeChosen, arena, clock, random, logger });
+  const codec = new ThreadCodec(logger);
   try {
     // What waits to be written may hold a quarter of the arena, so that a slow disk leaves room for transfers.
     const limits = { queueBytes: Math.min(DEFAULT_STORE_LIMITS.queueBytes, arena.sizeBytes / 4) };
     const admission = options.admitsEverything === true ? undefined : { writeBudgetBytes: config.device.writeBudgetBytes };
-    const store = await createStore({ device, arena, clock, logger, limits, admission });
+    const { compression } = config.device;
+    const store = await createStore({ device, arena, clock, logger, limits, admission, compression, codec });
     store
       .recover()
       .catch((error: unknown) => logger.error({ err: error, path: device.path }, 'the index could not be loaded; serving from the origin'));
-    return { arena, device, wasFormatted, store };
+    return { arena, device, wasFormatted, store, codec };
   } catch (error) {
     await device.close();
     throw error;
@@ -146,9 +152,9 @@ function createAdmin(
       readiness: () => ({
         // A balancer should send no more clients here once the drain has begun.
         isReady: (store.state === 'online' || store.state === 'readonly') && !proxy.services.load.isDraining,
-        detail: { store: store.state, draining: proxy.services.load.isDraining },
+        detail: { store: store.state, reason: store.degradation?.reason, draining: proxy.services.load.isDraining },
       }),
-      purge: (url) => purgeUrl(url, proxy.services),
+      purge: (named, isSoft) => purgeNamed(named, isSoft, proxy.services),
     },
   });
 }
@@ -165,11 +171,13 @@ async function listenAdmin(admin: AdminServer, place: { readonly host: string; r
 async function closeAll(parts: {
   proxy: AssembledProxy;
   store: DeviceStore;
+  codec: ThreadCodec;
   admin: AdminServer | undefined;
   drainMs: number;
 }): Promise<void> {
   await parts.proxy.listener.close(parts.drainMs);
   await parts.proxy.transport.close();
   await parts.store.close();
+  await parts.codec.close();
   await parts.admin?.close();
 }

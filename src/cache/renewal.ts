@@ -5,6 +5,7 @@
 import type { Manifest } from '../format/manifest.ts';
 import { cacheControlOf } from '../http/cache-control.ts';
 import { type FieldList, fieldLines, fieldsSizeBytes } from '../http/header-fields.ts';
+import { hasTagField, tagsOf } from './cache-tags.ts';
 import { freshnessOf } from './freshness.ts';
 import { MAX_STORED_FIELDS_BYTES, storableFields } from './response-policy.ts';
 import type { SiteRule } from './site-rule.ts';
@@ -32,13 +33,23 @@ const NOT_UPDATED: ReadonlySet<string> = new Set(['content-encoding', 'content-t
 /** Their effect is in the freshness already. */
 const CARRIED_BY_FRESHNESS: ReadonlySet<string> = new Set(['date', 'expires']);
 
-/** Applies a 304. When the fields would outgrow the record, the stored ones stay and only the freshness is renewed. */
-export function renewedManifest(manifest: Manifest, renewal: Renewal): RenewedManifest {
+/**
+ * Applies a 304. When the fields would outgrow the record, the stored ones stay and only the freshness is renewed.
+ *
+ * @returns undefined when the object has more tags now than can be kept, so that it may not be
+ */
+export function renewedManifest(manifest: Manifest, renewal: Renewal): RenewedManifest | undefined {
   const { responseFields, requestTimeMs, responseTimeMs, rule } = renewal;
   const merged = mergeFields(manifest.fields, updatingFields(manifest.fields, storableFields(responseFields, rule)));
   const freshness = freshnessOf({ headFields: responseFields, storedFields: merged, requestTimeMs, responseTimeMs, rule });
   const fields = fieldsSizeBytes(merged) > MAX_STORED_FIELDS_BYTES ? manifest.fields : merged;
-  return { manifest: { ...manifest, ...freshness, fields }, isMetadataChanged: isMetadataChanged(manifest.fields, fields) };
+  const tags = hasTagField(responseFields) ? tagsOf([...merged, ...responseFields]) : manifest.tags;
+  if (tags === undefined) return undefined;
+  const areTagsKept = tags.join(' ') === manifest.tags.join(' ');
+  return {
+    manifest: { ...manifest, ...freshness, fields, tags: areTagsKept ? manifest.tags : tags },
+    isMetadataChanged: !areTagsKept || isMetadataChanged(manifest.fields, fields),
+  };
 }
 
 /** The fields of the 304 that replace stored ones. */

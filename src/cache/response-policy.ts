@@ -5,6 +5,7 @@
 import type { ManifestFreshness } from '../format/manifest.ts';
 import { type CacheControl, cacheControlOf } from '../http/cache-control.ts';
 import { endToEndFields, type FieldList, fieldsSizeBytes, fieldValue, hasField, splitList } from '../http/header-fields.ts';
+import { tagsOf } from './cache-tags.ts';
 import { freshnessOf, storingForbiddenBy } from './freshness.ts';
 import type { SiteRule } from './site-rule.ts';
 import { hasValidator } from './validators.ts';
@@ -24,6 +25,7 @@ export const NOT_STORABLE_REASONS = [
   'content-encoding',
   'set-cookie',
   'fields-too-large',
+  'too-many-tags',
   'never-fresh',
 ] as const;
 /** One of NOT_STORABLE_REASONS. */
@@ -44,7 +46,7 @@ export interface CacheableResponse {
 
 /** Store it with these fields (never Content-Length, Content-Range, Age) and this freshness, which may be over already; or why not. */
 export type ResponseVerdict =
-  | { readonly kind: 'store'; readonly freshness: ManifestFreshness; readonly fields: FieldList }
+  | { readonly kind: 'store'; readonly freshness: ManifestFreshness; readonly fields: FieldList; readonly tags: readonly string[] }
   | { readonly kind: 'not-storable'; readonly reason: NotStorableReason };
 
 /** Never stored: framing and extent of this one message, Age (kept as a number), and a digest of content that slices do not reproduce. */
@@ -60,10 +62,12 @@ export function judgeResponse(response: CacheableResponse): ResponseVerdict {
   if (reason !== undefined) return { kind: 'not-storable', reason };
   const stored = storableFields(fields, rule);
   if (fieldsSizeBytes(stored) > MAX_STORED_FIELDS_BYTES) return { kind: 'not-storable', reason: 'fields-too-large' };
+  const tags = tagsOf(fields);
+  if (tags === undefined) return { kind: 'not-storable', reason: 'too-many-tags' };
   const freshness = freshnessOf({ headFields: fields, storedFields: stored, requestTimeMs, responseTimeMs, rule });
   // Neither fresh for a moment nor to be revalidated: it could never be used.
   if (freshness.freshUntilMs <= responseTimeMs && !hasValidator(stored)) return { kind: 'not-storable', reason: 'never-fresh' };
-  return { kind: 'store', freshness, fields: stored };
+  return { kind: 'store', freshness, fields: stored, tags };
 }
 
 /**

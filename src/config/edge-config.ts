@@ -45,6 +45,7 @@ export interface EdgeConfig {
     readonly io: (typeof DEVICE_IO)[number];
     /** Bytes a day that a full device may be written; undefined: no limit. */
     readonly writeBudgetBytes: number | undefined;
+    readonly compression: 'auto' | 'off';
   };
   readonly memory: { readonly arenaBytes: number };
   readonly slice: { readonly sizeBytes: number };

@@ -192,6 +192,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       formatsBlank: values['device.formatBlank'],
       io: values['device.io'],
       writeBudgetBytes: values['device.writeBudget'],
+      compression: values['device.compression'],
     },
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },

@@ -13,6 +13,9 @@ export type PresetName = (typeof PRESET_NAMES)[number];
 /** Words for `device.io`. */
 export const DEVICE_IO = ['auto', 'threads', 'pool'] as const;
 
+/** Words for `device.compression`. */
+export const COMPRESSION_WORDS = ['auto', 'off'] as const;
+
 /** Text form of an option's value. */
 export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'path' | 'secret';
 
@@ -109,6 +112,12 @@ export const OPTIONS = {
     choices: DEVICE_IO,
     description:
       "Who reads and writes the device: `threads` of its own, so that nothing else waits for a slow disk nor it for them; libuv's `pool`, for less memory; `auto` is threads",
+  },
+  'device.compression': {
+    kind: 'choice',
+    default: 'auto',
+    choices: COMPRESSION_WORDS,
+    description: 'Compress slices on the device (LZ4) where that saves an eighth and there is time for it; `off` writes them as they came',
   },
   'memory.arena': {
     kind: 'size',

@@ -49,7 +49,20 @@ export class LiveObjects implements LiveObjectOwner {
     return this.#current.get(object.target.objectHash) === object;
   }
 
-  /** Nobody new joins what is being filled for this key (it was purged). */
+  /** Nobody new joins what is being filled for keys that match (they were purged). */
+  detachAll(matches: (manifest: Manifest) => boolean): void {
+    for (const [objectHash, object] of [...this.#current]) if (matches(object.manifest)) this.#current.delete(objectHash);
+  }
+
+  /** Objects that match are stale from `atMs` on: new requests ask the origin first. */
+  makeStale(matches: (manifest: Manifest) => boolean, atMs: number): void {
+    for (const object of this.#current.values()) {
+      const { manifest } = object;
+      if (matches(manifest) && manifest.freshUntilMs > atMs) object.replaceManifest({ ...manifest, freshUntilMs: atMs });
+    }
+  }
+
+  /** Nobody new joins what is being filled for this key. */
   detach(objectHash: ObjectHash): void {
     this.#current.delete(objectHash);
   }

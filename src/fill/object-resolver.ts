@@ -11,6 +11,8 @@ import { UnstorableMarks } from '../cache/unstorable-marks.ts';
 import { strongValidator } from '../cache/validators.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import { type RangeSpec, resolveRange } from '../http/range.ts';
+import { matcherOf } from '../store/purge.ts';
+import type { PurgeTarget } from '../store/slice-store.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import type { BodyReader } from './body-reader.ts';
 import { type FillContext, UNSTORABLE_MARK_MS, UNSTORABLE_MARKS_MAX } from './fill-context.ts';
@@ -92,13 +94,22 @@ export class ObjectResolver {
     return { kind: 'bypass' };
   }
 
-  /** The object was purged: what is being filled for it is finished for its readers and joined by nobody. */
-  forget(objectHash: ObjectHash): void {
-    this.#live.detach(objectHash);
-    this.#marks.delete(objectHash);
-    // What was asked for before the purge is for those who wait for it already, and for nobody else.
-    this.#pending.get(objectHash)?.detach();
-    this.#pending.delete(objectHash);
+  /**
+   * Something was purged. What is being filled of it is finished for its readers and joined by nobody; a soft purge leaves it to be joined when
+   * the origin has confirmed it. Called in the same turn as the store's purge.
+   */
+  forget(target: PurgeTarget, isSoft = false): void {
+    const matches = matcherOf(target);
+    if (isSoft) this.#live.makeStale(matches, this.#context.clock.wallMs());
+    else this.#live.detachAll(matches);
+    if (target.kind === 'object') this.#marks.delete(target.objectHash);
+    // What was asked for before the purge is for those who wait for it already, and for nobody else. What tags an answer will have is not
+    // known before it comes; then the store refuses it.
+    for (const [objectHash, question] of this.#pending) {
+      if (!question.isAbout(matches)) continue;
+      question.detach();
+      this.#pending.delete(objectHash);
+    }
   }
 
   /** What an outcome is for one of those who waited for it; undefined means: look again. */
@@ -123,7 +134,6 @@ export class ObjectResolver {
   async #findManifest(objectHash: ObjectHash, signal: AbortSignal): Promise<Manifest | undefined> {
     const live = this.#live.findCurrent(objectHash);
     if (live !== undefined && live.failure === undefined) return live.manifest;
-    if (this.#context.store.findManifest(objectHash) === undefined) return undefined;
     const verdict = await this.#context.store.readManifest(objectHash, signal);
     if (verdict.kind !== 'hit') return undefined;
     // It may have been purged, or replaced, while it was being read.

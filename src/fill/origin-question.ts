@@ -15,6 +15,7 @@ import { confirmsStored, sameRepresentation, validatorsOf } from '../cache/valid
 import type { Manifest } from '../format/manifest.ts';
 import { fieldValue } from '../http/header-fields.ts';
 import { formatRangeHeader, formatSuffixRangeHeader, type RangeSpec } from '../http/range.ts';
+import type { Coverable } from '../store/purge.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BodyReader, DiscardingSink } from './body-reader.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
@@ -146,6 +147,12 @@ export class OriginQuestion {
     }
   }
 
+  /** Whether a purge may be of what this question is about. */
+  isAbout(matches: (object: Coverable) => boolean): boolean {
+    const { objectHash, keyText } = this.#request.target;
+    return matches(this.#stored ?? { objectHash, keyText, tags: [] });
+  }
+
   /** The key was purged: those who wait get the answer, and nobody else does. */
   detach(): void {
     this.#isDetached = true;
@@ -217,7 +224,7 @@ export class OriginQuestion {
       keyText,
       status: 200,
       fields: verdict.fields,
-      tags: [],
+      tags: verdict.tags,
       lengthBytes: usable.lengthBytes,
       sliceSizeBytes: this.#context.sliceSizeBytes,
     };
@@ -238,12 +245,18 @@ export class OriginQuestion {
       this.#live.detach(objectHash);
       return again;
     }
-    const { manifest, isMetadataChanged } = renewedManifest(stored, {
+    const renewed = renewedManifest(stored, {
       responseFields: head.fields,
       requestTimeMs: this.#requestTimeMs,
       responseTimeMs: this.#context.clock.wallMs(),
       rule: this.#request.target.rule,
     });
+    if (renewed === undefined) {
+      store.dropManifest(objectHash, stored.generation);
+      this.#live.detach(objectHash);
+      return again;
+    }
+    const { manifest, isMetadataChanged } = renewed;
     this.#context.metrics.add('renewals');
     if (isMetadataChanged) store.offerManifest(manifest, this.#purgeSequence);
     else store.refreshManifest(objectHash, manifest.generation, manifest);
@@ -264,8 +277,9 @@ export class OriginQuestion {
   #begin(manifest: Manifest, usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
     const { store, metrics } = this.#context;
     if (this.#stored !== undefined) metrics.add('generationsReplaced');
-    const isJoinable = !this.#isDetached;
-    if (isJoinable) store.offerManifest(manifest, this.#purgeSequence);
+    const offer = this.#isDetached ? undefined : store.offerManifest(manifest, this.#purgeSequence);
+    // Purged by a tag, perhaps, that nobody knew it had.
+    const isJoinable = offer !== undefined && !(offer.kind === 'declined' && offer.reason === 'purged');
     const object = this.#live.begin(this.#request.target, manifest, { purgeSequence: this.#purgeSequence, isJoinable });
     const run = new FillRun(object, shapeOf(usable, manifest.sliceSizeBytes));
     run.attach(transfer);

@@ -48,6 +48,22 @@ export const CHECKPOINT_KINDS = { slice: 1, manifest: 2, badRun: 3, purge: 4 } a
 /** One entry. */
 export type CheckpointEntry = { readonly [Name in keyof typeof CHECKPOINT_ENTRY]: number };
 
+/** An entry with everything zero, to be spread from. */
+export const EMPTY_ENTRY: CheckpointEntry = {
+  kind: 0,
+  flags: 0,
+  blocks: 0,
+  block: 0,
+  generation: 0,
+  writeSequence: 0,
+  sliceNumber: 0,
+  tagLow: 0,
+  tagHigh: 0,
+  initialAgeSeconds: 0,
+  receivedAtMs: 0,
+  freshUntilMs: 0,
+};
+
 const ENTRY_FIELDS = [
   'kind',
   'flags',

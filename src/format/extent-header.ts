@@ -97,14 +97,19 @@ export function extentBlocks(payloadBytes: number, blockSizeBytes: number): numb
 }
 
 /**
- * Fills `target` (one block) with the header of a raw extent.
+ * Fills `target` (one block) with the header of an extent.
  *
  * @param payload the stored bytes, without padding
+ * @param chunkLengths stored length of each chunk; those of a raw extent when undefined
  */
-export function encodeExtentHeader(header: ExtentHeader, identity: ExtentIdentity, buffers: { target: Buffer; payload: Buffer }): void {
+export function encodeExtentHeader(
+  header: ExtentHeader,
+  identity: ExtentIdentity,
+  buffers: { readonly target: Buffer; readonly payload: Buffer; readonly chunkLengths?: readonly number[] | undefined },
+): void {
   const { target, payload } = buffers;
   const key = Buffer.from(header.keyText, 'utf8');
-  const chunkCount = divCeil(payload.length, CHUNK_BYTES);
+  const chunkCount = divCeil(header.rawBytes, CHUNK_BYTES);
   const headerBytes = FIXED_BYTES + chunkCount * CHUNK_ENTRY_BYTES + key.length;
   assert(key.length <= KEY_BYTES_MAX && payload.length <= PAYLOAD_BYTES_MAX, 'key and payload are within their limits');
   assert(header.storedBytes === payload.length, 'stored length is the payload');
@@ -121,12 +126,15 @@ export function encodeExtentHeader(header: ExtentHeader, identity: ExtentIdentit
   putNumber(target, 0, EXTENT_HEADER.keyBytes, key.length);
   for (const name of NUMBERS) putNumber(target, 0, EXTENT_HEADER[name], header[name]);
   const seed = chunkCrcSeed(header.writeSequence);
+  let from = 0;
   for (let chunk = 0; chunk < chunkCount; chunk += 1) {
-    const bytes = payload.subarray(chunk * CHUNK_BYTES, (chunk + 1) * CHUNK_BYTES);
+    const bytes = payload.subarray(from, from + (buffers.chunkLengths?.[chunk] ?? rawChunkBytes(header.rawBytes, chunk)));
     const at = FIXED_BYTES + chunk * CHUNK_ENTRY_BYTES;
     target.writeUInt16LE(bytes.length - 1, at);
     target.writeUInt32LE(crc32(bytes, seed), at + 2);
+    from += bytes.length;
   }
+  assert(from === payload.length, 'the chunks are the payload');
   target.set(key, FIXED_BYTES + chunkCount * CHUNK_ENTRY_BYTES);
   putBytes(target, 0, EXTENT_HEADER.mac, headerMac(target, headerBytes, identity));
   putNumber(target, 0, EXTENT_HEADER.crc, crc32Around(target, target.length, EXTENT_HEADER.crc));
@@ -144,7 +152,9 @@ export function decodeExtentHeader(block: Buffer, identity: ExtentIdentity): Ext
   if (headerBytes > block.length || number('headerBytes') !== headerBytes) return undefined;
   if (Buffer.compare(getBytes(block, 0, EXTENT_HEADER.mac), headerMac(block, headerBytes, identity)) !== 0) return undefined;
   if (Buffer.compare(getBytes(block, 0, EXTENT_HEADER.cacheUuid), identity.cacheUuid) !== 0) return undefined;
-  if (chunkCount !== divCeil(number('rawBytes'), CHUNK_BYTES)) return undefined;
+  const rawBytes = number('rawBytes');
+  if (chunkCount !== divCeil(rawBytes, CHUNK_BYTES) || !isTableSound(block, rawBytes, number('storedBytes'))) return undefined;
+  if (number('codec') === CODECS.raw && number('storedBytes') !== rawBytes) return undefined;
   const keyAt = headerBytes - keyBytes;
   return {
     kind: number('kind'),
@@ -156,7 +166,7 @@ export function decodeExtentHeader(block: Buffer, identity: ExtentIdentity): Ext
     sliceNumber: number('sliceNumber'),
     presentStart: number('presentStart'),
     presentEnd: number('presentEnd'),
-    rawBytes: number('rawBytes'),
+    rawBytes,
     storedBytes: number('storedBytes'),
     allocatedBytes: number('allocatedBytes'),
     epoch: number('epoch'),
@@ -164,6 +174,22 @@ export function decodeExtentHeader(block: Buffer, identity: ExtentIdentity): Ext
     purgeSequence: number('purgeSequence'),
     keyText: block.toString('utf8', keyAt, headerBytes),
   };
+}
+
+/** Where chunks `firstChunk` to `endChunk` (not included) lie in the stored payload, and the stored length of each. */
+export function storedChunks(
+  block: Buffer,
+  range: { readonly firstChunk: number; readonly endChunk: number },
+): { readonly startBytes: number; readonly endBytes: number; readonly lengths: readonly number[] } {
+  let startBytes = 0;
+  for (let chunk = 0; chunk < range.firstChunk; chunk += 1) startBytes += chunkLength(block, chunk);
+  const lengths: number[] = [];
+  let endBytes = startBytes;
+  for (let chunk = range.firstChunk; chunk < range.endChunk; chunk += 1) {
+    lengths.push(chunkLength(block, chunk));
+    endBytes += chunkLength(block, chunk);
+  }
+  return { startBytes, endBytes, lengths };
 }
 
 /**
@@ -181,13 +207,31 @@ export function verifyChunks(
   const seed = chunkCrcSeed(header.writeSequence);
   let at = 0;
   for (let chunk = firstChunk; chunk < count && at < bytes.length; chunk += 1) {
-    const entryAt = FIXED_BYTES + chunk * CHUNK_ENTRY_BYTES;
-    const lengthBytes = block.readUInt16LE(entryAt) + 1;
-    if (lengthBytes !== Math.min(CHUNK_BYTES, header.storedBytes - chunk * CHUNK_BYTES) || at + lengthBytes > bytes.length) return false;
-    if (crc32(bytes.subarray(at, at + lengthBytes), seed) !== block.readUInt32LE(entryAt + 2)) return false;
+    const lengthBytes = chunkLength(block, chunk);
+    if (at + lengthBytes > bytes.length) return false;
+    if (crc32(bytes.subarray(at, at + lengthBytes), seed) !== block.readUInt32LE(FIXED_BYTES + chunk * CHUNK_ENTRY_BYTES + 2)) return false;
     at += lengthBytes;
   }
   return true;
+}
+
+/** Whether no chunk is stored longer than it is, and all of them together are what is stored. */
+function isTableSound(block: Buffer, rawBytes: number, storedBytes: number): boolean {
+  let sum = 0;
+  for (let chunk = 0; chunk * CHUNK_BYTES < rawBytes; chunk += 1) {
+    const lengthBytes = chunkLength(block, chunk);
+    if (lengthBytes > rawChunkBytes(rawBytes, chunk)) return false;
+    sum += lengthBytes;
+  }
+  return sum === storedBytes;
+}
+
+function chunkLength(block: Buffer, chunk: number): number {
+  return block.readUInt16LE(FIXED_BYTES + chunk * CHUNK_ENTRY_BYTES) + 1;
+}
+
+function rawChunkBytes(rawBytes: number, chunk: number): number {
+  return Math.min(CHUNK_BYTES, rawBytes - chunk * CHUNK_BYTES);
 }
 
 const NUMBERS = [

@@ -43,8 +43,8 @@ export const JOURNAL_RECORD = defineLayout(JOURNAL_RECORD_BYTES, [
   ['freshUntilMs', 'u64'],
 ]);
 
-/** Values of a record's `type`. In a purge and a retirement, `receivedAtMs` holds the purge sequence. */
-export const JOURNAL_TYPES = { put: 1, delete: 2, refresh: 3, purge: 4, epoch: 5, badBlock: 6, retire: 7 } as const;
+/** Values of a record's `type`. In a purge, `receivedAtMs` holds its sequence. */
+export const JOURNAL_TYPES = { put: 1, delete: 2, refresh: 3, purge: 4, epoch: 5, badBlock: 6 } as const;
 /** Slice number that stands for the manifest. */
 export const MANIFEST_NUMBER = 2 ** 32 - 1;
 

@@ -106,7 +106,6 @@ function hasBody(context: RequestContext, head: UpstreamHead): boolean {
 function invalidateAfter(context: RequestContext, services: ProxyServices, status: number): void {
   if (context.key === undefined || SAFE_METHODS.has(context.method) || status >= 400) return;
   const { objectHash } = context.key;
-  const generation = services.store.findManifest(objectHash)?.generation;
-  if (generation !== undefined) services.store.dropManifest(objectHash, generation);
-  services.resolver.forget(objectHash);
+  services.store.dropManifest(objectHash, undefined);
+  services.resolver.forget({ kind: 'object', objectHash });
 }

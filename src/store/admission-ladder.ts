@@ -7,6 +7,9 @@
  *   the write budget is used up                         write-budget
  *   else                                                admit
  *
+ * *Lately* is one to two times the while in which the device's capacity is fetched anew: what would live longer than that in a cache which
+ * keeps everything is worth its write.
+ *
  * Most objects of most caches are asked for once; not writing them spares the device most of its writes and what is stored most of its
  * evictions. Numbers of bench/engine/eviction.ts are in DECISIONS.md.
  */
@@ -20,13 +23,15 @@ import { WriteBudget } from './write-budget.ts';
 /** Keys of one filter of requests for each index entry. */
 const REQUESTS_PER_ENTRY = 0.5;
 /** Evicted slices remembered for each index entry. */
-const GHOSTS_PER_ENTRY = 0.25;
+const GHOSTS_PER_ENTRY = 0.05;
 
 /** What a ladder is built from. */
 export interface AdmissionLadderOptions {
   readonly clock: Clock;
-  /** Entries of the index, which the memories are measured by. */
+  /** Entries of the index, by which the memories are measured. */
   readonly entryCount: number;
+  /** What the device holds. When as much was offered, requests from before that are on their way to be forgotten. */
+  readonly capacityBytes: number;
   /** Bytes a day that a full device may be written; undefined for no limit. */
   readonly writeBudgetBytes: number | undefined;
 }
@@ -36,8 +41,11 @@ export class AdmissionLadder implements AdmissionPolicy {
   readonly #requests: RequestMemory;
   readonly #ghosts: GhostRing;
   readonly #budget: WriteBudget | undefined;
+  readonly #capacityBytes: number;
+  #offeredBytes = 0;
 
-  constructor({ clock, entryCount, writeBudgetBytes }: AdmissionLadderOptions) {
+  constructor({ clock, entryCount, capacityBytes, writeBudgetBytes }: AdmissionLadderOptions) {
+    this.#capacityBytes = capacityBytes;
     this.#requests = new RequestMemory(Math.max(1, Math.floor(entryCount * REQUESTS_PER_ENTRY)));
     this.#ghosts = new GhostRing(Math.max(1, Math.floor(entryCount * GHOSTS_PER_ENTRY)));
     this.#budget = writeBudgetBytes === undefined ? undefined : new WriteBudget({ clock, bytesPerDay: writeBudgetBytes });
@@ -52,7 +60,14 @@ export class AdmissionLadder implements AdmissionPolicy {
   }
 
   noteRequest(tag: ObjectTag, startBytes: number): boolean {
-    return this.#requests.note(tag, startBytes);
+    const isWantedNow = this.#requests.note(tag, startBytes);
+    if (this.#requests.fill === 1) this.#turn();
+    return isWantedNow;
+  }
+
+  noteOffer(lengthBytes: number): void {
+    this.#offeredBytes += lengthBytes;
+    if (this.#offeredBytes >= this.#capacityBytes) this.#turn();
   }
 
   noteEvicted(tag: ObjectTag, sliceNumber: number): void {
@@ -68,5 +83,10 @@ export class AdmissionLadder implements AdmissionPolicy {
   /** Filling an empty device is no wear to speak of, so only writes to a full one count. */
   noteAdmitted({ isFull }: AdmissionCandidate, lengthBytes: number): void {
     if (isFull) this.#budget?.spend(lengthBytes);
+  }
+
+  #turn(): void {
+    this.#offeredBytes = 0;
+    this.#requests.turn();
   }
 }

@@ -24,6 +24,8 @@ export type AdmissionVerdict = 'admit' | 'not-admitted' | 'write-budget';
 export interface AdmissionPolicy {
   /** A client asks for an object, from `startBytes` on. @returns whether that makes slices worth a write that were not before */
   noteRequest(tag: ObjectTag, startBytes: number): boolean;
+  /** A slice was fetched that the device does not hold, `lengthBytes` long there; once for each, before it is judged. */
+  noteOffer(lengthBytes: number): void;
   /** A slice gave way to others. */
   noteEvicted(tag: ObjectTag, sliceNumber: number): void;
   judge(candidate: AdmissionCandidate): AdmissionVerdict;
@@ -37,6 +39,7 @@ export interface AdmissionPolicy {
 /** The policy of stores that are filled on purpose: everything is worth it. */
 export const ADMIT_EVERYTHING: AdmissionPolicy = {
   noteRequest: () => false,
+  noteOffer: () => undefined,
   noteEvicted: () => undefined,
   judge: () => 'admit',
   noteAdmitted: () => undefined,

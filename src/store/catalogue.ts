@@ -8,7 +8,7 @@ import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../format/journal-
 import type { ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { AdmissionPolicy } from './admission-policy.ts';
-import { BlockAllocator } from './block-allocator.ts';
+import { BlockAllocator, type BlockRun, bandOf } from './block-allocator.ts';
 import type { Journal } from './journal.ts';
 import { type ResidentSlice, ResidentTier } from './resident-tier.ts';
 import { type ExtentPlace, NO_SLOT, objectTag, type SliceIndex } from './slice-index.ts';
@@ -76,13 +76,19 @@ export class Catalogue {
   }
 
   /** Reserves a run of blocks, evicting until one fits. @returns undefined when the bound of evictions was reached */
-  reserveBlocks(blocks: number): number | undefined {
+  reserveBlocks(blocks: number, kind: 'slice' | 'manifest'): number | undefined {
+    const band = bandOf(kind, blocks);
     for (let evicted = 0; evicted <= this.#limits.evictionsPerRecord; evicted += 1) {
-      const block = this.allocator.reserve(blocks);
+      const block = this.allocator.reserve(blocks, band);
       if (block !== undefined) return block;
       if (!this.#evict('blocks')) return undefined;
     }
     return undefined;
+  }
+
+  /** Reserves a run of blocks if one is free now. */
+  tryReserveBlocks(blocks: number, kind: 'slice' | 'manifest'): number | undefined {
+    return this.allocator.reserve(blocks, bandOf(kind, blocks));
   }
 
   /** Makes room for `count` index entries. */
@@ -96,10 +102,18 @@ export class Catalogue {
 
   /** A slice enters the RAM tier. Takes over `lease`. */
   addResident(slice: { generation: number; sliceNumber: number; lengthBytes: number; lease: Lease }): ResidentSlice {
-    const isStored = this.index.findSlice(slice.generation, slice.sliceNumber) !== NO_SLOT;
+    const wasHeld = this.#isHeld(slice.generation, slice.sliceNumber);
     const added = this.resident.add(slice);
-    if (!isStored) this.#count(slice.generation, 1);
+    this.#recount(slice.generation, slice.sliceNumber, wasHeld);
     return added;
+  }
+
+  /** The entry of the record that holds the slice: its own, or its object's where it rides in that; NO_SLOT when none does. */
+  findStored(generation: number, sliceNumber: number): number {
+    const slot = this.index.findSlice(generation, sliceNumber);
+    if (slot !== NO_SLOT || sliceNumber > 0) return slot;
+    const record = this.index.findManifest(generation);
+    return record !== NO_SLOT && this.index.hasBody(record) ? record : NO_SLOT;
   }
 
   /** Whether something of the object is on the device or on its way there, rather than all of it in memory only. */
@@ -129,28 +143,39 @@ export class Catalogue {
       this.allocator.forfeit(place.block, place.blocks);
       return false;
     }
-    const isResident = this.resident.find(generation, sliceNumber) !== undefined;
+    const wasHeld = this.#isHeld(generation, sliceNumber);
     this.index.putSlice(generation, sliceNumber, place);
     this.allocator.acquire(place.block, place.blocks);
-    if (!isResident) this.#count(generation, 1);
+    this.#recount(generation, sliceNumber, wasHeld);
     this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.put, generation, sliceNumber, ...place });
     return true;
   }
 
-  /** Enters the written record of an object that is in the index; an older extent of it is freed. */
+  /** Enters the written record of an object that is in the index; an older extent of it is freed, and one of the slice that rides in it. */
   putManifest(tagSlot: number, place: ExtentPlace): void {
     const record = this.index.recordOf(tagSlot);
+    const generation = this.generationOf(tagSlot);
     const old = this.index.place(record);
+    const wasHeld = this.#isHeld(generation, 0);
     this.index.setPlace(record, place);
+    this.#recount(generation, 0, wasHeld);
     this.allocator.acquire(place.block, place.blocks);
     if (old.blocks > 0) this.allocator.release(old.block, old.blocks);
     this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.put, ...place });
+    const alone = this.index.hasBody(record) ? this.index.findSlice(generation, 0) : NO_SLOT;
+    if (alone !== NO_SLOT) this.dropSlice(alone);
   }
 
   setFreshness(tagSlot: number, freshness: ManifestFreshness): void {
     this.index.setFreshness(tagSlot, freshness);
     if (this.index.blocks(this.index.recordOf(tagSlot)) === 0) return;
     this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.refresh });
+  }
+
+  /** The object is stale from `atMs` on. Not journalled: the purge that wants it is. */
+  makeStale(tagSlot: number, atMs: number): void {
+    const freshness = this.index.freshness(tagSlot);
+    if (freshness.freshUntilMs > atMs) this.index.setFreshness(tagSlot, { ...freshness, freshUntilMs: atMs });
   }
 
   /** Takes a slice off the device; in memory it may stay. */
@@ -172,6 +197,10 @@ export class Catalogue {
       this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.delete, writeSequence: index.writeSequence(record) });
     }
     this.resident.removeGeneration(generation);
+    if (index.hasBody(record)) {
+      index.setPlace(record, { ...index.place(record), flags: 0 });
+      this.#recount(generation, 0, true);
+    }
     for (let sliceNumber = 0; index.slices(tagSlot) > 0 && sliceNumber < PROBES_MAX; sliceNumber += 1) {
       const slot = index.findSlice(generation, sliceNumber);
       if (slot !== NO_SLOT) this.#freeSlice(slot);
@@ -179,6 +208,18 @@ export class Catalogue {
     this.#metrics.add('orphaned', index.slices(tagSlot));
     if (index.blocks(record) > 0) this.allocator.release(index.block(record), index.blocks(record));
     index.removeManifest(tagSlot);
+  }
+
+  /**
+   * Takes blocks out of use for good, as soon as no record owns them; the caller drops the record that it met there. Not waited for: a
+   * journal that cannot be written says so itself, and the next checkpoint names the blocks again.
+   */
+  quarantine({ block, blocks }: BlockRun): void {
+    const isMarked = this.allocator.markBad(block, blocks);
+    this.#metrics.add('quarantines', 1, isMarked ? 'marked' : 'ignored');
+    if (!isMarked) return;
+    this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.badBlock, block, blocks });
+    this.journal.flush().catch(() => undefined);
   }
 
   /**
@@ -196,15 +237,21 @@ export class Catalogue {
     };
     for (const slot of index.recordSlots()) {
       if (index.blocks(slot) === 0) continue;
-      if (!claims.tryClaim(index.block(slot), index.blocks(slot))) return `two records claim block ${index.block(slot)}`;
+      const isManifest = index.kind(slot) === 'manifest';
+      const kind = isManifest && !index.hasBody(slot) ? 'manifest' : 'slice';
+      if (!claims.tryClaim(index.block(slot), index.blocks(slot), bandOf(kind, index.blocks(slot))))
+        return `two records claim block ${index.block(slot)}`;
       if (!allocator.isUsed(index.block(slot), index.blocks(slot))) return `block ${index.block(slot)} is in the index and free`;
       blocks += index.blocks(slot);
-      if (index.kind(slot) === 'slice') count(index.generation(slot));
+      const generation = index.generation(slot);
+      if (!isManifest || (index.hasBody(slot) && index.findSlice(generation, 0) === NO_SLOT)) count(generation);
     }
     for (const slice of this.resident.slices())
-      if (index.findSlice(slice.generation, slice.sliceNumber) === NO_SLOT) count(slice.generation);
+      if (this.findStored(slice.generation, slice.sliceNumber) === NO_SLOT) count(slice.generation);
     const used = allocator.blockCount - allocator.freeBlocks;
-    if (used !== blocks + allocator.reservedBlocks) return `${used} blocks are used, ${blocks} named, ${allocator.reservedBlocks} reserved`;
+    const { reservedBlocks, idleBadBlocks } = allocator;
+    if (used !== blocks + reservedBlocks + idleBadBlocks)
+      return `${used} blocks are used: ${blocks} + ${reservedBlocks} + ${idleBadBlocks}`;
     for (const slot of index.recordSlots()) {
       if (index.kind(slot) !== 'manifest') continue;
       const generation = index.generation(slot);
@@ -218,10 +265,10 @@ export class Catalogue {
   #freeSlice(slot: number): void {
     const { index } = this;
     const generation = index.generation(slot);
-    const isResident = this.resident.find(generation, index.sliceNumber(slot)) !== undefined;
+    const sliceNumber = index.sliceNumber(slot);
     this.allocator.release(index.block(slot), index.blocks(slot));
     index.removeSlice(slot);
-    if (!isResident) this.#count(generation, -1);
+    this.#recount(generation, sliceNumber, true);
   }
 
   #evict(reason: 'blocks' | 'entries'): boolean {
@@ -230,19 +277,36 @@ export class Catalogue {
     if (victim === NO_SLOT) return this.resident.reclaim();
     this.#isFull = true;
     this.#metrics.add('evicted', 1, reason);
-    if (this.index.kind(victim) === 'manifest') {
+    const isManifest = this.index.kind(victim) === 'manifest';
+    const manifest = isManifest ? victim : this.index.findManifest(this.index.generation(victim));
+    if (manifest !== NO_SLOT && (!isManifest || this.index.hasBody(manifest))) {
+      const sliceNumber = isManifest ? 0 : this.index.sliceNumber(victim);
+      this.#policy.noteEvicted(this.index.tag(this.index.tagSlotOf(manifest)), sliceNumber);
+    }
+    if (isManifest) {
       this.dropObject(this.index.tagSlotOf(victim), 'other');
       return true;
     }
-    const manifest = this.index.findManifest(this.index.generation(victim));
-    if (manifest !== NO_SLOT) this.#policy.noteEvicted(this.index.tag(this.index.tagSlotOf(manifest)), this.index.sliceNumber(victim));
     this.dropSlice(victim);
+    // An object of which nothing is left takes two entries and saves no byte; left to the hand it would stay for another round.
+    const isEmpty = manifest !== NO_SLOT && this.index.blocks(manifest) > 0 && this.index.slices(this.index.tagSlotOf(manifest)) === 0;
+    if (isEmpty) this.dropObject(this.index.tagSlotOf(manifest), 'other');
     return true;
   }
 
   #vanish(slice: ResidentSlice): void {
-    if (this.index.findSlice(slice.generation, slice.sliceNumber) === NO_SLOT) this.#count(slice.generation, -1);
+    this.#recount(slice.generation, slice.sliceNumber, true);
     this.#onVanish(slice);
+  }
+
+  /** Whether the slice is on the device or in memory: what an object's count counts. */
+  #isHeld(generation: number, sliceNumber: number): boolean {
+    return this.resident.find(generation, sliceNumber) !== undefined || this.findStored(generation, sliceNumber) !== NO_SLOT;
+  }
+
+  #recount(generation: number, sliceNumber: number, wasHeld: boolean): void {
+    const isHeld = this.#isHeld(generation, sliceNumber);
+    if (isHeld !== wasHeld) this.#count(generation, isHeld ? 1 : -1);
   }
 
   /** Orphans have no manifest to be counted at. */

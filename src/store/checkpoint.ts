@@ -9,6 +9,7 @@ import {
   CHECKPOINT_KINDS,
   type CheckpointEntry,
   decodeCheckpointEntry,
+  EMPTY_ENTRY,
   encodeCheckpointEntry,
   sealCheckpointPart,
   verifyCheckpointPart,
@@ -17,6 +18,7 @@ import { crc32 } from '../format/checksum.ts';
 import { CHECKPOINT_PART_BYTES, CHECKPOINT_PART_ENTRIES, type Geometry } from '../format/geometry.ts';
 import type { CheckpointReference } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
+import type { BlockAllocator } from './block-allocator.ts';
 import { tryRead, withStaging } from './device-io.ts';
 import type { SliceIndex } from './slice-index.ts';
 
@@ -28,40 +30,41 @@ export interface CheckpointPlace {
   readonly deviceTag: Uint8Array;
 }
 
+/** What a checkpoint is made of. */
+export interface CheckpointSource {
+  readonly index: SliceIndex;
+  /** Entries besides those of the index; they come first, and of them the purges. At most as many as the geometry sets apart. */
+  readonly besides: readonly CheckpointEntry[];
+}
+
+/** Bad blocks as entries of a checkpoint. */
+export function badRunEntries(allocator: BlockAllocator): CheckpointEntry[] {
+  return allocator.badRuns.map((run) => ({ ...EMPTY_ENTRY, kind: CHECKPOINT_KINDS.badRun, ...run }));
+}
+
 /**
- * Writes the index into a zone; not flushed.
+ * Writes the index and what stands besides it into a zone; not flushed.
  *
  * @throws EdgeError DEVICE_FAULT, STORE_UNAVAILABLE (no slot)
  */
 export async function writeCheckpoint(
   place: CheckpointPlace,
-  index: SliceIndex,
+  source: CheckpointSource,
   target: { readonly zone: number; readonly sequence: number },
 ): Promise<{ readonly entries: number; readonly parts: number; readonly crc: number }> {
   // What is put beyond it meanwhile is in the journal. Following it would write part after part, each for a few entries, out of the zone.
-  const endSlot = index.slotLimit;
-  let slot = 0;
+  const cursor = { besides: 0, slot: 0, endSlot: source.index.slotLimit };
   let entries = 0;
   let parts = 0;
   let crc = 0;
-  while (slot < endSlot) {
+  while (cursor.besides < source.besides.length || cursor.slot < cursor.endSlot) {
     await withStaging(place.arena, CHECKPOINT_PART_BYTES, async (bytes) => {
-      let count = 0;
-      while (slot < endSlot && count < CHECKPOINT_PART_ENTRIES) {
-        const entry = checkpointEntry(index, slot);
-        slot += 1;
-        if (entry === undefined) continue;
-        encodeCheckpointEntry(entry, bytes, count);
-        count += 1;
-      }
+      const count = fillPart(bytes, source, cursor);
       if (count === 0) return;
       const ownOffset = partOffset(place.geometry, target.zone, parts);
       assert((parts + 1) * CHECKPOINT_PART_BYTES <= place.geometry.checkpointBytes, 'a checkpoint stays in its zone');
-      const partCrc = sealCheckpointPart(
-        bytes,
-        { sequence: target.sequence, partNumber: parts, ownOffset, deviceTag: place.deviceTag },
-        count,
-      );
+      const identity = { sequence: target.sequence, partNumber: parts, ownOffset, deviceTag: place.deviceTag };
+      const partCrc = sealCheckpointPart(bytes, identity, count);
       await place.device.write([bytes], ownOffset);
       entries += count;
       parts += 1;
@@ -77,6 +80,8 @@ export interface CheckpointReport {
   readonly damagedParts: number;
   /** All parts verified and their CRCs are the ones that the superblock vouches for. */
   readonly isWhole: boolean;
+  /** No purge is missing: the parts up to the first entry of another kind verified. */
+  readonly arePurgesWhole: boolean;
 }
 
 /** Reads a checkpoint part by part; damaged ones are left out (their entries are forgotten). `take` gets every entry, unchecked. */
@@ -88,6 +93,8 @@ export async function readCheckpoint(
   let entries = 0;
   let damagedParts = 0;
   let crc = 0;
+  let purgesDamaged = false;
+  let arePurgesOver = false;
   const partsMax = divFloor(place.geometry.checkpointBytes, CHECKPOINT_PART_BYTES);
   const parts = reference.zone <= 1 ? Math.min(reference.parts, partsMax) : 0;
   await withStaging(place.arena, CHECKPOINT_PART_BYTES, async (bytes) => {
@@ -97,15 +104,37 @@ export async function readCheckpoint(
       const part = (await tryRead(place.device, bytes, ownOffset)) ? verifyCheckpointPart(bytes, identity) : undefined;
       if (part === undefined) {
         damagedParts += 1;
+        purgesDamaged ||= !arePurgesOver;
         continue;
       }
-      for (let entry = 0; entry < part.count; entry += 1) take(decodeCheckpointEntry(bytes, entry));
+      for (let number = 0; number < part.count; number += 1) {
+        const entry = decodeCheckpointEntry(bytes, number);
+        arePurgesOver ||= entry.kind !== CHECKPOINT_KINDS.purge;
+        take(entry);
+      }
       entries += part.count;
       crc = chainCrc(crc, part.crc);
     }
   });
   const isWhole = damagedParts === 0 && parts === reference.parts && crc === reference.crc && entries === reference.entries;
-  return { entries, damagedParts, isWhole };
+  // Parts that verify and are not those that the superblock vouches for may be of an earlier attempt, which knew of fewer purges.
+  const isOfAnother = !isWhole && damagedParts === 0;
+  return { entries, damagedParts, isWhole, arePurgesWhole: reference.purgeSequence === 0 || !(purgesDamaged || isOfAnother) };
+}
+
+/** Encodes the next entries. @returns how many */
+function fillPart(bytes: Buffer, source: CheckpointSource, cursor: { besides: number; slot: number; readonly endSlot: number }): number {
+  let count = 0;
+  while (count < CHECKPOINT_PART_ENTRIES && (cursor.besides < source.besides.length || cursor.slot < cursor.endSlot)) {
+    const besides = source.besides[cursor.besides];
+    const entry = besides ?? checkpointEntry(source.index, cursor.slot);
+    if (besides === undefined) cursor.slot += 1;
+    else cursor.besides += 1;
+    if (entry === undefined) continue;
+    encodeCheckpointEntry(entry, bytes, count);
+    count += 1;
+  }
+  return count;
 }
 
 function checkpointEntry(index: SliceIndex, slot: number): CheckpointEntry | undefined {

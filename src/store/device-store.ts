@@ -12,7 +12,7 @@ import { MetricSet } from '../base/metrics.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { extentBlocks, PAYLOAD_BYTES_MAX } from '../format/extent-header.ts';
 import type { Geometry } from '../format/geometry.ts';
-import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../format/journal-block.ts';
+import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
@@ -20,13 +20,19 @@ import type { Lease } from '../memory/lease.ts';
 import { AdmissionLadder } from './admission-ladder.ts';
 import { ADMIT_EVERYTHING, type AdmissionPolicy } from './admission-policy.ts';
 import { Catalogue } from './catalogue.ts';
+import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
+import { type CompressionMode, CompressionPolicy } from './compression-policy.ts';
+import { type Degradation, DeviceHealth } from './device-health.ts';
+import { ExtentPacker } from './extent-packer.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
-import { FaultBucket } from './fault-bucket.ts';
 import { Journal } from './journal.ts';
 import { ManifestShelf } from './manifest-shelf.ts';
 import { PersistentCounter } from './persistent-counter.ts';
+import { type Purge, purgeRecord } from './purge.ts';
+import { type MissedPurges, PurgeDesk, staleFrom } from './purge-desk.ts';
 import { PurgeMemory } from './purge-memory.ts';
+import { PurgeWalker } from './purge-walker.ts';
 import { type RecoveredState, type RecoveryReport, recoverState } from './recovery.ts';
 import { type DeviceRoot, readRoot } from './root-area.ts';
 import { RootKeeper } from './root-keeper.ts';
@@ -38,8 +44,10 @@ import type {
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PurgeOptions,
   PurgeResult,
   PurgeTarget,
+  SliceAddress,
   SliceOffer,
   SliceRead,
   SliceStore,
@@ -49,6 +57,7 @@ import type {
 import { SliceWriter } from './slice-writer.ts';
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from './store-limits.ts';
 import { STORE_METRICS } from './store-metrics.ts';
+import { WatchedDevice } from './watched-device.ts';
 
 /** What a store is built from. Once created it owns `device` and closes it; the arena is shared, its reclaimer becomes the store's. */
 export interface StoreOptions {
@@ -57,6 +66,10 @@ export interface StoreOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits?: Partial<StoreLimits> | undefined;
+  /** Whether slices are compressed where that pays; `off` when undefined. What is stored compressed is read either way. */
+  readonly compression?: CompressionMode | undefined;
+  /** Who does it; the owner closes it after the store. INLINE_CODEC when undefined. */
+  readonly codec?: ChunkCodec | undefined;
   /** How a full device chooses; undefined: everything is admitted. `writeBudgetBytes` a day, undefined for no limit. */
   readonly admission?: { readonly writeBudgetBytes: number | undefined } | undefined;
 }
@@ -69,6 +82,9 @@ export interface StoreUsage {
   readonly freeBytes: number;
 }
 
+/** What the state gauge shows. */
+const STATE_NUMBERS: Readonly<Record<StoreState, number>> = { closed: 0, failed: 1, loading: 2, readonly: 3, online: 4 };
+
 /** The parts that exist once the index is loaded. */
 interface Parts {
   readonly catalogue: Catalogue;
@@ -76,6 +92,7 @@ interface Parts {
   readonly gate: SliceGate;
   readonly reader: SliceReader;
   readonly journal: Journal;
+  readonly walker: PurgeWalker;
 }
 
 /**
@@ -98,7 +115,7 @@ export async function openStore(options: StoreOptions): Promise<DeviceStore> {
 export class DeviceStore implements SliceStore {
   readonly metrics = new MetricSet(STORE_METRICS);
   readonly geometry: Geometry;
-  readonly #device: BlockDevice;
+  readonly #device: WatchedDevice;
   readonly #arena: Arena;
   readonly #clock: Clock;
   readonly #logger: Logger;
@@ -107,39 +124,60 @@ export class DeviceStore implements SliceStore {
   readonly #keeper: RootKeeper;
   readonly #shelf: ManifestShelf;
   readonly #policy: AdmissionPolicy;
+  readonly #codec: ChunkCodec;
+  readonly #compression: CompressionMode;
   readonly #purges: PurgeMemory;
-  readonly #faults: FaultBucket;
+  readonly #desk: PurgeDesk;
+  readonly #health: DeviceHealth;
   readonly #generations: PersistentCounter;
   readonly #writeSequences: PersistentCounter;
   #state: StoreState = 'loading';
   #parts: Parts | undefined;
-  #purgeSequence: number;
+  #missedPurges: MissedPurges | undefined;
   #recovering: Promise<RecoveryReport> | undefined;
   /** Closing, and what was admitted is still being written. */
   #isDraining = false;
+  /** Closed without the device's consent. */
+  #isGivenUp = false;
   #closing: Promise<void> | undefined;
 
   /** Use createStore or openStore. */
   constructor(options: StoreOptions, root: DeviceRoot) {
-    this.#device = options.device;
+    const { device, clock, logger } = options;
     this.#arena = options.arena;
-    this.#clock = options.clock;
-    this.#logger = options.logger;
+    this.#clock = clock;
+    this.#logger = logger;
     const limits = { ...DEFAULT_STORE_LIMITS, ...options.limits };
+    const onDegraded = (degradation: Degradation): void => this.#degrade(degradation);
+    this.#health = new DeviceHealth({ clock, logger, path: device.path, metrics: this.metrics, onDegraded });
+    this.#device = new WatchedDevice({ device, clock, health: this.#health, ...limits });
     // What is queued cannot be reclaimed, so it may hold only a part of the arena.
     this.#limits = { ...limits, queueBytes: Math.min(limits.queueBytes, this.#arena.sizeBytes / 4) };
+    this.#codec = options.codec ?? INLINE_CODEC;
+    this.#compression = options.compression ?? 'off';
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
     this.#shelf = new ManifestShelf(this.#limits);
-    const { entryCount } = this.geometry;
+    const { purgesRemembered: scopesMax, purgeClearedObjects: clearedMax } = this.#limits;
+    this.#purges = new PurgeMemory({ scopesMax, clearedMax, epochsMax: this.geometry.purgesMax });
+    const { entryCount, groupsBlocks, blockSizeBytes } = this.geometry;
     this.#policy =
-      options.admission === undefined ? ADMIT_EVERYTHING : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount });
-    this.#purges = new PurgeMemory(this.#limits.purgesRemembered);
-    this.#faults = new FaultBucket(this.#clock);
+      options.admission === undefined
+        ? ADMIT_EVERYTHING
+        : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount, capacityBytes: groupsBlocks * blockSizeBytes });
     // Numbers given while loading are covered by the superblock that recover() writes before anything can be stored.
     this.#generations = new PersistentCounter(root.superblock.generationFloor, root.superblock.generationFloor);
     this.#writeSequences = new PersistentCounter(root.superblock.writeSequenceFloor, root.superblock.writeSequenceFloor);
-    this.#purgeSequence = root.superblock.purgeSequence;
+    const { purgeSequence: newestSequence, purgedGeneration } = root.superblock;
+    this.#purges.restore({ epochs: [], recent: [], newestSequence, purgedGeneration });
+    this.#desk = new PurgeDesk({
+      memory: this.#purges,
+      shelf: this.#shelf,
+      clock: this.#clock,
+      limits: this.#limits,
+      metrics: this.metrics,
+      nextGeneration: () => this.#generations.next,
+    });
     this.#keeper = new RootKeeper({
       device: this.#device,
       arena: this.#arena,
@@ -150,9 +188,9 @@ export class DeviceStore implements SliceStore {
       root,
       generations: this.#generations,
       writeSequences: this.#writeSequences,
-      newestPurge: () => this.#purgeSequence,
+      purges: this.#purges,
       isOnline: () => this.#state === 'online',
-      onFailure: (operation, error) => this.#onMetadataFailure(operation, error),
+      onFailure: (_operation, error) => this.#health.metadataFailed(error),
     });
     this.#setGauges();
   }
@@ -161,8 +199,28 @@ export class DeviceStore implements SliceStore {
     return this.#state;
   }
 
+  /** Why the device is not used as it should be; undefined while it is. */
+  get degradation(): Degradation | undefined {
+    return this.#health.degradation;
+  }
+
+  /** Faults of the device by class since the store was made. */
+  get faults(): DeviceHealth['faults'] {
+    return this.#health.faults;
+  }
+
   get purgeSequence(): number {
-    return this.#purgeSequence;
+    return this.#purges.newestSequence;
+  }
+
+  /** Number of the newest purge that survives a crash. While the index is loading it may be higher than this says. */
+  get durablePurgeSequence(): number {
+    return this.#parts?.journal.flushedPurgeSequence ?? this.#deviceRoot.superblock.purgeSequence;
+  }
+
+  /** The purges after `sequence`, for a device that was away; `unknown` when they are no longer all remembered. */
+  purgesSince(sequence: number): readonly Purge[] | 'unknown' {
+    return this.#purges.since(sequence);
   }
 
   get usage(): StoreUsage {
@@ -176,12 +234,18 @@ export class DeviceStore implements SliceStore {
     };
   }
 
-  /** Loads the index and goes online (read-only where the device is). Called once. @returns what it met */
-  recover(): Promise<RecoveryReport> {
+  /**
+   * Loads the index and goes online (read-only where the device is). Called once.
+   *
+   * @param missedPurges those that came while this device was away from a cache of several, from durablePurgeSequence on or more
+   * @returns what it met
+   */
+  recover(missedPurges?: MissedPurges): Promise<RecoveryReport> {
     assert(this.#recovering === undefined && this.#state === 'loading', 'recover is called once, after createStore');
+    this.#missedPurges = missedPurges;
     this.#recovering = this.#recover().catch((error: unknown) => {
       // Not `loading` for ever: readiness says what happened, and the origin serves.
-      this.#degrade('failed', error);
+      this.#degrade({ state: 'failed', reason: 'the index could not be loaded', error });
       throw error;
     });
     return this.#recovering;
@@ -200,7 +264,8 @@ export class DeviceStore implements SliceStore {
     const catalogue = this.#readable()?.catalogue;
     const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
     if (catalogue === undefined || tagSlot === NO_SLOT) return undefined;
-    return { generation: catalogue.generationOf(tagSlot), storedSlices: catalogue.index.slices(tagSlot) };
+    const generation = catalogue.generationOf(tagSlot);
+    return this.#isHidden(generation) ? undefined : { generation, storedSlices: catalogue.index.slices(tagSlot) };
   }
 
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
@@ -208,29 +273,39 @@ export class DeviceStore implements SliceStore {
     const tagSlot = parts?.catalogue.findObject(objectHash) ?? NO_SLOT;
     if (parts === undefined || tagSlot === NO_SLOT) return this.#miss('absent');
     const { index } = parts.catalogue;
+    if (this.#purges.isForgotten(parts.catalogue.generationOf(tagSlot))) return this.#miss('absent');
     index.markVisited(index.recordOf(tagSlot));
     const known = this.#shelf.find(objectHash, parts.catalogue.generationOf(tagSlot));
     if (known !== undefined) {
+      // Purges take what they cover out of memory at once, so what is there is not covered.
+      this.#purges.clear(known.generation);
       this.metrics.add('reads', 1, 'ram');
       return { kind: 'hit', manifest: known };
     }
     // Offered, not written, and no longer in memory: nothing is left of it.
     if (index.blocks(index.recordOf(tagSlot)) === 0) return this.#miss('absent');
     const verdict = await parts.reader.readManifest(objectHash, tagSlot, signal);
-    if (verdict.kind === 'hit') {
-      this.metrics.add('reads', 1, 'device');
-      this.#shelf.keep(verdict.manifest);
-      return verdict;
-    }
-    return this.#miss(verdict.kind);
+    if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
+    const manifest = this.#desk.admit(verdict.manifest);
+    if (manifest === undefined) return this.#miss('absent');
+    this.metrics.add('reads', 1, 'device');
+    // What was offered while the device was reading is newer.
+    const newer = this.#shelf.find(objectHash, manifest.generation);
+    if (newer !== undefined) return { kind: 'hit', manifest: newer };
+    this.#shelf.keep(manifest);
+    return { kind: 'hit', manifest };
   }
 
-  offerManifest(manifest: Manifest, purgeSequence: number): OfferVerdict {
-    const { objectHash, generation } = manifest;
-    assert(isSliceSize(manifest.sliceSizeBytes), 'slice size is a power of two, 64 KiB to 8 MiB');
+  offerManifest(offered: Manifest, purgeSequence: number): OfferVerdict {
+    const { objectHash, generation } = offered;
+    assert(isSliceSize(offered.sliceSizeBytes), 'slice size is a power of two, 64 KiB to 8 MiB');
     const parts = this.#writable();
+    const isCurrent = parts !== undefined && parts.catalogue.findCurrent(objectHash, generation) !== NO_SLOT;
+    const isStored = isCurrent && !this.#isHidden(generation);
+    const verdict = this.#purges.judgeOffer({ ...offered, purgeSequence, isStored });
+    if (verdict.kind === 'covered') return this.#decline('purged');
     if (parts === undefined) return this.#decline('unavailable');
-    if (this.#purges.covers(objectHash, { purgeSequence, generation })) return this.#decline('purged');
+    const manifest = verdict.kind === 'stale' ? staleFrom(offered, verdict.atMs) : offered;
     const isGrowing = manifest.lengthBytes === undefined;
     if (encodeManifestRecord(isGrowing ? { ...manifest, lengthBytes: 0 } : manifest) === undefined) return this.#decline('too-large');
     if (parts.journal.isFull) return this.#decline('journal-full');
@@ -246,6 +321,7 @@ export class DeviceStore implements SliceStore {
       if (!catalogue.reserveEntries(2) || catalogue.index.findManifest(generation) !== NO_SLOT) return this.#decline('no-space');
       tagSlot = catalogue.index.putManifest(objectTag(objectHash), generation);
     }
+    this.#purges.clear(generation);
     catalogue.setFreshness(tagSlot, manifest);
     const pending = this.#shelf.pending(objectHash) ?? this.#shelf.addPending(manifest);
     pending.manifest = manifest;
@@ -263,47 +339,54 @@ export class DeviceStore implements SliceStore {
   refreshManifest(objectHash: ObjectHash, generation: number, freshness: ManifestFreshness): void {
     const catalogue = this.#readable()?.catalogue;
     const tagSlot = catalogue?.findCurrent(objectHash, generation) ?? NO_SLOT;
-    if (catalogue === undefined || tagSlot === NO_SLOT) return;
+    if (catalogue === undefined || tagSlot === NO_SLOT || this.#isHidden(generation)) return;
     catalogue.setFreshness(tagSlot, freshness);
     const known = this.#shelf.find(objectHash, generation);
     const { receivedAtMs, initialAgeSeconds, freshUntilMs } = freshness;
     if (known !== undefined) this.#shelf.keep({ ...known, receivedAtMs, initialAgeSeconds, freshUntilMs });
   }
 
-  dropManifest(objectHash: ObjectHash, generation: number): void {
+  dropManifest(objectHash: ObjectHash, generation: number | undefined): void {
     const catalogue = this.#readable()?.catalogue;
-    const tagSlot = catalogue?.findCurrent(objectHash, generation) ?? NO_SLOT;
+    const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
     if (catalogue === undefined || tagSlot === NO_SLOT) return;
+    if (generation !== undefined && catalogue.generationOf(tagSlot) !== generation) return;
     this.#shelf.forget(objectHash);
     catalogue.dropObject(tagSlot, 'other');
   }
 
-  async purge(target: PurgeTarget): Promise<PurgeResult> {
-    const { objectHash } = target;
-    this.metrics.add('purges');
-    this.#purgeSequence += 1;
-    const purgeSequence = this.#purgeSequence;
-    this.#purges.remember(objectHash, { purgeSequence, generation: this.#generations.next });
+  async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
+    const order = this.#desk.order(target, options.isSoft === true);
+    if (!this.#purges.hasRoomFor(order)) await this.#retireEpochs();
+    const { purge, knownObjects } = this.#desk.take(order, target, options.sequence);
     const parts = this.#parts;
-    const wasStored = parts !== undefined && this.#forget(objectHash, parts.catalogue);
     if (parts === undefined || this.#state !== 'online') {
+      this.metrics.add('purgesRefused', 1, 'unavailable');
       throw new EdgeError(
         'STORE_UNAVAILABLE',
         `The purge holds in memory only: the store is ${this.#state}; purge again when it is online`,
       );
     }
-    if (!this.#appendPurge(objectHash, purgeSequence, parts.journal)) {
+    const isWalkNeeded = purge.kind !== 'object';
+    if (isWalkNeeded) parts.walker.start();
+    if (!parts.journal.append(purgeRecord(purge))) {
+      this.metrics.add('purgesRefused', 1, 'journal-full');
       throw new EdgeError('STORE_UNAVAILABLE', 'The purge holds in memory only: the journal is full; purge again in a moment');
     }
-    await parts.journal.flush();
-    return { knownObjects: wasStored ? 1 : 0 };
+    try {
+      await parts.journal.flush();
+    } catch (error) {
+      this.metrics.add('purgesRefused', 1, 'not-durable');
+      throw error;
+    }
+    return { knownObjects, isWalkNeeded };
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
     const catalogue = this.#readable()?.catalogue;
-    if (catalogue === undefined || catalogue.index.findManifest(generation) === NO_SLOT) return false;
+    if (catalogue === undefined || this.#isHidden(generation) || catalogue.index.findManifest(generation) === NO_SLOT) return false;
     if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
-    return catalogue.index.findSlice(generation, sliceNumber) !== NO_SLOT;
+    return catalogue.findStored(generation, sliceNumber) !== NO_SLOT;
   }
 
   tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
@@ -311,11 +394,12 @@ export class DeviceStore implements SliceStore {
     const parts = this.#readable();
     const slice = parts?.catalogue.resident.find(read.generation, read.sliceNumber);
     if (parts === undefined || slice === undefined || read.endBytes > slice.lengthBytes) return undefined;
+    if (this.#isHidden(read.generation)) return undefined;
     const { catalogue, gate } = parts;
     if (catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return undefined;
     slice.isVisited = true;
     gate.onRead(slice);
-    const slot = catalogue.index.findSlice(read.generation, read.sliceNumber);
+    const slot = catalogue.findStored(read.generation, read.sliceNumber);
     if (slot !== NO_SLOT) catalogue.index.markVisited(slot);
     this.metrics.add('reads', 1, 'ram');
     const lease = slice.lease.share();
@@ -325,15 +409,28 @@ export class DeviceStore implements SliceStore {
   async readSlice(read: SliceRead, signal?: AbortSignal | undefined): Promise<SliceVerdict> {
     const resident = this.tryReadResident(read);
     if (resident !== undefined) return { kind: 'hit', ...resident, tier: 'ram' };
+    const obstacle = await this.#lookAt(read, signal);
+    if (obstacle !== undefined) return this.#miss(obstacle);
     const parts = this.#readable();
     if (parts === undefined || parts.catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
-    const slot = parts.catalogue.index.findSlice(read.generation, read.sliceNumber);
+    const slot = parts.catalogue.findStored(read.generation, read.sliceNumber);
     if (slot === NO_SLOT) return this.#miss('absent');
     parts.catalogue.index.markVisited(slot);
-    const verdict = await parts.reader.readSlice(read, slot, signal);
+    const lengthBytes = this.#sliceLength(read);
+    const { index } = parts.catalogue;
+    const isRiding = index.kind(slot) === 'manifest';
+    const verdict = isRiding
+      ? await parts.reader.readBody(read, index.tagSlotOf(slot), signal)
+      : await parts.reader.readSlice(read, slot, { lengthBytes, signal });
     if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
-    this.metrics.add('reads', 1, 'device');
-    return verdict;
+    // A purge may have come while the device was reading.
+    const late = await this.#lookAt(read, signal);
+    if (late === undefined) {
+      this.metrics.add('reads', 1, 'device');
+      return verdict;
+    }
+    verdict.lease.end();
+    return this.#miss(late);
   }
 
   offerSlice(offer: SliceOffer): OfferVerdict {
@@ -346,11 +443,11 @@ export class DeviceStore implements SliceStore {
     const isTooLarge = lengthBytes > PAYLOAD_BYTES_MAX || extentBlocks(lengthBytes, blockSizeBytes) * blockSizeBytes > groupBytes;
     if (isTooLarge) return this.#decline('too-large');
     const { catalogue, gate } = parts;
-    if (catalogue.findCurrent(objectHash, generation) === NO_SLOT) return this.#decline('superseded');
+    if (catalogue.findCurrent(objectHash, generation) === NO_SLOT || this.#isHidden(generation)) return this.#decline('superseded');
     this.#assertWhole(offer);
     const known = catalogue.resident.find(generation, sliceNumber);
     if (known?.isQueued === true) return { kind: 'admitted' };
-    const stored = catalogue.index.findSlice(generation, sliceNumber);
+    const stored = catalogue.findStored(generation, sliceNumber);
     if (stored !== NO_SLOT && !catalogue.index.isUnproved(stored)) return { kind: 'admitted' };
     // An unproved one is from before a crash, its data may never have arrived; these bytes are sure and replace it once written.
     const lease = offer.lease.share();
@@ -375,6 +472,11 @@ export class DeviceStore implements SliceStore {
     }
   }
 
+  /** Resolves when no walk after a purge is under way. For tests and the simulation. */
+  async walked(): Promise<void> {
+    await this.#parts?.walker.idle();
+  }
+
   /** Writes a checkpoint now and makes it count. @throws EdgeError when it cannot be written; the device is read-only then */
   checkpoint(): Promise<void> {
     return this.#keeper.checkpoint();
@@ -383,6 +485,16 @@ export class DeviceStore implements SliceStore {
   /** Checks index against bitmap and counts (S1, S2); slow, for tests and the simulation. @returns what is wrong, or undefined */
   findContradiction(): string | undefined {
     return this.#parts?.catalogue.findContradiction();
+  }
+
+  /** What the index knows of a slice's extent, or of the manifest's when `sliceNumber` is undefined (S6); for the simulation. */
+  extentState(generation: number, sliceNumber?: number | undefined): 'absent' | 'unproved' | 'sure' {
+    const catalogue = this.#parts?.catalogue;
+    if (catalogue === undefined) return 'absent';
+    const { index } = catalogue;
+    const slot = sliceNumber === undefined ? index.findManifest(generation) : catalogue.findStored(generation, sliceNumber);
+    if (slot === NO_SLOT || index.blocks(slot) === 0) return 'absent';
+    return index.isUnproved(slot) ? 'unproved' : 'sure';
   }
 
   close(): Promise<void> {
@@ -394,17 +506,42 @@ export class DeviceStore implements SliceStore {
     return this.#state === 'online' || this.#state === 'readonly' ? this.#parts : undefined;
   }
 
+  /** Whether a purge covers the generation, or may: until its record was looked at. */
+  #isHidden(generation: number): boolean {
+    return this.#purges.isForgotten(generation) || this.#purges.isSuspect(generation);
+  }
+
+  /** Reads an object's record if a purge may cover it. @returns why nothing of it may be handed out, or undefined */
+  async #lookAt({ objectHash, generation }: SliceRead, signal: AbortSignal | undefined): Promise<'absent' | 'busy' | undefined> {
+    if (this.#purges.isForgotten(generation)) return 'absent';
+    if (!this.#purges.isSuspect(generation)) return undefined;
+    const verdict = await this.readManifest(objectHash, signal);
+    if (verdict.kind === 'busy') return 'busy';
+    return verdict.kind === 'hit' && verdict.manifest.generation === generation && !this.#isHidden(generation) ? undefined : 'absent';
+  }
+
+  /** Epochs that were carried out make room when a checkpoint that began after that is durable. */
+  async #retireEpochs(): Promise<void> {
+    if (this.#purges.retiringEpochs === 0 || this.#state !== 'online') return;
+    await this.#keeper.idle();
+    await this.#keeper.checkpoint().catch((error: unknown) => this.#logger.warn({ err: error }, 'No checkpoint made room for a purge'));
+  }
+
   #writable(): Parts | undefined {
     return this.#state === 'online' ? this.#parts : undefined;
   }
 
   /** A slice that is shorter than its manifest says could never be read and would never heal. */
   #assertWhole(offer: SliceOffer): void {
-    const manifest = this.#shelf.find(offer.objectHash, offer.generation);
-    if (manifest?.lengthBytes === undefined) return;
-    const startBytes = offer.sliceNumber * manifest.sliceSizeBytes;
-    const expected = Math.min(manifest.sliceSizeBytes, manifest.lengthBytes - startBytes);
+    const expected = this.#sliceLength(offer) ?? offer.lengthBytes;
     assert(offer.lengthBytes === expected, () => `slice ${offer.sliceNumber} is offered whole: ${offer.lengthBytes} of ${expected} bytes`);
+  }
+
+  /** Bytes of a slice, as far as its manifest is in memory and says. */
+  #sliceLength(address: SliceAddress): number | undefined {
+    const manifest = this.#shelf.find(address.objectHash, address.generation);
+    if (manifest?.lengthBytes === undefined) return undefined;
+    return Math.min(manifest.sliceSizeBytes, manifest.lengthBytes - address.sliceNumber * manifest.sliceSizeBytes);
   }
 
   #miss<Kind extends 'absent' | 'corrupt' | 'busy'>(kind: Kind): { readonly kind: Kind } {
@@ -428,46 +565,33 @@ export class DeviceStore implements SliceStore {
     return true;
   }
 
-  #forget(objectHash: ObjectHash, catalogue: Catalogue): boolean {
-    this.#shelf.forget(objectHash);
-    const tagSlot = catalogue.findObject(objectHash);
-    if (tagSlot === NO_SLOT) return false;
-    catalogue.dropObject(tagSlot, 'purge');
-    return true;
-  }
-
-  #appendPurge(objectHash: ObjectHash, purgeSequence: number, journal: Journal): boolean {
-    return journal.append({
-      ...EMPTY_RECORD,
-      type: JOURNAL_TYPES.purge,
-      sliceNumber: MANIFEST_NUMBER,
-      writeSequence: this.#writeSequences.next,
-      ...objectTag(objectHash),
-      receivedAtMs: purgeSequence,
-    });
-  }
-
   async #recover(): Promise<RecoveryReport> {
     const startedAtMs = this.#clock.monotonicMs();
     const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot);
     this.#generations.skipTo(recovered.generation);
     this.#writeSequences.skipTo(recovered.writeSequence);
     const parts = this.#build(recovered);
-    this.#purgeSequence = Math.max(this.#purgeSequence, recovered.purgeSequence);
+    // Purges that came while the index was loading, or while the device was away, could not be journalled; they are carried out now.
+    const late = this.#desk.attach(parts.catalogue, recovered.purges, this.#missedPurges);
     this.#parts = parts;
     this.#countReport(recovered.report);
     const isWritable = !this.#device.isReadOnly && (await this.#keeper.mount(parts, recovered.needsCheckpoint));
-    // Purges that came while the index was loading could not be journalled; they are applied now.
-    for (const objectHash of this.#purges.objects()) {
-      this.#forget(objectHash, parts.catalogue);
-      this.#purgeSequence += 1;
-      if (isWritable) this.#appendPurge(objectHash, this.#purgeSequence, parts.journal);
-    }
+    if (isWritable) await this.#journalPurges(late, parts.journal);
     this.#arena.setReclaimer(() => parts.catalogue.resident.reclaim());
-    if (this.#state === 'loading') this.#state = isWritable ? 'online' : 'readonly';
+    if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
     this.#keeper.start();
+    if (this.#purges.activeEpochs > 0 || late.length > 0) parts.walker.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
     return recovered.report;
+  }
+
+  async #journalPurges(purges: readonly Purge[], journal: Journal): Promise<void> {
+    if (purges.length === 0) return;
+    for (const purge of purges) journal.append(purgeRecord(purge));
+    // Nobody was told that they are durable; if they cannot be made so, the device is read-only by now.
+    await journal
+      .flush()
+      .catch((error: unknown) => this.#logger.warn({ err: error }, 'Purges from before the index was loaded are not durable'));
   }
 
   #build(recovered: RecoveredState): Parts {
@@ -481,9 +605,9 @@ export class DeviceStore implements SliceStore {
       epoch,
       position: recovered.journal,
       startSequence: recovered.journalStart,
-      purgeSequence: recovered.purgeSequence,
+      purgeSequence: recovered.purges.newestSequence,
       onCrowded: () => this.#keeper.checkpointBeside(),
-      onFailure: (operation, error) => this.#onMetadataFailure(operation, error),
+      onFailure: (_operation, error) => this.#health.metadataFailed(error),
     });
     const catalogue = new Catalogue({
       index: recovered.index,
@@ -496,24 +620,35 @@ export class DeviceStore implements SliceStore {
     });
     const { blockSizeBytes } = this.geometry;
     const media = { ...shared, identity: format, blockSizeBytes };
-    const options = { ...shared, catalogue, blockSizeBytes, onError: (error: unknown) => this.#onDeviceError(error) };
+    const options = { ...shared, catalogue, blockSizeBytes };
     const reader = new SliceReader({
       ...options,
       // Nobody waits any longer for a read that has not begun by then.
       extents: new ExtentReader({
         ...media,
+        codec: this.#codec,
         slotWaitMs: this.#limits.slotWaitMs,
         transferOptions: { beginWithinMs: this.#limits.readDeadlineMs },
       }),
+      onCorrupt: () => this.#health.corrupt(),
       onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
     });
     const writer = new SliceWriter({
       ...options,
-      extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purgeSequence }),
+      reader,
+      extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purges.newestSequence }),
+      packer: new ExtentPacker({ ...media, codec: this.#codec, policy: new CompressionPolicy(this.#compression) }),
       shelf: this.#shelf,
       writeSequences: this.#writeSequences,
       isWritable: () => this.#state === 'online' || this.#isDraining,
       onRoom: () => gate.onRoom(),
+    });
+    const walker = new PurgeWalker({
+      ...options,
+      extents: new ExtentReader({ ...media, slotWaitMs: this.#limits.slotWaitMs }),
+      shelf: this.#shelf,
+      purges: this.#purges,
+      isOnline: () => this.#state === 'online',
     });
     const gate = new SliceGate({
       catalogue,
@@ -523,27 +658,35 @@ export class DeviceStore implements SliceStore {
       blockSizeBytes: this.geometry.blockSizeBytes,
       isOpen: () => this.#state === 'online',
     });
-    return { catalogue, writer, gate, reader, journal };
+    return { catalogue, writer, gate, reader, journal, walker };
   }
 
-  /** A failed metadata write or flush: what is durable is unknown, so nothing is written any more. */
-  #onMetadataFailure(operation: 'write' | 'flush', error: unknown): void {
-    this.metrics.add('deviceErrors', 1, operation);
-    this.#degrade('readonly', error);
-  }
-
-  #onDeviceError(error: unknown): void {
-    const advice = this.#faults.add();
-    if (advice !== 'go-on') this.#degrade(advice, error);
-  }
-
-  #degrade(state: 'readonly' | 'failed', error: unknown): void {
+  #degrade({ state, reason, error }: Degradation): void {
     if (this.#state === 'closed' || this.#state === 'failed' || this.#state === state) return;
-    this.#state = state;
-    this.#logger.error({ err: error, path: this.#device.path, state }, 'The device was degraded');
+    // What is still loading is not served before it is whole; it ends read-only then.
+    if (this.#state !== 'loading' || state === 'failed') this.#state = state;
+    this.#logger.error({ err: error, path: this.#device.path, state, reason, faults: this.#health.faults }, 'The device was degraded');
   }
 
-  async #close(): Promise<void> {
+  /** In order; or, when the device answers nothing any more, without it: what it still owes ends by itself, if ever. */
+  #close(): Promise<void> {
+    const { closeSilenceMs } = this.#limits;
+    return new Promise((resolve, reject) => {
+      const watch = this.#clock.startInterval(closeSilenceMs / 4, () => {
+        if (this.#device.silentMs() < closeSilenceMs) return;
+        watch.stop();
+        this.#isDraining = false;
+        this.#isGivenUp = true;
+        this.#logger.error({ path: this.#device.path, inFlight: this.#device.inFlight }, 'The device does not answer; it was given up');
+        resolve();
+      });
+      this.#closeInOrder()
+        .then(resolve, reject)
+        .finally(() => watch.stop());
+    });
+  }
+
+  async #closeInOrder(): Promise<void> {
     await this.#recovering?.catch(() => undefined);
     const wasOnline = this.#state === 'online';
     this.#isDraining = wasOnline;
@@ -551,10 +694,11 @@ export class DeviceStore implements SliceStore {
     this.#keeper.stop();
     const parts = this.#parts;
     if (parts !== undefined) {
+      await parts.walker.stop();
       await parts.writer.idle();
       await parts.reader.idle();
       this.#isDraining = false;
-      if (wasOnline) await this.#keeper.closeCleanly();
+      if (wasOnline && !this.#isGivenUp) await this.#keeper.closeCleanly();
       parts.journal.stop();
       this.#arena.setReclaimer(() => false);
       parts.catalogue.resident.removeAll();
@@ -566,7 +710,8 @@ export class DeviceStore implements SliceStore {
     this.metrics.add('recoveredEntries', report.records);
     this.metrics.add('recoveryDropped', report.orphans, 'orphan');
     this.metrics.add('recoveryDropped', report.overlaps, 'overlap');
-    this.metrics.add('recoveryDropped', report.invalid, 'damage');
+    this.metrics.add('recoveryDropped', report.surplus, 'surplus');
+    this.metrics.add('recoveryDropped', report.invalid + report.onBadBlocks, 'damage');
     if (!report.isCheckpointWhole) this.#logger.warn({ damagedParts: report.damagedParts }, 'The checkpoint was not whole');
     if (report.isForgotten) this.#logger.error({}, 'The journal was damaged where a purge may have been; the cache starts empty');
   }
@@ -576,11 +721,16 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('entriesMax', () => this.usage.entriesMax);
     this.metrics.setGauge('usedBytes', () => this.usage.usedBytes);
     this.metrics.setGauge('freeBytes', () => this.usage.freeBytes);
+    this.metrics.setGauge('badBlocks', () => this.#parts?.catalogue.allocator.badBlocks ?? 0);
     this.metrics.setGauge('queuedSlices', () => this.#parts?.writer.queuedSlices ?? 0);
     this.metrics.setGauge('queuedBytes', () => this.#parts?.writer.queuedBytes ?? 0);
     this.metrics.setGauge('residentSlices', () => this.#parts?.catalogue.resident.count ?? 0);
     this.metrics.setGauge('pendingManifests', () => this.#shelf.pendingCount);
     this.metrics.setGauge('journalBlocks', () => this.#parts?.journal.usedBlocks ?? 0);
+    this.metrics.setGauge('purgeEpochs', () => this.#purges.activeEpochs);
+    this.metrics.setGauge('purgeEpochsRetiring', () => this.#purges.retiringEpochs);
+    this.metrics.setGauge('purgeWalkEntries', () => this.#parts?.walker.remainingEntries ?? 0);
+    this.metrics.setGauge('state', () => STATE_NUMBERS[this.#state]);
     this.metrics.setGauge('isFull', () => (this.#parts?.catalogue.isFull === true ? 1 : 0));
     this.metrics.setGauge('declinedSlices', () => this.#parts?.gate.declinedCount ?? 0);
     this.metrics.setGauge('requestFilterFill', () => this.#policy.requestsFill);

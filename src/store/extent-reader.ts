@@ -1,19 +1,39 @@
 /**
- * Reads one extent, or some of its chunks, and lets it prove itself: header checksum, MAC, own address, length, kind, generation, number and
- * write sequence, and the checksum of every chunk that is handed out. It knows nothing of the index: what a mismatch means is decided by
- * those who call it (slice-reader and whoever checks a device).
+ * Reads one extent, or some of its chunks, lets it prove itself and decodes it: header checksum, MAC, own address, length, kind, generation,
+ * number and write sequence, and the checksum of every stored chunk before it is decoded. It knows nothing of the index: what a mismatch
+ * means is decided by those who call it (slice-reader and whoever checks a device).
  */
 import { EdgeError } from '../base/errors.ts';
-import { alignDown, alignUp, divFloor } from '../base/units.ts';
+import type { MetricSet } from '../base/metrics.ts';
+import { alignDown, alignUp, divCeil, divFloor } from '../base/units.ts';
 import type { BlockDevice, TransferOptions } from '../device/block-device.ts';
-import { CODECS, decodeExtentHeader, EXTENT_KINDS, type ExtentHeader, type ExtentIdentity, verifyChunks } from '../format/extent-header.ts';
+import { ENTRY_FLAGS } from '../format/entry-flags.ts';
+import {
+  CODECS,
+  decodeExtentHeader,
+  EXTENT_KINDS,
+  type ExtentHeader,
+  type ExtentIdentity,
+  PAYLOAD_BYTES_MAX,
+  storedChunks,
+  verifyChunks,
+} from '../format/extent-header.ts';
 import { CHUNK_BYTES } from '../format/geometry.ts';
 import type { Arena } from '../memory/arena.ts';
-import type { Lease } from '../memory/lease.ts';
+import { Lease } from '../memory/lease.ts';
+import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
 import type { ExtentPlace } from './slice-index.ts';
+import type { STORE_METRICS } from './store-metrics.ts';
 
-/** Bytes of a payload, as it was before encoding; half-open. */
-export interface PayloadRange {
+/** An extent whose layout only its header tells is read at once up to so many bytes; a longer one header first, then the blocks that are needed. */
+const ONE_READ_BYTES = CHUNK_BYTES;
+/** So much is decoded at once: handing it to a thread and back costs the event loop as much (DECISIONS.md). */
+const INLINE_BYTES = CHUNK_BYTES;
+/** Entries of which the blocks alone do not tell where which byte of the slice lies. */
+const SHAPED_FLAGS = ENTRY_FLAGS.lz4 + ENTRY_FLAGS.partial;
+
+/** Bytes of a slice; half-open. */
+export interface SliceRange {
   readonly startBytes: number;
   readonly endBytes: number;
 }
@@ -25,103 +45,140 @@ export interface ExtentRequest {
   readonly generation: number;
   /** MANIFEST_NUMBER for a manifest. */
   readonly sliceNumber: number;
-  /** Wanted part of the payload; the whole when undefined. */
-  readonly range?: PayloadRange | undefined;
+  /** Wanted part of the slice; the whole payload when undefined. */
+  readonly range?: SliceRange | undefined;
 }
 
-/** An extent that proved itself. The caller ends `lease`: payload bytes from `startBytes` on, whole chunks of them, at least to what was wanted. */
+/** An extent that proved itself. The caller ends `lease`: whole chunks, decoded, at least all that was wanted. */
 export interface LoadedExtent {
   readonly kind: 'loaded';
   readonly header: ExtentHeader;
   readonly lease: Lease;
-  /** Of the payload; a multiple of CHUNK_BYTES. */
+  /** Which part of the slice the lease holds from its first byte on; of a manifest's extent which part of the payload. */
   readonly startBytes: number;
+  readonly endBytes: number;
 }
 
-/** `mismatch`: something else lies there, or it is damaged. `failed`: the device said so. `busy`: no slot, or no turn at the device, in time. */
+/**
+ * `mismatch`: something else lies there, or it is damaged. `outside`: sound, but it does not hold all that is wanted. `failed`: the device
+ * said so. `busy`: no slot, or no turn at the device, in time.
+ */
 export type ExtentOutcome =
   | LoadedExtent
   | { readonly kind: 'mismatch' }
+  | { readonly kind: 'outside'; readonly header: ExtentHeader }
   | { readonly kind: 'failed'; readonly error: EdgeError }
   | { readonly kind: 'busy' };
 
+type NotLoaded = Exclude<ExtentOutcome, LoadedExtent>;
+
+/** Bytes of the stored payload in memory; `bytes` begins at `startBytes` of it. */
+interface StoredBytes {
+  readonly lease: Lease;
+  readonly startBytes: number;
+  readonly bytes: Buffer;
+}
+
+/** Chunks of an extent, in bytes of the payload before encoding and as it is stored. */
+interface ChunkRun {
+  readonly firstChunk: number;
+  readonly rawStart: number;
+  readonly rawEnd: number;
+  readonly storedStart: number;
+  readonly storedEnd: number;
+  readonly lengths: readonly number[];
+}
+
+/** Dependencies of a reader. */
+export interface ExtentReaderOptions {
+  readonly device: BlockDevice;
+  readonly arena: Arena;
+  readonly identity: ExtentIdentity;
+  readonly blockSizeBytes: number;
+  readonly slotWaitMs: number;
+  /** Of every read of the device. */
+  readonly transferOptions?: TransferOptions | undefined;
+  /** Decodes what is long; INLINE_CODEC when undefined. */
+  readonly codec?: ChunkCodec | undefined;
+  readonly metrics?: MetricSet<typeof STORE_METRICS> | undefined;
+}
+
 /** Reads extents of one device. */
 export class ExtentReader {
-  readonly #device: BlockDevice;
-  readonly #arena: Arena;
-  readonly #identity: ExtentIdentity;
-  readonly #blockSizeBytes: number;
-  readonly #slotWaitMs: number;
-  readonly #transferOptions: TransferOptions;
+  readonly #options: ExtentReaderOptions;
+  readonly #codec: ChunkCodec;
 
-  constructor(options: {
-    readonly device: BlockDevice;
-    readonly arena: Arena;
-    readonly identity: ExtentIdentity;
-    readonly blockSizeBytes: number;
-    readonly slotWaitMs: number;
-    readonly transferOptions?: TransferOptions;
-  }) {
-    this.#device = options.device;
-    this.#arena = options.arena;
-    this.#identity = options.identity;
-    this.#blockSizeBytes = options.blockSizeBytes;
-    this.#slotWaitMs = options.slotWaitMs;
-    this.#transferOptions = options.transferOptions ?? {};
+  constructor(options: ExtentReaderOptions) {
+    this.#options = options;
+    this.#codec = options.codec ?? INLINE_CODEC;
   }
 
-  /** Reads and verifies, once. Never throws on what the device does or holds. */
+  /** Reads, verifies and decodes, once. Never throws on what the device does or holds. */
   async read(request: ExtentRequest): Promise<ExtentOutcome> {
-    const payloadBytes = (request.place.blocks - 1) * this.#blockSizeBytes;
-    const wanted = request.range ?? { startBytes: 0, endBytes: payloadBytes };
-    const startBytes = alignDown(wanted.startBytes, CHUNK_BYTES);
-    const endBytes = Math.min(alignUp(wanted.endBytes, CHUNK_BYTES), payloadBytes);
-    if (endBytes <= startBytes) return { kind: 'mismatch' };
-    const header = await this.#lease(this.#blockSizeBytes);
-    if (header === undefined) return { kind: 'busy' };
+    const leases = new Set<Lease>();
     try {
-      const lease = await this.#lease(endBytes - startBytes);
-      if (lease === undefined) return { kind: 'busy' };
-      const buffers = {
-        headerBlock: header.bytes.subarray(0, this.#blockSizeBytes),
-        payload: lease.bytes.subarray(0, endBytes - startBytes),
-      };
-      const outcome = await this.#readRaw(request, startBytes, buffers);
-      if ('ownBlock' in outcome) return { kind: 'loaded', header: outcome, lease, startBytes };
-      lease.end();
+      const outcome = await this.#read(request, leases);
+      if (outcome.kind === 'loaded') leases.delete(outcome.lease);
       return outcome;
     } finally {
-      header.end();
+      for (const lease of leases) lease.end();
     }
   }
 
-  async #readRaw(
-    request: ExtentRequest,
-    startBytes: number,
-    buffers: { readonly headerBlock: Buffer; readonly payload: Buffer },
-  ): Promise<ExtentHeader | Exclude<ExtentOutcome, LoadedExtent>> {
-    const { headerBlock, payload } = buffers;
-    const offsetBytes = request.place.block * this.#blockSizeBytes;
-    const error =
-      startBytes === 0
-        ? await this.#transfer([{ buffers: [headerBlock, payload], offsetBytes }])
-        : await this.#transfer([
-            { buffers: [headerBlock], offsetBytes },
-            { buffers: [payload], offsetBytes: offsetBytes + this.#blockSizeBytes + startBytes },
-          ]);
-    if (error?.code === 'DEVICE_BUSY') return { kind: 'busy' };
-    if (error !== undefined) return { kind: 'failed', error };
-    const header = this.#verifyHeader(request, headerBlock);
+  /** Every slot that it takes is put into `leases`. */
+  async #read(request: ExtentRequest, leases: Set<Lease>): Promise<ExtentOutcome> {
+    const { place } = request;
+    const { blockSizeBytes } = this.#options;
+    const headerLease = await this.#lease(blockSizeBytes, leases);
+    if (headerLease === undefined) return { kind: 'busy' };
+    const block = headerLease.bytes.subarray(0, blockSizeBytes);
+    const beside = storedBeside(request, (place.blocks - 1) * blockSizeBytes);
+    let stored = beside === undefined ? undefined : await this.#leaseStored(beside, leases);
+    if (beside !== undefined && stored === undefined) return { kind: 'busy' };
+    const error = await this.#transfer(place, block, stored);
+    if (error !== undefined) return withoutBytes(error);
+    const header = this.#verifyHeader(request, block);
     if (header === undefined) return { kind: 'mismatch' };
-    const chunks = { firstChunk: divFloor(startBytes, CHUNK_BYTES), bytes: payload };
-    return verifyChunks(headerBlock, header, chunks) ? header : { kind: 'mismatch' };
+    const run = findChunks(block, header, request.range);
+    if (run === undefined) return { kind: 'outside', header };
+    if (stored === undefined) {
+      stored = await this.#leaseStored({ startBytes: run.storedStart, endBytes: run.storedEnd }, leases);
+      if (stored === undefined) return { kind: 'busy' };
+      const late = await this.#transfer(place, undefined, stored);
+      if (late !== undefined) return withoutBytes(late);
+    }
+    const bytes = stored.bytes.subarray(run.storedStart - stored.startBytes, run.storedEnd - stored.startBytes);
+    if (bytes.length < run.storedEnd - run.storedStart) return { kind: 'mismatch' };
+    if (!verifyChunks(block, header, { firstChunk: run.firstChunk, bytes })) return { kind: 'mismatch' };
+    const lease = header.codec === CODECS.raw ? stored.lease : await this.#decode(bytes, run, leases);
+    if (!(lease instanceof Lease)) return lease;
+    const origin = request.kind === 'slice' ? header.presentStart : 0;
+    return { kind: 'loaded', header, lease, startBytes: origin + run.rawStart, endBytes: origin + run.rawEnd };
   }
 
-  /** @returns the error of the device, if there was one */
-  async #transfer(reads: readonly { readonly buffers: readonly Buffer[]; readonly offsetBytes: number }[]): Promise<EdgeError | undefined> {
-    const results = await Promise.allSettled(reads.map((read) => this.#device.read(read.buffers, read.offsetBytes, this.#transferOptions)));
+  async #decode(bytes: Buffer, run: ChunkRun, leases: Set<Lease>): Promise<Lease | NotLoaded> {
+    const { metrics } = this.#options;
+    const lengthBytes = run.rawEnd - run.rawStart;
+    const lease = await this.#lease(lengthBytes, leases);
+    if (lease === undefined) return { kind: 'busy' };
+    const target = lease.bytes.subarray(0, lengthBytes);
+    const isInline = lengthBytes <= INLINE_BYTES || this.#codec.isDecompressorBusy;
+    metrics?.add('decompressedBytes', lengthBytes, isInline ? 'inline' : 'thread');
+    const isDone = await (isInline ? INLINE_CODEC : this.#codec).decompress(bytes, run.lengths, target);
+    return isDone ? lease : { kind: 'mismatch' };
+  }
+
+  /** Reads the header block, if wanted, and stored bytes, if any. @returns the error of the device, if there was one */
+  async #transfer(place: ExtentPlace, block: Buffer | undefined, stored: StoredBytes | undefined): Promise<EdgeError | undefined> {
+    const { device, blockSizeBytes, transferOptions } = this.#options;
+    const offsetBytes = place.block * blockSizeBytes;
+    const reads: Promise<void>[] = [];
+    const isOneRun = block !== undefined && stored?.startBytes === 0;
+    if (block !== undefined) reads.push(device.read(isOneRun ? [block, stored.bytes] : [block], offsetBytes, transferOptions));
+    if (stored !== undefined && !isOneRun)
+      reads.push(device.read([stored.bytes], offsetBytes + blockSizeBytes + stored.startBytes, transferOptions));
     // All of them must have ended before the slots may be given back.
-    for (const result of results) {
+    for (const result of await Promise.allSettled(reads)) {
       if (result.status === 'fulfilled') continue;
       const reason: unknown = result.reason;
       if (reason instanceof EdgeError && reason.source === 'device') return reason;
@@ -130,20 +187,75 @@ export class ExtentReader {
     return undefined;
   }
 
-  #verifyHeader(request: ExtentRequest, headerBlock: Buffer): ExtentHeader | undefined {
+  #verifyHeader(request: ExtentRequest, block: Buffer): ExtentHeader | undefined {
     const { place, kind, generation, sliceNumber } = request;
-    const header = decodeExtentHeader(headerBlock, this.#identity);
+    const { identity, blockSizeBytes } = this.#options;
+    const header = decodeExtentHeader(block, identity);
     if (header === undefined) return undefined;
-    const isPlace = header.ownBlock === place.block && header.allocatedBytes === place.blocks * this.#blockSizeBytes;
-    const isRecord = header.writeSequence === place.writeSequence && header.kind === EXTENT_KINDS[kind] && header.codec === CODECS.raw;
+    const isPlace = header.ownBlock === place.block && header.allocatedBytes === place.blocks * blockSizeBytes;
+    const isCodec = header.codec === ((place.flags & ENTRY_FLAGS.lz4) === 0 ? CODECS.raw : CODECS.lz4);
+    const isRecord = header.writeSequence === place.writeSequence && header.kind === EXTENT_KINDS[kind] && isCodec;
     const isSlice = header.generation === generation && header.sliceNumber === sliceNumber;
-    const isLength = header.storedBytes === header.rawBytes && header.rawBytes <= (place.blocks - 1) * this.#blockSizeBytes;
-    const presentBytes = header.presentEnd - header.presentStart;
-    const isPart = header.presentStart === 0 && (kind === 'slice' ? presentBytes === header.rawBytes : presentBytes < header.rawBytes);
-    return isPlace && isRecord && isSlice && isLength && isPart ? header : undefined;
+    const isLength = header.rawBytes <= PAYLOAD_BYTES_MAX && header.storedBytes <= (place.blocks - 1) * blockSizeBytes;
+    return isPlace && isRecord && isSlice && isLength && isPartSound(header, kind) ? header : undefined;
   }
 
-  #lease(lengthBytes: number): Promise<Lease | undefined> {
-    return this.#arena.lease('device-read', lengthBytes, { waitMs: this.#slotWaitMs });
+  /** Slots for whole blocks around `range` of the stored payload. */
+  async #leaseStored(range: SliceRange, leases: Set<Lease>): Promise<StoredBytes | undefined> {
+    const { blockSizeBytes } = this.#options;
+    const startBytes = alignDown(range.startBytes, blockSizeBytes);
+    const lengthBytes = alignUp(range.endBytes, blockSizeBytes) - startBytes;
+    const lease = await this.#lease(lengthBytes, leases);
+    return lease === undefined ? undefined : { lease, startBytes, bytes: lease.bytes.subarray(0, lengthBytes) };
   }
+
+  async #lease(lengthBytes: number, leases: Set<Lease>): Promise<Lease | undefined> {
+    const { arena, slotWaitMs } = this.#options;
+    const lease = await arena.lease('device-read', lengthBytes, { waitMs: slotWaitMs });
+    if (lease !== undefined) leases.add(lease);
+    return lease;
+  }
+}
+
+/**
+ * Which part of the stored payload is read together with the header: all that is wanted where the blocks tell where it lies, everything
+ * where that is little; else nothing, the header comes first.
+ */
+function storedBeside(request: ExtentRequest, payloadBytes: number): SliceRange | undefined {
+  const { range, place } = request;
+  if (range === undefined || payloadBytes <= ONE_READ_BYTES) return { startBytes: 0, endBytes: payloadBytes };
+  if ((place.flags & SHAPED_FLAGS) !== 0) return undefined;
+  const startBytes = alignDown(range.startBytes, CHUNK_BYTES);
+  const endBytes = Math.min(alignUp(range.endBytes, CHUNK_BYTES), payloadBytes);
+  return startBytes < endBytes ? { startBytes, endBytes } : undefined;
+}
+
+/** The chunks around `range` of the slice, as far as the extent reaches; undefined when it does not hold the range's first byte. */
+function findChunks(block: Buffer, header: ExtentHeader, range: SliceRange | undefined): ChunkRun | undefined {
+  const wanted = range ?? { startBytes: header.presentStart, endBytes: header.presentStart + header.rawBytes };
+  const start = wanted.startBytes - header.presentStart;
+  if (start < 0 || start >= header.rawBytes) return undefined;
+  const firstChunk = divFloor(start, CHUNK_BYTES);
+  const rawEnd = Math.min(alignUp(wanted.endBytes - header.presentStart, CHUNK_BYTES), header.rawBytes);
+  const stored = storedChunks(block, { firstChunk, endChunk: divCeil(rawEnd, CHUNK_BYTES) });
+  return {
+    firstChunk,
+    rawStart: firstChunk * CHUNK_BYTES,
+    rawEnd,
+    storedStart: stored.startBytes,
+    storedEnd: stored.endBytes,
+    lengths: stored.lengths,
+  };
+}
+
+/** A device that is busy has not failed. */
+function withoutBytes(error: EdgeError): NotLoaded {
+  return error.code === 'DEVICE_BUSY' ? { kind: 'busy' } : { kind: 'failed', error };
+}
+
+/** A slice's payload is the part that is present; a manifest's begins with it. */
+function isPartSound(header: ExtentHeader, kind: keyof typeof EXTENT_KINDS): boolean {
+  const presentBytes = header.presentEnd - header.presentStart;
+  if (presentBytes < 0) return false;
+  return kind === 'slice' ? presentBytes === header.rawBytes : header.presentStart === 0 && presentBytes < header.rawBytes;
 }

@@ -1,37 +1,19 @@
 /**
- * Writes one extent: header block and payload in one transfer. It knows nothing of the index and of free blocks: where the extent goes, and
- * what a failed write means, is decided by the caller (slice-writer).
+ * Writes packed extents, header blocks and payloads in one transfer. It knows nothing of the index and of free blocks: where an extent goes,
+ * and what a failed write means, is decided by the caller (slice-writer).
  */
 
-import { assert } from '../base/assert.ts';
+import { assert, must } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
-import { alignUp } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { CODECS, EXTENT_KINDS, type ExtentIdentity, encodeExtentHeader } from '../format/extent-header.ts';
-import type { ObjectHash } from '../format/manifest.ts';
+import type { PackedExtent } from './extent-packer.ts';
 import type { ExtentPlace } from './slice-index.ts';
 
-/** What an extent is to hold. */
-export interface ExtentContent {
-  readonly kind: keyof typeof EXTENT_KINDS;
-  readonly objectHash: ObjectHash;
-  /** May be empty in a slice. */
-  readonly keyText: string;
-  readonly generation: number;
-  /** MANIFEST_NUMBER for a manifest. */
-  readonly sliceNumber: number;
-  /** The part of the slice that the payload begins with (see FORMAT.md, "Extent header"). */
-  readonly presentStart: number;
-  readonly presentEnd: number;
-}
-
-/** Memory of one write: whole blocks, page-aligned, the caller's until the write has ended. */
-export interface ExtentBuffers {
-  /** One block; becomes the header. */
-  readonly header: Buffer;
-  /** The payload, padded to a block; what lies behind `lengthBytes` becomes zero. */
-  readonly payload: Buffer;
-  readonly lengthBytes: number;
+/** An extent that has its place. */
+export interface PlacedExtent {
+  readonly packed: PackedExtent;
+  readonly place: ExtentPlace;
 }
 
 /** Writes extents to one device. */
@@ -40,7 +22,7 @@ export class ExtentWriter {
   readonly #clock: Clock;
   readonly #identity: ExtentIdentity;
   readonly #epoch: number;
-  readonly #blockSizeBytes: number;
+  readonly blockSizeBytes: number;
   readonly #newestPurge: () => number;
 
   constructor(options: {
@@ -56,34 +38,46 @@ export class ExtentWriter {
     this.#clock = options.clock;
     this.#identity = options.identity;
     this.#epoch = options.epoch;
-    this.#blockSizeBytes = options.blockSizeBytes;
+    this.blockSizeBytes = options.blockSizeBytes;
     this.#newestPurge = options.newestPurge;
   }
 
-  /** @throws EdgeError DEVICE_FAULT; what lies on the blocks is unknown then */
-  async write(content: ExtentContent, place: ExtentPlace, buffers: ExtentBuffers): Promise<void> {
-    const { header, payload, lengthBytes } = buffers;
-    const allocatedBytes = place.blocks * this.#blockSizeBytes;
-    assert(
-      header.length === this.#blockSizeBytes && payload.length === alignUp(lengthBytes, this.#blockSizeBytes),
-      'buffers are whole blocks',
-    );
+  /**
+   * Writes extents that lie one behind the other, in one transfer.
+   *
+   * @throws EdgeError DEVICE_FAULT; what lies on the blocks is unknown then
+   */
+  async write(extents: readonly PlacedExtent[]): Promise<void> {
+    const first = must(extents[0], 'a write has at least one extent');
+    let nextBlock = first.place.block;
+    const buffers: Buffer[] = [];
+    for (const extent of extents) {
+      assert(extent.place.block === nextBlock, 'extents of one write lie one behind the other');
+      nextBlock += extent.place.blocks;
+      this.#encode(extent);
+      buffers.push(extent.packed.header, extent.packed.payload);
+    }
+    await this.#device.write(buffers, first.place.block * this.blockSizeBytes);
+  }
+
+  #encode({ packed, place }: PlacedExtent): void {
+    const { content, header, payload, storedBytes, chunkLengths } = packed;
+    const allocatedBytes = place.blocks * this.blockSizeBytes;
     assert(header.length + payload.length === allocatedBytes, 'the extent is as long as its place');
-    payload.fill(0, lengthBytes);
+    payload.fill(0, storedBytes);
     const fields = {
       ...content,
       kind: EXTENT_KINDS[content.kind],
-      codec: CODECS.raw,
+      codec: CODECS[packed.codec],
       ownBlock: place.block,
       writeSequence: place.writeSequence,
-      rawBytes: lengthBytes,
-      storedBytes: lengthBytes,
+      rawBytes: packed.rawBytes,
+      storedBytes,
       allocatedBytes,
       epoch: this.#epoch,
       writtenAtMs: this.#clock.wallMs(),
       purgeSequence: this.#newestPurge(),
     };
-    encodeExtentHeader(fields, this.#identity, { target: header, payload: payload.subarray(0, lengthBytes) });
-    await this.#device.write([header, payload], place.block * this.#blockSizeBytes);
+    encodeExtentHeader(fields, this.#identity, { target: header, payload: payload.subarray(0, storedBytes), chunkLengths });
   }
 }

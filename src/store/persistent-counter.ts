@@ -22,9 +22,9 @@ export class PersistentCounter {
     return this.#next;
   }
 
-  /** Whether the next number is covered. */
-  get isCovered(): boolean {
-    return this.#next < this.#floor;
+  /** Whether the next `count` numbers are covered. */
+  covers(count: number): boolean {
+    return this.#next + count <= this.#floor;
   }
 
   get needsRaise(): boolean {

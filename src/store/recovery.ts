@@ -3,6 +3,7 @@
  * and fsck use it alike. Whatever is damaged is forgotten, with one exception that must forget more: when a purge that counted may lie in
  * an unreadable part of the journal, everything is dropped, because a cache may forget but must not bring back what was purged.
  */
+import { assert } from '../base/assert.ts';
 import { divFloor, KIB } from '../base/units.ts';
 import { CHECKPOINT_KINDS, type CheckpointEntry } from '../format/checkpoint-part.ts';
 import { ENTRY_FLAGS } from '../format/entry-flags.ts';
@@ -14,14 +15,18 @@ import {
   JOURNAL_TYPES,
   type JournalHeader,
   type JournalRecord,
+  journalRecordsPerBlock,
   MANIFEST_NUMBER,
 } from '../format/journal-block.ts';
 import { U48_MAX } from '../format/manifest-record.ts';
 import type { CheckpointReference } from '../format/superblock.ts';
-import { BlockAllocator } from './block-allocator.ts';
+import { BlockAllocator, bandOf } from './block-allocator.ts';
 import { type CheckpointPlace, readCheckpoint } from './checkpoint.ts';
 import { tryRead, withStaging } from './device-io.ts';
 import type { JournalPosition } from './journal.ts';
+import { isEpoch, type Purge, purgeOfEntry, purgeOfRecord } from './purge.ts';
+import type { RememberedPurges } from './purge-memory.ts';
+import { PurgeTable } from './purge-table.ts';
 import type { DeviceRoot } from './root-area.ts';
 import { NO_SLOT, SliceIndex } from './slice-index.ts';
 
@@ -43,8 +48,12 @@ export interface RecoveryReport {
   journalRecords: number;
   orphans: number;
   overlaps: number;
+  /** Records that were dropped because they lie on bad blocks. */
+  onBadBlocks: number;
   /** Entries or records that name what cannot be. */
   invalid: number;
+  /** Records beyond the number of entries: their deletes were never written. */
+  surplus: number;
   /** A purge may be missing: everything was dropped. */
   isForgotten: boolean;
   /** Purges that were found behind the end of the chain. */
@@ -58,7 +67,7 @@ export interface RecoveredState {
   readonly journal: JournalPosition;
   /** Sequence from which a replay would begin. */
   readonly journalStart: number;
-  readonly purgeSequence: number;
+  readonly purges: RememberedPurges;
   /** What was concluded here would be lost when the journal goes on: a checkpoint is to be written before anything else. */
   readonly needsCheckpoint: boolean;
   /** Above every generation and write sequence that was seen. */
@@ -79,7 +88,16 @@ export function makeAllocator(geometry: CheckpointPlace['geometry']): BlockAlloc
     firstBlock: divFloor(geometry.groupsOffset, geometry.blockSizeBytes),
     blockCount: geometry.groupsBlocks,
     groupBlocks: divFloor(geometry.groupBytes, geometry.blockSizeBytes),
+    badRunsMax: geometry.badRunsMax,
   });
+}
+
+/**
+ * Replay passes through states that never were: a checkpoint is copied while the index changes, so entries of its end stand beside those that
+ * gave way to them, and slices outlast their object until the end. Each of them was put by a record of the journal or is in the image.
+ */
+function makeIndex(geometry: CheckpointPlace['geometry']): SliceIndex {
+  return new SliceIndex(geometry.entryCount, 2 * geometry.journalBlocks * journalRecordsPerBlock(geometry.blockSizeBytes));
 }
 
 class Recovery {
@@ -88,6 +106,9 @@ class Recovery {
   #index: SliceIndex;
   #allocator: BlockAllocator;
   #purgeSequence = 0;
+  #purgedGeneration: number;
+  #epochs = new PurgeTable();
+  #recentPurges: Purge[] = [];
   #generation: number;
   #writeSequence: number;
   readonly #report: RecoveryReport = {
@@ -100,7 +121,9 @@ class Recovery {
     journalRecords: 0,
     orphans: 0,
     overlaps: 0,
+    onBadBlocks: 0,
     invalid: 0,
+    surplus: 0,
     isForgotten: false,
     purgesBehind: 0,
   };
@@ -108,22 +131,22 @@ class Recovery {
   constructor(place: CheckpointPlace, root: DeviceRoot) {
     this.#place = place;
     this.#root = root;
-    this.#index = new SliceIndex(place.geometry.entryCount);
+    this.#index = makeIndex(place.geometry);
     this.#allocator = makeAllocator(place.geometry);
     this.#generation = root.superblock.generationFloor;
     this.#writeSequence = root.superblock.writeSequenceFloor;
+    this.#purgedGeneration = root.superblock.purgedGeneration;
   }
 
   async run(): Promise<RecoveredState> {
     const { superblock } = this.#root;
-    const reference = await this.#loadCheckpoint();
+    const { reference, arePurgesWhole } = await this.#loadCheckpoint();
     this.#purgeSequence = reference.purgeSequence;
     const replay = await this.#replay({ nextSequence: reference.journalStart, previousCrc: reference.journalPreviousCrc });
-    if (replay.isPurgeMissing || superblock.purgeSequence > this.#purgeSequence) {
-      this.#report.isForgotten = true;
-      this.#index = new SliceIndex(this.#place.geometry.entryCount);
-      this.#purgeSequence = Math.max(this.#purgeSequence, superblock.purgeSequence);
-    }
+    const isPurgeMissing = !arePurgesWhole || replay.isPurgeMissing || superblock.purgeSequence > this.#purgeSequence;
+    // More epochs than a checkpoint holds are met only where the older one had to serve.
+    if (isPurgeMissing || this.#epochs.size > this.#place.geometry.purgesMax) this.#forgetEverything();
+    this.#dropBelow(this.#purgedGeneration);
     this.#settle();
     const { usedPrevious, isForgotten, purgesBehind } = this.#report;
     // A chain that ends before the newest checkpoint began must not give its sequences a second time.
@@ -135,29 +158,52 @@ class Recovery {
       journal,
       journalStart: isBroken ? journal.nextSequence : reference.journalStart,
       needsCheckpoint: usedPrevious || isForgotten || purgesBehind > 0 || isBroken,
-      purgeSequence: this.#purgeSequence,
+      purges: {
+        epochs: [...this.#epochs.values()],
+        recent: this.#recentPurges,
+        newestSequence: this.#purgeSequence,
+        purgedGeneration: this.#purgedGeneration,
+      },
       generation: this.#generation,
       writeSequence: this.#writeSequence,
       report: this.#report,
     };
   }
 
-  async #loadCheckpoint(): Promise<CheckpointReference> {
+  async #loadCheckpoint(): Promise<{ reference: CheckpointReference; arePurgesWhole: boolean }> {
     const { checkpoint, previous } = this.#root.superblock;
     const current = await readCheckpoint(this.#place, checkpoint, (entry) => this.#takeEntry(entry));
     this.#report.damagedParts = current.damagedParts;
     this.#report.checkpointEntries = current.entries;
     this.#report.isCheckpointWhole = current.isWhole;
-    if (current.isWhole || current.entries > 0 || previous.sequence === 0) return checkpoint;
+    const isUsable = current.arePurgesWhole && (current.isWhole || current.entries > 0);
+    if (isUsable || previous.sequence === 0) return { reference: checkpoint, arePurgesWhole: current.arePurgesWhole };
+    this.#reset();
     const older = await readCheckpoint(this.#place, previous, (entry) => this.#takeEntry(entry));
     this.#report.checkpointEntries = older.entries;
     this.#report.usedPrevious = true;
-    return previous;
+    return { reference: previous, arePurgesWhole: older.arePurgesWhole };
+  }
+
+  #reset(): void {
+    this.#index = makeIndex(this.#place.geometry);
+    this.#epochs = new PurgeTable();
+    this.#recentPurges = [];
+  }
+
+  /** A purge is missing that may have been of anything. */
+  #forgetEverything(): void {
+    this.#report.isForgotten = true;
+    this.#reset();
+    this.#purgeSequence = Math.max(this.#purgeSequence, this.#root.superblock.purgeSequence);
+    this.#purgedGeneration = Math.max(this.#purgedGeneration, this.#generation);
   }
 
   #takeEntry(entry: CheckpointEntry): void {
+    if (entry.kind === CHECKPOINT_KINDS.purge) return this.#takePurgeEntry(entry);
     if (entry.kind === CHECKPOINT_KINDS.manifest) this.#putManifest(entry);
     else if (entry.kind === CHECKPOINT_KINDS.slice) this.#putSlice(entry);
+    else if (entry.kind === CHECKPOINT_KINDS.badRun) this.#markBad(entry);
     else this.#report.invalid += 1;
     const index = this.#index;
     const isSlice = entry.kind === CHECKPOINT_KINDS.slice;
@@ -235,11 +281,62 @@ class Recovery {
       const tagSlot = this.#index.findTag(record);
       if (tagSlot === NO_SLOT || this.#index.generation(this.#index.recordOf(tagSlot)) !== record.generation) return;
       if (record.receivedAtMs <= U48_MAX && record.freshUntilMs <= U48_MAX) this.#index.setFreshness(tagSlot, record);
-    } else if (record.type === JOURNAL_TYPES.purge) {
-      const tagSlot = this.#index.findTag(record);
-      if (tagSlot !== NO_SLOT) this.#index.removeManifest(tagSlot);
-      this.#purgeSequence = Math.max(this.#purgeSequence, record.receivedAtMs);
+    } else if (record.type === JOURNAL_TYPES.purge) this.#replayPurge(record);
+    else if (record.type === JOURNAL_TYPES.badBlock) this.#markBad(record);
+  }
+
+  /** The image of the index knows what came of it, but for epochs that were not walked yet. */
+  #takePurgeEntry(entry: CheckpointEntry): void {
+    const known = purgeOfEntry(entry);
+    if (known === undefined) {
+      this.#report.invalid += 1;
+      return;
     }
+    this.#noteRecent(known.purge);
+    if (isEpoch(known.purge) && !known.isDone) this.#epochs.add(known.purge);
+  }
+
+  #replayPurge(record: JournalRecord): void {
+    const purge = purgeOfRecord(record);
+    if (purge === undefined) {
+      this.#report.invalid += 1;
+      return;
+    }
+    this.#purgeSequence = Math.max(this.#purgeSequence, purge.sequence);
+    this.#noteRecent(purge);
+    if (isEpoch(purge)) this.#epochs.add(purge);
+    else if (purge.kind === 'everything') this.#purgedGeneration = Math.max(this.#purgedGeneration, purge.generation);
+    else this.#purgeObject(record, purge);
+  }
+
+  /** By generation, so that it does not matter whether it was found in the chain or behind it. No put of what it covers comes after it. */
+  #purgeObject(record: JournalRecord, purge: Purge): void {
+    const index = this.#index;
+    const tagSlot = index.findTag(record);
+    if (tagSlot === NO_SLOT || index.generation(index.recordOf(tagSlot)) >= purge.generation) return;
+    if (!purge.isSoft) return index.removeManifest(tagSlot);
+    const freshness = index.freshness(tagSlot);
+    if (freshness.freshUntilMs > purge.atMs) index.setFreshness(tagSlot, { ...freshness, freshUntilMs: purge.atMs });
+  }
+
+  /** A journal may hold more purges than anybody is ever told of. */
+  #noteRecent(purge: Purge): void {
+    const max = this.#place.geometry.purgesMax;
+    this.#recentPurges.push(purge);
+    if (this.#recentPurges.length >= 2 * max) this.#recentPurges = this.#recentPurges.slice(-max);
+  }
+
+  #dropBelow(generation: number): void {
+    const index = this.#index;
+    if (generation === 0) return;
+    for (const slot of index.recordSlots()) {
+      if (index.kind(slot) === 'manifest' && index.generation(slot) < generation) index.removeManifest(index.tagSlotOf(slot));
+    }
+  }
+
+  /** Before any extent is claimed, so that one that lies there is dropped. Known from the checkpoint and the journal alike: no harm. */
+  #markBad({ block, blocks }: CheckpointEntry | JournalRecord): void {
+    if (!this.#allocator.markBad(block, blocks)) this.#report.invalid += 1;
   }
 
   #delete(record: JournalRecord, isManifest: boolean): void {
@@ -302,16 +399,25 @@ class Recovery {
     const index = this.#index;
     index.sortByWriteSequence();
     for (const slot of index.recordSlots().reverse()) {
-      if (this.#allocator.tryClaim(index.block(slot), index.blocks(slot))) continue;
-      this.#report.overlaps += 1;
-      if (index.kind(slot) === 'manifest') index.removeManifest(index.tagSlotOf(slot));
+      const [block, blocks] = [index.block(slot), index.blocks(slot)];
+      const isManifest = index.kind(slot) === 'manifest';
+      const kind = isManifest && !index.hasBody(slot) ? 'manifest' : 'slice';
+      if (this.#allocator.tryClaim(block, blocks, bandOf(kind, blocks))) continue;
+      if (this.#allocator.isBad(block, blocks)) this.#report.onBadBlocks += 1;
+      else this.#report.overlaps += 1;
+      if (isManifest) index.removeManifest(index.tagSlotOf(slot));
       else index.removeSlice(slot);
     }
     const { isClean } = this.#root.superblock;
     for (const slot of index.recordSlots()) {
       if (!isClean) index.markUnproved(slot);
-      if (index.kind(slot) === 'manifest') continue;
-      const record = index.findManifest(index.generation(slot));
+      const generation = index.generation(slot);
+      if (index.kind(slot) === 'manifest') {
+        // The slice that rides in it, unless it has a record of its own too.
+        if (index.hasBody(slot) && index.findSlice(generation, 0) === NO_SLOT) index.addSlices(index.tagSlotOf(slot), 1);
+        continue;
+      }
+      const record = index.findManifest(generation);
       if (record !== NO_SLOT) {
         index.addSlices(index.tagSlotOf(record), 1);
         continue;
@@ -320,7 +426,27 @@ class Recovery {
       index.removeSlice(slot);
       this.#report.orphans += 1;
     }
+    this.#trim();
     this.#report.records = index.recordSlots().length;
+  }
+
+  /** Gives up the oldest until no spare entry is in use; seldom anything, when deletes were dropped or not yet written. */
+  #trim(): void {
+    const index = this.#index;
+    while (index.freeEntries < 0) {
+      const slot = index.nextVictim();
+      assert(slot !== NO_SLOT, 'what is surplus is records');
+      this.#report.surplus += 1;
+      this.#allocator.release(index.block(slot), index.blocks(slot));
+      if (index.kind(slot) === 'manifest') {
+        index.removeManifest(index.tagSlotOf(slot));
+        continue;
+      }
+      const record = index.findManifest(index.generation(slot));
+      const rides = record !== NO_SLOT && index.sliceNumber(slot) === 0 && index.hasBody(record);
+      if (record !== NO_SLOT && !rides) index.addSlices(index.tagSlotOf(record), -1);
+      index.removeSlice(slot);
+    }
   }
 }
 

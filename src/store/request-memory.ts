@@ -1,7 +1,7 @@
 /**
- * Which objects were asked for more than once lately: two Bloom filters, of which the newer one takes every request; when it has taken its
- * number of keys it becomes the older one, and what was the older one is forgotten. So a request is remembered for one to two times that
- * number of other ones, in a fixed amount of memory.
+ * Which objects were asked for more than once lately: two Bloom filters, of which the newer one takes every request. At each turn it becomes
+ * the older one, and what was the older one is forgotten: a request is remembered for one to two turns, in a fixed amount of memory. Its owner
+ * says when it is time for a turn, at the latest when the newer filter has taken its number of keys (`fill` is 1).
  *
  * An object is *wanted* when the same place of it was asked for twice. A place is where a request begins, to the MiB: a viewer that takes
  * an object in many ranges asks for many places once, and makes it no more wanted than one that takes it with one request.
@@ -53,12 +53,11 @@ export class RequestMemory {
   /** @returns whether the key was known; it is from now on */
   #remember({ tagLow, tagHigh }: ObjectTag): boolean {
     const isNew = this.#newer.add(tagLow, tagHigh);
-    const isKnown = !isNew || this.#older.has(tagLow, tagHigh);
-    if (this.#newer.keys >= this.#keysMax) this.#rotate();
-    return isKnown;
+    return !isNew || this.#older.has(tagLow, tagHigh);
   }
 
-  #rotate(): void {
+  /** The newer filter becomes the older one, and what was that is forgotten. */
+  turn(): void {
     [this.#newer, this.#older] = [this.#older, this.#newer];
     this.#newer.clear();
   }

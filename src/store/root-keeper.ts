@@ -12,9 +12,11 @@ import { EMPTY_RECORD, JOURNAL_TYPES } from '../format/journal-block.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Catalogue } from './catalogue.ts';
-import { type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
+import { badRunEntries, type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
 import type { Journal } from './journal.ts';
 import { COUNTER_STEP, type PersistentCounter } from './persistent-counter.ts';
+import { purgeEntry } from './purge.ts';
+import type { PurgeMemory } from './purge-memory.ts';
 import { type DeviceRoot, RootArea } from './root-area.ts';
 import type { StoreLimits } from './store-limits.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
@@ -30,8 +32,7 @@ export interface RootKeeperOptions {
   readonly root: DeviceRoot;
   readonly generations: PersistentCounter;
   readonly writeSequences: PersistentCounter;
-  /** Newest purge that was given a number. */
-  readonly newestPurge: () => number;
+  readonly purges: PurgeMemory;
   /** Whether the store takes offers. */
   readonly isOnline: () => boolean;
   readonly onFailure: (operation: 'write' | 'flush', error: unknown) => void;
@@ -148,7 +149,7 @@ export class RootKeeper {
   }
 
   async #commit(changes: () => Partial<Superblock>, step = COUNTER_STEP): Promise<void> {
-    const { generations, writeSequences, metrics, root } = this.#options;
+    const { generations, writeSequences, metrics, root, purges } = this.#options;
     const journal = this.#parts?.journal;
     assert(journal !== undefined, 'a superblock is written after recovery');
     let generationFloor = 0;
@@ -161,7 +162,9 @@ export class RootKeeper {
         generationFloor,
         writeSequenceFloor,
         purgeSequence: journal.flushedPurgeSequence,
+        purgedGeneration: Math.max(this.#area.current.purgedGeneration, purges.purgedGeneration),
         journalHead: journal.position.nextSequence,
+        badBlocks: this.#parts?.catalogue.allocator.badBlocks ?? 0,
         writtenBytes: root.superblock.writtenBytes + metrics.value('writtenBytes'),
       };
     });
@@ -170,14 +173,20 @@ export class RootKeeper {
   }
 
   async #writeCheckpoint(parts: MountedParts): Promise<void> {
-    const { device, metrics, newestPurge, onFailure } = this.#options;
+    const { device, metrics, purges, onFailure } = this.#options;
     const { journal, catalogue } = parts;
     const current = this.#area.current.checkpoint;
     const target = { zone: 1 - current.zone, sequence: current.sequence + 1 };
     const { nextSequence, previousCrc } = journal.position;
-    const purgeSequence = newestPurge();
+    const purgeSequence = purges.newestSequence;
+    const { active, recent, retired } = purges.forCheckpoint();
+    const besides = [
+      ...active.map((purge) => purgeEntry(purge, false)),
+      ...recent.map((purge) => purgeEntry(purge, true)),
+      ...badRunEntries(catalogue.allocator),
+    ];
     try {
-      const written = await writeCheckpoint(this.checkpointPlace, catalogue.index, target);
+      const written = await writeCheckpoint(this.checkpointPlace, { index: catalogue.index, besides }, target);
       // The copy was made while the index changed; it is only good together with the records of those changes.
       await journal.flush();
       await device.flush();
@@ -189,6 +198,7 @@ export class RootKeeper {
       throw error;
     }
     journal.setStart(nextSequence);
+    purges.retire(retired);
     metrics.add('checkpoints');
   }
 }

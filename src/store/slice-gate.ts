@@ -55,6 +55,7 @@ export class SliceGate {
 
   /** Decides on a slice that is in the RAM tier and not queued. @returns why it is declined, or undefined: it is queued for its write */
   offer(slice: ResidentSlice, ticket: GateTicket): DeclineReason | undefined {
+    this.#options.policy.noteOffer(this.#lengthOnDevice(slice));
     const reason = this.#tryEnqueue(slice, ticket);
     this.#note(slice, ticket, reason);
     return reason;
@@ -98,16 +99,22 @@ export class SliceGate {
   }
 
   #tryEnqueue(slice: ResidentSlice, { objectHash, admission }: GateTicket): DeclineReason | undefined {
-    const { catalogue, writer, policy, metrics, blockSizeBytes } = this.#options;
+    const { catalogue, writer, policy, metrics } = this.#options;
     const candidate = { tag: objectTag(objectHash), sliceNumber: slice.sliceNumber, admission, isFull: catalogue.isFull };
     const verdict = policy.judge(candidate);
     if (verdict !== 'admit') return verdict;
     if (catalogue.journal.isFull) return 'journal-full';
     if (!writer.hasRoom(slice.lengthBytes)) return 'queue-full';
-    policy.noteAdmitted(candidate, extentBlocks(slice.lengthBytes, blockSizeBytes) * blockSizeBytes);
+    policy.noteAdmitted(candidate, this.#lengthOnDevice(slice));
     writer.enqueueSlice(slice, objectHash);
     metrics.add('admitted');
     return undefined;
+  }
+
+  /** Before compression. */
+  #lengthOnDevice({ lengthBytes }: ResidentSlice): number {
+    const { blockSizeBytes } = this.#options;
+    return extentBlocks(lengthBytes, blockSizeBytes) * blockSizeBytes;
   }
 
   #note(slice: ResidentSlice, ticket: GateTicket, reason: DeclineReason | undefined): void {

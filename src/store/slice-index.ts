@@ -76,7 +76,9 @@ export function indexMemoryBytes(entryCount: number): number {
 
 /** Fixed-size index; `entryCount` >= 2. */
 export class SliceIndex {
+  /** Entries that may be used when nothing is being recovered. */
   readonly entryCount: number;
+  readonly #slotCount: number;
   readonly #words: Uint32Array;
   readonly #flags: Uint8Array;
   readonly #buckets: Uint32Array;
@@ -88,11 +90,13 @@ export class SliceIndex {
   #oldest = NO_SLOT;
   #hand = NO_SLOT;
 
-  constructor(entryCount: number) {
-    assert(entryCount >= 2 && entryCount < NO_SLOT, 'SliceIndex: entry count is in range');
+  /** @param spareEntries room beyond `entryCount` for the states that replay passes through; memory that is not used is not touched */
+  constructor(entryCount: number, spareEntries = 0) {
+    assert(entryCount >= 2 && entryCount + spareEntries < NO_SLOT, 'SliceIndex: entry count is in range');
     this.entryCount = entryCount;
-    this.#words = new Uint32Array(new SharedArrayBuffer(entryCount * WORDS * 4));
-    this.#flags = new Uint8Array(new SharedArrayBuffer(entryCount));
+    this.#slotCount = entryCount + spareEntries;
+    this.#words = new Uint32Array(new SharedArrayBuffer(this.#slotCount * WORDS * 4));
+    this.#flags = new Uint8Array(new SharedArrayBuffer(this.#slotCount));
     this.#buckets = new Uint32Array(new SharedArrayBuffer(powerOfTwoCeil(entryCount) * 4)).fill(NO_SLOT);
   }
 
@@ -105,6 +109,7 @@ export class SliceIndex {
     return this.#slotLimit;
   }
 
+  /** Negative while replay uses spare ones. */
   get freeEntries(): number {
     return this.entryCount - this.#used;
   }
@@ -145,7 +150,7 @@ export class SliceIndex {
   putManifest(tag: ObjectTag, generation: number): number {
     assert(this.findTag(tag) === NO_SLOT, 'tag is put once');
     assert(this.findManifest(generation) === NO_SLOT, 'manifest is put once');
-    if (this.freeEntries < 2) return NO_SLOT;
+    if (this.#used + 2 > this.#slotCount) return NO_SLOT;
     const record = this.#takeSlot(KIND_MANIFEST);
     const tagSlot = this.#takeSlot(KIND_TAG);
     this.#fillRecord(record, generation, MANIFEST_NUMBER);
@@ -226,6 +231,11 @@ export class SliceIndex {
     return (this.#flags[slot] ?? 0) & (KIND_SLICE - 1);
   }
 
+  /** Whether a manifest's record holds the object's one slice as well. */
+  hasBody(record: number): boolean {
+    return (this.flags(record) & ENTRY_FLAGS.body) !== 0 && this.kind(record) === 'manifest';
+  }
+
   isVisited(slot: number): boolean {
     return ((this.#flags[slot] ?? 0) & VISITED) !== 0;
   }
@@ -294,7 +304,8 @@ export class SliceIndex {
 
   /**
    * The entry that SIEVE gives up next: from the hand towards newer ones, the first that was not visited since the hand last passed.
-   * Orphans go at once; a manifest is passed over while slices of it exist or it is not yet written.
+   * Orphans go at once; a manifest is passed over while slices of it exist (but for the one that its own record holds) or it is not yet
+   * written.
    *
    * @returns a slice's or a manifest's slot, still in the index; NO_SLOT when everything is held
    */
@@ -354,7 +365,7 @@ export class SliceIndex {
   #isVictim(slot: number): boolean {
     const flags = this.#flags[slot] ?? 0;
     if ((flags & KIND_MASK) === KIND_MANIFEST) {
-      if (this.blocks(slot) === 0 || this.slices(this.tagSlotOf(slot)) > 0) return false;
+      if (this.blocks(slot) === 0 || (this.slices(this.tagSlotOf(slot)) > 0 && !this.hasBody(slot))) return false;
     } else if (this.findManifest(this.generation(slot)) === NO_SLOT) return true;
     if ((flags & VISITED) === 0) return true;
     this.#flags[slot] = flags & ~VISITED;
@@ -388,7 +399,7 @@ export class SliceIndex {
   }
 
   #takeSlot(kind: number): number {
-    if (this.freeEntries === 0) return NO_SLOT;
+    if (this.#used === this.#slotCount) return NO_SLOT;
     const isNew = this.#freeHead === NO_SLOT;
     const slot = isNew ? this.#slotLimit : this.#freeHead;
     const at = slot * WORDS;

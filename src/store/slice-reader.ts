@@ -7,13 +7,16 @@ import type { Clock } from '../base/clock.ts';
 import type { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { alignDown, alignUp } from '../base/units.ts';
+import { ENTRY_FLAGS } from '../format/entry-flags.ts';
+import type { ExtentHeader } from '../format/extent-header.ts';
 import { CHUNK_BYTES } from '../format/geometry.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import { decodeManifestRecord } from '../format/manifest-record.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
-import type { ExtentReader, LoadedExtent, PayloadRange } from './extent-reader.ts';
+import type { ExtentReader, LoadedExtent, SliceRange } from './extent-reader.ts';
+import { classifyFault } from './fault-class.ts';
 import { LoadTable } from './load-table.ts';
 import { type ExtentPlace, NO_SLOT } from './slice-index.ts';
 import type { ManifestVerdict, SliceAddress, SliceRead, SliceVerdict } from './slice-store.ts';
@@ -21,8 +24,14 @@ import type { StoreLimits } from './store-limits.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
 
 type Miss = { readonly kind: 'absent' | 'corrupt' | 'busy' };
-type SliceOutcome = { readonly kind: 'loaded'; readonly lease: Lease; readonly startBytes: number; readonly lengthBytes: number } | Miss;
-type ManifestOutcome = { readonly kind: 'loaded'; readonly manifest: Manifest } | Miss;
+type SliceOutcome = { readonly kind: 'loaded'; readonly lease: Lease; readonly startBytes: number; readonly endBytes: number } | Miss;
+type ManifestOutcome = { readonly kind: 'loaded'; readonly manifest: Manifest; readonly body: LoadedBody | undefined } | Miss;
+
+/** The slice that rides in a manifest's record, from its first byte on. */
+interface LoadedBody {
+  readonly lease: Lease;
+  readonly lengthBytes: number;
+}
 
 /** Dependencies of a reader. */
 export interface SliceReaderOptions {
@@ -32,7 +41,8 @@ export interface SliceReaderOptions {
   readonly metrics: MetricSet<typeof STORE_METRICS>;
   readonly catalogue: Catalogue;
   readonly blockSizeBytes: number;
-  readonly onError: (error: unknown) => void;
+  /** A record that was read twice is not what was written; the device is to blame. */
+  readonly onCorrupt: () => void;
   /** An object's record was dropped. */
   readonly onManifestLost: (objectHash: ObjectHash) => void;
 }
@@ -47,43 +57,48 @@ export class SliceReader {
     this.#options = options;
     const shared = { clock: options.clock, loadsMax: options.limits.readsMax, deadlineMs: options.limits.readDeadlineMs };
     this.#slices = new LoadTable({ ...shared, dispose: (outcome) => (outcome.kind === 'loaded' ? outcome.lease.end() : undefined) });
-    this.#manifests = new LoadTable({ ...shared, dispose: () => undefined });
+    this.#manifests = new LoadTable({
+      ...shared,
+      dispose: (outcome) => (outcome.kind === 'loaded' ? outcome.body?.lease.end() : undefined),
+    });
   }
 
-  /** Reads a slice that the index names. Most of it wanted: it is read whole and stays in the RAM tier. */
-  readSlice(read: SliceRead, slot: number, signal: AbortSignal | undefined): Promise<SliceVerdict> {
+  /**
+   * Reads a slice that the index names. Most of it wanted: it is read whole and stays in the RAM tier.
+   *
+   * @param options.lengthBytes of the slice, where the caller knows it
+   */
+  readSlice(
+    read: SliceRead,
+    slot: number,
+    options: { readonly lengthBytes: number | undefined; readonly signal: AbortSignal | undefined },
+  ): Promise<SliceVerdict> {
     const { catalogue, metrics, blockSizeBytes } = this.#options;
     const payloadBytes = (catalogue.index.blocks(slot) - 1) * blockSizeBytes;
-    if (read.endBytes > payloadBytes) return Promise.resolve({ kind: 'absent' });
+    const isCompressed = (catalogue.index.flags(slot) & ENTRY_FLAGS.lz4) !== 0;
+    if (read.endBytes > payloadBytes && !isCompressed) return Promise.resolve({ kind: 'absent' });
     const wholeKey = `${read.generation}/${read.sliceNumber}`;
-    const isWhole = (read.endBytes - read.startBytes) * 2 > payloadBytes || this.#slices.has(wholeKey);
-    const range = isWhole
-      ? { startBytes: 0, endBytes: payloadBytes }
-      : {
-          startBytes: alignDown(read.startBytes, CHUNK_BYTES),
-          endBytes: Math.min(alignUp(read.endBytes, CHUNK_BYTES), payloadBytes),
-        };
+    const isWhole = (read.endBytes - read.startBytes) * 2 > (options.lengthBytes ?? payloadBytes) || this.#slices.has(wholeKey);
+    const range = { startBytes: alignDown(read.startBytes, CHUNK_BYTES), endBytes: alignUp(read.endBytes, CHUNK_BYTES) };
     const key = isWhole ? wholeKey : `${wholeKey}/${range.startBytes}-${range.endBytes}`;
     if (this.#slices.has(key)) metrics.add('collapsedReads');
     return this.#slices.join({
       key,
-      load: () => this.#loadSlice(read, slot, { ...range, isWhole }),
+      load: () => this.#loadSlice(read, slot, isWhole ? undefined : range),
       take: (outcome): SliceVerdict => this.#takeSlice(read, outcome),
       busy: { kind: 'busy' },
-      signal,
+      signal: options.signal,
     });
   }
 
-  /** Reads the record of an object that the index names. */
+  /** Reads the record of an object that the index names. A slice that rides in it stays in the RAM tier. */
   readManifest(objectHash: ObjectHash, tagSlot: number, signal: AbortSignal | undefined): Promise<ManifestVerdict> {
-    const generation = this.#options.catalogue.generationOf(tagSlot);
-    return this.#manifests.join({
-      key: `${objectHash}/${generation}`,
-      load: () => this.#loadManifest(objectHash, generation),
-      take: (outcome): ManifestVerdict => this.#takeManifest(outcome),
-      busy: { kind: 'busy' },
-      signal,
-    });
+    return this.#joinManifest(objectHash, tagSlot, { take: (outcome): ManifestVerdict => this.#takeManifest(outcome), signal });
+  }
+
+  /** Reads the slice that rides in the record of an object that the index names. */
+  readBody(read: SliceRead, tagSlot: number, signal: AbortSignal | undefined): Promise<SliceVerdict> {
+    return this.#joinManifest(read.objectHash, tagSlot, { take: (outcome): SliceVerdict => this.#takeBody(read, outcome), signal });
   }
 
   /** Resolves when no read is in progress at the device. */
@@ -92,11 +107,28 @@ export class SliceReader {
     await this.#manifests.idle();
   }
 
+  #joinManifest<Verdict>(
+    objectHash: ObjectHash,
+    tagSlot: number,
+    join: { readonly take: (outcome: ManifestOutcome) => Verdict; readonly signal: AbortSignal | undefined },
+  ): Promise<Verdict | { readonly kind: 'busy' }> {
+    const { catalogue, metrics } = this.#options;
+    const generation = catalogue.generationOf(tagSlot);
+    const key = `${objectHash}/${generation}`;
+    if (this.#manifests.has(key)) metrics.add('collapsedReads');
+    return this.#manifests.join<Verdict | { readonly kind: 'busy' }>({
+      ...join,
+      key,
+      load: () => this.#loadManifest(objectHash, generation),
+      busy: { kind: 'busy' },
+    });
+  }
+
   #takeSlice(read: SliceRead, outcome: SliceOutcome): SliceVerdict {
     if (outcome.kind !== 'loaded') return outcome;
     // A purge may have come while the device was reading.
     if (this.#options.catalogue.index.findManifest(read.generation) === NO_SLOT) return { kind: 'absent' };
-    if (read.endBytes > outcome.lengthBytes) return { kind: 'absent' };
+    if (read.startBytes < outcome.startBytes || read.endBytes > outcome.endBytes) return { kind: 'absent' };
     const lease = outcome.lease.share();
     const bytes = lease.bytes.subarray(read.startBytes - outcome.startBytes, read.endBytes - outcome.startBytes);
     return { kind: 'hit', lease, bytes, tier: 'device' };
@@ -110,20 +142,39 @@ export class SliceReader {
     return { kind: 'hit', manifest: { ...outcome.manifest, ...catalogue.index.freshness(tagSlot) } };
   }
 
-  async #loadSlice(address: SliceAddress, slot: number, range: PayloadRange & { readonly isWhole: boolean }): Promise<SliceOutcome> {
+  #takeBody(read: SliceRead, outcome: ManifestOutcome): SliceVerdict {
+    if (outcome.kind !== 'loaded') return outcome;
+    const { body } = outcome;
+    if (body === undefined || this.#options.catalogue.index.findManifest(read.generation) === NO_SLOT) return { kind: 'absent' };
+    return this.#takeSlice(read, { kind: 'loaded', lease: body.lease, startBytes: 0, endBytes: body.lengthBytes });
+  }
+
+  /** @param range of the slice; the whole when undefined, which then stays in memory */
+  async #loadSlice(address: SliceAddress, slot: number, range: SliceRange | undefined): Promise<SliceOutcome> {
     const { catalogue } = this.#options;
     const outcome = await this.#loadExtent(address, slot, range);
     if (outcome.kind !== 'loaded') return outcome;
-    const { lease, header, startBytes } = outcome;
+    const { lease, header, startBytes, endBytes } = outcome;
     const { generation, sliceNumber } = address;
-    const now = catalogue.index.findSlice(generation, sliceNumber);
-    if (range.isWhole && now !== NO_SLOT && catalogue.index.writeSequence(now) === header.writeSequence) catalogue.index.markProved(now);
-    const isCurrent = catalogue.index.findManifest(generation) !== NO_SLOT;
-    if (range.isWhole && isCurrent && catalogue.resident.find(generation, sliceNumber) === undefined) {
-      catalogue.addResident({ generation, sliceNumber, lengthBytes: header.presentEnd, lease: lease.share() });
-      lease.moveTo('resident');
+    if (range === undefined) {
+      this.#prove(catalogue.index.findSlice(generation, sliceNumber), header);
+      this.#keepResident({ generation, sliceNumber, lengthBytes: header.presentEnd }, lease);
     }
-    return { kind: 'loaded', lease, startBytes, lengthBytes: header.presentEnd };
+    return { kind: 'loaded', lease, startBytes, endBytes };
+  }
+
+  /** All of the extent was read and is sound. */
+  #prove(slot: number, header: ExtentHeader): void {
+    const { index } = this.#options.catalogue;
+    if (slot !== NO_SLOT && index.writeSequence(slot) === header.writeSequence) index.markProved(slot);
+  }
+
+  #keepResident(slice: { readonly generation: number; readonly sliceNumber: number; readonly lengthBytes: number }, lease: Lease): void {
+    const { catalogue } = this.#options;
+    const isCurrent = catalogue.index.findManifest(slice.generation) !== NO_SLOT;
+    if (!isCurrent || catalogue.resident.find(slice.generation, slice.sliceNumber) !== undefined) return;
+    catalogue.addResident({ ...slice, lease: lease.share() });
+    lease.moveTo('resident');
   }
 
   async #loadManifest(objectHash: ObjectHash, generation: number): Promise<ManifestOutcome> {
@@ -133,23 +184,31 @@ export class SliceReader {
     const record = catalogue.index.recordOf(tagSlot);
     const outcome = await this.#loadExtent({ objectHash, generation, sliceNumber: MANIFEST_NUMBER }, record);
     if (outcome.kind !== 'loaded') return outcome;
-    const manifest = decodeManifestRecord(outcome.lease.bytes.subarray(outcome.header.presentEnd, outcome.header.rawBytes));
-    outcome.lease.end();
-    if (manifest?.objectHash === objectHash && manifest.generation === generation) return { kind: 'loaded', manifest };
+    const { header, lease } = outcome;
+    const lengthBytes = header.presentEnd;
+    const manifest = decodeManifestRecord(lease.bytes.subarray(lengthBytes, header.rawBytes));
+    const isSound = manifest?.objectHash === objectHash && manifest.generation === generation;
+    if (isSound) this.#prove(catalogue.index.findManifest(generation), header);
+    if (isSound && lengthBytes > 0) {
+      this.#keepResident({ generation, sliceNumber: 0, lengthBytes }, lease);
+      return { kind: 'loaded', manifest, body: { lease, lengthBytes } };
+    }
+    lease.end();
+    if (isSound) return { kind: 'loaded', manifest, body: undefined };
     const now = catalogue.findCurrent(objectHash, generation);
-    if (now !== NO_SLOT && catalogue.index.writeSequence(catalogue.index.recordOf(now)) === outcome.header.writeSequence)
+    if (now !== NO_SLOT && catalogue.index.writeSequence(catalogue.index.recordOf(now)) === header.writeSequence)
       this.#drop(catalogue.index.recordOf(now), objectHash);
-    return { kind: 'corrupt' };
+    return this.#blame();
   }
 
   /** Reads and verifies; a failing entry is tried twice, then dropped. On `loaded` the caller ends the lease. */
-  async #loadExtent(address: SliceAddress, slot: number, range?: PayloadRange): Promise<LoadedExtent | Miss> {
+  async #loadExtent(address: SliceAddress, slot: number, range?: SliceRange): Promise<LoadedExtent | Miss> {
     const { catalogue, extents, metrics } = this.#options;
     const { generation, sliceNumber } = address;
     const kind = sliceNumber === MANIFEST_NUMBER ? 'manifest' : 'slice';
     const place = catalogue.index.place(slot);
     const isUnproved = catalogue.index.isUnproved(slot);
-    let hasFailed = false;
+    let failure: EdgeError | undefined;
     for (let attempt = 0; attempt < 2; attempt += 1) {
       const outcome = await extents.read({ place, kind, generation, sliceNumber, range });
       if (outcome.kind === 'busy') return outcome;
@@ -159,8 +218,8 @@ export class SliceReader {
         outcome.lease.end();
         return { kind: 'absent' };
       }
-      hasFailed = outcome.kind === 'failed';
-      if (outcome.kind === 'failed') this.#countFailure(outcome.error);
+      if (outcome.kind === 'outside') return { kind: 'absent' };
+      failure = outcome.kind === 'failed' ? outcome.error : undefined;
       if (this.#findUnchanged(address, place) === NO_SLOT) {
         metrics.add('reads', 1, 'stale');
         return { kind: 'absent' };
@@ -168,14 +227,19 @@ export class SliceReader {
     }
     const current = this.#findUnchanged(address, place);
     if (current !== NO_SLOT) this.#drop(current, address.objectHash);
-    if (!isUnproved || hasFailed) return { kind: 'corrupt' };
+    if (failure !== undefined) {
+      // Nothing is written where reading fails; the entry is gone, so that its blocks belong to nobody.
+      if (classifyFault('read', failure) === 'media') catalogue.quarantine(place);
+      return { kind: 'corrupt' };
+    }
+    if (!isUnproved) return this.#blame();
     metrics.add('reads', 1, 'stale');
     return { kind: 'absent' };
   }
 
-  #countFailure(error: EdgeError): void {
-    this.#options.metrics.add('deviceErrors', 1, 'read');
-    this.#options.onError(error);
+  #blame(): Miss {
+    this.#options.onCorrupt();
+    return { kind: 'corrupt' };
   }
 
   /** The entry if it still names the same extent. */

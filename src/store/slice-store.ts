@@ -66,13 +66,27 @@ export interface SliceOffer extends SliceAddress {
   readonly admission?: Admission | undefined;
 }
 
-/** What a purge covers. */
-export type PurgeTarget = { readonly kind: 'object'; readonly objectHash: ObjectHash };
+/** What a purge covers: one object, those whose key text begins so, those that carry a tag, all. */
+export type PurgeTarget =
+  | { readonly kind: 'object'; readonly objectHash: ObjectHash }
+  | { readonly kind: 'prefix'; readonly keyPrefix: string }
+  | { readonly kind: 'tag'; readonly tag: string }
+  | { readonly kind: 'everything' };
+
+/** How to purge. */
+export interface PurgeOptions {
+  /** Makes stale instead of forgetting: the next request asks the origin first. */
+  readonly isSoft?: boolean | undefined;
+  /** Its number, where several devices number purges alike: above `purgeSequence` of each. The next one when undefined. */
+  readonly sequence?: number | undefined;
+}
 
 /** What a purge found at once. */
 export interface PurgeResult {
   /** Objects that were known to be covered: in the index for one object, in memory for many. */
   readonly knownObjects: number;
+  /** Others may be covered: they are absent already, and dropped in the background. */
+  readonly isWalkNeeded: boolean;
 }
 
 /** Slices on one device, with the RAM tier in front. */
@@ -92,7 +106,10 @@ export interface SliceStore {
    */
   noteRequest(objectHash: ObjectHash, startBytes: number): void;
 
-  /** What the index knows of the object; no I/O. Manifests that were offered count at once. */
+  /**
+   * What the index knows of the object; no I/O. Manifests that were offered count at once. One that a purge by prefix or tag may cover is
+   * absent here, as are its slices in hasSlice and tryReadResident, until readManifest or readSlice has looked at its record.
+   */
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined;
 
   /** The object's manifest, from memory or the device. */
@@ -111,15 +128,20 @@ export interface SliceStore {
   /** Renews freshness after a 304 or the like: one journal record, no rewrite. A no-op when the generation is not the current one. */
   refreshManifest(objectHash: ObjectHash, generation: number, freshness: ManifestFreshness): void;
 
-  /** Forgets the object and its slices if `generation` is still the current one; not flushed (the object merely turned out unusable). */
-  dropManifest(objectHash: ObjectHash, generation: number): void;
+  /**
+   * Forgets the object and its slices if `generation` is still the current one, or whichever is when it is undefined; not flushed (the object
+   * merely turned out unusable).
+   */
+  dropManifest(objectHash: ObjectHash, generation: number | undefined): void;
 
   /**
-   * Forgets what the target covers for good: resolves when that is flushed to the device.
+   * Forgets what the target covers for good, or makes it stale: from the call on nothing of it is handed out, and no answer that was asked for
+   * before is taken. Resolves when that is flushed to the device.
    *
-   * @throws EdgeError STORE_UNAVAILABLE when it cannot be made durable (it holds in memory all the same)
+   * @throws EdgeError REQUEST_INVALID (longer than any key or tag), STORE_UNAVAILABLE when it cannot be made durable (it holds in memory all the
+   *   same), or when too many purges by prefix and tag are in force (nothing was done)
    */
-  purge(target: PurgeTarget): Promise<PurgeResult>;
+  purge(target: PurgeTarget, options?: PurgeOptions): Promise<PurgeResult>;
 
   /** Whether the slice is resident, queued or on the device; a hint, no I/O. */
   hasSlice(generation: number, sliceNumber: number): boolean;

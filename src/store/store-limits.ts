@@ -19,9 +19,18 @@ export interface StoreLimits {
   /** Reads of the device at a time; one more is `busy`. */
   readonly readsMax: number;
   readonly readDeadlineMs: number;
+  /** Of a write or a flush; one that takes longer while nothing else is answered is a fault of the device. */
+  readonly writeDeadlineMs: number;
+  /** A device that answers nothing for so long while the store closes is given up. */
+  readonly closeSilenceMs: number;
   readonly slotWaitMs: number;
-  /** Objects whose purge is remembered one by one. */
+  /** Purges that are told apart when a late answer comes. */
   readonly purgesRemembered: number;
+  /** Objects that are known not to be covered by the purges by prefix and tag in force. */
+  readonly purgeClearedObjects: number;
+  /** Records that the walk after a purge reads at a time, and its rest after them. */
+  readonly purgeWalkReads: number;
+  readonly purgeWalkPauseMs: number;
   /** Entries given up to make room for one record. */
   readonly evictionsPerRecord: number;
   readonly journalBatchMs: number;
@@ -41,8 +50,13 @@ export const DEFAULT_STORE_LIMITS: StoreLimits = {
   manifestCacheCharacters: 32 * MIB,
   readsMax: 1024,
   readDeadlineMs: 5 * SECOND_MS,
+  writeDeadlineMs: 30 * SECOND_MS,
+  closeSilenceMs: 10 * SECOND_MS,
   slotWaitMs: 50,
   purgesRemembered: 65536,
+  purgeClearedObjects: 65536,
+  purgeWalkReads: 16,
+  purgeWalkPauseMs: 10,
   evictionsPerRecord: 4096,
   journalBatchMs: 50,
   journalFlushMs: 5 * SECOND_MS,

@@ -1,5 +1,7 @@
 /** What a store counts. Gauges are read at each scrape. */
 import type { MetricTable } from '../base/metrics.ts';
+import { COMPRESSION_OUTCOMES } from './compression-policy.ts';
+import { FAULT_CLASSES } from './fault-class.ts';
 import { DECLINE_REASONS } from './slice-store.ts';
 
 /** Every metric of a store; README lists the same rows. */
@@ -13,6 +15,11 @@ export const STORE_METRICS = {
   residentSlices: { kind: 'gauge', name: 'rawslice_store_resident_slices', help: 'Slices in memory' },
   pendingManifests: { kind: 'gauge', name: 'rawslice_store_pending_manifests', help: 'Manifests not yet written' },
   journalBlocks: { kind: 'gauge', name: 'rawslice_store_journal_blocks', help: 'Journal blocks since the last checkpoint' },
+  state: {
+    kind: 'gauge',
+    name: 'rawslice_store_state',
+    help: 'Of the device: 0 closed or absent, 1 failed, 2 loading, 3 read-only, 4 online',
+  },
   isWritable: { kind: 'gauge', name: 'rawslice_store_writable', help: '1 while the store takes offers' },
   isFull: { kind: 'gauge', name: 'rawslice_store_full', help: '1 while something is evicted for what is stored, and admission chooses' },
   declinedSlices: { kind: 'gauge', name: 'rawslice_store_declined_slices', help: 'Declined slices that are still in memory' },
@@ -46,8 +53,34 @@ export const STORE_METRICS = {
     name: 'rawslice_store_declined_lost_total',
     help: 'Declined slices that left memory without being written',
   },
+  writes: {
+    kind: 'counter',
+    name: 'rawslice_store_writes_total',
+    help: 'Writes of extents at the device; one may carry several small ones',
+  },
   writtenRecords: { kind: 'counter', name: 'rawslice_store_written_records_total', help: 'Extents written and put into the index' },
   writtenBytes: { kind: 'counter', name: 'rawslice_store_written_bytes_total', help: 'Bytes of extents written, headers included' },
+  compression: {
+    kind: 'counter',
+    name: 'rawslice_store_compression_slices_total',
+    help: 'Slices written with compression on: compressed, or raw because of their type, of slices before them, of their bytes, or for want of time',
+    label: 'outcome',
+    values: COMPRESSION_OUTCOMES,
+  },
+  compressionBytes: {
+    kind: 'counter',
+    name: 'rawslice_store_compression_bytes_total',
+    help: 'Bytes of compressed slices, before and after',
+    label: 'side',
+    values: ['before', 'after'],
+  },
+  decompressedBytes: {
+    kind: 'counter',
+    name: 'rawslice_store_decompressed_bytes_total',
+    help: 'Bytes that were decompressed by a thread, or at once (little, or the thread busy)',
+    label: 'where',
+    values: ['thread', 'inline'],
+  },
   dropped: {
     kind: 'counter',
     name: 'rawslice_store_dropped_total',
@@ -78,6 +111,21 @@ export const STORE_METRICS = {
     label: 'operation',
     values: ['read', 'write', 'flush'],
   },
+  faults: {
+    kind: 'counter',
+    name: 'rawslice_store_faults_total',
+    help: 'Faults of the device by class; own is an error in this program and not held against it',
+    label: 'class',
+    values: FAULT_CLASSES,
+  },
+  badBlocks: { kind: 'gauge', name: 'rawslice_store_bad_blocks', help: 'Blocks that are out of use because the device failed on them' },
+  quarantines: {
+    kind: 'counter',
+    name: 'rawslice_store_quarantines_total',
+    help: 'Runs of blocks put out of use, or ignored because the format has no room for more',
+    label: 'outcome',
+    values: ['marked', 'ignored'],
+  },
   journalRecords: { kind: 'counter', name: 'rawslice_store_journal_records_total', help: 'Journal records appended' },
   journalDropped: {
     kind: 'counter',
@@ -85,13 +133,41 @@ export const STORE_METRICS = {
     help: 'Journal records dropped because the journal was full',
   },
   checkpoints: { kind: 'counter', name: 'rawslice_store_checkpoints_total', help: 'Checkpoints completed' },
-  purges: { kind: 'counter', name: 'rawslice_store_purges_total', help: 'Purges asked for' },
+  purges: {
+    kind: 'counter',
+    name: 'rawslice_store_purges_total',
+    help: 'Purges taken; `soft` ones make stale',
+    label: 'kind',
+    values: ['object', 'prefix', 'tag', 'everything', 'soft-object', 'soft-prefix', 'soft-tag', 'soft-everything'],
+  },
+  purgesRefused: {
+    kind: 'counter',
+    name: 'rawslice_store_purges_refused_total',
+    help: 'Purges not acknowledged: `full`, too many by prefix and tag in force, nothing done; else they hold in memory only',
+    label: 'reason',
+    values: ['full', 'unavailable', 'journal-full', 'not-durable'],
+  },
+  purgeEpochs: { kind: 'gauge', name: 'rawslice_store_purge_epochs', help: 'Purges by prefix and tag that the index is held against' },
+  purgeEpochsRetiring: {
+    kind: 'gauge',
+    name: 'rawslice_store_purge_epochs_retiring',
+    help: 'Purges by prefix and tag that were carried out and wait for a checkpoint',
+  },
+  purgeWalkEntries: { kind: 'gauge', name: 'rawslice_store_purge_walk_entries', help: 'Index entries that the walk has yet to look at' },
+  purgeWalks: { kind: 'counter', name: 'rawslice_store_purge_walks_total', help: 'Walks of the index completed after purges' },
+  purgedObjects: {
+    kind: 'counter',
+    name: 'rawslice_store_purged_objects_total',
+    help: 'Objects forgotten by purges: `known` at once, on a later `read`, by the `walk`',
+    label: 'when',
+    values: ['known', 'read', 'walk'],
+  },
   recoveredEntries: { kind: 'counter', name: 'rawslice_store_recovered_entries_total', help: 'Records found again at start' },
   recoveryDropped: {
     kind: 'counter',
     name: 'rawslice_store_recovery_dropped_total',
     help: 'Records not taken over at start',
     label: 'reason',
-    values: ['orphan', 'overlap', 'damage'],
+    values: ['orphan', 'overlap', 'surplus', 'damage'],
   },
 } as const satisfies MetricTable;

@@ -22,7 +22,9 @@ function manifestWith(fields: FieldList): Manifest {
 
 function renew(stored: FieldList, received: FieldList, rule = PLAIN_RULE): RenewedManifest {
   const times = { requestTimeMs: LATER_MS, responseTimeMs: LATER_MS };
-  return renewedManifest(manifestWith(stored), { responseFields: received, ...times, rule });
+  const renewed = renewedManifest(manifestWith(stored), { responseFields: received, ...times, rule });
+  assert.ok(renewed !== undefined);
+  return renewed;
 }
 
 test('row 22: a 304 begins freshness anew and leaves the rest of the manifest alone (9111 s4.3.4)', () => {
@@ -157,4 +159,15 @@ test('fields that would outgrow the record stay as they are; freshness is renewe
   assert.deepEqual(fieldLines(manifest.fields, 'x'), ['1']);
   assert.equal(manifest.freshUntilMs, LATER_MS + 60_000);
   assert.equal(isMetadataChanged, false);
+});
+
+test('a 304 brings other tags, or says nothing of them', () => {
+  const tagged = { ...manifestWith([...TAG, ['surrogate-key', 'a b']]), tags: ['a', 'b'] };
+  const times = { requestTimeMs: LATER_MS, responseTimeMs: LATER_MS, rule: PLAIN_RULE };
+  const silent = renewedManifest(tagged, { responseFields: TAG, ...times });
+  assert.deepEqual([silent?.manifest.tags, silent?.isMetadataChanged], [['a', 'b'], false]);
+  const other = renewedManifest(tagged, { responseFields: [...TAG, ['surrogate-key', 'c']], ...times });
+  assert.deepEqual([other?.manifest.tags, other?.isMetadataChanged], [['c'], true]);
+  const many = Array.from({ length: 300 }, (_, at) => `t${at}`).join(' ');
+  assert.equal(renewedManifest(tagged, { responseFields: [...TAG, ['surrogate-key', many]], ...times }), undefined);
 });

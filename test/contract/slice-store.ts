@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { KIB } from '../../src/base/units.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
 import type { Arena } from '../../src/memory/arena.ts';
-import type { SliceStore } from '../../src/store/slice-store.ts';
+import type { PurgeTarget, SliceStore } from '../../src/store/slice-store.ts';
 import {
   assertNoLeases,
   hashOf,
@@ -41,6 +41,15 @@ export function emptyResident(arena: Arena): void {
   for (const lease of leases) lease.end();
 }
 
+/** An object of two slices, stored. */
+async function storeTagged(bench: StoreUnderTest, keyText: string, tags: readonly string[], freshUntilMs = 5): Promise<Manifest> {
+  const manifest = makeManifest(keyText, bench.store.nextGeneration(), SLICE_BYTES + 10, { tags, freshUntilMs });
+  assert.deepEqual(bench.store.offerManifest(manifest, bench.store.purgeSequence), { kind: 'admitted' });
+  for (const number of [0, 1]) assert.deepEqual(offerOne(bench, manifest, number), { kind: 'admitted' });
+  await bench.store.drain();
+  return manifest;
+}
+
 const PLAYS: Readonly<Record<string, Play>> = {
   'knows nothing at first': async ({ store }) => {
     const hash = hashOf('nothing');
@@ -49,7 +58,7 @@ const PLAYS: Readonly<Record<string, Play>> = {
     assert.deepEqual(await store.readManifest(hash), { kind: 'absent' });
     assert.equal(store.hasSlice(7, 0), false);
     assert.equal(await readAndCheck(store, makeManifest('nothing', 7, 100), 0), 'absent');
-    assert.deepEqual(await store.purge({ kind: 'object', objectHash: hash }), { knownObjects: 0 });
+    assert.deepEqual(await store.purge({ kind: 'object', objectHash: hash }), { knownObjects: 0, isWalkNeeded: false });
     return undefined;
   },
 
@@ -171,7 +180,7 @@ const PLAYS: Readonly<Record<string, Play>> = {
     const purged = await storeObject(bench, 'f', 3 * SLICE_BYTES);
     const before = store.purgeSequence;
     const generation = store.nextGeneration();
-    assert.deepEqual(await store.purge({ kind: 'object', objectHash: purged.objectHash }), { knownObjects: 1 });
+    assert.deepEqual(await store.purge({ kind: 'object', objectHash: purged.objectHash }), { knownObjects: 1, isWalkNeeded: false });
     assert.equal(store.purgeSequence, before + 1);
     assert.equal(store.findManifest(purged.objectHash), undefined);
     assert.equal(await readAndCheck(store, purged, 0), 'absent');
@@ -195,6 +204,77 @@ const PLAYS: Readonly<Record<string, Play>> = {
     await store.drain();
     assert.equal(await readAndCheck(store, manifest, 0), 'absent');
     assert.equal(store.findManifest(manifest.objectHash), undefined);
+    return undefined;
+  },
+
+  'purges by prefix, tag and everything, in memory and on the device': async (bench) => {
+    const targets: readonly PurgeTarget[] = [{ kind: 'prefix', keyPrefix: 's/x/' }, { kind: 'tag', tag: 'red' }, { kind: 'everything' }];
+    let next = bench;
+    for (const [round, target] of [...targets, ...targets].entries()) {
+      // In the second round nothing of it is in memory.
+      const isCold = round >= targets.length;
+      const covered = await storeTagged(next, 's/x/a', ['red', 'blue']);
+      const other = await storeTagged(next, 's/y/b', ['blue']);
+      if (isCold) next = await next.reopen();
+      const before = next.store.purgeSequence;
+      const late = next.store.nextGeneration();
+      await next.store.purge(target);
+      const isOver = target.kind === 'everything';
+      assert.equal(await readAndCheck(next.store, covered, 1), 'absent', target.kind);
+      assert.equal(next.store.hasSlice(covered.generation, 0), false, target.kind);
+      assert.equal(next.store.findManifest(covered.objectHash), undefined, target.kind);
+      assert.deepEqual(await next.store.readManifest(covered.objectHash), { kind: 'absent' }, target.kind);
+      assert.equal((await readAndCheck(next.store, other, 1)) === 'absent', isOver, target.kind);
+      assert.equal((await next.store.readManifest(other.objectHash)).kind, isOver ? 'absent' : 'hit', target.kind);
+      const refused = makeManifest('s/x/late', late, 100, { tags: ['red'] });
+      assert.deepEqual(next.store.offerManifest(refused, before), { kind: 'declined', reason: 'purged' }, target.kind);
+      if (!isOver) assert.equal(next.store.offerManifest(makeManifest('s/y/late', late, 0), before).kind, 'admitted', target.kind);
+      const again = await storeTagged(next, 's/x/a', ['red']);
+      next = await next.reopen();
+      assert.notEqual(await readAndCheck(next.store, again, 1), 'absent', target.kind);
+      assert.equal(await readAndCheck(next.store, covered, 1), 'absent', target.kind);
+      assert.equal((await next.store.readManifest(other.objectHash)).kind, isOver ? 'absent' : 'hit', target.kind);
+      await next.store.purge({ kind: 'everything' });
+    }
+    return next;
+  },
+
+  'makes stale by soft purges of every kind, once': async (bench) => {
+    let next = bench;
+    const farMs = 4_000_000_000_000;
+    for (const kind of ['object', 'prefix', 'tag', 'everything'] as const) {
+      const manifest = await storeTagged(next, `s/soft/${kind}`, ['soft'], farMs);
+      next = await next.reopen();
+      const { store } = next;
+      const { objectHash, generation } = manifest;
+      const targets = {
+        object: { kind, objectHash },
+        prefix: { kind, keyPrefix: 's/soft' },
+        tag: { kind, tag: 'soft' },
+        everything: { kind },
+      };
+      await store.purge(targets[kind] as PurgeTarget, { isSoft: true });
+      const stale = await store.readManifest(objectHash);
+      assert.ok(stale.kind === 'hit' && stale.manifest.freshUntilMs < farMs, kind);
+      assert.notEqual(await readAndCheck(store, manifest, 0), 'absent', kind);
+      const renewed = { receivedAtMs: 1_900_000_000_000, initialAgeSeconds: 0, freshUntilMs: farMs };
+      store.refreshManifest(objectHash, generation, renewed);
+      const fresh = await store.readManifest(objectHash);
+      assert.ok(fresh.kind === 'hit' && fresh.manifest.freshUntilMs === farMs, kind);
+      store.refreshManifest(objectHash, generation, { ...renewed, freshUntilMs: 5 });
+      next = await next.reopen();
+      const kept = await next.store.readManifest(objectHash);
+      assert.ok(kept.kind === 'hit' && kept.manifest.freshUntilMs === 5, kind);
+      await next.store.purge({ kind: 'everything' });
+    }
+    return next;
+  },
+
+  'numbers purges as it is told': async ({ store }) => {
+    await store.purge({ kind: 'tag', tag: 'x' }, { sequence: 40 });
+    assert.equal(store.purgeSequence, 40);
+    await store.purge({ kind: 'tag', tag: 'x' }, { sequence: 7 });
+    assert.equal(store.purgeSequence, 41);
     return undefined;
   },
 

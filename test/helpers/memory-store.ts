@@ -2,12 +2,15 @@
  * A SliceStore without a device: the model that the contract tests compare with, and the store of scenarios in which the device does not
  * matter. It keeps everything that it admits, in plain buffers.
  */
+import { SystemClock } from '../../src/base/clock.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../../src/format/manifest.ts';
 import type { Arena } from '../../src/memory/arena.ts';
+import { type Coverable, matcherOf } from '../../src/store/purge.ts';
 import type {
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PurgeOptions,
   PurgeResult,
   PurgeTarget,
   SliceOffer,
@@ -26,7 +29,13 @@ export class MemoryStore implements SliceStore {
   readonly #arena: Arena;
   readonly #manifests = new Map<ObjectHash, Manifest>();
   readonly #slices = new Map<string, Buffer>();
-  readonly #purges = new Map<ObjectHash, number>();
+  readonly #purges: {
+    readonly matches: (object: Coverable) => boolean;
+    readonly sequence: number;
+    readonly isSoft: boolean;
+    readonly atMs: number;
+  }[] = [];
+  readonly #clock = new SystemClock();
   #generation = 0;
 
   constructor(arena: Arena) {
@@ -54,9 +63,14 @@ export class MemoryStore implements SliceStore {
     return manifest === undefined ? { kind: 'absent' } : { kind: 'hit', manifest };
   }
 
-  offerManifest(manifest: Manifest, purgeSequence: number): OfferVerdict {
-    if ((this.#purges.get(manifest.objectHash) ?? 0) > purgeSequence) return { kind: 'declined', reason: 'purged' };
+  offerManifest(offered: Manifest, purgeSequence: number): OfferVerdict {
+    let manifest = offered;
     const old = this.#manifests.get(manifest.objectHash);
+    for (const { matches, sequence, isSoft, atMs } of this.#purges) {
+      if (sequence <= purgeSequence || !matches(offered)) continue;
+      if (!isSoft || old?.generation !== offered.generation) return { kind: 'declined', reason: 'purged' };
+      manifest = { ...manifest, freshUntilMs: Math.min(manifest.freshUntilMs, atMs) };
+    }
     if (old !== undefined && old.generation !== manifest.generation) this.dropManifest(manifest.objectHash, old.generation);
     this.#manifests.set(manifest.objectHash, manifest);
     return { kind: 'admitted' };
@@ -69,18 +83,26 @@ export class MemoryStore implements SliceStore {
     this.#manifests.set(objectHash, { ...manifest, receivedAtMs, initialAgeSeconds, freshUntilMs });
   }
 
-  dropManifest(objectHash: ObjectHash, generation: number): void {
-    if (this.#manifests.get(objectHash)?.generation !== generation) return;
+  dropManifest(objectHash: ObjectHash, generation: number | undefined): void {
+    const current = this.#manifests.get(objectHash)?.generation;
+    if (generation !== undefined && current !== generation) return;
     this.#manifests.delete(objectHash);
-    for (const key of [...this.#slices.keys()]) if (key.startsWith(`${generation}/`)) this.#slices.delete(key);
+    for (const key of [...this.#slices.keys()]) if (key.startsWith(`${current}/`)) this.#slices.delete(key);
   }
 
-  async purge({ objectHash }: PurgeTarget): Promise<PurgeResult> {
-    this.purgeSequence += 1;
-    this.#purges.set(objectHash, this.purgeSequence);
-    const manifest = this.#manifests.get(objectHash);
-    if (manifest !== undefined) this.dropManifest(objectHash, manifest.generation);
-    return { knownObjects: manifest === undefined ? 0 : 1 };
+  async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
+    const isSoft = options.isSoft === true;
+    const matches = matcherOf(target);
+    const atMs = this.#clock.wallMs();
+    this.purgeSequence = Math.max(this.purgeSequence + 1, options.sequence ?? 0);
+    this.#purges.push({ matches, sequence: this.purgeSequence, isSoft, atMs });
+    const covered = [...this.#manifests.values()].filter((manifest) => matches(manifest));
+    for (const manifest of covered) {
+      const { objectHash, generation, freshUntilMs } = manifest;
+      if (isSoft) this.#manifests.set(objectHash, { ...manifest, freshUntilMs: Math.min(freshUntilMs, atMs) });
+      else this.dropManifest(objectHash, generation);
+    }
+    return { knownObjects: covered.length, isWalkNeeded: false };
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {

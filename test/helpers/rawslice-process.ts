@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import type { PurgeReport } from '../../src/admin/admin-server.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { type ClientResponse, type RequestOptions, request } from './client.ts';
 import { runTool, type ToolRun } from './run-tool.ts';
@@ -171,7 +172,7 @@ export class RawsliceProcess {
   }
 
   /** Forgets one URL; resolves when that is acknowledged. */
-  async purge(target: string): Promise<{ wasStored: boolean }> {
+  async purge(target: string): Promise<PurgeReport> {
     const answer = await this.admin(`/purge?url=${encodeURIComponent(target)}`, 'POST');
     assert.equal(answer.status, 200, answer.body.toString());
     return JSON.parse(answer.body.toString());

@@ -226,7 +226,8 @@ test(`no message makes a decision throw, and what is stored fits a manifest (see
         lengthBytes: 1,
         sliceSizeBytes: 65_536,
       };
-      const { manifest } = renewedManifest(stored, { responseFields: requestFields, requestTimeMs, responseTimeMs, rule });
+      const manifest = renewedManifest(stored, { responseFields: requestFields, requestTimeMs, responseTimeMs, rule })?.manifest;
+      assert.ok(manifest !== undefined);
       for (const { freshUntilMs, initialAgeSeconds } of [stored, manifest]) {
         assert.ok(Number.isSafeInteger(freshUntilMs) && freshUntilMs >= 0, `freshUntilMs ${freshUntilMs}`);
         assert.ok(Number.isSafeInteger(initialAgeSeconds) && initialAgeSeconds >= 0 && initialAgeSeconds <= 2 ** 31);

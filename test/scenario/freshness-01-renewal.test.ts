@@ -193,7 +193,7 @@ for (const chunked of [false, true]) {
     await origin.waitForHeld('/a');
     const body = origin.change('/a');
     const objectHash = hashOf(edge, '/a');
-    edge.resolver.forget(objectHash);
+    edge.resolver.forget({ kind: 'object', objectHash });
     await edge.store.purge({ kind: 'object', objectHash });
     const fresh = await edge.get('/a', {}, { expect: body });
     assert.deepEqual([fresh.wrongAt, fresh.bodyBytes, fresh.headers['x-cache']], [-1, LENGTH, 'MISS']);
@@ -219,7 +219,7 @@ test('purge while the origin is being asked, for a new object and for a revalida
     const client = await ClientConnection.open({ port: edge.port });
     const waiting = client.request({ path: '/a' });
     await origin.waitForHeld('/a');
-    edge.resolver.forget(objectHash);
+    edge.resolver.forget({ kind: 'object', objectHash });
     await edge.store.purge({ kind: 'object', objectHash });
     origin.release();
     assert.deepEqual([(await waiting).status, (await waiting).bodyBytes], [200, LENGTH]);
@@ -228,7 +228,7 @@ test('purge while the origin is being asked, for a new object and for a revalida
     assert.notEqual(body.version, before.version);
     const next = await edge.get('/a', {}, { expect: body });
     assert.deepEqual([next.wrongAt, next.isComplete], [-1, true]);
-    edge.resolver.forget(objectHash);
+    edge.resolver.forget({ kind: 'object', objectHash });
     await edge.store.purge({ kind: 'object', objectHash });
     origin.setObject('/a', { lengthBytes: LENGTH, cacheControl: 'max-age=0', version: body.version });
   }

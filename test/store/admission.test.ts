@@ -88,19 +88,15 @@ test('an object is wanted from the second request for a place of it on, and told
   assert.deepEqual([memory.note(second, Number.MAX_SAFE_INTEGER), memory.note(second, Number.MAX_SAFE_INTEGER)], [false, true]);
 });
 
-test('requests are forgotten after one to two times the number of keys', () => {
+test('requests are forgotten after one to two turns', () => {
   const memory = new RequestMemory(100);
-  const noteOthers = (count: number): void => {
-    for (const other of tags(count, count)) memory.note(other, 0);
-  };
   memory.note(tag(1), 0);
-  assert.ok(memory.fill > 0 && memory.fill < 0.05);
-  noteOthers(90);
-  assert.ok(memory.fill > 0.8);
-  noteOthers(15);
-  assert.ok(memory.fill < 0.2, 'the filters have changed places');
-  assert.equal(memory.note(tag(1), 0), true, 'the older one still knows it');
-  noteOthers(220);
+  memory.turn();
+  assert.equal(memory.fill, 0);
+  assert.equal(memory.note(tag(1), 0), true, 'the older filter knows it');
+  memory.turn();
+  assert.equal(memory.isWanted(tag(1)), true);
+  memory.turn();
   assert.equal(memory.isWanted(tag(1)), false);
   assert.equal(memory.note(tag(1), 0), false);
 });
@@ -108,12 +104,44 @@ test('requests are forgotten after one to two times the number of keys', () => {
 test('what is asked for all the time stays wanted', () => {
   const memory = new RequestMemory(64);
   let told = 0;
-  for (const other of tags(5, 2000)) {
-    if (memory.note(tag(1), 0)) told += 1;
-    memory.note(other, 0);
+  for (let round = 0; round < 20; round += 1) {
+    for (let turn = 0; turn < 3; turn += 1) if (memory.note(tag(1), 0)) told += 1;
+    memory.turn();
+    assert.equal(memory.isWanted(tag(1)), true);
   }
-  assert.equal(memory.isWanted(tag(1)), true);
-  assert.ok(told <= 3, `it became wanted ${told} times`);
+  assert.equal(told, 1);
+});
+
+test('the ladder forgets when the capacity was offered, or a filter is full', () => {
+  const capacityBytes = 100 * MIB;
+  const isForgottenAfter = (disturb: (ladder: AdmissionLadder) => void): boolean => {
+    const ladder = new AdmissionLadder({ clock: new VirtualClock(), entryCount: 400, capacityBytes, writeBudgetBytes: undefined });
+    ladder.noteRequest(tag(1), 0);
+    disturb(ladder);
+    return !ladder.noteRequest(tag(1), 0);
+  };
+  const offer = (ladder: AdmissionLadder, mebibytes: number): void => {
+    for (let slice = 0; slice < mebibytes; slice += 1) ladder.noteOffer(MIB);
+  };
+  const ask = (ladder: AdmissionLadder, requests: number): void => {
+    for (const other of tags(9, requests)) ladder.noteRequest(other, 0);
+  };
+  assert.equal(
+    isForgottenAfter((ladder) => offer(ladder, 199)),
+    false,
+  );
+  assert.equal(
+    isForgottenAfter((ladder) => offer(ladder, 200)),
+    true,
+  );
+  assert.equal(
+    isForgottenAfter((ladder) => ask(ladder, 195)),
+    false,
+  );
+  assert.equal(
+    isForgottenAfter((ladder) => ask(ladder, 420)),
+    true,
+  );
 });
 
 test('ghosts are remembered by object and slice, the latest of them', () => {
@@ -187,7 +215,7 @@ const STEPS: readonly Step[] = [
 
 for (const { what, requests, wasEvicted, isFull = true, admission = 'auto', spentBytes = 0, verdict } of STEPS) {
   test(`the ladder: ${what}`, () => {
-    const ladder = new AdmissionLadder({ clock: new VirtualClock(), entryCount: 1000, writeBudgetBytes: 24 * MIB });
+    const ladder = new AdmissionLadder({ clock: new VirtualClock(), entryCount: 1000, capacityBytes: GIB, writeBudgetBytes: 24 * MIB });
     const candidate = { tag: tag(1), sliceNumber: 2, admission, isFull };
     if (wasEvicted === true) ladder.noteEvicted(candidate.tag, 2);
     if (spentBytes > 0) ladder.noteAdmitted({ ...candidate, isFull: true }, spentBytes);
@@ -199,7 +227,7 @@ for (const { what, requests, wasEvicted, isFull = true, admission = 'auto', spen
 }
 
 test('filling an empty device costs no budget', () => {
-  const ladder = new AdmissionLadder({ clock: new VirtualClock(), entryCount: 1000, writeBudgetBytes: 24 * MIB });
+  const ladder = new AdmissionLadder({ clock: new VirtualClock(), entryCount: 1000, capacityBytes: GIB, writeBudgetBytes: 24 * MIB });
   const candidate = { tag: tag(1), sliceNumber: 0, admission: 'auto', isFull: false } as const;
   ladder.noteAdmitted(candidate, GIB);
   assert.equal(ladder.budgetBytes, MIB);

@@ -38,7 +38,7 @@ test('a checkpoint of an index that grows while it is written takes no part more
   };
   const disk = new SimulatedDisk({ capacityBytes, random: new SeededRandom(1), delay });
   const place = { device: disk.open(), arena: new Arena({ sizeBytes: 4 * MIB, clock }), geometry, deviceTag: new Uint8Array(8) };
-  const written = await writeCheckpoint(place, index, { zone: 1, sequence: 1 });
+  const written = await writeCheckpoint(place, { index, besides: [] }, { zone: 1, sequence: 1 });
   assert.equal(written.entries, 900);
   const [, start] = geometry.checkpointOffsets;
   assert.ok(offsets.length > 0 && offsets.every((offset) => offset >= start && offset < start + geometry.checkpointBytes), offsets.join());

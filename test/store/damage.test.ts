@@ -5,13 +5,11 @@ import { createSilentLogger } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
-import type { ObjectHash } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
-import { checkDeviceQuick } from '../../src/store/device-check.ts';
+import { checkDevice } from '../../src/store/check/check-device.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
 import { createStore } from '../../src/store/device-store.ts';
-import { type DeviceView, listObjects, viewDevice } from '../../src/store/inspect-device.ts';
-import { objectTag } from '../../src/store/slice-index.ts';
+import { listObjects } from '../../src/store/inspect-device.ts';
 import { emptyResident } from '../contract/slice-store.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
 import {
@@ -19,12 +17,14 @@ import {
   type Bench,
   clock,
   formatTiny,
+  lookAt,
   makeManifest,
   offerOne,
   openBench,
   readAndCheck,
   SLICE_BYTES,
   sliceCount,
+  slicePlaces,
   storeObject,
   tinyParameters,
 } from './store-bench.ts';
@@ -37,26 +37,11 @@ async function makeDisk(seed: number, capacityBytes = 6 * MIB): Promise<Simulate
   return disk;
 }
 
-function lookAt(device: BlockDevice): Promise<DeviceView> {
-  return viewDevice(device, new Arena({ sizeBytes: 4 * MIB, clock }));
-}
-
 /** Codes of what the quick check says, the remark on the end without close left out. */
 async function checkCodes(device: BlockDevice): Promise<readonly string[]> {
-  const { notes } = await checkDeviceQuick(device, new Arena({ sizeBytes: 4 * MIB, clock }));
-  return notes.map(({ code }) => code).filter((code) => code !== 'not-closed');
-}
-
-/** Where the slices of an object lie, in their order. */
-async function slicePlaces(device: BlockDevice, objectHash: ObjectHash): Promise<{ offsetBytes: number; allocatedBytes: number }[]> {
-  const { state, root } = await lookAt(device);
-  const { index } = state;
-  const { blockSizeBytes } = root.format.geometry;
-  const generation = index.generation(index.recordOf(index.findTag(objectTag(objectHash))));
-  return [...index.records()]
-    .filter((slot) => index.kind(slot) === 'slice' && index.generation(slot) === generation)
-    .sort((left, right) => index.sliceNumber(left) - index.sliceNumber(right))
-    .map((slot) => ({ offsetBytes: index.block(slot) * blockSizeBytes, allocatedBytes: index.blocks(slot) * blockSizeBytes }));
+  const source = { device, arena: new Arena({ sizeBytes: 4 * MIB, clock }) };
+  const { check } = await checkDevice(source, { level: 'quick', isInUse: false });
+  return check.notes.map(({ code }) => code).filter((code) => code !== 'not-closed');
 }
 
 async function storeSome(bench: Bench, count: number): Promise<ReturnType<typeof makeManifest>[]> {
@@ -152,7 +137,7 @@ test('write errors drop slices, then the device is read-only; read errors are mi
   const disk = await makeDisk(24);
   const bench = await openBench(disk.open());
   const manifest = await storeObject(bench, 'x', 2 * SLICE_BYTES);
-  const groups = { startBytes: 800 * KIB, endBytes: 5 * MIB };
+  const groups = { startBytes: 448 * KIB, endBytes: 6 * MIB - 64 * KIB };
   const stop = disk.addFault({ operation: 'read', effect: { kind: 'error', errno: 'EIO' }, ...groups });
   emptyResident(bench.arena);
   assert.equal(await readAndCheck(bench.store, manifest, 1), 'corrupt');

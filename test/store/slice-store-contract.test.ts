@@ -12,11 +12,11 @@ import { Arena } from '../../src/memory/arena.ts';
 import { runSliceStoreContract, type StoreUnderTest } from '../contract/slice-store.ts';
 import { attach, loopObstacle } from '../helpers/loop-device.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
-import { clock, formatTiny, openBench } from './store-bench.ts';
+import { type BenchOptions, clock, formatTiny, openBench } from './store-bench.ts';
 
-async function build(open: () => Promise<BlockDevice>, cleanUp: () => void): Promise<StoreUnderTest> {
+async function build(open: () => Promise<BlockDevice>, cleanUp: () => void, options: BenchOptions = {}): Promise<StoreUnderTest> {
   const wrap = async (device: BlockDevice): Promise<StoreUnderTest> => {
-    const bench = await openBench(device);
+    const bench = await openBench(device, options);
     return {
       ...bench,
       reopen: async () => {
@@ -44,6 +44,15 @@ runSliceStoreContract('simulated:', async () => {
   return build(
     async () => disk.open(),
     () => undefined,
+  );
+});
+
+runSliceStoreContract('simulated, compressed:', async () => {
+  const disk = new SimulatedDisk({ capacityBytes: 6 * MIB, random: new SeededRandom(1) });
+  return build(
+    async () => disk.open(),
+    () => undefined,
+    { compression: 'auto' },
   );
 });
 

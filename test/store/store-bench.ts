@@ -13,6 +13,8 @@ import type { Manifest, ObjectHash } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
 import { type DeviceStore, openStore, type StoreOptions } from '../../src/store/device-store.ts';
+import { type DeviceView, viewDevice } from '../../src/store/inspect-device.ts';
+import { objectTag } from '../../src/store/slice-index.ts';
 import type { OfferVerdict, SliceStore } from '../../src/store/slice-store.ts';
 import type { StoreLimits } from '../../src/store/store-limits.ts';
 
@@ -42,13 +44,15 @@ export interface BenchOptions {
   readonly limits?: Partial<StoreLimits>;
   readonly arenaBytes?: number;
   readonly admission?: StoreOptions['admission'];
+  readonly compression?: StoreOptions['compression'];
+  readonly codec?: StoreOptions['codec'];
   readonly clock?: Clock;
 }
 
 export async function openBench(device: BlockDevice, options: BenchOptions = {}): Promise<Bench> {
-  const arena = new Arena({ sizeBytes: options.arenaBytes ?? 8 * MIB, clock });
-  const { limits, admission } = options;
-  const store = await openStore({ device, arena, clock: options.clock ?? clock, logger: createSilentLogger(), limits, admission });
+  const { arenaBytes, ...chosen } = options;
+  const arena = new Arena({ sizeBytes: arenaBytes ?? 8 * MIB, clock });
+  const store = await openStore({ clock, ...chosen, device, arena, logger: createSilentLogger() });
   return { store, arena };
 }
 
@@ -143,4 +147,21 @@ export async function readAndCheck(
 /** Slots that are neither free nor the RAM tier's: none when nothing is going on. */
 export function assertNoLeases(arena: Arena): void {
   for (const slotClass of ['device-read', 'fill', 'staging'] as const) assert.equal(arena.usedBytes(slotClass), 0, slotClass);
+}
+
+/** The device as an index, for looking at it. */
+export function lookAt(device: BlockDevice): Promise<DeviceView> {
+  return viewDevice(device, new Arena({ sizeBytes: 4 * MIB, clock }));
+}
+
+/** Where the slices of an object lie, in their order; one that rides in the object's record has that record's place. */
+export async function slicePlaces(device: BlockDevice, objectHash: ObjectHash): Promise<{ offsetBytes: number; allocatedBytes: number }[]> {
+  const { state, root } = await lookAt(device);
+  const { index } = state;
+  const { blockSizeBytes } = root.format.geometry;
+  const generation = index.generation(index.recordOf(index.findTag(objectTag(objectHash))));
+  return [...index.records()]
+    .filter((slot) => (index.kind(slot) === 'slice' || index.hasBody(slot)) && index.generation(slot) === generation)
+    .sort((left, right) => index.sliceNumber(left) - index.sliceNumber(right))
+    .map((slot) => ({ offsetBytes: index.block(slot) * blockSizeBytes, allocatedBytes: index.blocks(slot) * blockSizeBytes }));
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { AdminServer } from '../../src/admin/admin-server.ts';
-import { purgeUrl } from '../../src/app/purge.ts';
+import { purgeNamed } from '../../src/app/purge.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { Origin } from '../helpers/origin.ts';
@@ -18,7 +18,7 @@ async function startAdmin(edge: TestEdge, token: string | undefined) {
     actions: {
       metrics: async () => ({ text: '', type: 'text/plain' }),
       readiness: () => ({ isReady: true, detail: {} }),
-      purge: (url) => purgeUrl(url, edge.services),
+      purge: (named, isSoft) => purgeNamed(named, isSoft, edge.services),
     },
   });
   const { port } = await admin.listen({ host: '127.0.0.1', port: 0 });
@@ -39,7 +39,8 @@ test('a purged object is fetched anew; one that was not stored is no failure', a
   assert.equal(stdout, `purged ${site}/a\nwas not stored, stays away: ${site}/b\n`);
   assert.equal((await edge.get('/a')).headers['x-cache'], 'MISS');
   const json = await runWords(['purge', '/a', '--json', '--admin', admin.address, '--token', TOKEN]);
-  assert.deepEqual(JSON.parse(json.stdout), [{ kind: 'purged', url: '/a', wasStored: true, key: `${site}/a` }]);
+  const report = { kind: 'url', key: `${site}/a`, isSoft: false, knownObjects: 1, isWalkNeeded: false };
+  assert.deepEqual(JSON.parse(json.stdout), [{ outcome: 'purged', named: '/a', ...report }]);
 });
 
 test('what the server refuses is shown with advice', async () => {

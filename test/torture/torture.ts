@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { purgeUrl } from '../../src/app/purge.ts';
+import { purgeNamed } from '../../src/app/purge.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createLogger, type Logger } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
@@ -149,6 +149,7 @@ class Play {
           arena,
           clock: this.#clock,
           logger: this.#logger,
+          admission: [undefined, { writeBudgetBytes: undefined }, { writeBudgetBytes: 64 * MIB }][this.#random.integerBelow(3)],
           limits: {
             journalBatchMs: 5,
             journalFlushMs: 100,
@@ -180,7 +181,7 @@ class Play {
   async #purge(edge: TestEdge, subject: World['subjects'][number]): Promise<void> {
     const present = this.world.current(subject).number;
     try {
-      await purgeUrl(subject.path, edge.services);
+      await purgeNamed({ kind: 'url', url: subject.path }, false, edge.services);
       subject.oldestServable = Math.max(subject.oldestServable, present);
     } catch (error) {
       const isUnavailable =

@@ -1,8 +1,10 @@
 /**
- * `rawslice purge URL...`: asks a running server, through its admin port, to forget objects for good. The server acknowledges when the
- * order is on the disk, so what is reported as purged stays purged over a crash.
+ * `rawslice purge URL...`: asks a running server, through its admin port, to forget objects for good or to make them stale: by URL, by a
+ * beginning of URLs, by tag, or all. The server acknowledges when the order is on the disk, so what is reported as purged stays purged over a
+ * crash.
  */
 import type { Command } from 'commander';
+import type { NamedPurge, PurgeReport } from '../../src/admin/admin-server.ts';
 import { EdgeError, systemErrorCode } from '../../src/base/errors.ts';
 import { KIB } from '../../src/base/units.ts';
 import type { CommandIo } from '../command-io.ts';
@@ -13,36 +15,61 @@ interface PurgeOptions {
   readonly admin: string;
   readonly token?: string;
   readonly json?: true;
+  readonly prefix: readonly string[];
+  readonly tag: readonly string[];
+  readonly all?: true;
+  readonly soft?: true;
+  readonly yes?: true;
 }
 
 type PurgeOutcome =
-  | { readonly kind: 'purged'; readonly url: string; readonly wasStored: boolean; readonly key: string }
-  | { readonly kind: 'failed'; readonly url: string; readonly error: string; readonly message: string };
+  | ({ readonly outcome: 'purged'; readonly named: string } & PurgeReport)
+  | { readonly outcome: 'failed'; readonly named: string; readonly error: string; readonly message: string };
 
 const TOKEN_VARIABLE = 'RAWSLICE_ADMIN__TOKEN';
 const ANSWER_BYTES_MAX = 64 * KIB;
 
+const NOTES = `
+What is covered is gone when the command ends, crash or no crash; its room on the device is freed in the background.
+Tags are what the origin sends in Surrogate-Key, Cache-Tag or xkey.
+
+Exit codes: 0 all were forgotten (or were not stored), 1 none, 2 wrong usage, 4 some were not forgotten
+
+Examples:
+  rawslice purge /debian/pool/a.deb /debian/dists/stable/InRelease
+  rawslice purge --prefix /debian/dists/ --soft
+  rawslice purge --tag release-13 --tag news`;
+
 /** Adds the `purge` command to the program. */
 export function addPurgeCommand(program: Command, io: CommandIo): void {
+  const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
   program
     .command('purge')
     .description('make a running server forget objects')
-    .argument('<url...>', 'what to forget: a path with its query, such as /debian/pool/a.deb, or a URL of which path and query count')
+    .argument('[url...]', 'what to forget: a path with its query, such as /debian/pool/a.deb, or a URL of which path and query count')
+    .option('--prefix <prefix>', 'forget whatever begins so, such as /debian/dists/; may be repeated', collect, [])
+    .option('--tag <tag>', 'forget whatever carries the tag; may be repeated', collect, [])
+    .option('--all', 'forget everything; on a terminal it asks, elsewhere it wants --yes')
+    .option('--soft', 'make stale instead of forgetting: the origin is asked whether what is stored still holds')
+    .option('--yes', 'do not ask before --all')
     .option('--admin <address>', 'admin port of the server (its option admin.listen)', 'http://127.0.0.1:8081')
     .option('--token <token>', `the server's admin.token; better in the variable ${TOKEN_VARIABLE}, since others can see command lines`)
     .option('--json', 'print the results as JSON')
-    .addHelpText('after', '\nExit codes: 0 all were forgotten (or were not stored), 1 none, 2 wrong usage, 4 some were not forgotten')
+    .addHelpText('after', NOTES)
     .action((urls: readonly string[], options: PurgeOptions) => purge(io, urls, options));
 }
 
 async function purge(io: CommandIo, urls: readonly string[], options: PurgeOptions): Promise<void> {
+  const wanted = namedBy(urls, options);
+  if (wanted.length === 0) throw new EdgeError('USAGE', 'Name what to purge: URLs, --prefix, --tag or --all');
   const base = parseServerAddress(options.admin, '--admin');
+  if (options.all === true && options.yes !== true) await confirm(io, options.soft === true);
   const token = options.token ?? io.environment[TOKEN_VARIABLE];
   const client = new ServerClient({ base, clock: io.clock, connectionsMax: 1 });
   const outcomes: PurgeOutcome[] = [];
   try {
-    for (const url of urls) {
-      const outcome = await purgeOne(client, url, token);
+    for (const named of wanted) {
+      const outcome = await purgeOne(client, { named, isSoft: options.soft === true }, token);
       outcomes.push(outcome);
       if (options.json !== true) report(io, outcome);
     }
@@ -50,26 +77,65 @@ async function purge(io: CommandIo, urls: readonly string[], options: PurgeOptio
     client.close();
   }
   if (options.json === true) io.terminal.printJson(outcomes);
-  const failed = outcomes.filter(({ kind }) => kind === 'failed').length;
+  const failed = outcomes.filter(({ outcome }) => outcome === 'failed').length;
   if (failed > 0) io.exitCode = failed === outcomes.length ? EXIT_CODES.failure : EXIT_CODES.partial;
 }
 
-async function purgeOne(client: ServerClient, url: string, token: string | undefined): Promise<PurgeOutcome> {
+function namedBy(urls: readonly string[], options: PurgeOptions): readonly NamedPurge[] {
+  return [
+    ...urls.map((url) => ({ kind: 'url', url }) as const),
+    ...options.prefix.map((prefix) => ({ kind: 'prefix', prefix }) as const),
+    ...options.tag.map((tag) => ({ kind: 'tag', tag }) as const),
+    ...(options.all === true ? [{ kind: 'everything' } as const] : []),
+  ];
+}
+
+/** @throws EdgeError USAGE when it is not confirmed */
+async function confirm(io: CommandIo, isSoft: boolean): Promise<void> {
+  const act = isSoft ? 'make everything stale' : 'forget everything';
+  if (!io.terminal.canAsk) throw new EdgeError('USAGE', `Nobody can be asked here; add --yes to ${act}`);
+  const answer = await io.terminal.ask(`Type yes to ${act}: `);
+  if (answer !== 'yes') throw new EdgeError('USAGE', 'Nothing was purged');
+}
+
+async function purgeOne(
+  client: ServerClient,
+  order: { readonly named: NamedPurge; readonly isSoft: boolean },
+  token: string | undefined,
+): Promise<PurgeOutcome> {
   const headers = { 'content-length': '0', ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
-  const { status, text } = await ask(client, `/purge?url=${encodeURIComponent(url)}`, headers);
+  const { name, query } = queryOf(order.named);
+  const { status, text } = await ask(client, `/purge?${order.isSoft ? 'soft=1&' : ''}${query}`, headers);
   const answer = parseAnswer(text);
-  if (status === 200 && typeof answer?.wasStored === 'boolean' && typeof answer.key === 'string') {
-    return { kind: 'purged', url, wasStored: answer.wasStored, key: answer.key };
-  }
+  if (status === 200 && answer !== undefined && isReport(answer)) return { outcome: 'purged', named: name, ...answer };
   if (status === 401) {
     const advice = token === undefined ? `set ${TOKEN_VARIABLE} to the server's admin.token` : `the token is not the server's admin.token`;
-    return { kind: 'failed', url, error: 'UNAUTHORIZED', message: `The server wants a token; ${advice}` };
+    return { outcome: 'failed', named: name, error: 'UNAUTHORIZED', message: `The server wants a token; ${advice}` };
   }
   if (typeof answer?.error === 'string' && typeof answer.message === 'string') {
-    return { kind: 'failed', url, error: answer.error, message: answer.message };
+    return { outcome: 'failed', named: name, error: answer.error, message: answer.message };
   }
   const message = `${client.base.origin} answers ${status}, but not as the admin port of rawslice does; is it another port, such as listen?`;
   throw new EdgeError('ADMIN_UNREACHABLE', message, { context: { status } });
+}
+
+function queryOf(named: NamedPurge): { readonly name: string; readonly query: string } {
+  switch (named.kind) {
+    case 'url':
+      return { name: named.url, query: `url=${encodeURIComponent(named.url)}` };
+    case 'prefix':
+      return { name: named.prefix, query: `prefix=${encodeURIComponent(named.prefix)}` };
+    case 'tag':
+      return { name: named.tag, query: `tag=${encodeURIComponent(named.tag)}` };
+    case 'everything':
+      return { name: 'everything', query: 'everything=1' };
+  }
+}
+
+function isReport(answer: Readonly<Record<string, unknown>>): answer is Readonly<Record<string, unknown>> & PurgeReport {
+  const { kind, key, isSoft, knownObjects, isWalkNeeded } = answer;
+  const isTyped = typeof kind === 'string' && typeof key === 'string' && typeof isSoft === 'boolean';
+  return isTyped && typeof knownObjects === 'number' && typeof isWalkNeeded === 'boolean';
 }
 
 async function ask(
@@ -105,6 +171,16 @@ function parseAnswer(text: string): Readonly<Record<string, unknown>> | undefine
 }
 
 function report(io: CommandIo, outcome: PurgeOutcome): void {
-  if (outcome.kind === 'failed') io.terminal.complain(`rawslice: ${outcome.url} was not purged: ${outcome.message}`);
-  else io.terminal.print(outcome.wasStored ? `purged ${outcome.key}` : `was not stored, stays away: ${outcome.key}`);
+  if (outcome.outcome === 'failed') {
+    io.terminal.complain(`rawslice: ${outcome.named} was not purged: ${outcome.message}`);
+    return;
+  }
+  const { kind, key, isSoft, knownObjects } = outcome;
+  if (kind === 'url') {
+    const done = isSoft ? 'made stale' : 'purged';
+    io.terminal.print(knownObjects > 0 ? `${done} ${key}` : `was not stored, ${isSoft ? 'nothing to make stale' : 'stays away'}: ${key}`);
+    return;
+  }
+  const what = { prefix: `what begins with ${key}`, tag: `what is tagged ${key}`, everything: 'everything' }[kind];
+  io.terminal.print(`${isSoft ? 'made stale' : 'purged'} ${what} (${knownObjects} in memory; the rest is cleared in the background)`);
 }

@@ -1,9 +1,7 @@
-/** The index against a Map and the allocator against an array of booleans, over seeded steps; the order of eviction. */
+/** The index against a Map, over seeded steps; the order of eviction. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SeededRandom } from '../../src/base/random.ts';
-import { BlockAllocator } from '../../src/store/block-allocator.ts';
-import { PurgeMemory } from '../../src/store/purge-memory.ts';
 import { NO_SLOT, objectTag, SliceIndex } from '../../src/store/slice-index.ts';
 import { hashOf } from './store-bench.ts';
 
@@ -80,64 +78,4 @@ test('SIEVE: unvisited ones go in order, visited ones once spared, manifests aft
   index.markVisited(orphan);
   index.addSlices(tagSlot, 1);
   assert.equal(index.nextVictim(), orphan);
-});
-
-test('the allocator agrees with an array, never overlaps, and keeps runs within groups', () => {
-  const random = new SeededRandom(52);
-  const shape = { firstBlock: 1000, blockCount: 1000, groupBlocks: 300 };
-  const allocator = new BlockAllocator(shape);
-  const used = new Array<boolean>(1000).fill(false);
-  const held: { block: number; blocks: number; isReserved: boolean }[] = [];
-  for (let step = 0; step < 20_000; step += 1) {
-    const blocks = 1 + random.integerBelow(random.integerBelow(3) === 0 ? 90 : 8);
-    const block = random.integerBelow(2) === 0 ? allocator.reserve(blocks) : undefined;
-    if (block !== undefined) {
-      const start = block - 1000;
-      assert.equal(Math.floor(start / 300), Math.floor((start + blocks - 1) / 300), 'within one group');
-      for (let at = start; at < start + blocks; at += 1) {
-        assert.equal(used[at], false);
-        used[at] = true;
-      }
-      const isReserved = random.integerBelow(3) === 0;
-      if (!isReserved) allocator.acquire(block, blocks);
-      held.push({ block, blocks, isReserved });
-    } else if (held.length > 0) {
-      const [run] = held.splice(random.integerBelow(held.length), 1);
-      assert.ok(run !== undefined);
-      if (run.isReserved) allocator.forfeit(run.block, run.blocks);
-      else allocator.release(run.block, run.blocks);
-      used.fill(false, run.block - 1000, run.block - 1000 + run.blocks);
-    }
-    assert.equal(allocator.freeBlocks, used.filter((isUsed) => !isUsed).length);
-    if (step % 50 === 0) assertFits(allocator, used, blocks);
-  }
-  assert.equal(
-    allocator.reservedBlocks,
-    held.reduce((sum, run) => sum + (run.isReserved ? run.blocks : 0), 0),
-  );
-});
-
-/** A run that exists is found: no hint may hide it. */
-function assertFits(allocator: BlockAllocator, used: readonly boolean[], blocks: number): void {
-  let exists = false;
-  for (let group = 0; group < 1000; group += 300) {
-    let run = 0;
-    for (let at = group; at < Math.min(1000, group + 300); at += 1) {
-      run = used[at] === true ? 0 : run + 1;
-      if (run >= blocks) exists = true;
-    }
-  }
-  const block = allocator.reserve(blocks);
-  assert.equal(block !== undefined, exists);
-  if (block !== undefined) allocator.forfeit(block, blocks);
-}
-
-test('purges beyond the memory make older offers suspicious', () => {
-  const memory = new PurgeMemory(2);
-  for (const [at, key] of ['a', 'b', 'c'].entries()) memory.remember(hashOf(key), { purgeSequence: at + 1, generation: 10 * (at + 1) });
-  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 1, generation: 99 }), true);
-  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 2, generation: 99 }), false);
-  assert.equal(memory.covers(hashOf('b'), { purgeSequence: 2, generation: 19 }), true);
-  assert.equal(memory.covers(hashOf('x'), { purgeSequence: 0, generation: 99 }), true);
-  assert.equal(memory.covers(hashOf('x'), { purgeSequence: 1, generation: 99 }), false);
 });

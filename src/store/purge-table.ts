@@ -1,0 +1,75 @@
+/**
+ * Purges by what they cover: finds those that cover an object without looking at each. Of two of one scope and softness the later covers
+ * what the earlier did, so one is kept. Used by purge-memory.ts, for what is remembered and for what the index has to be held against.
+ */
+import { type Coverable, type Purge, type PurgeOrder, type PurgeScope, purgeHash } from './purge.ts';
+
+/** Purges of different scopes; the caller bounds their number. */
+export class PurgeTable {
+  /** Oldest first. */
+  readonly #purges = new Map<string, Purge>();
+  /** How many purges there are by prefixes of each length, and by tags. */
+  readonly #prefixLengths = new Map<number, number>();
+  #tagCount = 0;
+
+  get size(): number {
+    return this.#purges.size;
+  }
+
+  /** Oldest first. */
+  values(): Iterable<Purge> {
+    return this.#purges.values();
+  }
+
+  has(purge: PurgeOrder): boolean {
+    return this.#purges.has(keyOf(purge, purge.isSoft));
+  }
+
+  /** Adds a purge, in place of an earlier one of the same scope. */
+  add(purge: Purge): void {
+    const key = keyOf(purge, purge.isSoft);
+    const known = this.#purges.get(key);
+    if (known !== undefined && known.sequence >= purge.sequence && known.generation >= purge.generation) return;
+    if (known !== undefined) this.delete(known);
+    const generation = Math.max(known?.generation ?? 0, purge.generation);
+    this.#purges.set(key, { ...purge, generation, sequence: Math.max(known?.sequence ?? 0, purge.sequence) });
+    this.#count(purge, 1);
+  }
+
+  delete(purge: Purge): void {
+    if (this.#purges.delete(keyOf(purge, purge.isSoft))) this.#count(purge, -1);
+  }
+
+  /** Every purge whose scope the object lies in, whatever its generation. */
+  *covering(object: Coverable): Generator<Purge> {
+    yield* this.#find({ kind: 'everything', hash: '', prefixBytes: 0 });
+    yield* this.#find({ kind: 'object', hash: object.objectHash, prefixBytes: 0 });
+    if (this.#tagCount > 0) for (const tag of object.tags) yield* this.#find({ kind: 'tag', hash: purgeHash(tag), prefixBytes: 0 });
+    if (this.#prefixLengths.size === 0) return;
+    const key = Buffer.from(object.keyText, 'utf8');
+    for (const prefixBytes of this.#prefixLengths.keys()) {
+      if (prefixBytes > key.length) continue;
+      yield* this.#find({ kind: 'prefix', hash: purgeHash(key.subarray(0, prefixBytes)), prefixBytes });
+    }
+  }
+
+  *#find(scope: PurgeScope): Generator<Purge> {
+    for (const isSoft of [false, true]) {
+      const purge = this.#purges.get(keyOf(scope, isSoft));
+      if (purge !== undefined) yield purge;
+    }
+  }
+
+  #count(purge: Purge, amount: number): void {
+    if (purge.kind === 'tag') this.#tagCount += amount;
+    if (purge.kind !== 'prefix') return;
+    const count = (this.#prefixLengths.get(purge.prefixBytes) ?? 0) + amount;
+    if (count === 0) this.#prefixLengths.delete(purge.prefixBytes);
+    else this.#prefixLengths.set(purge.prefixBytes, count);
+  }
+}
+
+function keyOf(scope: PurgeScope, isSoft: boolean): string {
+  const depth = isSoft ? 'soft' : 'hard';
+  return scope.kind === 'everything' ? `everything/${depth}` : `${scope.kind}/${depth}/${scope.prefixBytes}/${scope.hash}`;
+}
