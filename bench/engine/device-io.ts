@@ -12,6 +12,7 @@ import type { BlockDevice } from '../../src/device/block-device.ts';
 import { createSparseFile } from '../../src/device/create-file.ts';
 import { openDirectDevice } from '../../src/device/direct-device.ts';
 import { Arena } from '../../src/memory/arena.ts';
+import { withReadyThreads } from '../../test/helpers/device-threads.ts';
 import { attach, loopObstacle } from '../../test/helpers/loop-device.ts';
 import type { EngineBenchContext, EngineBenchmark, EngineFigure } from './engine-benchmark.ts';
 import { runFio } from './fio.ts';
@@ -118,7 +119,8 @@ async function measurePlace(context: EngineBenchContext, place: Place): Promise<
 }
 
 async function withDevice<T>(arena: Arena, devicePath: string, io: Io, act: (device: BlockDevice) => Promise<T>): Promise<T> {
-  const device = await openDirectDevice({ path: devicePath, access: 'read-write', io, arena, clock, logger: createSilentLogger() });
+  const open = () => openDirectDevice({ path: devicePath, access: 'read-write', io, arena, clock, logger: createSilentLogger() });
+  const { result: device } = await withReadyThreads(open);
   try {
     return await act(device);
   } finally {

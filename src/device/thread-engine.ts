@@ -114,8 +114,7 @@ export class ThreadEngine implements IoEngine {
     metrics.add('ioThreads', 1);
     worker.once('message', () => {
       thread.state = 'ready';
-      // An idle device does not keep the process alive; one at work does, see #call. Before its first message a thread cannot be let go.
-      if (this.#calls.size === 0) worker.unref();
+      this.#holdProcess(this.#calls.size > 0);
     });
     worker.on('message', () => this.#collect());
     worker.on('error', (error) => logger.error({ err: error, path, lane }, 'a thread of the device failed'));
@@ -126,7 +125,7 @@ export class ThreadEngine implements IoEngine {
     const slot = this.#ring.put(lane, operation, place);
     return new Promise((resolve, reject) => {
       this.#calls.set(slot, { resolve, reject });
-      if (this.#calls.size === 1) for (const { worker } of this.#threads) worker.ref();
+      if (this.#calls.size === 1) this.#holdProcess(true);
     });
   }
 
@@ -141,8 +140,17 @@ export class ThreadEngine implements IoEngine {
   #remove(slot: number): Call {
     const call = must(this.#calls.get(slot), 'a slot that is done has a caller');
     this.#calls.delete(slot);
-    if (this.#calls.size === 0) for (const { worker } of this.#threads) worker.unref();
+    if (this.#calls.size === 0) this.#holdProcess(false);
     return call;
+  }
+
+  /** A device at work keeps the process alive, an idle one does not. A thread that starts does; the end of one is waited for by close(). */
+  #holdProcess(isHeld: boolean): void {
+    for (const { worker, state } of this.#threads) {
+      if (state !== 'ready') continue;
+      if (isHeld) worker.ref();
+      else worker.unref();
+    }
   }
 
   #onExit(thread: Thread, number: number): void {
