@@ -321,6 +321,8 @@ export class DeviceStore implements SliceStore {
       if (!catalogue.reserveEntries(2) || catalogue.index.findManifest(generation) !== NO_SLOT) return this.#decline('no-space');
       tagSlot = catalogue.index.putManifest(objectTag(objectHash), generation);
     }
+    // Where devices share a counter, this one may not have given it; a purge that comes next has to cover it.
+    this.#generations.skipTo(generation + 1);
     this.#purges.clear(generation);
     catalogue.setFreshness(tagSlot, manifest);
     const pending = this.#shelf.pending(objectHash) ?? this.#shelf.addPending(manifest);
@@ -358,7 +360,7 @@ export class DeviceStore implements SliceStore {
   async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
     const order = this.#desk.order(target, options.isSoft === true);
     if (!this.#purges.hasRoomFor(order)) await this.#retireEpochs();
-    const { purge, knownObjects } = this.#desk.take(order, target, options.sequence);
+    const { purge, knownObjects } = this.#desk.take(order, target, options);
     const parts = this.#parts;
     if (parts === undefined || this.#state !== 'online') {
       this.metrics.add('purgesRefused', 1, 'unavailable');

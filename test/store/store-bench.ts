@@ -56,6 +56,11 @@ export async function openBench(device: BlockDevice, options: BenchOptions = {})
   return { store, arena };
 }
 
+/** A store over an arena that others use as well. */
+export function openBenchOn(device: BlockDevice, arena: Arena): Promise<DeviceStore> {
+  return openStore({ device, arena, clock, logger: createSilentLogger() });
+}
+
 export function hashOf(keyText: string): ObjectHash {
   return createHash('sha256').update(keyText).digest('hex').slice(0, 32) as ObjectHash;
 }
