@@ -34,6 +34,8 @@ import type { DeviceRoot } from './root-area.ts';
 import { NO_SLOT, SliceIndex } from './slice-index.ts';
 
 const READ_BYTES = 128 * KIB;
+/** Generations and write sequences above it are nonsense: no cache lives so long, and to go on behind one would leave no numbers to give. */
+export const NUMBER_MAX = 2 ** 47;
 /** Blocks behind the end of the chain that are searched for purges. */
 const LOOKAHEAD_BLOCKS = 1024;
 
@@ -429,6 +431,10 @@ class Recovery {
   }
 
   #putSlice(entry: CheckpointEntry | JournalRecord): void {
+    if (entry.sliceNumber >= MANIFEST_NUMBER) {
+      this.#report.invalid += 1;
+      return;
+    }
     if (!this.#isSound(entry)) return;
     const { block, blocks, writeSequence, flags } = entry;
     const slot = this.#index.findSlice(entry.generation, entry.sliceNumber);
@@ -462,7 +468,7 @@ class Recovery {
   #isSound(entry: CheckpointEntry | JournalRecord): boolean {
     const first = this.#allocator.firstBlock;
     const isInside = entry.blocks >= 1 && entry.block >= first && entry.block + entry.blocks <= first + this.#allocator.blockCount;
-    const isSound = isInside && entry.generation >= 1 && entry.generation <= U48_MAX && entry.writeSequence <= U48_MAX;
+    const isSound = isInside && entry.generation >= 1 && entry.generation <= NUMBER_MAX && entry.writeSequence <= NUMBER_MAX;
     if (!isSound) {
       this.#report.invalid += 1;
       return false;
