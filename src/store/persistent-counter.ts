@@ -2,9 +2,13 @@
  * A counter that never gives a number twice, crash or no crash: the superblock holds a floor ahead of it, raised in large steps.
  */
 import { assert } from '../base/assert.ts';
+import { COUNTER_MAX } from './slice-index.ts';
 
-/** Numbers given between two superblocks at most; at half of it a new superblock is due. */
-export const COUNTER_STEP = 2 ** 24;
+/**
+ * Numbers given between two superblocks at most; at half of it a new superblock is due. A mount that did not end in order leaves so many
+ * unused: of the 2^38 that there are, a 65,536th.
+ */
+export const COUNTER_STEP = 2 ** 22;
 
 /** Generations and write sequences. */
 export class PersistentCounter {
@@ -24,7 +28,12 @@ export class PersistentCounter {
 
   /** Whether the next number is covered. */
   get isCovered(): boolean {
-    return this.#next < this.#floor;
+    return this.#next < this.#floor && !this.isExhausted;
+  }
+
+  /** Whether every number was given that the index can hold. */
+  get isExhausted(): boolean {
+    return this.#next > COUNTER_MAX;
   }
 
   get needsRaise(): boolean {

@@ -26,7 +26,7 @@ import { isEpoch, type Purge, purgeOfEntry, purgeOfRecord } from './purge.ts';
 import type { RememberedPurges } from './purge-memory.ts';
 import { PurgeTable } from './purge-table.ts';
 import type { DeviceRoot } from './root-area.ts';
-import { NO_SLOT, SliceIndex } from './slice-index.ts';
+import { COUNTER_MAX, EXTENT_BLOCKS_MAX, NO_SLOT, SliceIndex } from './slice-index.ts';
 
 const READ_BYTES = 128 * KIB;
 /** Blocks behind the end of the chain that are searched for purges. */
@@ -371,7 +371,8 @@ class Recovery {
   #isSound(entry: CheckpointEntry | JournalRecord): boolean {
     const first = this.#allocator.firstBlock;
     const isInside = entry.blocks >= 1 && entry.block >= first && entry.block + entry.blocks <= first + this.#allocator.blockCount;
-    const isSound = isInside && entry.generation >= 1 && entry.generation <= U48_MAX && entry.writeSequence <= U48_MAX;
+    const isHeld = entry.generation <= COUNTER_MAX && entry.writeSequence <= COUNTER_MAX && entry.blocks <= EXTENT_BLOCKS_MAX;
+    const isSound = isInside && isHeld && entry.generation >= 1;
     if (!isSound) {
       this.#report.invalid += 1;
       return false;
@@ -384,8 +385,8 @@ class Recovery {
   /** Derives bitmap and counts, newest records first: where two claim a block, the higher write sequence has it. */
   #settle(): void {
     const index = this.#index;
-    index.sortByWriteSequence();
-    for (const slot of index.recordSlots().reverse()) {
+    const sorted = runThrough(index.sortByWriteSequence());
+    for (const slot of sorted.reverse()) {
       const [block, blocks] = [index.block(slot), index.blocks(slot)];
       const isManifest = index.kind(slot) === 'manifest';
       if (this.#allocator.tryClaim(block, blocks, bandOf(isManifest ? 'manifest' : 'slice', blocks))) continue;
@@ -407,7 +408,14 @@ class Recovery {
       index.removeSlice(slot);
       this.#report.orphans += 1;
     }
-    this.#report.records = index.recordSlots().length;
+    this.#report.records = index.recordCount;
+  }
+}
+
+function runThrough<T>(steps: Generator<void, T>): T {
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
   }
 }
 
