@@ -6,8 +6,11 @@ import type { EdgeError } from '../src/base/errors.ts';
 
 /** Exit codes by meaning. `partial`: some of what was asked for was done. */
 export const EXIT_CODES = { ok: 0, failure: 1, usage: 2, partial: 4, configuration: 78 } as const;
-/** Exit codes of fsck, as every fsck has them (fsck(8)): bits, of which `findings` means *left uncorrected*. */
-export const FSCK_EXIT_CODES = { clean: 0, findings: 4, operational: 8, usage: 16 } as const;
+/**
+ * Exit codes of fsck, as every fsck has them (fsck(8)): bits, of which `findings` means *left uncorrected*. `partly` is repaired and
+ * findings together. No other command has them.
+ */
+export const FSCK_EXIT_CODES = { clean: 0, repaired: 1, findings: 4, partly: 5, operational: 8, usage: 16, cancelled: 32 } as const;
 /** What the program may end with. */
 export type ExitCode = (typeof EXIT_CODES)[keyof typeof EXIT_CODES] | (typeof FSCK_EXIT_CODES)[keyof typeof FSCK_EXIT_CODES];
 

@@ -31,6 +31,11 @@ export class BoundedQueue<T> {
     return true;
   }
 
+  /** The oldest item, which stays; undefined when there is none. */
+  get first(): T | undefined {
+    return this.#ring[this.#first];
+  }
+
   /** Removes and returns the oldest item, or undefined when there is none. */
   shift(): T | undefined {
     if (this.#count === 0) return undefined;

@@ -1,5 +1,5 @@
 /**
- * Makes the regular file that stands in for a device: sparse, exclusive, never over something that exists. Called by the tools and app
+ * Makes the regular file that stands in for a device, sparse, exclusive, never over something that exists; and makes it longer. Called by the tools and app
  * after guard.ts allowed it.
  */
 import { type FileHandle, mkdir, open, rm, statfs } from 'node:fs/promises';
@@ -37,6 +37,30 @@ export async function createSparseFile(filePath: string, sizeBytes: number): Pro
     }
     if (madeFolder !== undefined) await rm(madeFolder, { recursive: true, force: true });
     throw creationError(filePath, sizeBytes, cause);
+  }
+}
+
+/**
+ * Makes a file longer, by a hole.
+ *
+ * @throws EdgeError USAGE when it is as long already; DEVICE_UNSUITABLE when its file system has no files of this size; DEVICE_NOT_PERMITTED
+ */
+export async function lengthenFile(filePath: string, sizeBytes: number): Promise<void> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(filePath, 'r+');
+    const facts = await file.stat();
+    if (facts.size >= sizeBytes)
+      throw new EdgeError('USAGE', `${filePath} has ${formatBytes(facts.size)} already; --size makes it larger only`);
+    await file.truncate(sizeBytes);
+    await file.sync();
+  } catch (cause) {
+    if (cause instanceof EdgeError) throw cause;
+    const errno = systemErrorCode(cause) ?? String(cause);
+    const code = errno === 'EACCES' || errno === 'EPERM' || errno === 'EROFS' ? 'DEVICE_NOT_PERMITTED' : 'DEVICE_UNSUITABLE';
+    throw new EdgeError(code, `${filePath} cannot be made ${formatBytes(sizeBytes)} long (${errno})`, { cause });
+  } finally {
+    await file?.close();
   }
 }
 

@@ -36,10 +36,15 @@ export async function openError(path: string, cause: unknown): Promise<EdgeError
 
 /** DEVICE_HELD, naming the process that holds the lock where the kernel tells. */
 export async function heldError(path: string, cause: unknown): Promise<EdgeError> {
-  const owner = await stat(path).then(findLockOwner, () => undefined);
+  const owner = await findClaimant(path);
   const advice =
     owner === undefined
       ? 'held by another process, mounted or part of another device; free it first'
       : `held by process ${owner}; stop it first`;
   return new EdgeError('DEVICE_HELD', `${path} is ${advice}`, { context: { path, processId: owner }, cause });
+}
+
+/** The process that has claimed the device at `path`; undefined when none has, or the kernel does not tell. */
+export function findClaimant(path: string): Promise<number | undefined> {
+  return stat(path).then(findLockOwner, () => undefined);
 }

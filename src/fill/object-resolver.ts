@@ -104,11 +104,11 @@ export class ObjectResolver {
     else this.#live.detachAll(matches);
     if (target.kind === 'object') this.#marks.delete(target.objectHash);
     // What was asked for before the purge is for those who wait for it already, and for nobody else. What tags an answer will have is not
-    // known before it comes; then the store refuses it.
+    // known before it comes; the store then refuses it by those.
     for (const [objectHash, question] of this.#pending) {
-      if (!question.isAbout(matches)) continue;
-      question.detach();
-      this.#pending.delete(objectHash);
+      const isCovered = question.isAbout(matches);
+      if (isCovered) question.detach();
+      if (isCovered || target.kind === 'tag') this.#pending.delete(objectHash);
     }
   }
 

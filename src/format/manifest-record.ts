@@ -19,6 +19,8 @@ const FIXED_BYTES = 128;
 export const TAGS_MAX = 256;
 /** Longest record; the fields' own limit is 16 KiB, names, values and a length pair each. */
 export const MANIFEST_RECORD_BYTES_MAX = 32 * KIB;
+/** Longest object whose bytes lie in the same extent, before its record. */
+export const BODY_BYTES_MAX = 64 * KIB;
 const SLICE_SIZE_MIN = 64 * KIB;
 const SLICE_SIZE_MAX = 8 * MIB;
 /** Generations and times on disk have 48 bits. */

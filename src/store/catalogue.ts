@@ -86,6 +86,11 @@ export class Catalogue {
     return undefined;
   }
 
+  /** Reserves a run of blocks if one is free now. */
+  tryReserveBlocks(blocks: number, kind: 'slice' | 'manifest'): number | undefined {
+    return this.allocator.reserve(blocks, bandOf(kind, blocks));
+  }
+
   /** Makes room for `count` index entries. */
   reserveEntries(count: number): boolean {
     for (let evicted = 0; evicted <= this.#limits.evictionsPerRecord; evicted += 1) {
@@ -97,10 +102,18 @@ export class Catalogue {
 
   /** A slice enters the RAM tier. Takes over `lease`. */
   addResident(slice: { generation: number; sliceNumber: number; lengthBytes: number; lease: Lease }): ResidentSlice {
-    const isStored = this.index.findSlice(slice.generation, slice.sliceNumber) !== NO_SLOT;
+    const wasHeld = this.#isHeld(slice.generation, slice.sliceNumber);
     const added = this.resident.add(slice);
-    if (!isStored) this.#count(slice.generation, 1);
+    this.#recount(slice.generation, slice.sliceNumber, wasHeld);
     return added;
+  }
+
+  /** The entry of the record that holds the slice: its own, or its object's where it rides in that; NO_SLOT when none does. */
+  findStored(generation: number, sliceNumber: number): number {
+    const slot = this.index.findSlice(generation, sliceNumber);
+    if (slot !== NO_SLOT || sliceNumber > 0) return slot;
+    const record = this.index.findManifest(generation);
+    return record !== NO_SLOT && this.index.hasBody(record) ? record : NO_SLOT;
   }
 
   /** Whether something of the object is on the device or on its way there, rather than all of it in memory only. */
@@ -130,22 +143,27 @@ export class Catalogue {
       this.allocator.forfeit(place.block, place.blocks);
       return false;
     }
-    const isResident = this.resident.find(generation, sliceNumber) !== undefined;
+    const wasHeld = this.#isHeld(generation, sliceNumber);
     this.index.putSlice(generation, sliceNumber, place);
     this.allocator.acquire(place.block, place.blocks);
-    if (!isResident) this.#count(generation, 1);
+    this.#recount(generation, sliceNumber, wasHeld);
     this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.put, generation, sliceNumber, ...place });
     return true;
   }
 
-  /** Enters the written record of an object that is in the index; an older extent of it is freed. */
+  /** Enters the written record of an object that is in the index; an older extent of it is freed, and one of the slice that rides in it. */
   putManifest(tagSlot: number, place: ExtentPlace): void {
     const record = this.index.recordOf(tagSlot);
+    const generation = this.generationOf(tagSlot);
     const old = this.index.place(record);
+    const wasHeld = this.#isHeld(generation, 0);
     this.index.setPlace(record, place);
+    this.#recount(generation, 0, wasHeld);
     this.allocator.acquire(place.block, place.blocks);
     if (old.blocks > 0) this.allocator.release(old.block, old.blocks);
     this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.put, ...place });
+    const alone = this.index.hasBody(record) ? this.index.findSlice(generation, 0) : NO_SLOT;
+    if (alone !== NO_SLOT) this.dropSlice(alone);
   }
 
   setFreshness(tagSlot: number, freshness: ManifestFreshness): void {
@@ -179,6 +197,10 @@ export class Catalogue {
       this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.delete, writeSequence: index.writeSequence(record) });
     }
     this.resident.removeGeneration(generation);
+    if (index.hasBody(record)) {
+      index.setPlace(record, { ...index.place(record), flags: 0 });
+      this.#recount(generation, 0, true);
+    }
     for (let sliceNumber = 0; index.slices(tagSlot) > 0 && sliceNumber < PROBES_MAX; sliceNumber += 1) {
       const slot = index.findSlice(generation, sliceNumber);
       if (slot !== NO_SLOT) this.#freeSlice(slot);
@@ -215,15 +237,17 @@ export class Catalogue {
     };
     for (const slot of index.recordSlots()) {
       if (index.blocks(slot) === 0) continue;
-      const kind = index.kind(slot) === 'manifest' ? 'manifest' : 'slice';
+      const isManifest = index.kind(slot) === 'manifest';
+      const kind = isManifest && !index.hasBody(slot) ? 'manifest' : 'slice';
       if (!claims.tryClaim(index.block(slot), index.blocks(slot), bandOf(kind, index.blocks(slot))))
         return `two records claim block ${index.block(slot)}`;
       if (!allocator.isUsed(index.block(slot), index.blocks(slot))) return `block ${index.block(slot)} is in the index and free`;
       blocks += index.blocks(slot);
-      if (index.kind(slot) === 'slice') count(index.generation(slot));
+      const generation = index.generation(slot);
+      if (!isManifest || (index.hasBody(slot) && index.findSlice(generation, 0) === NO_SLOT)) count(generation);
     }
     for (const slice of this.resident.slices())
-      if (index.findSlice(slice.generation, slice.sliceNumber) === NO_SLOT) count(slice.generation);
+      if (this.findStored(slice.generation, slice.sliceNumber) === NO_SLOT) count(slice.generation);
     const used = allocator.blockCount - allocator.freeBlocks;
     const { reservedBlocks, idleBadBlocks } = allocator;
     if (used !== blocks + reservedBlocks + idleBadBlocks)
@@ -241,10 +265,10 @@ export class Catalogue {
   #freeSlice(slot: number): void {
     const { index } = this;
     const generation = index.generation(slot);
-    const isResident = this.resident.find(generation, index.sliceNumber(slot)) !== undefined;
+    const sliceNumber = index.sliceNumber(slot);
     this.allocator.release(index.block(slot), index.blocks(slot));
     index.removeSlice(slot);
-    if (!isResident) this.#count(generation, -1);
+    this.#recount(generation, sliceNumber, true);
   }
 
   #evict(reason: 'blocks' | 'entries'): boolean {
@@ -253,12 +277,16 @@ export class Catalogue {
     if (victim === NO_SLOT) return this.resident.reclaim();
     this.#isFull = true;
     this.#metrics.add('evicted', 1, reason);
-    if (this.index.kind(victim) === 'manifest') {
+    const isManifest = this.index.kind(victim) === 'manifest';
+    const manifest = isManifest ? victim : this.index.findManifest(this.index.generation(victim));
+    if (manifest !== NO_SLOT && (!isManifest || this.index.hasBody(manifest))) {
+      const sliceNumber = isManifest ? 0 : this.index.sliceNumber(victim);
+      this.#policy.noteEvicted(this.index.tag(this.index.tagSlotOf(manifest)), sliceNumber);
+    }
+    if (isManifest) {
       this.dropObject(this.index.tagSlotOf(victim), 'other');
       return true;
     }
-    const manifest = this.index.findManifest(this.index.generation(victim));
-    if (manifest !== NO_SLOT) this.#policy.noteEvicted(this.index.tag(this.index.tagSlotOf(manifest)), this.index.sliceNumber(victim));
     this.dropSlice(victim);
     // An object of which nothing is left takes two entries and saves no byte; left to the hand it would stay for another round.
     const isEmpty = manifest !== NO_SLOT && this.index.blocks(manifest) > 0 && this.index.slices(this.index.tagSlotOf(manifest)) === 0;
@@ -267,8 +295,18 @@ export class Catalogue {
   }
 
   #vanish(slice: ResidentSlice): void {
-    if (this.index.findSlice(slice.generation, slice.sliceNumber) === NO_SLOT) this.#count(slice.generation, -1);
+    this.#recount(slice.generation, slice.sliceNumber, true);
     this.#onVanish(slice);
+  }
+
+  /** Whether the slice is on the device or in memory: what an object's count counts. */
+  #isHeld(generation: number, sliceNumber: number): boolean {
+    return this.resident.find(generation, sliceNumber) !== undefined || this.findStored(generation, sliceNumber) !== NO_SLOT;
+  }
+
+  #recount(generation: number, sliceNumber: number, wasHeld: boolean): void {
+    const isHeld = this.#isHeld(generation, sliceNumber);
+    if (isHeld !== wasHeld) this.#count(generation, isHeld ? 1 : -1);
   }
 
   /** Orphans have no manifest to be counted at. */

@@ -290,6 +290,9 @@ export class DeviceStore implements SliceStore {
     const manifest = this.#desk.admit(verdict.manifest);
     if (manifest === undefined) return this.#miss('absent');
     this.metrics.add('reads', 1, 'device');
+    // What was offered while the device was reading is newer.
+    const newer = this.#shelf.find(objectHash, manifest.generation);
+    if (newer !== undefined) return { kind: 'hit', manifest: newer };
     this.#shelf.keep(manifest);
     return { kind: 'hit', manifest };
   }
@@ -319,6 +322,8 @@ export class DeviceStore implements SliceStore {
       if (!catalogue.reserveEntries(2) || catalogue.index.findManifest(generation) !== NO_SLOT) return this.#decline('no-space');
       tagSlot = catalogue.index.putManifest(objectTag(objectHash), generation);
     }
+    // Where devices share a counter, this one may not have given it; a purge that comes next has to cover it.
+    this.#generations.skipTo(generation + 1);
     this.#purges.clear(generation);
     catalogue.setFreshness(tagSlot, manifest);
     const pending = this.#shelf.pending(objectHash) ?? this.#shelf.addPending(manifest);
@@ -356,7 +361,7 @@ export class DeviceStore implements SliceStore {
   async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
     const order = this.#desk.order(target, options.isSoft === true);
     if (!this.#purges.hasRoomFor(order)) await this.#retireEpochs();
-    const { purge, knownObjects } = this.#desk.take(order, target, options.sequence);
+    const { purge, knownObjects } = this.#desk.take(order, target, options);
     const parts = this.#parts;
     if (parts === undefined || this.#state !== 'online') {
       this.metrics.add('purgesRefused', 1, 'unavailable');
@@ -384,7 +389,7 @@ export class DeviceStore implements SliceStore {
     const catalogue = this.#readable()?.catalogue;
     if (catalogue === undefined || this.#isHidden(generation) || catalogue.index.findManifest(generation) === NO_SLOT) return false;
     if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
-    return catalogue.index.findSlice(generation, sliceNumber) !== NO_SLOT;
+    return catalogue.findStored(generation, sliceNumber) !== NO_SLOT;
   }
 
   tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
@@ -397,7 +402,7 @@ export class DeviceStore implements SliceStore {
     if (catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return undefined;
     slice.isVisited = true;
     gate.onRead(slice);
-    const slot = catalogue.index.findSlice(read.generation, read.sliceNumber);
+    const slot = catalogue.findStored(read.generation, read.sliceNumber);
     if (slot !== NO_SLOT) catalogue.index.markVisited(slot);
     this.metrics.add('reads', 1, 'ram');
     const lease = slice.lease.share();
@@ -411,11 +416,15 @@ export class DeviceStore implements SliceStore {
     if (obstacle !== undefined) return this.#miss(obstacle);
     const parts = this.#readable();
     if (parts === undefined || parts.catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
-    const slot = parts.catalogue.index.findSlice(read.generation, read.sliceNumber);
+    const slot = parts.catalogue.findStored(read.generation, read.sliceNumber);
     if (slot === NO_SLOT) return this.#miss('absent');
     parts.catalogue.index.markVisited(slot);
     const lengthBytes = this.#sliceLength(read);
-    const verdict = await parts.reader.readSlice(read, slot, { lengthBytes, signal });
+    const { index } = parts.catalogue;
+    const isRiding = index.kind(slot) === 'manifest';
+    const verdict = isRiding
+      ? await parts.reader.readBody(read, index.tagSlotOf(slot), signal)
+      : await parts.reader.readSlice(read, slot, { lengthBytes, signal });
     if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
     // A purge may have come while the device was reading.
     const late = await this.#lookAt(read, signal);
@@ -441,7 +450,7 @@ export class DeviceStore implements SliceStore {
     this.#assertWhole(offer);
     const known = catalogue.resident.find(generation, sliceNumber);
     if (known?.isQueued === true) return { kind: 'admitted' };
-    const stored = catalogue.index.findSlice(generation, sliceNumber);
+    const stored = catalogue.findStored(generation, sliceNumber);
     if (stored !== NO_SLOT && !catalogue.index.isUnproved(stored)) return { kind: 'admitted' };
     // An unproved one is from before a crash, its data may never have arrived; these bytes are sure and replace it once written.
     const lease = offer.lease.share();
@@ -479,6 +488,16 @@ export class DeviceStore implements SliceStore {
   /** Checks index against bitmap and counts (S1, S2); slow, for tests and the simulation. @returns what is wrong, or undefined */
   findContradiction(): string | undefined {
     return this.#parts?.catalogue.findContradiction();
+  }
+
+  /** What the index knows of a slice's extent, or of the manifest's when `sliceNumber` is undefined (S6); for the simulation. */
+  extentState(generation: number, sliceNumber?: number | undefined): 'absent' | 'unproved' | 'sure' {
+    const catalogue = this.#parts?.catalogue;
+    if (catalogue === undefined) return 'absent';
+    const { index } = catalogue;
+    const slot = sliceNumber === undefined ? index.findManifest(generation) : catalogue.findStored(generation, sliceNumber);
+    if (slot === NO_SLOT || index.blocks(slot) === 0) return 'absent';
+    return index.isUnproved(slot) ? 'unproved' : 'sure';
   }
 
   close(): Promise<void> {
@@ -613,6 +632,7 @@ export class DeviceStore implements SliceStore {
     });
     const writer = new SliceWriter({
       ...options,
+      reader,
       extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purges.newestSequence }),
       packer: new ExtentPacker({ ...media, codec: this.#codec, policy: new CompressionPolicy(this.#compression) }),
       shelf: this.#shelf,
@@ -687,6 +707,7 @@ export class DeviceStore implements SliceStore {
     this.metrics.add('recoveredEntries', report.records);
     this.metrics.add('recoveryDropped', report.orphans, 'orphan');
     this.metrics.add('recoveryDropped', report.overlaps, 'overlap');
+    this.metrics.add('recoveryDropped', report.surplus, 'surplus');
     this.metrics.add('recoveryDropped', report.invalid + report.onBadBlocks, 'damage');
     if (!report.isCheckpointWhole) this.#logger.warn({ damagedParts: report.damagedParts }, 'The checkpoint was not whole');
     if (report.isForgotten) this.#logger.error({}, 'The journal was damaged where a purge may have been; the cache starts empty');

@@ -36,6 +36,8 @@ export interface ExtentContent {
 export interface PackedExtent {
   readonly content: ExtentContent;
   readonly codec: keyof typeof CODECS;
+  /** Among which it is placed: bare manifests are kept apart, so that listing them reads little. */
+  readonly band: 'slice' | 'manifest';
   /** ENTRY_FLAGS of its index entry that follow from how it is stored. */
   readonly flags: number;
   /** One block of memory for the header. */
@@ -94,7 +96,8 @@ export class ExtentPacker {
     return {
       content,
       codec: 'raw',
-      flags: 0,
+      band: bandOf(content),
+      flags: flagsOf(content),
       header,
       payload,
       rawBytes: lengthBytes,
@@ -149,7 +152,8 @@ export class ExtentPacker {
     return {
       content,
       codec: 'lz4',
-      flags: ENTRY_FLAGS.lz4,
+      band: bandOf(content),
+      flags: flagsOf(content) + ENTRY_FLAGS.lz4,
       header: staging.bytes.subarray(0, blockSizeBytes),
       payload: target.subarray(0, storedBlocks * blockSizeBytes),
       rawBytes: lengthBytes,
@@ -158,4 +162,17 @@ export class ExtentPacker {
       end: () => staging.end(),
     };
   }
+}
+
+/** Whether a manifest's extent begins with the object's one slice. */
+function hasBody({ kind, presentEnd }: ExtentContent): boolean {
+  return kind === 'manifest' && presentEnd > 0;
+}
+
+function bandOf(content: ExtentContent): PackedExtent['band'] {
+  return hasBody(content) ? 'slice' : content.kind;
+}
+
+function flagsOf(content: ExtentContent): number {
+  return hasBody(content) ? ENTRY_FLAGS.body : 0;
 }

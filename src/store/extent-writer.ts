@@ -22,7 +22,7 @@ export class ExtentWriter {
   readonly #clock: Clock;
   readonly #identity: ExtentIdentity;
   readonly #epoch: number;
-  readonly #blockSizeBytes: number;
+  readonly blockSizeBytes: number;
   readonly #newestPurge: () => number;
 
   constructor(options: {
@@ -38,7 +38,7 @@ export class ExtentWriter {
     this.#clock = options.clock;
     this.#identity = options.identity;
     this.#epoch = options.epoch;
-    this.#blockSizeBytes = options.blockSizeBytes;
+    this.blockSizeBytes = options.blockSizeBytes;
     this.#newestPurge = options.newestPurge;
   }
 
@@ -57,12 +57,12 @@ export class ExtentWriter {
       this.#encode(extent);
       buffers.push(extent.packed.header, extent.packed.payload);
     }
-    await this.#device.write(buffers, first.place.block * this.#blockSizeBytes);
+    await this.#device.write(buffers, first.place.block * this.blockSizeBytes);
   }
 
   #encode({ packed, place }: PlacedExtent): void {
     const { content, header, payload, storedBytes, chunkLengths } = packed;
-    const allocatedBytes = place.blocks * this.#blockSizeBytes;
+    const allocatedBytes = place.blocks * this.blockSizeBytes;
     assert(header.length + payload.length === allocatedBytes, 'the extent is as long as its place');
     payload.fill(0, storedBytes);
     const fields = {

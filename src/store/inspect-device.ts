@@ -8,8 +8,9 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { extentBlocks } from '../format/extent-header.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
-import { decodeManifestRecord, MANIFEST_RECORD_BYTES_MAX } from '../format/manifest-record.ts';
+import { BODY_BYTES_MAX, decodeManifestRecord, MANIFEST_RECORD_BYTES_MAX } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
+import type { BlockRun } from './check/extent-order.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { type RecoveredState, recoverState } from './recovery.ts';
 import { type DeviceRoot, readRoot } from './root-area.ts';
@@ -80,7 +81,7 @@ export function measureUsage(view: DeviceView): DeviceUsage {
   let slices = 0;
   for (const slot of index.records()) {
     if (index.kind(slot) === 'manifest') objects += 1;
-    else slices += 1;
+    if (index.kind(slot) === 'slice' || index.hasBody(slot)) slices += 1;
   }
   return {
     objects,
@@ -114,15 +115,31 @@ export function findStoredRuns(view: DeviceView, object: StoredObject): readonly
   const { index } = view.state;
   const numbers: number[] = [];
   for (const slot of index.records()) {
-    if (index.kind(slot) === 'slice' && index.generation(slot) === object.manifest.generation) numbers.push(index.sliceNumber(slot));
+    if (index.generation(slot) !== object.manifest.generation) continue;
+    if (index.kind(slot) === 'slice') numbers.push(index.sliceNumber(slot));
+    else if (index.hasBody(slot)) numbers.push(0);
   }
   const runs: { start: number; end: number }[] = [];
   for (const number of numbers.sort((left, right) => left - right)) {
     const last = runs.at(-1);
+    if (last !== undefined && last.end > number) continue;
     if (last?.end === number) last.end += 1;
     else runs.push({ start: number, end: number + 1 });
   }
   return runs;
+}
+
+/** Key of the object that has this generation, or undefined when the index has none or its record cannot be read. */
+export async function keyOfGeneration(view: DeviceView, generation: number): Promise<string | undefined> {
+  const record = view.state.index.findManifest(generation);
+  if (record === NO_SLOT) return undefined;
+  const verdict = await readObject(view, record);
+  return verdict.kind === 'object' ? verdict.object.manifest.keyText : undefined;
+}
+
+/** Blocks that were put out of use, in order. */
+export function outOfUse(view: DeviceView): readonly BlockRun[] {
+  return view.state.allocator.badRuns.map(({ block, blocks }) => ({ start: block, end: block + blocks }));
 }
 
 async function readObject(view: DeviceView, record: number): Promise<ObjectVerdict> {
@@ -132,7 +149,7 @@ async function readObject(view: DeviceView, record: number): Promise<ObjectVerdi
   const place = index.place(record);
   const recordOffsetBytes = place.block * blockSizeBytes;
   const unreadable = { kind: 'unreadable', recordOffsetBytes } as const;
-  if (place.blocks > extentBlocks(MANIFEST_RECORD_BYTES_MAX, blockSizeBytes)) return unreadable;
+  if (place.blocks > extentBlocks(BODY_BYTES_MAX + MANIFEST_RECORD_BYTES_MAX, blockSizeBytes)) return unreadable;
   const extents = new ExtentReader({ ...view, identity: format, blockSizeBytes, slotWaitMs: SLOT_WAIT_MS });
   const outcome = await extents.read({ place, kind: 'manifest', generation: index.generation(record), sliceNumber: MANIFEST_NUMBER });
   if (outcome.kind !== 'loaded') return unreadable;

@@ -3,6 +3,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
+import type { ResidentSlice } from './resident-tier.ts';
 import type { StoreLimits } from './store-limits.ts';
 
 /** An offered manifest on its way to the device. A later offer of the same generation replaces `manifest`. */
@@ -10,6 +11,8 @@ export interface PendingManifest {
   manifest: Manifest;
   /** `growing` until its length is known, `waiting` for its first slice, `queued` for its write, `writing`. */
   state: 'growing' | 'waiting' | 'queued' | 'writing';
+  /** The object's one slice, which is to be written in the same record. */
+  body: ResidentSlice | undefined;
 }
 
 /** Manifests by object; one per store. */
@@ -41,7 +44,7 @@ export class ManifestShelf {
   }
 
   addPending(manifest: Manifest): PendingManifest {
-    const added: PendingManifest = { manifest, state: 'waiting' };
+    const added: PendingManifest = { manifest, state: 'waiting', body: undefined };
     this.#pending.set(manifest.objectHash, added);
     return added;
   }

@@ -26,9 +26,9 @@ export class PersistentCounter {
     return this.#next;
   }
 
-  /** Whether the next number is covered. */
-  get isCovered(): boolean {
-    return this.#next < this.#floor && !this.isExhausted;
+  /** Whether the next `count` numbers are covered. */
+  covers(count: number): boolean {
+    return this.#next + count <= Math.min(this.#floor, COUNTER_MAX + 1);
   }
 
   /** Whether every number was given that the index can hold. */

@@ -12,7 +12,7 @@ import type { ManifestShelf } from './manifest-shelf.ts';
 import { isEpoch, matcherOf, type Purge, type PurgeOrder, scopeOf } from './purge.ts';
 import type { PurgeMemory, RememberedPurges } from './purge-memory.ts';
 import { NO_SLOT, objectTag } from './slice-index.ts';
-import type { PurgeTarget } from './slice-store.ts';
+import type { PurgeOptions, PurgeTarget } from './slice-store.ts';
 import type { StoreLimits } from './store-limits.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
 
@@ -64,15 +64,16 @@ export class PurgeDesk {
    *
    * @throws EdgeError STORE_UNAVAILABLE when there are too many epochs, or too many orders while the index is loading; nothing was done then
    */
-  take(order: PurgeOrder, target: PurgeTarget, sequence: number | undefined): { readonly purge: Purge; readonly knownObjects: number } {
+  take(order: PurgeOrder, target: PurgeTarget, options: PurgeOptions): { readonly purge: Purge; readonly knownObjects: number } {
     const { memory, metrics, clock, nextGeneration, limits } = this.#options;
     if (!memory.hasRoomFor(order) || this.#held.length >= limits.purgesRemembered) {
       metrics.add('purgesRefused', 1, 'full');
       const text = 'Too many purges are being carried out in the background; purge again in a moment, or everything';
       throw new EdgeError('STORE_UNAVAILABLE', text);
     }
-    const number = Math.max(sequence ?? 0, memory.newestSequence + 1);
-    const purge: Purge = { ...order, generation: nextGeneration(), sequence: number, atMs: clock.wallMs() };
+    const sequence = Math.max(options.sequence ?? 0, memory.newestSequence + 1);
+    const generation = Math.max(options.generation ?? 0, nextGeneration());
+    const purge: Purge = { ...order, generation, sequence, atMs: clock.wallMs() };
     metrics.add('purges', 1, order.isSoft ? `soft-${order.kind}` : order.kind);
     memory.remember(purge);
     if (this.#catalogue === undefined) this.#held.push(purge);

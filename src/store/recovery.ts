@@ -3,6 +3,7 @@
  * and fsck use it alike. Whatever is damaged is forgotten, with one exception that must forget more: when a purge that counted may lie in
  * an unreadable part of the journal, everything is dropped, because a cache may forget but must not bring back what was purged.
  */
+import { assert } from '../base/assert.ts';
 import { divFloor, KIB } from '../base/units.ts';
 import { CHECKPOINT_KINDS, type CheckpointEntry } from '../format/checkpoint-part.ts';
 import { ENTRY_FLAGS } from '../format/entry-flags.ts';
@@ -14,6 +15,7 @@ import {
   JOURNAL_TYPES,
   type JournalHeader,
   type JournalRecord,
+  journalRecordsPerBlock,
   MANIFEST_NUMBER,
 } from '../format/journal-block.ts';
 import { U48_MAX } from '../format/manifest-record.ts';
@@ -50,6 +52,8 @@ export interface RecoveryReport {
   onBadBlocks: number;
   /** Entries or records that name what cannot be. */
   invalid: number;
+  /** Records beyond the number of entries: their deletes were never written. */
+  surplus: number;
   /** A purge may be missing: everything was dropped. */
   isForgotten: boolean;
   /** Purges that were found behind the end of the chain. */
@@ -88,6 +92,14 @@ export function makeAllocator(geometry: CheckpointPlace['geometry']): BlockAlloc
   });
 }
 
+/**
+ * Replay passes through states that never were: a checkpoint is copied while the index changes, so entries of its end stand beside those that
+ * gave way to them, and slices outlast their object until the end. Each of them was put by a record of the journal or is in the image.
+ */
+function makeIndex(geometry: CheckpointPlace['geometry']): SliceIndex {
+  return new SliceIndex(geometry.entryCount, 2 * geometry.journalBlocks * journalRecordsPerBlock(geometry.blockSizeBytes));
+}
+
 class Recovery {
   readonly #place: CheckpointPlace;
   readonly #root: DeviceRoot;
@@ -111,6 +123,7 @@ class Recovery {
     overlaps: 0,
     onBadBlocks: 0,
     invalid: 0,
+    surplus: 0,
     isForgotten: false,
     purgesBehind: 0,
   };
@@ -118,7 +131,7 @@ class Recovery {
   constructor(place: CheckpointPlace, root: DeviceRoot) {
     this.#place = place;
     this.#root = root;
-    this.#index = new SliceIndex(place.geometry.entryCount);
+    this.#index = makeIndex(place.geometry);
     this.#allocator = makeAllocator(place.geometry);
     this.#generation = root.superblock.generationFloor;
     this.#writeSequence = root.superblock.writeSequenceFloor;
@@ -173,7 +186,7 @@ class Recovery {
   }
 
   #reset(): void {
-    this.#index = new SliceIndex(this.#place.geometry.entryCount);
+    this.#index = makeIndex(this.#place.geometry);
     this.#epochs = new PurgeTable();
     this.#recentPurges = [];
   }
@@ -389,7 +402,8 @@ class Recovery {
     for (const slot of sorted.reverse()) {
       const [block, blocks] = [index.block(slot), index.blocks(slot)];
       const isManifest = index.kind(slot) === 'manifest';
-      if (this.#allocator.tryClaim(block, blocks, bandOf(isManifest ? 'manifest' : 'slice', blocks))) continue;
+      const kind = isManifest && !index.hasBody(slot) ? 'manifest' : 'slice';
+      if (this.#allocator.tryClaim(block, blocks, bandOf(kind, blocks))) continue;
       if (this.#allocator.isBad(block, blocks)) this.#report.onBadBlocks += 1;
       else this.#report.overlaps += 1;
       if (isManifest) index.removeManifest(index.tagSlotOf(slot));
@@ -398,8 +412,13 @@ class Recovery {
     const { isClean } = this.#root.superblock;
     for (const slot of index.recordSlots()) {
       if (!isClean) index.markUnproved(slot);
-      if (index.kind(slot) === 'manifest') continue;
-      const record = index.findManifest(index.generation(slot));
+      const generation = index.generation(slot);
+      if (index.kind(slot) === 'manifest') {
+        // The slice that rides in it, unless it has a record of its own too.
+        if (index.hasBody(slot) && index.findSlice(generation, 0) === NO_SLOT) index.addSlices(index.tagSlotOf(slot), 1);
+        continue;
+      }
+      const record = index.findManifest(generation);
       if (record !== NO_SLOT) {
         index.addSlices(index.tagSlotOf(record), 1);
         continue;
@@ -408,7 +427,27 @@ class Recovery {
       index.removeSlice(slot);
       this.#report.orphans += 1;
     }
+    this.#trim();
     this.#report.records = index.recordCount;
+  }
+
+  /** Gives up the oldest until no spare entry is in use; seldom anything, when deletes were dropped or not yet written. */
+  #trim(): void {
+    const index = this.#index;
+    while (index.freeEntries < 0) {
+      const slot = index.nextVictim();
+      assert(slot !== NO_SLOT, 'what is surplus is records');
+      this.#report.surplus += 1;
+      this.#allocator.release(index.block(slot), index.blocks(slot));
+      if (index.kind(slot) === 'manifest') {
+        index.removeManifest(index.tagSlotOf(slot));
+        continue;
+      }
+      const record = index.findManifest(index.generation(slot));
+      const rides = record !== NO_SLOT && index.sliceNumber(slot) === 0 && index.hasBody(record);
+      if (record !== NO_SLOT && !rides) index.addSlices(index.tagSlotOf(record), -1);
+      index.removeSlice(slot);
+    }
   }
 }
 

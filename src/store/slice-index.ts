@@ -80,7 +80,9 @@ export function indexMemoryBytes(entryCount: number): number {
 
 /** Fixed-size index; `entryCount` >= 2. */
 export class SliceIndex {
+  /** Entries that may be used when nothing is being recovered. */
   readonly entryCount: number;
+  readonly #slotCount: number;
   readonly #words: Uint32Array;
   readonly #bytes: Uint8Array;
   readonly #buckets: BucketTable;
@@ -93,13 +95,15 @@ export class SliceIndex {
   #oldest = NO_SLOT;
   #hand = NO_SLOT;
 
-  constructor(entryCount: number) {
-    assert(entryCount >= 2 && entryCount < NO_SLOT, 'SliceIndex: entry count is in range');
+  /** @param spareEntries room beyond `entryCount` for the states that replay passes through; memory that is not used is not touched */
+  constructor(entryCount: number, spareEntries = 0) {
+    assert(entryCount >= 2 && entryCount + spareEntries < NO_SLOT, 'SliceIndex: entry count is in range');
     this.entryCount = entryCount;
-    this.#words = new Uint32Array(new SharedArrayBuffer(entryCount * WORDS * 4));
+    this.#slotCount = entryCount + spareEntries;
+    this.#words = new Uint32Array(new SharedArrayBuffer(this.#slotCount * WORDS * 4));
     this.#bytes = new Uint8Array(this.#words.buffer);
     this.#buckets = new BucketTable(entryCount, { words: this.#words, stride: WORDS, chain: CHAIN });
-    this.#objects = new ObjectTable(divFloor(entryCount, 2));
+    this.#objects = new ObjectTable(divFloor(this.#slotCount, 2));
   }
 
   /** One a slice, two an object. */
@@ -117,6 +121,7 @@ export class SliceIndex {
     return this.#slotLimit;
   }
 
+  /** Negative while replay uses spare ones. */
   get freeEntries(): number {
     return this.entryCount - this.usedEntries;
   }
@@ -147,14 +152,14 @@ export class SliceIndex {
   ensureSlice(generation: number, sliceNumber: number): number {
     assert(sliceNumber < MANIFEST_NUMBER, 'slice number is below the manifest number');
     const known = this.findSlice(generation, sliceNumber);
-    if (known !== NO_SLOT || this.freeEntries === 0) return known;
+    if (known !== NO_SLOT || this.usedEntries >= this.#slotCount) return known;
     return this.#addRecord(KIND_SLICE, generation, sliceNumber);
   }
 
   /** Adds an object (two entries) without an extent; tag and generation must be absent. @returns its row, or NO_SLOT when full */
   putManifest(tag: ObjectTag, generation: number): number {
     assert(this.findManifest(generation) === NO_SLOT, 'manifest is put once');
-    if (this.freeEntries < 2) return NO_SLOT;
+    if (this.usedEntries + 2 > this.#slotCount) return NO_SLOT;
     const record = this.#addRecord(KIND_MANIFEST, generation, MANIFEST_NUMBER);
     const row = this.#objects.put(tag, record);
     this.#words[record * WORDS + NUMBER] = row;
@@ -223,6 +228,11 @@ export class SliceIndex {
     return this.#flagByte(slot) & (KIND_SLICE - 1);
   }
 
+  /** Whether a manifest's record holds the object's one slice as well. */
+  hasBody(record: number): boolean {
+    return (this.flags(record) & ENTRY_FLAGS.body) !== 0 && this.kind(record) === 'manifest';
+  }
+
   isVisited(slot: number): boolean {
     return (this.#flagByte(slot) & VISITED) !== 0;
   }
@@ -277,7 +287,8 @@ export class SliceIndex {
 
   /**
    * The entry that SIEVE gives up next: from the hand towards newer ones, the first that was not visited since the hand last passed.
-   * Orphans go at once; a manifest is passed over while slices of it exist or it is not yet written.
+   * Orphans go at once; a manifest is passed over while slices of it exist (but for the one that its own record holds) or it is not yet
+   * written.
    *
    * @returns a slice's or a manifest's slot, still in the index; NO_SLOT when everything is held
    */
@@ -369,7 +380,7 @@ export class SliceIndex {
   #isVictim(slot: number): boolean {
     const flags = this.#flagByte(slot);
     if ((flags & KIND_MASK) === KIND_MANIFEST) {
-      if (this.blocks(slot) === 0 || this.slices(this.tagSlotOf(slot)) > 0) return false;
+      if (this.blocks(slot) === 0 || (this.slices(this.tagSlotOf(slot)) > 0 && !this.hasBody(slot))) return false;
     } else if (this.findManifest(this.generation(slot)) === NO_SLOT) return true;
     if ((flags & VISITED) === 0) return true;
     this.#bytes[slot * WORDS * 4 + FLAG_BYTE] = flags & ~VISITED;

@@ -8,6 +8,7 @@ import type { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { alignDown, alignUp } from '../base/units.ts';
 import { ENTRY_FLAGS } from '../format/entry-flags.ts';
+import type { ExtentHeader } from '../format/extent-header.ts';
 import { CHUNK_BYTES } from '../format/geometry.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
@@ -24,7 +25,13 @@ import type { STORE_METRICS } from './store-metrics.ts';
 
 type Miss = { readonly kind: 'absent' | 'corrupt' | 'busy' };
 type SliceOutcome = { readonly kind: 'loaded'; readonly lease: Lease; readonly startBytes: number; readonly endBytes: number } | Miss;
-type ManifestOutcome = { readonly kind: 'loaded'; readonly manifest: Manifest } | Miss;
+type ManifestOutcome = { readonly kind: 'loaded'; readonly manifest: Manifest; readonly body: LoadedBody | undefined } | Miss;
+
+/** The slice that rides in a manifest's record, from its first byte on. */
+interface LoadedBody {
+  readonly lease: Lease;
+  readonly lengthBytes: number;
+}
 
 /** Dependencies of a reader. */
 export interface SliceReaderOptions {
@@ -50,7 +57,10 @@ export class SliceReader {
     this.#options = options;
     const shared = { clock: options.clock, loadsMax: options.limits.readsMax, deadlineMs: options.limits.readDeadlineMs };
     this.#slices = new LoadTable({ ...shared, dispose: (outcome) => (outcome.kind === 'loaded' ? outcome.lease.end() : undefined) });
-    this.#manifests = new LoadTable({ ...shared, dispose: () => undefined });
+    this.#manifests = new LoadTable({
+      ...shared,
+      dispose: (outcome) => (outcome.kind === 'loaded' ? outcome.body?.lease.end() : undefined),
+    });
   }
 
   /**
@@ -81,22 +91,37 @@ export class SliceReader {
     });
   }
 
-  /** Reads the record of an object that the index names. */
+  /** Reads the record of an object that the index names. A slice that rides in it stays in the RAM tier. */
   readManifest(objectHash: ObjectHash, tagSlot: number, signal: AbortSignal | undefined): Promise<ManifestVerdict> {
-    const generation = this.#options.catalogue.generationOf(tagSlot);
-    return this.#manifests.join({
-      key: `${objectHash}/${generation}`,
-      load: () => this.#loadManifest(objectHash, generation),
-      take: (outcome): ManifestVerdict => this.#takeManifest(outcome),
-      busy: { kind: 'busy' },
-      signal,
-    });
+    return this.#joinManifest(objectHash, tagSlot, { take: (outcome): ManifestVerdict => this.#takeManifest(outcome), signal });
+  }
+
+  /** Reads the slice that rides in the record of an object that the index names. */
+  readBody(read: SliceRead, tagSlot: number, signal: AbortSignal | undefined): Promise<SliceVerdict> {
+    return this.#joinManifest(read.objectHash, tagSlot, { take: (outcome): SliceVerdict => this.#takeBody(read, outcome), signal });
   }
 
   /** Resolves when no read is in progress at the device. */
   async idle(): Promise<void> {
     await this.#slices.idle();
     await this.#manifests.idle();
+  }
+
+  #joinManifest<Verdict>(
+    objectHash: ObjectHash,
+    tagSlot: number,
+    join: { readonly take: (outcome: ManifestOutcome) => Verdict; readonly signal: AbortSignal | undefined },
+  ): Promise<Verdict | { readonly kind: 'busy' }> {
+    const { catalogue, metrics } = this.#options;
+    const generation = catalogue.generationOf(tagSlot);
+    const key = `${objectHash}/${generation}`;
+    if (this.#manifests.has(key)) metrics.add('collapsedReads');
+    return this.#manifests.join<Verdict | { readonly kind: 'busy' }>({
+      ...join,
+      key,
+      load: () => this.#loadManifest(objectHash, generation),
+      busy: { kind: 'busy' },
+    });
   }
 
   #takeSlice(read: SliceRead, outcome: SliceOutcome): SliceVerdict {
@@ -117,6 +142,13 @@ export class SliceReader {
     return { kind: 'hit', manifest: { ...outcome.manifest, ...catalogue.index.freshness(tagSlot) } };
   }
 
+  #takeBody(read: SliceRead, outcome: ManifestOutcome): SliceVerdict {
+    if (outcome.kind !== 'loaded') return outcome;
+    const { body } = outcome;
+    if (body === undefined || this.#options.catalogue.index.findManifest(read.generation) === NO_SLOT) return { kind: 'absent' };
+    return this.#takeSlice(read, { kind: 'loaded', lease: body.lease, startBytes: 0, endBytes: body.lengthBytes });
+  }
+
   /** @param range of the slice; the whole when undefined, which then stays in memory */
   async #loadSlice(address: SliceAddress, slot: number, range: SliceRange | undefined): Promise<SliceOutcome> {
     const { catalogue } = this.#options;
@@ -124,15 +156,25 @@ export class SliceReader {
     if (outcome.kind !== 'loaded') return outcome;
     const { lease, header, startBytes, endBytes } = outcome;
     const { generation, sliceNumber } = address;
-    const now = catalogue.index.findSlice(generation, sliceNumber);
-    const isWhole = range === undefined;
-    if (isWhole && now !== NO_SLOT && catalogue.index.writeSequence(now) === header.writeSequence) catalogue.index.markProved(now);
-    const isCurrent = catalogue.index.findManifest(generation) !== NO_SLOT;
-    if (isWhole && isCurrent && catalogue.resident.find(generation, sliceNumber) === undefined) {
-      catalogue.addResident({ generation, sliceNumber, lengthBytes: header.presentEnd, lease: lease.share() });
-      lease.moveTo('resident');
+    if (range === undefined) {
+      this.#prove(catalogue.index.findSlice(generation, sliceNumber), header);
+      this.#keepResident({ generation, sliceNumber, lengthBytes: header.presentEnd }, lease);
     }
     return { kind: 'loaded', lease, startBytes, endBytes };
+  }
+
+  /** All of the extent was read and is sound. */
+  #prove(slot: number, header: ExtentHeader): void {
+    const { index } = this.#options.catalogue;
+    if (slot !== NO_SLOT && index.writeSequence(slot) === header.writeSequence) index.markProved(slot);
+  }
+
+  #keepResident(slice: { readonly generation: number; readonly sliceNumber: number; readonly lengthBytes: number }, lease: Lease): void {
+    const { catalogue } = this.#options;
+    const isCurrent = catalogue.index.findManifest(slice.generation) !== NO_SLOT;
+    if (!isCurrent || catalogue.resident.find(slice.generation, slice.sliceNumber) !== undefined) return;
+    catalogue.addResident({ ...slice, lease: lease.share() });
+    lease.moveTo('resident');
   }
 
   async #loadManifest(objectHash: ObjectHash, generation: number): Promise<ManifestOutcome> {
@@ -142,11 +184,19 @@ export class SliceReader {
     const record = catalogue.index.recordOf(tagSlot);
     const outcome = await this.#loadExtent({ objectHash, generation, sliceNumber: MANIFEST_NUMBER }, record);
     if (outcome.kind !== 'loaded') return outcome;
-    const manifest = decodeManifestRecord(outcome.lease.bytes.subarray(outcome.header.presentEnd, outcome.header.rawBytes));
-    outcome.lease.end();
-    if (manifest?.objectHash === objectHash && manifest.generation === generation) return { kind: 'loaded', manifest };
+    const { header, lease } = outcome;
+    const lengthBytes = header.presentEnd;
+    const manifest = decodeManifestRecord(lease.bytes.subarray(lengthBytes, header.rawBytes));
+    const isSound = manifest?.objectHash === objectHash && manifest.generation === generation;
+    if (isSound) this.#prove(catalogue.index.findManifest(generation), header);
+    if (isSound && lengthBytes > 0) {
+      this.#keepResident({ generation, sliceNumber: 0, lengthBytes }, lease);
+      return { kind: 'loaded', manifest, body: { lease, lengthBytes } };
+    }
+    lease.end();
+    if (isSound) return { kind: 'loaded', manifest, body: undefined };
     const now = catalogue.findCurrent(objectHash, generation);
-    if (now !== NO_SLOT && catalogue.index.writeSequence(catalogue.index.recordOf(now)) === outcome.header.writeSequence)
+    if (now !== NO_SLOT && catalogue.index.writeSequence(catalogue.index.recordOf(now)) === header.writeSequence)
       this.#drop(catalogue.index.recordOf(now), objectHash);
     return this.#blame();
   }

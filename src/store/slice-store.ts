@@ -79,6 +79,8 @@ export interface PurgeOptions {
   readonly isSoft?: boolean | undefined;
   /** Its number, where several devices number purges alike: above `purgeSequence` of each. The next one when undefined. */
   readonly sequence?: number | undefined;
+  /** Generations below it are covered, where several devices share their counter: above every one that was given. This device's own when undefined. */
+  readonly generation?: number | undefined;
 }
 
 /** What a purge found at once. */

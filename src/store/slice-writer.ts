@@ -1,44 +1,39 @@
 /**
- * Writes what was admitted: a bounded queue, a few writes at a time, header block and payload in one transfer. A record enters the index
- * only after its write; what was dropped, purged or overtaken meanwhile is forfeited. A slice stays readable from memory all the while.
+ * What is written, and what becomes of it: slices from the RAM tier, and manifests, each a job for record-writer. A record enters the index only
+ * after its write; what was dropped, purged or overtaken meanwhile is forfeited. A slice stays readable from memory all the while.
+ *
+ * The one slice of a small object rides in its manifest's record: one extent, one write and one read for both. When such a manifest changes,
+ * the slice goes along, from memory or read back; if neither can be had in time, the manifest goes without, and the slice is a miss.
  */
-import { assert } from '../base/assert.ts';
-import { BoundedQueue } from '../base/bounded-queue.ts';
 import type { Clock } from '../base/clock.ts';
-import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { SECOND_MS } from '../base/units.ts';
-import { extentBlocks } from '../format/extent-header.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
-import type { ObjectHash } from '../format/manifest.ts';
-import { encodeManifestRecord } from '../format/manifest-record.ts';
+import type { Manifest, ObjectHash } from '../format/manifest.ts';
+import { BODY_BYTES_MAX, encodeManifestRecord } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
+import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './catalogue.ts';
 import { leaseStaging } from './device-io.ts';
 import type { ExtentContent, ExtentPacker, PackedExtent } from './extent-packer.ts';
 import type { ExtentWriter } from './extent-writer.ts';
-import { classifyFault } from './fault-class.ts';
 import type { ManifestShelf, PendingManifest } from './manifest-shelf.ts';
 import type { PersistentCounter } from './persistent-counter.ts';
+import { RecordWriter, type WriteVerdict } from './record-writer.ts';
 import type { ResidentSlice } from './resident-tier.ts';
 import { type ExtentPlace, NO_SLOT } from './slice-index.ts';
+import type { SliceReader } from './slice-reader.ts';
 import type { StoreLimits } from './store-limits.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
 
 const STAGING_WAIT_MS = SECOND_MS;
 
-type Job =
-  | { readonly kind: 'slice'; readonly slice: ResidentSlice; readonly objectHash: ObjectHash }
-  | { readonly kind: 'manifest'; readonly pending: PendingManifest };
-
-/** Why a record was not kept. */
-type DropReason = 'forfeited' | 'no-space' | 'no-slot' | 'error' | 'unavailable';
-type WriteVerdict = { readonly kind: 'written'; readonly place: ExtentPlace } | { readonly kind: 'dropped'; readonly reason: DropReason };
-
 /** Dependencies of a writer. */
 export interface SliceWriterOptions {
   readonly extents: ExtentWriter;
   readonly packer: ExtentPacker;
+  /** Reads back what rides in a manifest that is written anew. */
+  readonly reader: SliceReader;
   readonly arena: Arena;
   readonly clock: Clock;
   readonly limits: StoreLimits;
@@ -52,21 +47,23 @@ export interface SliceWriterOptions {
   readonly onRoom: () => void;
 }
 
+/** The bytes of the slice that rides in a manifest. Whoever got them ends the lease. */
+interface Body {
+  readonly lease: Lease;
+  readonly lengthBytes: number;
+}
+
 /** The way of slices and manifests to the device; one per mounted store. */
 export class SliceWriter {
   readonly #options: SliceWriterOptions;
-  readonly #capacity: number;
-  readonly #queue: BoundedQueue<Job>;
-  readonly #idlers: (() => void)[] = [];
+  readonly #records: RecordWriter;
   #queuedSlices = 0;
   #queuedBytes = 0;
-  #active = 0;
-  #isPumpDue = false;
 
   constructor(options: SliceWriterOptions) {
     this.#options = options;
-    this.#capacity = options.limits.queueSlices + options.limits.pendingManifests;
-    this.#queue = new BoundedQueue(this.#capacity);
+    const capacity = options.limits.queueSlices + options.limits.pendingManifests;
+    this.#records = new RecordWriter({ ...options, capacity, onProgress: () => (this.#isHalfEmpty ? options.onRoom() : undefined) });
   }
 
   get queuedSlices(): number {
@@ -80,54 +77,50 @@ export class SliceWriter {
   /** Whether a slice of `lengthBytes` and its manifest find room. Manifests that were purged keep their place until their turn. */
   hasRoom(lengthBytes: number): boolean {
     const { limits } = this.#options;
-    if (this.#queue.length + 2 > this.#capacity) return false;
+    if (this.#records.room < 2) return false;
     return this.#queuedSlices < limits.queueSlices && this.#queuedBytes + lengthBytes <= limits.queueBytes;
   }
 
-  /** Queues a slice that is in the RAM tier, after its manifest if that still waits. The caller asked hasRoom. */
+  /** Queues a slice that is in the RAM tier, in or after its manifest if that still waits. The caller asked hasRoom. */
   enqueueSlice(slice: ResidentSlice, objectHash: ObjectHash): void {
-    const pending = this.#options.shelf.pending(objectHash);
-    if (pending?.state === 'waiting') this.enqueueManifest(pending);
     slice.isQueued = true;
     this.#queuedSlices += 1;
     this.#queuedBytes += slice.lengthBytes;
-    this.#push({ kind: 'slice', slice, objectHash });
+    const carrier = this.#findCarrier(slice, objectHash);
+    if (carrier !== undefined) carrier.body = slice;
+    const pending = carrier ?? this.#options.shelf.pending(objectHash);
+    if (pending?.state === 'waiting') this.enqueueManifest(pending);
+    if (carrier !== undefined) return;
+    this.#records.push({
+      lengthBytes: slice.lengthBytes,
+      isWanted: () => !slice.isForfeited,
+      pack: () => this.#packSlice(slice, objectHash),
+      settle: (verdict) => this.#settleSlice(slice, verdict),
+    });
   }
 
   /** Queues a manifest. The caller asked hasRoom. */
   enqueueManifest(pending: PendingManifest): void {
+    const { shelf, catalogue } = this.#options;
+    const { objectHash, generation } = pending.manifest;
     pending.state = 'queued';
-    this.#push({ kind: 'manifest', pending });
-  }
-
-  /** Resolves when nothing is queued or being written. */
-  async idle(): Promise<void> {
-    while (this.#active > 0 || this.#queue.length > 0) await new Promise<void>((resolve) => this.#idlers.push(resolve));
-  }
-
-  #push(job: Job): void {
-    assert(this.#queue.tryPush(job), 'the write queue was asked for room');
-    if (this.#isPumpDue) return;
-    // Those who wait for the slice's bytes come first: encoding and the call to the device are nobody's first byte.
-    this.#isPumpDue = true;
-    this.#options.clock.defer(() => {
-      this.#isPumpDue = false;
-      this.#pump();
+    // What is written; a later offer may bring another while it is.
+    let written = pending.manifest;
+    this.#records.push({
+      lengthBytes: isSmall(written) ? (written.lengthBytes ?? 0) : 0,
+      isWanted: () => shelf.pending(objectHash) === pending && catalogue.findCurrent(objectHash, generation) !== NO_SLOT,
+      pack: () => {
+        pending.state = 'writing';
+        written = pending.manifest;
+        return this.#packManifest(pending, written);
+      },
+      settle: (verdict) => this.#settleManifest(pending, written, verdict),
     });
   }
 
-  #pump(): void {
-    while (this.#active < this.#options.limits.writesMax) {
-      const job = this.#queue.shift();
-      if (job === undefined) break;
-      this.#active += 1;
-      void this.#run(job).finally(() => {
-        this.#active -= 1;
-        if (this.#isHalfEmpty) this.#options.onRoom();
-        this.#pump();
-        if (this.#active === 0 && this.#queue.length === 0) for (const resolve of this.#idlers.splice(0)) resolve();
-      });
-    }
+  /** Resolves when nothing is queued or being written. */
+  idle(): Promise<void> {
+    return this.#records.idle();
   }
 
   get #isHalfEmpty(): boolean {
@@ -135,45 +128,105 @@ export class SliceWriter {
     return this.#queuedSlices * 2 <= limits.queueSlices && this.#queuedBytes * 2 <= limits.queueBytes;
   }
 
-  async #run(job: Job): Promise<void> {
-    if (job.kind === 'slice') await this.#writeSlice(job.slice, job.objectHash);
-    else await this.#writeManifest(job.pending);
+  /** The manifest in whose record the slice is to be written, waiting or made to wait; undefined: the slice gets a record of its own. */
+  #findCarrier(slice: ResidentSlice, objectHash: ObjectHash): PendingManifest | undefined {
+    const { shelf } = this.#options;
+    const manifest = shelf.find(objectHash, slice.generation);
+    if (manifest === undefined || !isSmall(manifest)) return undefined;
+    const pending = shelf.pending(objectHash);
+    if (pending !== undefined) return pending.state === 'waiting' || pending.state === 'queued' ? pending : undefined;
+    return shelf.isPendingFull ? undefined : shelf.addPending(manifest);
   }
 
-  async #writeSlice(slice: ResidentSlice, objectHash: ObjectHash): Promise<void> {
-    const { catalogue, shelf, metrics, packer } = this.#options;
+  #packSlice(slice: ResidentSlice, objectHash: ObjectHash): Promise<PackedExtent | undefined> {
+    const { shelf, packer } = this.#options;
     const { generation, sliceNumber, lengthBytes, lease } = slice;
     const manifest = shelf.find(objectHash, generation);
-    const keyText = manifest?.keyText ?? '';
     const present = { presentStart: 0, presentEnd: lengthBytes };
+    const keyText = manifest?.keyText ?? '';
     const content: ExtentContent = { kind: 'slice', objectHash, keyText, generation, sliceNumber, ...present };
-    const pack = (): Promise<PackedExtent | undefined> =>
-      packer.pack({ content, lease, lengthBytes }, { manifest, isBehind: !this.#isHalfEmpty });
-    const verdict = await this.#writeExtent(pack, () => !slice.isForfeited);
-    this.#queuedSlices -= 1;
-    this.#queuedBytes -= lengthBytes;
+    return packer.pack({ content, lease, lengthBytes }, { manifest, isBehind: !this.#isHalfEmpty });
+  }
+
+  #settleSlice(slice: ResidentSlice, verdict: WriteVerdict): void {
+    const { catalogue, metrics } = this.#options;
+    const { generation, sliceNumber } = slice;
     if (verdict.kind === 'dropped') metrics.add('dropped', 1, verdict.reason);
     else if (slice.isForfeited) this.#forfeit(verdict.place);
     else if (!catalogue.putSlice(generation, sliceNumber, verdict.place)) metrics.add('dropped', 1, 'no-space');
-    // From here on the slot may be reclaimed at any moment, so nothing may follow.
-    slice.isQueued = false;
-    if (slice.isForfeited) lease.end();
-    else lease.moveTo('resident');
+    this.#letGo(slice);
   }
 
-  async #writeManifest(pending: PendingManifest): Promise<void> {
-    const { shelf, catalogue, metrics } = this.#options;
-    const { manifest } = pending;
+  /** The slice's write is over. From here on its slot may be reclaimed at any moment. */
+  #letGo(slice: ResidentSlice): void {
+    this.#queuedSlices -= 1;
+    this.#queuedBytes -= slice.lengthBytes;
+    slice.isQueued = false;
+    if (slice.isForfeited) slice.lease.end();
+    else slice.lease.moveTo('resident');
+  }
+
+  async #packManifest(pending: PendingManifest, manifest: Manifest): Promise<PackedExtent | undefined> {
+    const { arena, packer } = this.#options;
+    const record = encodeManifestRecord(manifest);
+    // Refused when it was offered; a renewal changes nothing that makes it longer.
+    if (record === undefined) return undefined;
+    const body = await this.#findBody(pending, manifest);
+    const presentEnd = body?.lengthBytes ?? 0;
+    const lease = await leaseStaging(arena, presentEnd + record.length, STAGING_WAIT_MS);
+    if (lease !== undefined) {
+      body?.lease.bytes.copy(lease.bytes, 0, 0, presentEnd);
+      record.copy(lease.bytes, presentEnd);
+    }
+    body?.lease.end();
+    if (lease === undefined) return undefined;
+    const { objectHash, keyText, generation } = manifest;
+    const present = { presentStart: 0, presentEnd };
+    const content: ExtentContent = { kind: 'manifest', objectHash, keyText, generation, sliceNumber: MANIFEST_NUMBER, ...present };
+    const raw = { content, lease, lengthBytes: presentEnd + record.length };
+    const isBehind = !this.#isHalfEmpty;
+    const packed = await (body === undefined ? packer.packRaw(raw) : packer.pack(raw, { manifest, isBehind }));
+    if (packed === undefined) {
+      lease.end();
+      return undefined;
+    }
+    const end = (): void => {
+      packed.end();
+      lease.end();
+    };
+    return { ...packed, end };
+  }
+
+  /** What is to ride in the record: the slice that was queued for it, or what rides in the record that it replaces. */
+  async #findBody(pending: PendingManifest, manifest: Manifest): Promise<Body | undefined> {
+    const { catalogue, reader } = this.#options;
     const { objectHash, generation } = manifest;
-    pending.state = 'writing';
-    const isWanted = (): boolean => shelf.pending(objectHash) === pending && catalogue.findCurrent(objectHash, generation) !== NO_SLOT;
-    const verdict = await this.#writeRecord(pending, isWanted);
-    if (!isWanted()) {
+    const tagSlot = catalogue.findCurrent(objectHash, generation);
+    const hadBody = tagSlot !== NO_SLOT && catalogue.index.hasBody(catalogue.index.recordOf(tagSlot));
+    const slice = pending.body ?? (hadBody ? catalogue.resident.find(generation, 0) : undefined);
+    if (slice !== undefined) return { lease: slice.lease.share(), lengthBytes: slice.lengthBytes };
+    if (!hadBody || manifest.lengthBytes === undefined) return undefined;
+    const read = { objectHash, generation, sliceNumber: 0, startBytes: 0, endBytes: manifest.lengthBytes };
+    const verdict = await reader.readBody(read, tagSlot, undefined);
+    return verdict.kind === 'hit' ? { lease: verdict.lease, lengthBytes: manifest.lengthBytes } : undefined;
+  }
+
+  #settleManifest(pending: PendingManifest, written: Manifest, verdict: WriteVerdict): void {
+    const { body } = pending;
+    pending.body = undefined;
+    this.#putManifest(pending, written, verdict);
+    if (body !== undefined) this.#letGo(body);
+  }
+
+  #putManifest(pending: PendingManifest, written: Manifest, verdict: WriteVerdict): void {
+    const { shelf, catalogue, metrics } = this.#options;
+    const { objectHash, generation } = written;
+    const tagSlot = catalogue.findCurrent(objectHash, generation);
+    if (shelf.pending(objectHash) !== pending || tagSlot === NO_SLOT) {
       if (verdict.kind === 'written') this.#forfeit(verdict.place);
       if (shelf.pending(objectHash) === pending) shelf.removePending(objectHash);
       return;
     }
-    const tagSlot = catalogue.findCurrent(objectHash, generation);
     if (verdict.kind === 'written') catalogue.putManifest(tagSlot, verdict.place);
     else {
       metrics.add('dropped', 1, verdict.reason);
@@ -184,7 +237,7 @@ export class SliceWriter {
         return;
       }
     }
-    const hasChanged = pending.manifest.fields !== manifest.fields;
+    const hasChanged = pending.manifest.fields !== written.fields;
     if (hasChanged && verdict.kind === 'written' && this.hasRoom(0)) {
       this.enqueueManifest(pending);
       return;
@@ -193,58 +246,12 @@ export class SliceWriter {
     shelf.keep(pending.manifest);
   }
 
-  async #writeRecord(pending: PendingManifest, isWanted: () => boolean): Promise<WriteVerdict> {
-    const { arena, packer } = this.#options;
-    const { manifest } = pending;
-    const record = encodeManifestRecord(manifest);
-    if (record === undefined) return { kind: 'dropped', reason: 'error' };
-    const lease = await leaseStaging(arena, record.length, STAGING_WAIT_MS);
-    if (lease === undefined) return { kind: 'dropped', reason: 'no-slot' };
-    lease.bytes.set(record);
-    const { objectHash, keyText, generation } = manifest;
-    const present = { presentStart: 0, presentEnd: 0 };
-    const content: ExtentContent = { kind: 'manifest', objectHash, keyText, generation, sliceNumber: MANIFEST_NUMBER, ...present };
-    try {
-      return await this.#writeExtent(() => packer.packRaw({ content, lease, lengthBytes: record.length }), isWanted);
-    } finally {
-      lease.end();
-    }
-  }
-
-  /** Packs, reserves blocks and writes; the blocks of a `written` verdict are still only reserved. Never throws on what the device does. */
-  async #writeExtent(pack: () => Promise<PackedExtent | undefined>, isWanted: () => boolean): Promise<WriteVerdict> {
-    const { catalogue, isWritable, writeSequences } = this.#options;
-    if (!isWanted()) return { kind: 'dropped', reason: 'forfeited' };
-    if (!isWritable() || !writeSequences.isCovered) return { kind: 'dropped', reason: 'unavailable' };
-    const packed = await pack();
-    if (packed === undefined) return { kind: 'dropped', reason: 'no-slot' };
-    try {
-      if (!isWanted()) return { kind: 'dropped', reason: 'forfeited' };
-      const blocks = extentBlocks(packed.storedBytes, packed.header.length);
-      const block = catalogue.reserveBlocks(blocks, packed.content.kind);
-      if (block === undefined) return { kind: 'dropped', reason: 'no-space' };
-      return await this.#transfer(packed, { block, blocks, writeSequence: writeSequences.take(), flags: packed.flags });
-    } finally {
-      packed.end();
-    }
-  }
-
-  async #transfer(packed: PackedExtent, place: ExtentPlace): Promise<WriteVerdict> {
-    const { extents, catalogue, metrics } = this.#options;
-    try {
-      await extents.write([{ packed, place }]);
-    } catch (error) {
-      this.#forfeit(place);
-      if (!(error instanceof EdgeError)) throw error;
-      if (classifyFault('write', error) === 'media') catalogue.quarantine(place);
-      return { kind: 'dropped', reason: 'error' };
-    }
-    metrics.add('writtenRecords');
-    metrics.add('writtenBytes', place.blocks * packed.header.length);
-    return { kind: 'written', place };
-  }
-
   #forfeit(place: ExtentPlace): void {
     this.#options.catalogue.allocator.forfeit(place.block, place.blocks);
   }
+}
+
+/** Whether all of the object rides in its manifest's record. */
+function isSmall({ lengthBytes }: Manifest): boolean {
+  return lengthBytes !== undefined && lengthBytes > 0 && lengthBytes <= BODY_BYTES_MAX;
 }

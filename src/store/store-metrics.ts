@@ -53,6 +53,11 @@ export const STORE_METRICS = {
     name: 'rawslice_store_declined_lost_total',
     help: 'Declined slices that left memory without being written',
   },
+  writes: {
+    kind: 'counter',
+    name: 'rawslice_store_writes_total',
+    help: 'Writes of extents at the device; one may carry several small ones',
+  },
   writtenRecords: { kind: 'counter', name: 'rawslice_store_written_records_total', help: 'Extents written and put into the index' },
   writtenBytes: { kind: 'counter', name: 'rawslice_store_written_bytes_total', help: 'Bytes of extents written, headers included' },
   compression: {
@@ -163,6 +168,6 @@ export const STORE_METRICS = {
     name: 'rawslice_store_recovery_dropped_total',
     help: 'Records not taken over at start',
     label: 'reason',
-    values: ['orphan', 'overlap', 'damage'],
+    values: ['orphan', 'overlap', 'surplus', 'damage'],
   },
 } as const satisfies MetricTable;

@@ -127,6 +127,24 @@ test('a flush covers only what was complete when it began', async () => {
   assert.equal(await get(disk.open(), 0), 1);
 });
 
+test('of two flushes the one that began first may end last, and brings nothing old back', async () => {
+  const gates: (() => void)[] = [];
+  const { disk, put } = setUp(1, (operation) =>
+    operation === 'flush' ? new Promise((resolve) => gates.push(resolve)) : Promise.resolve(),
+  );
+  const device = disk.open();
+  await put(device, 1, 0);
+  const first = device.flush();
+  await put(device, 2, 0);
+  const second = device.flush();
+  gates.pop()?.();
+  await second;
+  gates.pop()?.();
+  await first;
+  disk.crash(new SeededRandom(1), 'none');
+  assert.equal(disk.peek(0, 1)[0], 2);
+});
+
 test('a crash inside an operation leaves any part of it', async () => {
   let toPass = 1;
   const { disk, put } = setUp(3, async (operation) => {
@@ -179,9 +197,65 @@ test('writes get lost or land elsewhere without an error', async () => {
   disk.addFault({ operation: 'write', effect: { kind: 'lost' }, times: 1 });
   await put(device, 1, 0);
   assert.equal(await get(device, 0), 0);
-  disk.addFault({ operation: 'write', effect: { kind: 'misdirected', byBytes: 3 * BLOCK }, times: 1 });
+  disk.addFault({ operation: 'write', effect: { kind: 'misdirected', aim: 3 * BLOCK }, times: 1 });
   await put(device, 2, 0);
   assert.deepEqual([await get(device, 0), await get(device, 3 * BLOCK)], [0, 2]);
+});
+
+test('writes are done twice, in two places or at two times; reads come from elsewhere', async () => {
+  const { disk, put, get } = setUp();
+  const device = disk.open();
+  disk.addFault({ operation: 'write', effect: { kind: 'duplicated', aim: () => 5 * BLOCK }, times: 1 });
+  await put(device, 1, 0);
+  assert.deepEqual([await get(device, 0), await get(device, 5 * BLOCK)], [1, 1]);
+  disk.addFault({ operation: 'write', effect: { kind: 'repeated', after: 2 }, times: 1 });
+  await put(device, 2, 0);
+  await put(device, 3, 0);
+  assert.equal(await get(device, 0), 3);
+  await put(device, 4, BLOCK);
+  assert.deepEqual([await get(device, 0), await get(device, BLOCK)], [2, 4]);
+  disk.addFault({ operation: 'read', effect: { kind: 'misdirected', aim: BLOCK }, times: 1 });
+  assert.deepEqual([await get(device, 0), await get(device, 0)], [4, 2]);
+  const struck = { 'write duplicated': 1, 'write repeated': 1, 'read misdirected': 1 };
+  assert.deepEqual(Object.fromEntries(disk.struck), struck);
+});
+
+test('transfers come in two pieces or take their time', async () => {
+  const gates: (() => void)[] = [];
+  const { disk, put, get } = setUp(1, (operation) =>
+    operation === 'write' ? new Promise((resolve) => gates.push(resolve)) : Promise.resolve(),
+  );
+  const device = disk.open();
+  const open = async (): Promise<void> => {
+    gates.pop()?.();
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  disk.addFault({ operation: 'write', effect: { kind: 'short' }, times: 1 });
+  const failed = assert.rejects(put(device, 1, 0, 2), hasErrno('ENODEV'));
+  await open();
+  disk.crash(new SeededRandom(1), 'all');
+  await open();
+  await failed;
+  assert.equal(disk.peek(0, 1)[0], 1);
+  const second = disk.open();
+  disk.addFault({ operation: 'write', effect: { kind: 'slow', times: 2 }, times: 1 });
+  const slow = put(second, 2, 0);
+  await open();
+  assert.equal(gates.length, 1);
+  await open();
+  await slow;
+  assert.equal(await get(second, 0), 2);
+});
+
+test('rot flips bits of what was written, where it is told', async () => {
+  const { disk, put } = setUp();
+  const device = disk.open();
+  await put(device, 1, 0, 2);
+  await device.flush();
+  disk.rot(new SeededRandom(1), { startBytes: BLOCK, endBytes: 2 * BLOCK }, 3);
+  assert.ok(disk.peek(0, BLOCK).every((byte) => byte === 1));
+  assert.equal(disk.peek(BLOCK, BLOCK).filter((byte) => byte !== 1).length, 3);
+  assert.equal(disk.struck.get('rot'), 3);
 });
 
 test('an operation that hangs goes on when told', async () => {

@@ -8,7 +8,7 @@ import { createSilentLogger } from '../../src/base/log.ts';
 import { MIB } from '../../src/base/units.ts';
 import { FORMAT_VERSION } from '../../src/format/format-block.ts';
 import { Arena } from '../../src/memory/arena.ts';
-import { checkDeviceQuick } from '../../src/store/device-check.ts';
+import { checkDevice } from '../../src/store/check/check-device.ts';
 import { type DeviceStore, openStore } from '../../src/store/device-store.ts';
 import { hashOf, sliceLength } from '../store/store-bench.ts';
 import { diskWith, type GoldenImage, makeGoldenImage, readGoldenImages } from './golden/golden-world.ts';
@@ -43,12 +43,14 @@ async function readOrRefuse(image: GoldenImage): Promise<'read' | 'refused'> {
     assert.ok(error instanceof EdgeError && error.code === 'FORMAT_VERSION', `${name}: ${String(error)}`);
     assert.notEqual(facts.formatVersion, FORMAT_VERSION, `${name}: refused, though the program says that it reads this version`);
     assert.match(error.message, new RegExp(`format ${facts.formatVersion}, this program reads format ${FORMAT_VERSION}`));
-    await assert.rejects(checkDeviceQuick(looking, arena), { code: 'FORMAT_VERSION' });
+    await assert.rejects(checkDevice({ device: looking, arena }, { level: 'quick', isInUse: false }), { code: 'FORMAT_VERSION' });
     assert.deepEqual(disk.peek(0, image.bytes.length), image.bytes, `${name}: a device that is refused is not written`);
     return 'refused';
   }
   assert.deepEqual(
-    (await checkDeviceQuick(looking, arena)).notes.filter(({ kind }) => kind === 'finding'),
+    (await checkDevice({ device: looking, arena }, { level: 'quick', isInUse: false })).check.notes.filter(
+      ({ kind }) => kind === 'finding',
+    ),
     [],
     name,
   );

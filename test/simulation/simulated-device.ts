@@ -16,15 +16,23 @@ import { checkTransfer } from '../../src/device/transfer.ts';
 
 export type SimulatedOperation = 'read' | 'write' | 'flush';
 
+/** Where a transfer goes astray: so many bytes away, or wherever a function says; whole blocks within the disk. */
+export type Aim = number | ((offsetBytes: number, lengthBytes: number) => number);
+
 /**
  * What goes wrong with the operations that a fault matches.
  * `error`: fails with `errno`; a failed write may have reached any of its sectors. `lost`: a write that reports success and does nothing.
- * `misdirected`: a write that lands `byBytes` away. `hang`: nothing until disk.resumeHung().
+ * `misdirected`: a write that lands elsewhere, or a read of what lies elsewhere. `duplicated`: a write that lands in its place and
+ * elsewhere. `repeated`: a write that is done once more behind `after` later ones. `short`: a transfer in two pieces with a pause between.
+ * `slow`: takes `times` as long. `hang`: nothing until disk.resumeHung().
  */
 export type FaultEffect =
-  | { readonly kind: 'error'; readonly errno: 'EIO' | 'ENOSPC' | 'ENODEV' | 'EINVAL' }
+  | { readonly kind: 'error'; readonly errno: 'EIO' | 'ENOSPC' | 'EROFS' | 'ENXIO' | 'ENODEV' | 'EINVAL' }
   | { readonly kind: 'lost' }
-  | { readonly kind: 'misdirected'; readonly byBytes: number }
+  | { readonly kind: 'misdirected' | 'duplicated'; readonly aim: Aim }
+  | { readonly kind: 'repeated'; readonly after: number }
+  | { readonly kind: 'short' }
+  | { readonly kind: 'slow'; readonly times: number }
   | { readonly kind: 'hang' };
 
 /** One entry of the fault plan. */
@@ -63,6 +71,7 @@ export interface DiskSnapshot {
 
 const SECTOR_BYTES = 512;
 const SCRIBBLE = 0xa5;
+const WRITTEN_PLACES_MAX = 64;
 
 /** A write that the disk knows of and that no flush has covered. */
 interface PendingWrite {
@@ -81,6 +90,8 @@ export class SimulatedDisk {
   readonly blockSizeBytes: number;
   /** Operations begun since the disk was made. */
   readonly counts: Record<SimulatedOperation, number> = { read: 0, write: 0, flush: 0 };
+  /** Faults that struck, by name, such as `write EIO`; crashes and what they tore among them. */
+  readonly struck = new Map<string, number>();
   readonly #random: Random;
   readonly #delay: Delay;
   /** Sectors by number; a missing one is zero. An array is replaced, never changed, so that a snapshot is a copy of the map. */
@@ -92,6 +103,10 @@ export class SimulatedDisk {
   readonly #inFlight = new Set<PendingWrite>();
   readonly #faults: PlannedFault[] = [];
   readonly #hung: (() => void)[] = [];
+  /** Where the last writes were meant to go, for faults that mistake one place for another. */
+  #places: number[] = [];
+  /** Writes that will be done again, and how many later ones come first. */
+  #repeats: { readonly write: PendingWrite; left: number }[] = [];
   #writer: SimulatedDevice | undefined;
   /** Counts crashes; a device opened in an earlier epoch is dead. */
   #epoch = 0;
@@ -116,6 +131,11 @@ export class SimulatedDisk {
   /** Operations that a `hang` fault holds. */
   get hungOperations(): number {
     return this.#hung.length;
+  }
+
+  /** Where the last WRITTEN_PLACES_MAX writes were meant to go, oldest first. */
+  get writtenPlaces(): readonly number[] {
+    return this.#places;
   }
 
   /** Opens the disk as a new process would. @throws EdgeError DEVICE_HELD while another device has it open for writing */
@@ -152,6 +172,8 @@ export class SimulatedDisk {
   crash(random: Random, keeps: CrashKeeps = 'any'): void {
     this.#epoch += 1;
     this.#writer = undefined;
+    this.#repeats = [];
+    this.#strike('crash');
     const share = keeps === 'all' ? 4 : keeps === 'none' ? 0 : random.integerBelow(5);
     for (const write of [...this.#cache, ...this.#inFlight]) {
       if (keeps !== 'any' || random.integerBelow(2) === 0) {
@@ -160,6 +182,7 @@ export class SimulatedDisk {
       }
       const unitBytes = random.integerBelow(2) === 0 ? SECTOR_BYTES : 4 * KIB;
       const fates = new Map<number, boolean>();
+      this.#strike(unitBytes === SECTOR_BYTES ? 'write torn at 512 B' : 'write torn at 4 KiB');
       this.#applyTo(this.#stable, write, (offsetBytes) => {
         const unit = divFloor(offsetBytes, unitBytes);
         const fate = fates.get(unit) ?? random.integerBelow(4) < share;
@@ -216,6 +239,18 @@ export class SimulatedDisk {
     this.poke(offsetBytes, Uint8Array.of(byte ^ (1 << bit)));
   }
 
+  /** Rot at rest: flips one bit of each of `count` sectors that were ever written in [startBytes, endBytes). */
+  rot(random: Random, range: { readonly startBytes: number; readonly endBytes: number }, count: number): void {
+    const sectors = [...this.#stable.keys()].filter(
+      (sector) => sector * SECTOR_BYTES >= range.startBytes && sector * SECTOR_BYTES < range.endBytes,
+    );
+    for (let flips = 0; flips < count && sectors.length > 0; flips += 1) {
+      const sector = must(sectors[random.integerBelow(sectors.length)], 'a written sector');
+      this.flipBit(sector * SECTOR_BYTES + random.integerBelow(SECTOR_BYTES), random.integerBelow(8));
+      this.#strike('rot');
+    }
+  }
+
   // What follows is for SimulatedDevice.
 
   released(device: SimulatedDevice): void {
@@ -224,9 +259,16 @@ export class SimulatedDisk {
 
   async performRead(epoch: number, buffers: readonly Buffer[], offsetBytes: number, lengthBytes: number): Promise<void> {
     for (const buffer of buffers) buffer.fill(SCRIBBLE);
-    await this.#begin('read', epoch, offsetBytes, lengthBytes);
-    const bytes = this.peek(offsetBytes, lengthBytes);
-    this.#mixInFlight(bytes, offsetBytes);
+    const effect = await this.#begin('read', epoch, offsetBytes, lengthBytes);
+    const place = effect?.kind === 'misdirected' ? this.#aimed(effect.aim, offsetBytes, lengthBytes) : offsetBytes;
+    const bytes = this.peek(place, lengthBytes);
+    this.#mixInFlight(bytes, place);
+    if (effect?.kind === 'short') {
+      // The second piece is read later: a write may have come between.
+      await this.#pause('read', epoch, offsetBytes, lengthBytes);
+      const rest = this.peek(place, lengthBytes);
+      rest.copy(bytes, lengthBytes / 2, lengthBytes / 2);
+    }
     let done = 0;
     for (const buffer of buffers) {
       bytes.copy(buffer, 0, done, done + buffer.length);
@@ -244,8 +286,7 @@ export class SimulatedDisk {
     try {
       const effect = await this.#begin('write', epoch, offsetBytes, lengthBytes);
       assert(write.bytes.equals(Buffer.concat(buffers)), 'a buffer changed while its write was in flight');
-      if (effect?.kind === 'lost') return;
-      this.#remember(effect?.kind === 'misdirected' ? { ...write, offsetBytes: offsetBytes + effect.byBytes } : write);
+      await this.#land(write, effect, epoch);
     } catch (error) {
       // Nobody knows which sectors a failed write reached.
       if (epoch === this.#epoch && error instanceof EdgeError) this.#rememberPart(write);
@@ -255,11 +296,49 @@ export class SimulatedDisk {
     }
   }
 
+  /** A write reaches the cache, in whichever way the effect says. */
+  async #land(write: PendingWrite, effect: FaultEffect | undefined, epoch: number): Promise<void> {
+    const { offsetBytes, bytes } = write;
+    this.#places.push(offsetBytes);
+    if (this.#places.length > WRITTEN_PLACES_MAX) this.#places.shift();
+    const aside = (aim: Aim): PendingWrite => ({ bytes, offsetBytes: this.#aimed(aim, offsetBytes, bytes.length) });
+    if (effect?.kind === 'lost') return;
+    if (effect?.kind === 'short') {
+      this.#remember({ offsetBytes, bytes: bytes.subarray(0, bytes.length / 2) });
+      await this.#pause('write', epoch, offsetBytes, bytes.length);
+    }
+    if (effect?.kind === 'misdirected') this.#remember(aside(effect.aim));
+    else this.#remember(write);
+    if (effect?.kind === 'duplicated') this.#remember(aside(effect.aim));
+    for (const repeat of this.#repeats.splice(0)) {
+      repeat.left -= 1;
+      if (repeat.left > 0) this.#repeats.push(repeat);
+      else this.#remember(repeat.write);
+    }
+    if (effect?.kind === 'repeated') this.#repeats.push({ write, left: effect.after });
+  }
+
+  /** A second delay inside one operation. */
+  async #pause(operation: SimulatedOperation, epoch: number, offsetBytes: number, lengthBytes: number): Promise<void> {
+    await this.#delay(operation, offsetBytes, lengthBytes);
+    if (epoch !== this.#epoch) throw faultError(operation, offsetBytes, lengthBytes, 'ENODEV');
+  }
+
+  #aimed(aim: Aim, offsetBytes: number, lengthBytes: number): number {
+    const place = typeof aim === 'number' ? offsetBytes + aim : aim(offsetBytes, lengthBytes);
+    return Math.max(0, Math.min(place, this.capacityBytes - lengthBytes));
+  }
+
+  #strike(name: string): void {
+    this.struck.set(name, (this.struck.get(name) ?? 0) + 1);
+  }
+
   async performFlush(epoch: number): Promise<void> {
-    const covered = [...this.#cache];
+    const covered = new Set(this.#cache);
     await this.#begin('flush', epoch, 0, 0);
-    for (const write of covered) this.#applyTo(this.#stable, write, () => true);
-    this.#cache = this.#cache.filter((write) => !covered.includes(write));
+    // What another flush has covered meanwhile is stable already, and something newer may lie over it.
+    for (const write of this.#cache) if (covered.has(write)) this.#applyTo(this.#stable, write, () => true);
+    this.#cache = this.#cache.filter((write) => !covered.has(write));
     this.#cachedSectors.clear();
     for (const write of this.#cache) this.#applyTo(this.#cachedSectors, write, () => true);
   }
@@ -268,7 +347,8 @@ export class SimulatedDisk {
   async #begin(operation: SimulatedOperation, epoch: number, offsetBytes: number, lengthBytes: number): Promise<FaultEffect | undefined> {
     this.counts[operation] += 1;
     const effect = this.#nextEffect(operation, offsetBytes, lengthBytes);
-    await this.#delay(operation, offsetBytes, lengthBytes);
+    if (effect !== undefined) this.#strike(`${operation} ${effect.kind === 'error' ? effect.errno : effect.kind}`);
+    for (let left = effect?.kind === 'slow' ? effect.times : 1; left > 0; left -= 1) await this.#delay(operation, offsetBytes, lengthBytes);
     if (effect?.kind === 'hang' && epoch === this.#epoch) await new Promise<void>((resolve) => this.#hung.push(resolve));
     if (epoch !== this.#epoch) throw faultError(operation, offsetBytes, lengthBytes, 'ENODEV');
     if (effect?.kind === 'error') throw faultError(operation, offsetBytes, lengthBytes, effect.errno);

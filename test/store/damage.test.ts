@@ -6,7 +6,7 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
 import { Arena } from '../../src/memory/arena.ts';
-import { checkDeviceQuick } from '../../src/store/device-check.ts';
+import { checkDevice } from '../../src/store/check/check-device.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
 import { createStore } from '../../src/store/device-store.ts';
 import { listObjects } from '../../src/store/inspect-device.ts';
@@ -39,8 +39,9 @@ async function makeDisk(seed: number, capacityBytes = 6 * MIB): Promise<Simulate
 
 /** Codes of what the quick check says, the remark on the end without close left out. */
 async function checkCodes(device: BlockDevice): Promise<readonly string[]> {
-  const { notes } = await checkDeviceQuick(device, new Arena({ sizeBytes: 4 * MIB, clock }));
-  return notes.map(({ code }) => code).filter((code) => code !== 'not-closed');
+  const source = { device, arena: new Arena({ sizeBytes: 4 * MIB, clock }) };
+  const { check } = await checkDevice(source, { level: 'quick', isInUse: false });
+  return check.notes.map(({ code }) => code).filter((code) => code !== 'not-closed');
 }
 
 async function storeSome(bench: Bench, count: number): Promise<ReturnType<typeof makeManifest>[]> {

@@ -47,3 +47,25 @@ test('an unflushed write is found again after a crash that kept it, and forgotte
     await again.store.close();
   }
 });
+
+test('a record that is offered anew while the old one is being read is the one that stays', async () => {
+  const disk = new SimulatedDisk({ capacityBytes: 8 * MIB, random: new SeededRandom(4) });
+  const device = disk.open();
+  await formatTiny(device);
+  const first = await openBench(device);
+  const manifest = await storeObject(first, 'x', 100);
+  await first.store.close();
+  const bench = await openBench(disk.open());
+  const stop = disk.addFault({ operation: 'read', effect: { kind: 'hang' } });
+  const reading = bench.store.readManifest(manifest.objectHash);
+  while (disk.hungOperations === 0) await new Promise((resolve) => setImmediate(resolve));
+  const changed = { ...manifest, fields: [['etag', '"changed"'] as const] };
+  assert.deepEqual(bench.store.offerManifest(changed, bench.store.purgeSequence), { kind: 'admitted' });
+  stop();
+  disk.resumeHung();
+  assert.deepEqual(await reading, { kind: 'hit', manifest: changed });
+  await bench.store.close();
+  const again = await openBench(disk.open());
+  assert.deepEqual(await again.store.readManifest(manifest.objectHash), { kind: 'hit', manifest: changed });
+  await again.store.close();
+});

@@ -56,6 +56,11 @@ export async function openBench(device: BlockDevice, options: BenchOptions = {})
   return { store, arena };
 }
 
+/** A store over an arena that others use as well. */
+export function openBenchOn(device: BlockDevice, arena: Arena): Promise<DeviceStore> {
+  return openStore({ device, arena, clock, logger: createSilentLogger() });
+}
+
 export function hashOf(keyText: string): ObjectHash {
   return createHash('sha256').update(keyText).digest('hex').slice(0, 32) as ObjectHash;
 }
@@ -154,14 +159,14 @@ export function lookAt(device: BlockDevice): Promise<DeviceView> {
   return viewDevice(device, new Arena({ sizeBytes: 4 * MIB, clock }));
 }
 
-/** Where the slices of an object lie, in their order. */
+/** Where the slices of an object lie, in their order; one that rides in the object's record has that record's place. */
 export async function slicePlaces(device: BlockDevice, objectHash: ObjectHash): Promise<{ offsetBytes: number; allocatedBytes: number }[]> {
   const { state, root } = await lookAt(device);
   const { index } = state;
   const { blockSizeBytes } = root.format.geometry;
   const generation = index.generation(index.recordOf(index.findTag(objectTag(objectHash))));
   return [...index.records()]
-    .filter((slot) => index.kind(slot) === 'slice' && index.generation(slot) === generation)
+    .filter((slot) => (index.kind(slot) === 'slice' || index.hasBody(slot)) && index.generation(slot) === generation)
     .sort((left, right) => index.sliceNumber(left) - index.sliceNumber(right))
     .map((slot) => ({ offsetBytes: index.block(slot) * blockSizeBytes, allocatedBytes: index.blocks(slot) * blockSizeBytes }));
 }

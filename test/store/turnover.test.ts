@@ -71,6 +71,27 @@ test('the number of entries is a bound: beyond it something is evicted', async (
   await bench.store.close();
 });
 
+test('replay passes through more entries than there are, and loses none of the last', async () => {
+  const { disk, device } = await openTiny(40, { entryCount: 24 });
+  const bench = await openBench(device);
+  // Each version replaces the one before: its slices are freed at once, while in the journal only their puts are to be seen.
+  let manifest = makeManifest('x', bench.store.nextGeneration(), 4 * SLICE_BYTES);
+  for (let version = 0; version < 8; version += 1) {
+    manifest = makeManifest('x', bench.store.nextGeneration(), 4 * SLICE_BYTES);
+    bench.store.offerManifest(manifest, bench.store.purgeSequence);
+    for (let number = 0; number < 4; number += 1) offerOne(bench, manifest, number);
+    await bench.store.drain();
+  }
+  assert.equal(bench.store.metrics.value('checkpoints'), 0);
+  disk.crash(new SeededRandom(1), 'none');
+  await bench.store.close();
+  const again = await openBench(disk.open());
+  assert.ok(again.store.usage.entries <= 24);
+  for (let number = 0; number < 4; number += 1) assert.equal(await readAndCheck(again.store, manifest, number), 'device', String(number));
+  assert.equal(again.store.findContradiction(), undefined);
+  await again.store.close();
+});
+
 test('what is read stays, what is not read goes first', async () => {
   const { device } = await openTiny(33);
   const bench = await openBench(device);

@@ -8,11 +8,13 @@ import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { MIB } from '../../src/base/units.ts';
 import { openDirectDevice } from '../../src/device/direct-device.ts';
+import type { Manifest } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { openStore } from '../../src/store/device-store.ts';
 import { hasTool, loopObstacle, mustRun, withLoopDevice } from '../helpers/loop-device.ts';
 import { runWords } from '../helpers/run-program.ts';
 import { temporaryDirectory } from '../helpers/temp.ts';
+import { openBench, readAndCheck, sliceCount, storeObject } from '../store/store-bench.ts';
 
 const loopSkip = loopObstacle() ?? false;
 const ext4Skip = loopSkip || (hasTool('mkfs.ext4') ? false : 'needs mkfs.ext4');
@@ -127,6 +129,61 @@ test('a file system on a block device needs --force, a mounted one is refused ev
     assert.match(forced.stderr, /the block device .*\n[\s\S]*lost {5}.*ext4/);
     if (hasTool('blkid')) assert.notEqual(spawnSync('blkid', ['-p', loop.path]).status, 0, 'no signature is left');
     assert.equal((await openAndClose(loop.path)).state, 'online');
+  });
+});
+
+/** Opens the cache, adds an object, and reads what was added before. */
+async function storeAndRead(devicePath: string, known: readonly Manifest[]): Promise<Manifest> {
+  const clock = new SystemClock();
+  const arena = new Arena({ sizeBytes: 4 * MIB, clock });
+  const device = await openDirectDevice({ path: devicePath, access: 'read-write', arena, clock, logger: createSilentLogger() });
+  const bench = await openBench(device);
+  for (const manifest of known)
+    for (let number = 0; number < sliceCount(manifest); number += 1)
+      assert.equal(await readAndCheck(bench.store, manifest, number), 'device');
+  const added = await storeObject(bench, `object-${known.length}`, 200_000);
+  await bench.store.close();
+  return added;
+}
+
+test('--grow makes a file larger and keeps what is stored', async (context) => {
+  const file = path.join(await temporaryDirectory(context), 'cache.img');
+  assert.equal((await runWords(['format', file, '--size', '64MiB'])).code, 0);
+  const first = await storeAndRead(file, []);
+  const full = await runWords(['format', '--grow', file]);
+  assert.deepEqual([full.code, full.stdout], [2, '']);
+  assert.match(full.stderr, /is used to its end, 64 MiB; make the partition, volume or file larger first/);
+  assert.match((await runWords(['format', '--grow', file, '--size', '64MiB'])).stderr, /has 64 MiB already; --size makes it larger only/);
+  const grown = await runWords(['format', '--grow', file, '--size', '150MiB']);
+  assert.equal(grown.code, 0, grown.stderr);
+  assert.match(grown.stdout, /^grew .* from 64 MiB to 150 MiB\n {2}for objects {2}.* before, .* now\n {2}entries {6}8192, as before/);
+  const second = await storeAndRead(file, [first]);
+  await truncate(file, 200 * MIB);
+  const again = JSON.parse((await runWords(['format', '--grow', file, '--json'])).stdout);
+  assert.deepEqual([again.before.capacityBytes, again.after.capacityBytes, again.isFinished], [150 * MIB, 200 * MIB, false]);
+  await storeAndRead(file, [first, second]);
+  assert.equal((await runWords(['fsck', file, '--deep'])).code, 0);
+  assert.equal((await runWords(['format', '--grow', file, '--force'])).code, 2);
+});
+
+test('--grow takes in a device that became larger, but not one that a server has', { skip: loopSkip }, async () => {
+  await withLoopDevice(64 * MIB, async (loop) => {
+    assert.equal((await runWords(['format', loop.path, '--yes'])).code, 0);
+    const first = await storeAndRead(loop.path, []);
+    await truncate(loop.backingPath, 96 * MIB);
+    mustRun('losetup', ['--set-capacity', loop.path]);
+    const clock = new SystemClock();
+    const arena = new Arena({ sizeBytes: 4 * MIB, clock });
+    const server = await openDirectDevice({ path: loop.path, access: 'read-write', arena, clock, logger: createSilentLogger() });
+    const held = await runWords(['format', '--grow', loop.path]);
+    assert.equal(held.code, 1);
+    assert.match(held.stderr, /is held by/);
+    await server.close();
+    const grown = await runWords(['format', '--grow', loop.path]);
+    assert.equal(grown.code, 0, grown.stderr);
+    assert.match(grown.stdout, /from 64 MiB to 96 MiB/);
+    await storeAndRead(loop.path, [first]);
+    assert.equal((await runWords(['fsck', loop.path, '--deep'])).code, 0);
   });
 });
 

@@ -264,7 +264,8 @@ test('fsck has the exit codes of fsck for what cannot be checked and for wrong u
   assert.match(absent.stderr, /does not exist/);
   assert.equal((await runWords(['fsck', path.join(folder, 'absent'), '--json'])).code, 8);
   assert.equal((await runWords(['fsck'])).code, 16);
-  assert.equal((await runWords(['fsck', cache, '--repair'])).code, 16);
+  assert.equal((await runWords(['fsck', cache, '--full', '--deep'])).code, 16);
+  assert.equal((await runWords(['fsck', cache, '--rebuild', '--repair'])).code, 16);
   assert.equal((await runWords(['fsck', '--help'])).code, 0);
   const cli = path.resolve(import.meta.dirname, '../../tools/cli.ts');
   assert.equal(spawnSync(process.execPath, [cli, 'fsck', cache, cache]).status, 16);

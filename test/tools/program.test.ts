@@ -34,6 +34,8 @@ test('what cannot be understood ends with 2 and a suggestion', async () => {
 
 test('version prints versions, as text and as JSON', async () => {
   assert.match((await run('version')).stdout, /^rawslice \d+\.\d+\.\d+\nnode \d+\.\d+\.\d+\nformat \d+\n$/);
+  const { stdout } = await run('version');
+  for (const option of ['--version', '-V']) assert.deepEqual(await run(option), { code: 0, stdout, stderr: '' });
   assert.equal(JSON.parse((await run('version', '--json')).stdout).node, process.versions.node);
 });
 

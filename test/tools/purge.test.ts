@@ -43,6 +43,39 @@ test('a purged object is fetched anew; one that was not stored is no failure', a
   assert.deepEqual(JSON.parse(json.stdout), [{ outcome: 'purged', named: '/a', ...report }]);
 });
 
+test('prefixes, tags and everything, hard and soft', async () => {
+  await using origin = await Origin.start();
+  origin.setObject('/x/a', { lengthBytes: 1000, cacheControl: 'max-age=60', headers: { 'Cache-Tag': 'red' } });
+  await using edge = await startEdge({ origin });
+  await using admin = await startAdmin(edge, undefined);
+  const site = `127.0.0.1:${origin.port}`;
+  const cases: readonly (readonly [words: readonly string[], stdout: string, xCache: string])[] = [
+    [['--prefix', '/x'], `purged what begins with ${site}/x (1 in memory; the rest is cleared in the background)\n`, 'MISS'],
+    [['--tag', 'red'], 'purged what is tagged red (1 in memory; the rest is cleared in the background)\n', 'MISS'],
+    [['--all', '--yes'], 'purged everything (1 in memory; the rest is cleared in the background)\n', 'MISS'],
+    [['/x/a', '--soft'], `made stale ${site}/x/a\n`, 'REVALIDATED'],
+    [['/x/b', '--soft'], `was not stored, nothing to make stale: ${site}/x/b\n`, 'HIT'],
+    [['--tag', 'other'], 'purged what is tagged other (0 in memory; the rest is cleared in the background)\n', 'HIT'],
+  ];
+  await edge.get('/x/a');
+  for (const [words, stdout, xCache] of cases) {
+    await edge.settle();
+    const run = await runWords(['purge', ...words, '--admin', admin.address]);
+    assert.deepEqual([run.code, run.stdout, run.stderr], [0, stdout, ''], words.join(' '));
+    assert.equal((await edge.get('/x/a')).headers['x-cache'], xCache, words.join(' '));
+  }
+  const unasked = await runWords(['purge', '--all', '--admin', admin.address]);
+  assert.equal(unasked.code, 2);
+  assert.match(unasked.stderr, /Nobody can be asked here; add --yes to forget everything/);
+  const odd = await runWords(['purge', '--tag', 'a b', '--prefix', '/x/..', '--admin', admin.address]);
+  assert.equal(odd.code, 1);
+  assert.match(odd.stderr, /dot segment is not clear[\s\S]*A tag is one word/);
+  for (const query of ['url=/a&soft=1', 'soft=2&url=/a', 'everything=yes', 'soft=1', 'tag=a&tag=b']) {
+    const answer = await fetch(`${admin.address}/purge?${query}`, { method: 'POST' });
+    assert.equal(answer.status, 400, query);
+  }
+});
+
 test('what the server refuses is shown with advice', async () => {
   await using origin = await Origin.start();
   await using edge = await startEdge({ origin });

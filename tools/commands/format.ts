@@ -3,17 +3,21 @@
  * and held devices are refused always, foreign data without --force; the claim on the device is taken before a byte is written.
  */
 import { rm } from 'node:fs/promises';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { EdgeError } from '../../src/base/errors.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
-import { formatBytes, MIB } from '../../src/base/units.ts';
-import { createSparseFile } from '../../src/device/create-file.ts';
+import { alignDown, formatBytes, MIB } from '../../src/base/units.ts';
+import { createSparseFile, lengthenFile } from '../../src/device/create-file.ts';
 import { type DirectDevice, openDirectDevice } from '../../src/device/direct-device.ts';
 import { wipeEdges } from '../../src/device/wipe.ts';
+import type { Geometry } from '../../src/format/geometry.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { type FormatSummary, formatDevice } from '../../src/store/device-format.ts';
+import { growDevice } from '../../src/store/grow-device.ts';
+import { readRoot } from '../../src/store/root-area.ts';
 import type { CommandIo } from '../command-io.ts';
+import { withReadableDevice } from '../device-view.ts';
 import { describePlan, type FormatPlan, planFormat } from '../format-plan.ts';
 import { quotePath } from '../quote-path.ts';
 import { countFlag, sizeFlag } from '../values.ts';
@@ -23,6 +27,7 @@ interface FormatCommandOptions {
   readonly entries?: string;
   readonly yes?: true;
   readonly force?: true;
+  readonly grow?: true;
   readonly json?: true;
 }
 
@@ -34,11 +39,15 @@ A path outside of /dev that does not exist becomes a file that takes its room on
 overwritten without a question: on a terminal it asks, elsewhere it wants --yes. A device that is mounted, or part of
 another one, is refused always. Names like /dev/disk/by-id/... stay the same over reboots; /dev/sdb does not.
 
-Exit codes: 0 formatted, 1 refused or failed, 2 wrong usage
+--grow keeps what is stored: the new room becomes room for objects, the number of entries stays. It needs no question; a
+running server must be stopped first. If it is broken off, the cache opens as before, and --grow again goes on.
+
+Exit codes: 0 formatted or grown, 1 refused or failed, 2 wrong usage
 
 Examples:
   rawslice format ./cache.img --size 20GiB
-  rawslice format /dev/disk/by-partlabel/rawslice --yes`;
+  rawslice format /dev/disk/by-partlabel/rawslice --yes
+  rawslice format --grow ./cache.img --size 40GiB`;
 
 /** Adds the `format` command to the program. */
 export function addFormatCommand(program: Command, io: CommandIo): void {
@@ -46,13 +55,16 @@ export function addFormatCommand(program: Command, io: CommandIo): void {
     .command('format')
     .description('make an empty cache of a block device or file')
     .argument('<path>', 'block device, or file that exists or will be created')
-    .option('--size <size>', 'size of a file that is created (default: half of the free space, at most 10GiB)')
+    .option('--size <size>', 'size of a file that is created (default: half of the free space, at most 10GiB), or with --grow its new size')
     .option('--entries <n>', 'most slices and objects that the cache can hold (default: one for each 256KiB)')
     .option('--yes', 'do not ask; needed where nobody can be asked')
     .option('--force', 'overwrite a file system or other foreign data')
+    .addOption(
+      new Option('--grow', 'keep everything, and take in what the device or file became larger by').conflicts(['force', 'entries']),
+    )
     .option('--json', 'print the result as JSON')
     .addHelpText('after', NOTES)
-    .action((path: string, options: FormatCommandOptions) => run(io, path, options));
+    .action((path: string, options: FormatCommandOptions) => (options.grow === true ? grow(io, path, options) : run(io, path, options)));
 }
 
 async function run(io: CommandIo, path: string, options: FormatCommandOptions): Promise<void> {
@@ -98,6 +110,29 @@ async function format(io: CommandIo, plan: FormatPlan): Promise<{ readonly summa
   } finally {
     await device?.close();
   }
+}
+
+async function grow(io: CommandIo, path: string, options: FormatCommandOptions): Promise<void> {
+  if (options.size !== undefined) {
+    const sizeBytes = alignDown(sizeFlag('--size', options.size), MIB);
+    // Claimed and let go: a file that a server holds is not touched.
+    await withReadableDevice(io, { path, label: 'reading', access: 'read-write' }, ({ device, arena }) => readRoot(device, arena));
+    await lengthenFile(path, sizeBytes);
+  }
+  const summary = await withReadableDevice(io, { path, label: 'reading', access: 'read-write' }, growDevice);
+  const { before, after, isFinished } = summary;
+  if (options.json === true) {
+    io.terminal.printJson({ path, isFinished, before, after });
+    return;
+  }
+  const room = (geometry: Geometry): string => formatBytes(geometry.groupsBlocks * geometry.blockSizeBytes);
+  io.terminal.print(
+    isFinished
+      ? `finished the growth of ${path}`
+      : `grew ${path} from ${formatBytes(before.capacityBytes)} to ${formatBytes(after.capacityBytes)}`,
+  );
+  io.terminal.print(`  for objects  ${room(before)} before, ${room(after)} now`);
+  io.terminal.print(`  entries      ${after.entryCount}, as before: checkpoints have their size since format`);
 }
 
 function reportResult(plan: FormatPlan, summary: FormatSummary, isDirect: boolean): readonly string[] {

@@ -4,15 +4,17 @@ import packageInfo from '../../package.json' with { type: 'json' };
 import { FORMAT_VERSION } from '../../src/format/format-block.ts';
 import type { CommandIo } from '../command-io.ts';
 
-/** Adds the `version` command to the program. */
+/** Adds the `version` command to the program, and the options that every program has for it. */
 export function addVersionCommand(program: Command, io: CommandIo): void {
+  const versions = { rawslice: packageInfo.version, node: process.versions.node, format: FORMAT_VERSION };
+  const lines = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   program
+    .version(lines.join('\n'), '-V, --version', 'what the command version prints')
     .command('version')
     .description('print the versions of the program, of Node and of the disk format')
     .option('--json', 'print them as JSON')
     .action((options: { readonly json?: true }) => {
-      const versions = { rawslice: packageInfo.version, node: process.versions.node, format: FORMAT_VERSION };
       if (options.json === true) io.terminal.printJson(versions);
-      else for (const [name, version] of Object.entries(versions)) io.terminal.print(`${name} ${version}`);
+      else for (const line of lines) io.terminal.print(line);
     });
 }

@@ -1,4 +1,5 @@
 /** What `rawslice inspect` tells of labels, zones, usage and an object: as rows for people and as plain data for JSON. */
+import { countText } from '../../src/base/count-text.ts';
 import { formatBytes } from '../../src/base/units.ts';
 import { formatUuid } from '../../src/format/format-block.ts';
 import type { DeviceUsage, StoredObject } from '../../src/store/inspect-device.ts';
@@ -33,7 +34,7 @@ export function describeSuperblock(root: DeviceRoot): Description {
   const checkpointText =
     checkpoint.sequence === 0
       ? 'none yet'
-      : `number ${checkpoint.sequence} in zone ${'AB'[checkpoint.zone] ?? '?'}, ${checkpoint.entries} entries`;
+      : `number ${checkpoint.sequence} in zone ${'AB'[checkpoint.zone] ?? '?'}, ${countText(checkpoint.entries, 'entry', 'entries')}`;
   const rows: TableRow[] = [
     ...describeIdentity(root),
     ['superblock', `number ${superblock.sequence}, written ${timeText(superblock.writtenAtMs)}`],
@@ -46,7 +47,7 @@ export function describeSuperblock(root: DeviceRoot): Description {
     ...labels.map(
       (label): TableRow => [
         `label ${label.labelNumber}`,
-        `${label.format}, ${label.superblocks} superblocks, the newest is ${label.newestSequence}`,
+        `${label.format}, ${countText(label.superblocks, 'superblock')}, the newest is ${label.newestSequence}`,
       ],
     ),
   ];
@@ -125,7 +126,8 @@ export function describeObject(object: StoredObject, nowMs: number): Description
   return { json: { ...manifest, sliceCount, storedSlices, recordOffsetBytes: object.recordOffsetBytes }, rows };
 }
 
-function timeText(atMs: number): string {
+/** A moment in ISO 8601; whatever number stands on the disk. */
+export function timeText(atMs: number): string {
   // An unusable date on the device must not end the command.
   const date = new Date(atMs);
   return Number.isNaN(date.getTime()) ? String(atMs) : date.toISOString();

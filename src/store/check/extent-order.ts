@@ -1,0 +1,95 @@
+/**
+ * The index in the order of the device: where extents lie, what is free between them, how each allocation group looks. Takes four bytes
+ * for each record. Called by `rawslice inspect groups, extents, map and block`, and by the check, which reads in this order.
+ */
+import { divFloor } from '../../base/units.ts';
+import type { Geometry } from '../../format/geometry.ts';
+import type { SliceIndex } from '../slice-index.ts';
+
+/** A run of blocks; `end` is not part of it. */
+export interface BlockRun {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** One allocation group. */
+export interface GroupReport {
+  readonly group: number;
+  readonly startBlock: number;
+  readonly endBlock: number;
+  readonly manifests: number;
+  readonly slices: number;
+  readonly usedBlocks: number;
+  readonly freeBlocks: number;
+  /** Free runs, and the longest of them in blocks. */
+  readonly freeRuns: number;
+  readonly largestFreeRun: number;
+}
+
+/** Slots of all records, by their first block. */
+export function slotsByBlock(index: SliceIndex): Uint32Array {
+  return index
+    .recordSlots()
+    .filter((slot) => index.blocks(slot) > 0)
+    .sort((left, right) => index.block(left) - index.block(right));
+}
+
+/** Where the first extent lies that ends behind `block`; `sorted.length` when there is none. */
+export function firstEndingBehind(index: SliceIndex, sorted: Uint32Array, block: number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = divFloor(low + high, 2);
+    const slot = sorted[middle] ?? 0;
+    if (index.block(slot) + index.blocks(slot) <= block) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** First and last (not included) block of an allocation group. */
+export function groupRun(geometry: Geometry, group: number): BlockRun {
+  const first = divFloor(geometry.groupsOffset, geometry.blockSizeBytes);
+  const perGroup = divFloor(geometry.groupBytes, geometry.blockSizeBytes);
+  return { start: first + group * perGroup, end: Math.min(first + geometry.groupsBlocks, first + (group + 1) * perGroup) };
+}
+
+/** Every allocation group, in order. `outOfUse`: runs of bad blocks, sorted. */
+export function* reportGroups(geometry: Geometry, index: SliceIndex, outOfUse: readonly BlockRun[]): Generator<GroupReport> {
+  const sorted = slotsByBlock(index);
+  let at = 0;
+  for (let group = 0; group < geometry.groupCount; group += 1) {
+    const run = groupRun(geometry, group);
+    const counts = { manifests: 0, slices: 0 };
+    const taken: BlockRun[] = outOfUse.filter(({ start }) => start >= run.start && start < run.end);
+    for (; at < sorted.length && index.block(sorted[at] ?? 0) < run.end; at += 1) {
+      const slot = sorted[at] ?? 0;
+      if (index.kind(slot) === 'manifest') counts.manifests += 1;
+      else counts.slices += 1;
+      taken.push({ start: index.block(slot), end: index.block(slot) + index.blocks(slot) });
+    }
+    yield { group, startBlock: run.start, endBlock: run.end, ...counts, ...measureFree(run, taken) };
+  }
+}
+
+function measureFree(
+  run: BlockRun,
+  taken: readonly BlockRun[],
+): Pick<GroupReport, 'usedBlocks' | 'freeBlocks' | 'freeRuns' | 'largestFreeRun'> {
+  let freeBlocks = 0;
+  let freeRuns = 0;
+  let largestFreeRun = 0;
+  let from = run.start;
+  const gap = (end: number): void => {
+    if (end <= from) return;
+    freeRuns += 1;
+    freeBlocks += end - from;
+    largestFreeRun = Math.max(largestFreeRun, end - from);
+  };
+  for (const { start, end } of taken.toSorted((left, right) => left.start - right.start)) {
+    gap(start);
+    from = Math.max(from, end);
+  }
+  gap(run.end);
+  return { usedBlocks: run.end - run.start - freeBlocks, freeBlocks, freeRuns, largestFreeRun };
+}

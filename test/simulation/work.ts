@@ -1,0 +1,358 @@
+/**
+ * What clients and the fill do to the store, many at a time: store whole objects and growing ones, read, refresh, rewrite, drop, purge,
+ * drain, take checkpoints. Each piece of work goes on by itself in virtual time and ends when its mount is over.
+ */
+import { EdgeError } from '../../src/base/errors.ts';
+import type { Random } from '../../src/base/random.ts';
+import { KIB } from '../../src/base/units.ts';
+import type { Manifest, ObjectHash } from '../../src/format/manifest.ts';
+import { hashOf } from '../store/store-bench.ts';
+import { bodyBytes } from './bodies.ts';
+import { demand, type Model, type ShownFrom, sliceCountOf, sliceLengthOf, type Version } from './model.ts';
+import { DISK_PROMISES, type Profile, type Promises } from './profiles.ts';
+import type { Mount, World } from './world.ts';
+
+const WORKERS_MAX = 12;
+/** Longest pause within a piece of work. */
+const PAUSE_MS_MAX = 8;
+
+export class Work {
+  readonly #world: World;
+  readonly #model: Model;
+  readonly #random: Random;
+  readonly #promises: Promises;
+  readonly #workers = new Set<Promise<void>>();
+  purges = 0;
+  hits = 0;
+  drains = 0;
+
+  constructor(world: World, model: Model, profile: Profile) {
+    this.#world = world;
+    this.#model = model;
+    this.#random = world.random;
+    this.#promises = DISK_PROMISES[profile];
+  }
+
+  /** Begins one piece of work; does nothing when many are in progress. */
+  begin(mount: Mount): void {
+    if (this.#workers.size >= WORKERS_MAX) return;
+    const choice = this.#random.integerBelow(100);
+    if (choice < 34) this.#spawn(this.#store(mount));
+    else if (choice < 68) this.#spawn(this.#read(mount));
+    else if (choice < 74) this.#refresh(mount);
+    else if (choice < 79) this.#rewrite(mount);
+    else if (choice < 83) this.#drop(mount);
+    else if (choice < 89) this.#spawn(this.#purge(mount));
+    else if (choice < 96) this.#spawn(this.#drain(mount));
+    else this.#spawn(this.#checkpoint(mount));
+  }
+
+  /** Resolves when no work is in progress. @throws what any of it found */
+  async idle(): Promise<void> {
+    while (this.#workers.size > 0) await Promise.all([...this.#workers]);
+  }
+
+  #spawn(work: Promise<void>): void {
+    this.#workers.add(work);
+    const leave = (): void => void this.#workers.delete(work);
+    // A violation stays unhandled here on purpose: the play watches for it.
+    void work.finally(leave);
+  }
+
+  #key(): string {
+    return `key-${this.#random.integerBelow(this.#world.shape.keys)}`;
+  }
+
+  async #pause(): Promise<void> {
+    if (this.#random.integerBelow(3) > 0) await this.#world.stage.clock.sleep(this.#random.integerBelow(PAUSE_MS_MAX * 8) / 8);
+  }
+
+  #isOver(mount: Mount): boolean {
+    return mount.isOver || this.#world.hasCrashed;
+  }
+
+  #length(): number {
+    const kind = this.#random.integerBelow(20);
+    if (kind === 0) return 0;
+    if (kind < 8) return 1 + this.#random.integerBelow(4 * KIB);
+    if (kind < 16) return 1 + this.#random.integerBelow(48 * KIB);
+    return 1 + this.#random.integerBelow(260 * KIB);
+  }
+
+  #makeManifest(keyText: string, generation: number, lengthBytes: number): Manifest {
+    return {
+      generation,
+      objectHash: hashOf(keyText),
+      keyText,
+      status: 200,
+      fields: [['etag', `"${generation}"`]],
+      tags: [],
+      lengthBytes,
+      sliceSizeBytes: (this.#random.integerBelow(3) === 0 ? 256 : 64) * KIB,
+      ...this.#freshness(),
+    };
+  }
+
+  #freshness(): { receivedAtMs: number; initialAgeSeconds: number; freshUntilMs: number } {
+    const receivedAtMs = this.#world.stage.clock.wallMs();
+    return {
+      receivedAtMs,
+      initialAgeSeconds: this.#random.integerBelow(100),
+      freshUntilMs: receivedAtMs + this.#random.integerBelow(10_000),
+    };
+  }
+
+  /** Stores an object as a fill does: note the purges, ask the origin, offer the manifest, then slice after slice. */
+  async #store(mount: Mount): Promise<void> {
+    const { store } = mount;
+    const keyText = this.#key();
+    const objectHash = hashOf(keyText);
+    const noted = store.purgeSequence;
+    const buried = this.#purgesOf(keyText);
+    store.noteRequest(objectHash, 0);
+    await this.#pause();
+    if (this.#isOver(mount)) return;
+    const generation = store.nextGeneration();
+    if (this.#promises.isOrderKept) this.#model.noteGeneration(generation);
+    const manifest = this.#makeManifest(keyText, generation, this.#length());
+    await this.#pause();
+    if (this.#isOver(mount)) return;
+    const known = store.findManifest(objectHash)?.generation ?? 0;
+    const isGrowing = this.#random.integerBelow(5) === 0;
+    const verdict = store.offerManifest(isGrowing ? { ...manifest, lengthBytes: undefined } : manifest, noted);
+    this.#world.note(`offer ${keyText}/${generation} ${manifest.lengthBytes}: ${JSON.stringify(verdict)}`);
+    if (verdict.kind === 'declined') return;
+    demand(known < generation, () => `${keyText}/${generation} was admitted over ${known}`);
+    demand(this.#purgesOf(keyText) === buried, () => `${keyText}/${generation} was admitted, though a purge came after its request`);
+    const lengthBytes = manifest.lengthBytes ?? 0;
+    const version = this.#model.begin(isGrowing ? { ...manifest, lengthBytes: undefined } : manifest, lengthBytes);
+    const sliceCount = sliceCountOf(version);
+    const breaksOff = this.#random.integerBelow(6) === 0;
+    for (let sliceNumber = 0; sliceNumber < sliceCount; sliceNumber += 1) {
+      await this.#pause();
+      if (this.#isOver(mount)) return;
+      if (breaksOff && sliceNumber === sliceCount - 1) break;
+      this.#offerSlice(mount, version, sliceNumber);
+    }
+    if (isGrowing) this.#finishGrowing(mount, version, breaksOff ? undefined : manifest);
+  }
+
+  #finishGrowing(mount: Mount, version: Version, manifest: Manifest | undefined): void {
+    const { store } = mount;
+    if (version.isHidden) return;
+    if (manifest === undefined) {
+      store.dropManifest(version.objectHash, version.generation);
+      this.#model.hide([version]);
+      return;
+    }
+    if (store.findManifest(version.objectHash)?.generation !== version.generation) return;
+    const verdict = store.offerManifest(manifest, store.purgeSequence);
+    this.#world.note(`grown ${version.keyText}/${version.generation}: ${JSON.stringify(verdict)}`);
+    if (verdict.kind === 'admitted') this.#model.renew(version, manifest, true);
+  }
+
+  #offerSlice(mount: Mount, version: Version, sliceNumber: number): void {
+    const { store } = mount;
+    const { objectHash, generation } = version;
+    const bytes = bodyBytes({ ...version, sliceNumber }, sliceLengthOf(version, sliceNumber));
+    const lease = this.#world.stage.arena.tryLease('fill', bytes.length);
+    if (lease === undefined) return;
+    lease.bytes.set(bytes);
+    const verdict = store.offerSlice({ objectHash, generation, sliceNumber, lease, lengthBytes: bytes.length });
+    lease.end();
+    this.#world.note(`offer ${version.keyText}/${generation}/${sliceNumber}: ${JSON.stringify(verdict)}`);
+    // One that was declined may be written later all the same.
+    this.#model.noteOffer(version, sliceNumber, verdict.kind === 'admitted');
+    if (verdict.kind === 'declined') return;
+    demand(!version.isHidden && !version.isGone, () => `a slice of ${version.keyText}/${generation} was admitted after its end`);
+    demand(store.hasSlice(generation, sliceNumber), 'a slice that was admitted is there at once');
+  }
+
+  async #read(mount: Mount): Promise<void> {
+    const keyText = this.#key();
+    const versions = this.#model.versionsOf(keyText);
+    // The newest most of the time; an older one must stay away.
+    const back = this.#random.integerBelow(4) === 0 ? this.#random.integerBelow(versions.length + 1) : 0;
+    const version = versions[versions.length - 1 - back];
+    await this.#pause();
+    if (this.#isOver(mount)) return;
+    mount.store.noteRequest(hashOf(keyText), 0);
+    this.#judgeFound(mount, keyText, hashOf(keyText));
+    if (this.#random.integerBelow(3) === 0) await this.#readManifest(mount, keyText);
+    if (version === undefined || version.lengthBytes === 0) return;
+    for (let count = 1 + this.#random.integerBelow(3); count > 0; count -= 1) {
+      if (this.#isOver(mount)) return;
+      await this.#readSlice(mount, version, this.#random.integerBelow(sliceCountOf(version)));
+    }
+  }
+
+  #judgeFound(mount: Mount, keyText: string, objectHash: ObjectHash): Version | undefined {
+    const found = mount.store.findManifest(objectHash);
+    if (found === undefined || !this.#promises.isOrderKept) return undefined;
+    return this.#model.judgeFound(keyText, found.generation, 'the index');
+  }
+
+  async #readManifest(mount: Mount, keyText: string): Promise<void> {
+    const shown = this.#model.versionsOf(keyText).filter((version) => !version.isHidden && !version.isGone);
+    const shownFrom = new Map<Version, ShownFrom>();
+    for (const version of shown) shownFrom.set(version, { recordFrom: version.recordFrom, freshFrom: version.freshFrom });
+    const verdict = await mount.store.readManifest(hashOf(keyText));
+    this.#world.note(`manifest ${keyText}: ${verdict.kind}`);
+    if (verdict.kind !== 'hit' || this.#isOver(mount)) return;
+    const { generation } = verdict.manifest;
+    const version = this.#model.versionsOf(keyText).find((known) => known.generation === generation);
+    demand(version !== undefined, () => `a manifest of ${keyText}/${generation}, which was never offered`);
+    this.hits += 1;
+    if (!this.#promises.isOrderKept) return;
+    // It may have been hidden while it was read; not before. A newer one may have come meanwhile.
+    demand(shown.includes(version) || !version.isHidden, () => `the manifest of ${keyText}/${generation} was shown after its end`);
+    this.#judgeManifest(mount, version, { manifest: verdict.manifest, shownFrom: shownFrom.get(version) ?? version });
+  }
+
+  /** Compares a manifest with what was offered. */
+  #judgeManifest(mount: Mount, version: Version, read: { readonly manifest: Manifest; readonly shownFrom: ShownFrom }): void {
+    const { metrics } = mount.store;
+    const lost = (['error', 'no-space', 'no-slot', 'unavailable'] as const).reduce(
+      (sum, reason) => sum + metrics.value('dropped', reason),
+      0,
+    );
+    this.#model.judgeManifest(version, read.manifest, {
+      mayBeOld: lost > 0 || version.isHidden,
+      recordFrom: read.shownFrom.recordFrom,
+      freshFrom: read.shownFrom.freshFrom,
+      what: 'the store',
+    });
+  }
+
+  /** Every object that the store says it has is one that it may have. */
+  judgeAll(mount: Mount): void {
+    for (let key = 0; key < this.#world.shape.keys; key += 1) this.#judgeFound(mount, `key-${key}`, hashOf(`key-${key}`));
+  }
+
+  /** Reads a whole slice that has to be there. */
+  async mustRead(mount: Mount, version: Version, sliceNumber: number): Promise<void> {
+    const { objectHash, generation } = version;
+    const read = { objectHash, generation, sliceNumber, startBytes: 0, endBytes: sliceLengthOf(version, sliceNumber) };
+    const verdict = await mount.store.readSlice(read);
+    demand(verdict.kind === 'hit', () => `${version.keyText}/${generation}/${sliceNumber} was durable and is ${verdict.kind}`);
+    try {
+      this.#model.judgeBytes(version, sliceNumber, { startBytes: 0, bytes: verdict.bytes });
+    } finally {
+      verdict.lease.end();
+    }
+  }
+
+  /** Reads a manifest that has to be there. */
+  async mustReadManifest(mount: Mount, version: Version): Promise<void> {
+    const verdict = await mount.store.readManifest(version.objectHash);
+    demand(verdict.kind === 'hit', () => `the manifest of ${version.keyText}/${version.generation} was durable and is ${verdict.kind}`);
+    demand(verdict.manifest.generation === version.generation, () => `${version.keyText} was ${version.generation} and is older now`);
+    this.#judgeManifest(mount, version, { manifest: verdict.manifest, shownFrom: version });
+  }
+
+  async #readSlice(mount: Mount, version: Version, sliceNumber: number): Promise<void> {
+    const lengthBytes = sliceLengthOf(version, sliceNumber);
+    const startBytes = this.#random.integerBelow(3) === 0 ? this.#random.integerBelow(lengthBytes) : 0;
+    const endBytes =
+      this.#random.integerBelow(3) === 0 ? startBytes + 1 + this.#random.integerBelow(lengthBytes - startBytes) : lengthBytes;
+    const wasHidden = version.isHidden || version.isGone;
+    const abort = new AbortController();
+    if (this.#random.integerBelow(8) === 0)
+      this.#world.stage.clock.startTimer(this.#random.integerBelow(PAUSE_MS_MAX), () => abort.abort());
+    const { objectHash, generation } = version;
+    const verdict = await mount.store.readSlice({ objectHash, generation, sliceNumber, startBytes, endBytes }, abort.signal);
+    this.#world.note(`read ${version.keyText}/${generation}/${sliceNumber} ${startBytes}-${endBytes}: ${verdict.kind}`);
+    if (verdict.kind !== 'hit') return;
+    this.hits += 1;
+    try {
+      demand(verdict.bytes.length === endBytes - startBytes, 'a hit is exactly what was asked for');
+      this.#model.judgeBytes(version, sliceNumber, { startBytes, bytes: verdict.bytes });
+      const mayHit = !wasHidden || !this.#promises.isOrderKept;
+      demand(mayHit, () => `slice ${sliceNumber} of ${version.keyText}/${generation} was read after its end`);
+    } finally {
+      verdict.lease.end();
+    }
+  }
+
+  #refresh(mount: Mount): void {
+    const version = this.#model.current(this.#key());
+    if (version === undefined) return;
+    const { store } = mount;
+    const manifest: Manifest = { ...(version.manifests.at(-1) as Manifest), ...this.#freshness() };
+    // A refresh of what the store has lost changes nothing.
+    const isKnown = store.findManifest(version.objectHash)?.generation === version.generation;
+    store.refreshManifest(version.objectHash, version.generation, manifest);
+    this.#world.note(`refresh ${version.keyText}/${version.generation}: ${isKnown}`);
+    if (isKnown) this.#model.renew(version, manifest, false);
+  }
+
+  /** The same generation with other fields. */
+  #rewrite(mount: Mount): void {
+    const version = this.#model.current(this.#key());
+    if (version === undefined || version.isGrowing) return;
+    const { store } = mount;
+    if (store.findManifest(version.objectHash)?.generation !== version.generation) return;
+    const last = version.manifests.at(-1) as Manifest;
+    const fields = [...(last.fields.slice(0, 1) as Manifest['fields']), ['x-count', String(version.manifests.length)] as const];
+    const manifest: Manifest = { ...last, fields, ...this.#freshness() };
+    const verdict = store.offerManifest(manifest, store.purgeSequence);
+    this.#world.note(`rewrite ${version.keyText}/${version.generation}: ${JSON.stringify(verdict)}`);
+    if (verdict.kind === 'admitted') this.#model.renew(version, manifest, true);
+  }
+
+  #drop(mount: Mount): void {
+    const version = this.#model.current(this.#key());
+    if (version === undefined) return;
+    this.#world.note(`drop ${version.keyText}/${version.generation}`);
+    mount.store.dropManifest(version.objectHash, version.generation);
+    if (mount.store.state === 'online' || mount.store.state === 'readonly') this.#model.hide([version]);
+  }
+
+  readonly #purgeCounts = new Map<string, number>();
+
+  #purgesOf(keyText: string): number {
+    return this.#purgeCounts.get(keyText) ?? 0;
+  }
+
+  async #purge(mount: Mount): Promise<void> {
+    const keyText = this.#key();
+    const covered = [...this.#model.versionsOf(keyText)];
+    this.#model.hide(covered);
+    this.#purgeCounts.set(keyText, this.#purgesOf(keyText) + 1);
+    try {
+      const { knownObjects } = await mount.store.purge({ kind: 'object', objectHash: hashOf(keyText) });
+      this.#world.note(`purged ${keyText}: ${knownObjects}`);
+      this.purges += 1;
+      this.#model.bury(covered);
+    } catch (error) {
+      demand(error instanceof EdgeError && error.code === 'STORE_UNAVAILABLE', () => `a purge failed with ${String(error)}`);
+      this.#world.note(`purge of ${keyText} refused`);
+    }
+  }
+
+  async #drain(mount: Mount): Promise<void> {
+    const { store } = mount;
+    const barrier = this.#model.beginBarrier();
+    const droppedBefore = mount.journalDroppedAtStart;
+    await store.drain();
+    this.#world.note('drained');
+    const isSure = !this.#isOver(mount) && store.state === 'online' && !mount.complaints.some((line) => line.includes('not flushed'));
+    if (!isSure || store.metrics.value('journalDropped') !== droppedBefore) return;
+    this.drains += 1;
+    this.#model.noteDurable(barrier, store);
+  }
+
+  async #checkpoint(mount: Mount): Promise<void> {
+    try {
+      await mount.store.checkpoint();
+      this.#world.note('checkpointed');
+    } catch (error) {
+      const isKnown = error instanceof EdgeError && (error.code === 'STORE_UNAVAILABLE' || error.code === 'DEVICE_FAULT');
+      demand(isKnown, () => `a checkpoint failed with ${String(error)}`);
+      demand(
+        !this.#promises.isHealthy || this.#isOver(mount) || error.code === 'STORE_UNAVAILABLE',
+        () => `a checkpoint failed with ${String(error)}`,
+      );
+    }
+  }
+}
