@@ -39,7 +39,8 @@ export interface EdgeConfig {
   /** The operator's rules, then the preset's; the first that matches decides. Names are unique. */
   readonly rules: readonly ConfigRule[];
   readonly device: {
-    readonly path: string;
+    /** At least one, each once. */
+    readonly paths: readonly string[];
     readonly sizeBytes: number;
     readonly formatsBlank: boolean;
     /** Bytes a day that a full device may be written; undefined: no limit. */

@@ -38,7 +38,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'upstream.connections': (config) => String(config.upstream.connectionsMax),
   'upstream.preserveHost': (config) => String(config.upstream.preservesHost),
   preset: (config) => config.preset,
-  'device.path': (config) => config.device.path,
+  'device.path': (config) => config.device.paths.join(','),
   'device.size': (config) => formatSize(config.device.sizeBytes),
   'device.formatBlank': (config) => String(config.device.formatsBlank),
   'device.writeBudget': (config) => (config.device.writeBudgetBytes === undefined ? undefined : formatSize(config.device.writeBudgetBytes)),

@@ -14,7 +14,7 @@ export type PresetName = (typeof PRESET_NAMES)[number];
 export const COMPRESSION_WORDS = ['auto', 'off'] as const;
 
 /** Text form of an option's value. */
-export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'path' | 'secret';
+export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'paths' | 'secret';
 
 /** One row. `default`, `min` and `max` are in the text form of the kind. Without a default an option is unset unless it is required. */
 export interface OptionRow {
@@ -79,9 +79,10 @@ export const OPTIONS = {
     description: 'Rules for a kind of mirror, tried after those in `rules`',
   },
   'device.path': {
-    kind: 'path',
+    kind: 'paths',
     isRequired: true,
-    description: 'Block device or regular file that holds the cache; a relative path starts at the current directory',
+    description:
+      'Block device or regular file that holds the cache; several are one cache: a list in YAML, commas between them elsewhere (so a path has none). A relative path starts at the current directory',
   },
   'device.size': {
     kind: 'size',

@@ -25,7 +25,7 @@ export const OPTION_SCHEMA = z.object({
   'upstream.connections': count('upstream.connections'),
   'upstream.preserveHost': fromText(parseBoolean),
   preset: choice(PRESET_NAMES),
-  'device.path': fromText(parsePath).optional(),
+  'device.path': fromText(parsePaths).optional(),
   'device.size': size('device.size'),
   'device.formatBlank': fromText(parseBoolean),
   'device.writeBudget': size('device.writeBudget').optional(),
@@ -40,6 +40,9 @@ export const OPTION_SCHEMA = z.object({
   'log.access': fromText(parseBoolean),
   'shutdown.drain': duration('shutdown.drain'),
 });
+
+/** Devices of one cache at most: every look-up may ask each of them. */
+const DEVICES_MAX = 16;
 
 /** Values by dotted key. */
 export type OptionValues = z.output<typeof OPTION_SCHEMA>;
@@ -127,9 +130,13 @@ function parseCount(text: string): Parsed<number> {
   return /^\d{1,15}$/.test(trimmed) ? parsed(Number(trimmed)) : invalid(`must be a whole number, not ${quoteText(text)}`);
 }
 
-function parsePath(text: string): Parsed<string> {
-  if (text.trim() === '' || text.includes('\0')) return invalid(`must be the path of a device or file, not ${quoteText(text)}`);
-  return parsed(text);
+function parsePaths(text: string): Parsed<readonly string[]> {
+  const paths = text.split(',').map((path) => path.trim());
+  for (const [place, path] of paths.entries()) {
+    if (path === '' || path.includes('\0')) return invalid(`must be the path of a device or file, or several, not ${quoteText(text)}`);
+    if (paths.indexOf(path) < place) return invalid(`names ${quoteText(path)} twice`);
+  }
+  return paths.length > DEVICES_MAX ? invalid(`names ${paths.length} devices, at most ${DEVICES_MAX} can be one cache`) : parsed(paths);
 }
 
 /** The value never appears in a message. */

@@ -25,6 +25,8 @@ export interface MissedPurges {
   readonly newestSequence: number;
   /** `unknown`: they are no longer all remembered, so everything has to be forgotten. */
   readonly purges: readonly Purge[] | 'unknown';
+  /** Whether they were numbered by others, so that a number says nothing about what this device has heard of. */
+  readonly isForeign?: boolean | undefined;
 }
 
 /** Dependencies of a desk. */
@@ -92,7 +94,7 @@ export class PurgeDesk {
     this.#held = [];
     memory.restore(remembered);
     const journalled: Purge[] = [];
-    for (const purge of [...this.#missed(missed), ...held]) {
+    for (const purge of [...this.#missed(missed, remembered.newestSequence), ...held]) {
       // Numbers that were given while loading may have been given before; no answer was asked for between two of them.
       const isNewer = purge.sequence > (journalled.at(-1)?.sequence ?? remembered.newestSequence);
       const numbered = isNewer ? purge : { ...purge, sequence: memory.newestSequence + 1 };
@@ -121,10 +123,10 @@ export class PurgeDesk {
     return verdict.kind === 'stale' ? staleFrom(manifest, verdict.atMs) : manifest;
   }
 
-  #missed(missed: MissedPurges | undefined): readonly Purge[] {
+  #missed(missed: MissedPurges | undefined, heardOf: number): readonly Purge[] {
     if (missed === undefined) return [];
     const { memory, clock, nextGeneration } = this.#options;
-    if (missed.purges !== 'unknown') return missed.purges;
+    if (missed.purges !== 'unknown') return missed.purges.filter(({ sequence }) => missed.isForeign === true || sequence > heardOf);
     memory.skipTo(missed.newestSequence);
     const scope = scopeOf({ kind: 'everything' });
     return [{ ...scope, isSoft: false, generation: nextGeneration(), sequence: memory.newestSequence, atMs: clock.wallMs() }];

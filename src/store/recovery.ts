@@ -398,7 +398,7 @@ class Recovery {
   /** Derives bitmap and counts, newest records first: where two claim a block, the higher write sequence has it. */
   #settle(): void {
     const index = this.#index;
-    const sorted = runThrough(index.sortByWriteSequence());
+    const sorted = index.sortByWriteSequence();
     for (const slot of sorted.reverse()) {
       const [block, blocks] = [index.block(slot), index.blocks(slot)];
       const isManifest = index.kind(slot) === 'manifest';
@@ -448,13 +448,6 @@ class Recovery {
       if (record !== NO_SLOT && !rides) index.addSlices(index.tagSlotOf(record), -1);
       index.removeSlice(slot);
     }
-  }
-}
-
-function runThrough<T>(steps: Generator<void, T>): T {
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
   }
 }
 

@@ -322,13 +322,17 @@ export class SliceIndex {
     return slots;
   }
 
-  /**
-   * Puts the eviction order in order of write sequence: entries come out of recovery in no order. Yields now and then, for whoever has to let
-   * others run; the index must not change until it is through, but may be searched.
-   *
-   * @returns the slots of all records in that order
-   */
-  *sortByWriteSequence(): Generator<void, Uint32Array> {
+  /** Puts the eviction order in order of write sequence: entries come out of recovery in no order. @returns their slots in that order */
+  sortByWriteSequence(): Uint32Array {
+    const steps = this.sortInPieces();
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+    }
+  }
+
+  /** The same in pieces, for whoever has to let others run between them; until it is through the index may be searched, not changed. */
+  *sortInPieces(): Generator<void, Uint32Array> {
     const sorted = yield* this.#sortedRecords();
     this.#newest = NO_SLOT;
     this.#oldest = NO_SLOT;

@@ -28,7 +28,7 @@ test('the index agrees with a Map', () => {
     } else model.set(key, { generation, number, block: step });
     assert.equal(index.usedEntries, model.size);
   }
-  assert.deepEqual([...index.sortByWriteSequence()], []);
+  index.sortByWriteSequence();
   const sequences = [...index.recordSlots()].map((slot) => index.writeSequence(slot));
   assert.deepEqual(
     sequences,
