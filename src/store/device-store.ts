@@ -722,7 +722,13 @@ export class DeviceStore implements SliceStore {
     const options = { ...shared, catalogue, blockSizeBytes };
     const reader = new SliceReader({
       ...options,
-      extents: new ExtentReader({ ...media, codec: this.#codec, slotWaitMs: this.#limits.slotWaitMs }),
+      // Nobody waits any longer for a read that has not begun by then.
+      extents: new ExtentReader({
+        ...media,
+        codec: this.#codec,
+        slotWaitMs: this.#limits.slotWaitMs,
+        transferOptions: { beginWithinMs: this.#limits.readDeadlineMs },
+      }),
       onCorrupt: () => this.#health.corrupt(),
       onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
     });
