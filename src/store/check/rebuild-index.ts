@@ -14,9 +14,9 @@ import { decodeManifestRecord } from '../../format/manifest-record.ts';
 import { bandOf } from '../block-allocator.ts';
 import { ExtentReader } from '../extent-reader.ts';
 import { viewDevice } from '../inspect-device.ts';
-import { makeAllocator, type RecoveredState, recoverState } from '../recovery.ts';
+import { makeAllocator, NUMBER_MAX, type RecoveredState, recoverState } from '../recovery.ts';
 import { type DeviceRoot, readRoot } from '../root-area.ts';
-import { COUNTER_MAX, EXTENT_BLOCKS_MAX, type ExtentPlace, NO_SLOT, objectTag, SliceIndex } from '../slice-index.ts';
+import { EXTENT_BLOCKS_MAX, type ExtentPlace, NO_SLOT, objectTag, SliceIndex } from '../slice-index.ts';
 import { CheckLog } from './check-log.ts';
 import { checkRoot } from './check-root.ts';
 import { judgeHeader } from './judge-extent.ts';
@@ -203,7 +203,7 @@ class Rebuild {
 
   #isPossible(header: ExtentHeader): boolean {
     const { blockSizeBytes } = this.#root.format.geometry;
-    const isNumbered = header.generation >= 1 && header.generation <= COUNTER_MAX && header.writeSequence <= COUNTER_MAX;
+    const isNumbered = header.generation >= 1 && header.generation <= NUMBER_MAX && header.writeSequence <= NUMBER_MAX;
     const isKind =
       header.kind === EXTENT_KINDS.manifest
         ? header.sliceNumber === MANIFEST_NUMBER
