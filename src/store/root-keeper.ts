@@ -14,6 +14,7 @@ import type { Arena } from '../memory/arena.ts';
 import type { Catalogue } from './catalogue.ts';
 import { badRunEntries, type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
 import type { Journal } from './journal.ts';
+import type { MountHistory } from './membership.ts';
 import { COUNTER_STEP, type PersistentCounter } from './persistent-counter.ts';
 import { purgeEntry } from './purge.ts';
 import type { PurgeMemory } from './purge-memory.ts';
@@ -37,6 +38,8 @@ export interface RootKeeperOptions {
   /** Whether the store takes offers. */
   readonly isOnline: () => boolean;
   readonly onFailure: (operation: 'write' | 'flush', error: unknown) => void;
+  /** Generations or write sequences are used up: nothing can be stored any more. */
+  readonly onExhausted: () => void;
 }
 
 /** What a checkpoint is made of; known once the index is loaded. */
@@ -49,6 +52,8 @@ interface MountedParts {
 export class RootKeeper {
   readonly #options: RootKeeperOptions;
   readonly #area: RootArea;
+  /** Counted before this store was made: a device that is attached anew keeps its counts. */
+  readonly #countedBytes: number;
   #parts: MountedParts | undefined;
   /** The checkpoint that the present state can be recovered from. */
   #readable: CheckpointReference | undefined;
@@ -59,7 +64,18 @@ export class RootKeeper {
   constructor(options: RootKeeperOptions) {
     this.#options = options;
     const { device, arena, clock, root } = options;
+    this.#countedBytes = options.metrics.value('writtenBytes');
     this.#area = new RootArea({ device, arena, clock, root });
+  }
+
+  /** The newest superblock that is durable. */
+  get superblock(): Superblock {
+    return this.#area.current;
+  }
+
+  /** Names the mount that the device takes part in. */
+  join(history: MountHistory): Promise<void> {
+    return this.#commit(() => history).catch((error: unknown) => this.#options.onFailure('write', error));
   }
 
   /** Where checkpoints of this device lie. */
@@ -77,7 +93,11 @@ export class RootKeeper {
   async mount(parts: MountedParts, recovered: Pick<RecoveredState, 'needsCheckpoint' | 'checkpoint'>): Promise<boolean> {
     this.#parts = parts;
     this.#readable = recovered.checkpoint;
-    const { root, logger, onFailure } = this.#options;
+    const { root, logger, generations, writeSequences, onFailure, onExhausted } = this.#options;
+    if (generations.isExhausted || writeSequences.isExhausted) {
+      onExhausted();
+      return false;
+    }
     try {
       if (recovered.needsCheckpoint) await this.#writeCheckpoint(parts);
     } catch (error) {
@@ -111,7 +131,8 @@ export class RootKeeper {
 
   /** Sees to it that numbers below the floors do not run out. */
   raiseFloors(): void {
-    const { generations, writeSequences, isOnline, onFailure } = this.#options;
+    const { generations, writeSequences, isOnline, onFailure, onExhausted } = this.#options;
+    if (generations.isExhausted || writeSequences.isExhausted) return onExhausted();
     if (this.#parts === undefined || this.#isRaising || !isOnline()) return;
     if (!generations.needsRaise && !writeSequences.needsRaise) return;
     this.#isRaising = true;
@@ -169,7 +190,7 @@ export class RootKeeper {
         purgedGeneration: Math.max(this.#area.current.purgedGeneration, purges.purgedGeneration),
         journalHead: journal.position.nextSequence,
         badBlocks: this.#parts?.catalogue.allocator.badBlocks ?? 0,
-        writtenBytes: root.superblock.writtenBytes + metrics.value('writtenBytes'),
+        writtenBytes: root.superblock.writtenBytes + metrics.value('writtenBytes') - this.#countedBytes,
       };
     });
     generations.raise(generationFloor);

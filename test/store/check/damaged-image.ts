@@ -87,7 +87,7 @@ export async function admitPatient(image: Image): Promise<Patient> {
   const view = await look(disk);
   const { geometry } = view.root.format;
   const endBlock = geometry.groupsOffset / BLOCK + geometry.groupsBlocks;
-  return { disk, view, manifests: image.manifests, forged: [], nextFreeBlock: endBlock - 200 };
+  return { disk, view, manifests: image.manifests, forged: [], nextFreeBlock: endBlock - 300 };
 }
 
 /** Harms a device in all the ways of `damages`. */
@@ -323,6 +323,16 @@ export const DAMAGES: readonly Damage[] = [
     forge: (patient) => forgeSlice(patient, { sliceNumber: 11 }, { block: 2 ** 31 }),
   },
   {
+    code: 'entry-invalid',
+    name: 'a slice with the number of a manifest',
+    forge: (patient) => forgeSlice(patient, { sliceNumber: 12 }, { sliceNumber: MANIFEST_NUMBER }),
+  },
+  {
+    code: 'entry-invalid',
+    name: 'a generation that leaves no number to give',
+    forge: (patient) => forgeSlice(patient, { sliceNumber: 13 }, { generation: 2 ** 48 - 1 }),
+  },
+  {
     code: 'overlap',
     name: 'an entry over the blocks of another',
     forge: (patient) =>
@@ -336,12 +346,12 @@ export const DAMAGES: readonly Damage[] = [
   {
     code: 'generation-above-floor',
     name: 'a generation that was never given',
-    forge: (patient) => forgeSlice(patient, { generation: 2 ** 40, sliceNumber: 0 }),
+    forge: (patient) => forgeSlice(patient, { generation: 2 ** 37, sliceNumber: 0 }),
   },
   {
     code: 'write-sequence-above-floor',
     name: 'a write that was never made',
-    forge: (patient) => forgeSlice(patient, { generation: 4243, writeSequence: 2 ** 41 }),
+    forge: (patient) => forgeSlice(patient, { generation: 4243, writeSequence: 2 ** 37 }),
   },
   {
     code: 'payload-undecodable',
