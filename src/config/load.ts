@@ -192,6 +192,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       formatsBlank: values['device.formatBlank'],
       writeBudgetBytes: values['device.writeBudget'],
       compression: values['device.compression'],
+      scrubPeriodMs: values['device.scrub'],
     },
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },

@@ -30,6 +30,7 @@ export const OPTION_SCHEMA = z.object({
   'device.formatBlank': fromText(parseBoolean),
   'device.writeBudget': size('device.writeBudget').optional(),
   'device.compression': choice(COMPRESSION_WORDS),
+  'device.scrub': duration('device.scrub'),
   'memory.arena': size('memory.arena'),
   'slice.size': size('slice.size', (bytes) => (isPowerOfTwo(bytes) ? undefined : 'must be a power of two')),
   'limits.requests': count('limits.requests'),

@@ -56,7 +56,14 @@ test('loadConfig() fills in every default', () => {
     },
     preset: 'generic',
     rules: [],
-    device: { paths: ['cache.img'], sizeBytes: 10 * 1024 ** 3, formatsBlank: false, writeBudgetBytes: undefined, compression: 'auto' },
+    device: {
+      paths: ['cache.img'],
+      sizeBytes: 10 * 1024 ** 3,
+      formatsBlank: false,
+      writeBudgetBytes: undefined,
+      compression: 'auto',
+      scrubPeriodMs: 30 * 86_400_000,
+    },
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
     limits: { requestsMax: 10_000, clientStallMs: 60_000, headerBytesMax: 16 * 1024, headerTimeoutMs: 10_000 },
@@ -239,7 +246,14 @@ test('config/default.yaml is valid', () => {
     [
       'debian',
       'http://deb.debian.org',
-      { paths: ['var/rawslice.cache'], sizeBytes: 10 * 1024 ** 3, formatsBlank: false, writeBudgetBytes: undefined, compression: 'auto' },
+      {
+        paths: ['var/rawslice.cache'],
+        sizeBytes: 10 * 1024 ** 3,
+        formatsBlank: false,
+        writeBudgetBytes: undefined,
+        compression: 'auto',
+        scrubPeriodMs: 30 * 86_400_000,
+      },
     ],
   );
 });
