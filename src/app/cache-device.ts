@@ -122,9 +122,13 @@ async function openFormatted(options: CacheDeviceOptions, path: string): Promise
   return open(options, path, 'read-write');
 }
 
-function open(options: CacheDeviceOptions, path: string, access: 'read-only' | 'read-write'): Promise<DirectDevice> {
+async function open(options: CacheDeviceOptions, path: string, access: 'read-only' | 'read-write'): Promise<DirectDevice> {
   const { arena, clock, logger, metrics } = options;
-  return openDirectDevice({ path, access, arena, clock, logger, metrics });
+  // One that is only looked at for a moment needs no threads.
+  const io = access === 'read-only' ? 'pool' : options.device.io;
+  const device = await openDirectDevice({ path, access, io, arena, clock, logger, metrics });
+  if (!device.isReadOnly) logger.info({ path, io: device.io, direct: device.isDirect }, 'opened a device');
+  return device;
 }
 
 function allowOrThrow(verdict: ReturnType<typeof mayOpen>): void {

@@ -41,6 +41,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'device.path': (config) => config.device.paths.join(','),
   'device.size': (config) => formatSize(config.device.sizeBytes),
   'device.formatBlank': (config) => String(config.device.formatsBlank),
+  'device.io': (config) => config.device.io,
   'device.writeBudget': (config) => (config.device.writeBudgetBytes === undefined ? undefined : formatSize(config.device.writeBudgetBytes)),
   'device.compression': (config) => config.device.compression,
   'device.scrub': (config) => formatDuration(config.device.scrubPeriodMs),

@@ -190,6 +190,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       paths: must(values['device.path'], 'device.path is required'),
       sizeBytes: values['device.size'],
       formatsBlank: values['device.formatBlank'],
+      io: values['device.io'],
       writeBudgetBytes: values['device.writeBudget'],
       compression: values['device.compression'],
       scrubPeriodMs: values['device.scrub'],

@@ -10,6 +10,9 @@ export const PRESET_NAMES = ['generic', 'debian', 'ubuntu', 'fedora', 'arch', 'a
 /** One of PRESET_NAMES. */
 export type PresetName = (typeof PRESET_NAMES)[number];
 
+/** Words for `device.io`. */
+export const DEVICE_IO = ['auto', 'threads', 'pool'] as const;
+
 /** Words for `device.compression`. */
 export const COMPRESSION_WORDS = ['auto', 'off'] as const;
 
@@ -103,6 +106,13 @@ export const OPTIONS = {
     max: '1024TiB',
     description:
       'Bytes a day that may be written once the device is full, counted before compression; more is not kept, unless a rule says `store: always`. Unset: no limit',
+  },
+  'device.io': {
+    kind: 'choice',
+    default: 'auto',
+    choices: DEVICE_IO,
+    description:
+      "Who reads and writes the device: `threads` of its own, so that nothing else waits for a slow disk nor it for them; libuv's `pool`, for less memory; `auto` is threads",
   },
   'device.compression': {
     kind: 'choice',

@@ -8,7 +8,7 @@ import { LOG_LEVELS } from '../base/log.ts';
 import { isPowerOfTwo } from '../base/units.ts';
 import { parseDuration } from './duration.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
-import { COMPRESSION_WORDS, OPTIONS, type OptionKey, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
+import { COMPRESSION_WORDS, DEVICE_IO, OPTIONS, type OptionKey, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import { parseSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';
@@ -29,6 +29,7 @@ export const OPTION_SCHEMA = z.object({
   'device.size': size('device.size'),
   'device.formatBlank': fromText(parseBoolean),
   'device.writeBudget': size('device.writeBudget').optional(),
+  'device.io': choice(DEVICE_IO),
   'device.compression': choice(COMPRESSION_WORDS),
   'device.scrub': duration('device.scrub'),
   'memory.arena': size('memory.arena'),

@@ -80,6 +80,11 @@ export class Arena implements SlotOwner {
     return this.#leasedSlots;
   }
 
+  /** All of it, for handing to a thread that transfers from and to it; slots are known by the `byteOffset` of their bytes. */
+  get memory(): SharedArrayBuffer {
+    return this.#memory.buffer;
+  }
+
   usedBytes(slotClass: SlotClass): number {
     return this.#usedBytes[slotClass];
   }

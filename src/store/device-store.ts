@@ -26,6 +26,7 @@ import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
 import { type CompressionMode, CompressionPolicy } from './compression-policy.ts';
 import { type Degradation, DeviceHealth } from './device-health.ts';
 import { withStaging } from './device-io.ts';
+import { EarlyReader, type LoadingView } from './early-reader.ts';
 import { ExtentPacker } from './extent-packer.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
@@ -154,6 +155,8 @@ export class DeviceStore implements SliceStore {
   readonly #writeSequences: PersistentCounter;
   #state: StoreState = 'loading';
   #parts: Parts | undefined;
+  /** While the index is loading and can be read. */
+  #early: EarlyReader | undefined;
   #missedPurges: MissedPurges | undefined;
   #recovering: Promise<RecoveryReport> | undefined;
   /** Closing, and what was admitted is still being written. */
@@ -297,6 +300,7 @@ export class DeviceStore implements SliceStore {
     this.#missedPurges = missedPurges;
     this.#recovering = this.#recover().catch((error: unknown) => {
       // Not `loading` for ever: readiness says what happened, and the origin serves.
+      this.#early = undefined;
       this.#degrade({ state: 'failed', reason: 'the index could not be loaded', error });
       throw error;
     });
@@ -360,6 +364,7 @@ export class DeviceStore implements SliceStore {
   }
 
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
+    if (this.#early !== undefined) return this.#early.findManifest(objectHash);
     const catalogue = this.#readable()?.catalogue;
     const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
     if (catalogue === undefined || tagSlot === NO_SLOT) return undefined;
@@ -368,6 +373,12 @@ export class DeviceStore implements SliceStore {
   }
 
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
+    const early = this.#early;
+    if (early !== undefined) {
+      const found = await early.readManifest(objectHash, signal);
+      // Whole meanwhile, or not to be believed: what it says now counts.
+      return this.#early === early ? found : this.readManifest(objectHash, signal);
+    }
     const parts = this.#readable();
     const tagSlot = parts?.catalogue.findObject(objectHash) ?? NO_SLOT;
     if (parts === undefined || tagSlot === NO_SLOT) return this.#miss('absent');
@@ -448,6 +459,7 @@ export class DeviceStore implements SliceStore {
   }
 
   dropManifest(objectHash: ObjectHash, generation: number | undefined): void {
+    if (this.#state === 'loading') return this.#early?.drop(objectHash);
     const catalogue = this.#readable()?.catalogue;
     const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
     if (catalogue === undefined || tagSlot === NO_SLOT) return;
@@ -460,6 +472,7 @@ export class DeviceStore implements SliceStore {
     const order = this.#desk.order(target, options.isSoft === true);
     if (!this.#purges.hasRoomFor(order)) await this.#retireEpochs();
     const { purge, knownObjects } = this.#desk.take(order, target, options);
+    this.#early?.onPurge();
     const parts = this.#parts;
     if (parts === undefined || this.#state !== 'online') {
       this.metrics.add('purgesRefused', 1, 'unavailable');
@@ -484,6 +497,7 @@ export class DeviceStore implements SliceStore {
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
+    if (this.#early !== undefined) return this.#early.hasSlice(generation, sliceNumber);
     const catalogue = this.#readable()?.catalogue;
     if (catalogue === undefined || this.#isHidden(generation) || catalogue.index.findManifest(generation) === NO_SLOT) return false;
     if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
@@ -510,6 +524,13 @@ export class DeviceStore implements SliceStore {
   async readSlice(read: SliceRead, signal?: AbortSignal | undefined): Promise<SliceVerdict> {
     const resident = this.tryReadResident(read);
     if (resident !== undefined) return { kind: 'hit', ...resident, tier: 'ram' };
+    const early = this.#early;
+    if (early !== undefined) {
+      const found = await early.readSlice(read, signal);
+      if (this.#early === early) return found;
+      if (found.kind === 'hit') found.lease.end();
+      return this.readSlice(read, signal);
+    }
     const obstacle = await this.#lookAt(read, signal);
     if (obstacle !== undefined) return this.#miss(obstacle);
     const parts = this.#readable();
@@ -668,7 +689,10 @@ export class DeviceStore implements SliceStore {
 
   async #recover(): Promise<RecoveryReport> {
     const startedAtMs = this.#clock.monotonicMs();
-    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot);
+    const missed = this.#missedPurges?.purges ?? [];
+    if (missed !== 'unknown') for (const purge of missed) this.#purges.remember(purge);
+    const onReadable = missed === 'unknown' ? undefined : (view: LoadingView | undefined): void => this.#readEarly(view);
+    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot, onReadable);
     this.#generations.skipTo(recovered.generation);
     this.#writeSequences.skipTo(recovered.writeSequence);
     const parts = this.#build(recovered);
@@ -681,11 +705,36 @@ export class DeviceStore implements SliceStore {
     const { resident } = parts.catalogue;
     this.#removeReclaimer = this.#arena.addReclaimer({ slotCount: () => resident.count, reclaim: () => resident.reclaim() });
     if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
+    this.#endEarly();
     this.#keeper.start();
     if (this.#purges.activeEpochs > 0 || late.length > 0) parts.walker.start();
     parts.scrubber?.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
     return recovered.report;
+  }
+
+  /** From here on hits come out of an index that is not whole yet. */
+  #readEarly(view: LoadingView | undefined): void {
+    if (this.#state !== 'loading') return;
+    this.#shelf.clear();
+    this.#early = undefined;
+    if (view === undefined) return;
+    this.#purges.foresee(view.epochs, view.purgedGeneration);
+    const { format } = this.#deviceRoot;
+    const media = { device: this.#device, arena: this.#arena, metrics: this.metrics, codec: this.#codec };
+    const { blockSizeBytes } = this.geometry;
+    const extents = new ExtentReader({ ...media, identity: format, blockSizeBytes, slotWaitMs: this.#limits.slotWaitMs });
+    const shared = { shelf: this.#shelf, purges: this.#purges, clock: this.#clock, limits: this.#limits, metrics: this.metrics };
+    this.#early = new EarlyReader({ ...shared, view, extents });
+  }
+
+  /** The index is whole: what was read before is read anew from it, and what was dropped meanwhile is dropped. */
+  #endEarly(): void {
+    const early = this.#early;
+    if (early === undefined) return;
+    this.#early = undefined;
+    this.#shelf.clear();
+    for (const objectHash of early.dropped) this.dropManifest(objectHash, undefined);
   }
 
   async #journalPurges(purges: readonly Purge[], journal: Journal): Promise<void> {
@@ -727,9 +776,11 @@ export class DeviceStore implements SliceStore {
     const { blockSizeBytes } = this.geometry;
     const media = { ...shared, identity: format, blockSizeBytes };
     const options = { ...shared, catalogue, blockSizeBytes };
+    const reading = { ...media, codec: this.#codec, slotWaitMs: this.#limits.slotWaitMs };
     const reader = new SliceReader({
       ...options,
-      extents: new ExtentReader({ ...media, codec: this.#codec, slotWaitMs: this.#limits.slotWaitMs }),
+      // Nobody waits any longer for a read that has not begun by then.
+      extents: new ExtentReader({ ...reading, transferOptions: { beginWithinMs: this.#limits.readDeadlineMs } }),
       onCorrupt: () => this.#health.corrupt(),
       onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
     });
@@ -758,18 +809,19 @@ export class DeviceStore implements SliceStore {
       blockSizeBytes: this.geometry.blockSizeBytes,
       isOpen: () => this.#state === 'online',
     });
-    const scrubber = this.#makeScrubber(catalogue, reader);
+    const background = new ExtentReader({ ...reading, transferOptions: { priority: 'background' } });
+    const scrubber = this.#makeScrubber(catalogue, (slot) => reader.check(slot, background));
     return { catalogue, writer, gate, reader, journal, walker, scrubber };
   }
 
-  #makeScrubber(catalogue: Catalogue, reader: SliceReader): Scrubber | undefined {
+  #makeScrubber(catalogue: Catalogue, check: SliceReader['check']): Scrubber | undefined {
     const periodMs = this.#scrubPeriodMs;
     if (periodMs === 0) return undefined;
     return new Scrubber({
       clock: this.#clock,
       metrics: this.metrics,
       catalogue,
-      reader,
+      reader: { check },
       blockSizeBytes: this.geometry.blockSizeBytes,
       periodMs,
       isOpen: () => this.#state === 'online',
@@ -804,7 +856,9 @@ export class DeviceStore implements SliceStore {
   }
 
   async #closeInOrder(): Promise<void> {
+    const early = this.#early;
     await this.#recovering?.catch(() => undefined);
+    await early?.idle();
     const wasOnline = this.#state === 'online';
     this.#isDraining = wasOnline;
     this.#state = 'closed';

@@ -107,13 +107,14 @@ export class SliceReader {
   /**
    * Reads the whole record in `slot`, which nobody asked for, and lets it prove itself; one that does not is dropped as by a reader.
    *
+   * @param extents reads with its own priority; the one of clients when undefined
    * @returns `lost`: it was dropped and the device is to blame; `gone`: it was stale, or changed meanwhile
    */
-  async check(slot: number): Promise<'sound' | 'lost' | 'gone' | 'busy'> {
+  async check(slot: number, extents = this.#options.extents): Promise<'sound' | 'lost' | 'gone' | 'busy'> {
     const { index } = this.#options.catalogue;
     const record = { generation: index.generation(slot), sliceNumber: index.sliceNumber(slot), objectHash: undefined };
     const place = index.place(slot);
-    const outcome = await this.#loadExtent(record, slot);
+    const outcome = await this.#loadExtent(record, slot, { extents });
     if (outcome.kind === 'busy') return 'busy';
     if (outcome.kind !== 'loaded') return outcome.kind === 'corrupt' ? 'lost' : 'gone';
     outcome.lease.end();
@@ -173,7 +174,7 @@ export class SliceReader {
   /** @param range of the slice; the whole when undefined, which then stays in memory */
   async #loadSlice(address: SliceAddress, slot: number, range: SliceRange | undefined): Promise<SliceOutcome> {
     const { catalogue } = this.#options;
-    const outcome = await this.#loadExtent(address, slot, range);
+    const outcome = await this.#loadExtent(address, slot, { range });
     if (outcome.kind !== 'loaded') return outcome;
     const { lease, header, startBytes, endBytes } = outcome;
     const { generation, sliceNumber } = address;
@@ -223,8 +224,12 @@ export class SliceReader {
   }
 
   /** Reads and verifies; a failing entry is tried twice, then dropped. On `loaded` the caller ends the lease. */
-  async #loadExtent(address: RecordAddress, slot: number, range?: SliceRange): Promise<LoadedExtent | Miss> {
-    const { catalogue, extents, metrics } = this.#options;
+  async #loadExtent(
+    address: RecordAddress,
+    slot: number,
+    { range, extents = this.#options.extents }: { readonly range?: SliceRange | undefined; readonly extents?: ExtentReader } = {},
+  ): Promise<LoadedExtent | Miss> {
+    const { catalogue, metrics } = this.#options;
     const { generation, sliceNumber } = address;
     const kind = sliceNumber === MANIFEST_NUMBER ? 'manifest' : 'slice';
     const place = catalogue.index.place(slot);
