@@ -61,7 +61,7 @@ export async function runMutants(
 
 function copyProject(): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'rawslice-mutant-'));
-  for (const name of ['src', 'test/simulation', 'test/store/store-bench.ts', 'package.json']) {
+  for (const name of ['src', 'test', 'package.json']) {
     cpSync(path.join(ROOT, name), path.join(folder, name), { recursive: true });
   }
   symlinkSync(path.join(ROOT, 'node_modules'), path.join(folder, 'node_modules'));
@@ -78,9 +78,11 @@ async function tryMutant(folder: string, mutant: Mutant, budget: MutantBudget): 
     writeFileSync(path.join(folder, file), parts.join(instead));
   }
   try {
-    const words = ['test/simulation/simulate.ts', '--hunt', '--seeds', String(budget.seeds), '--steps', String(budget.steps)];
+    const hunt = ['test/simulation/simulate.ts', '--hunt', '--seeds', String(budget.seeds), '--steps', String(budget.steps)];
+    const words = mutant.test === undefined ? hunt : ['--test', mutant.test];
     const { status, output } = await run(folder, words);
     const last = output.trimEnd().split('\n').at(-1) ?? '';
+    if (mutant.test !== undefined) return { mutant, isCaught: status !== 0, finding: status === 0 ? 'nothing' : `${mutant.test} fails` };
     if (status !== 0 && status !== CAUGHT) throw new Error(`${mutant.name}: does not run: ${output.slice(-2000)}`);
     return { mutant, isCaught: status === CAUGHT, finding: status === CAUGHT ? last : 'nothing' };
   } finally {

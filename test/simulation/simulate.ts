@@ -1,6 +1,6 @@
 /** `npm run sim`: plays a seed again, or many seeds, or against the mutants, and says what came of it. */
 import { parseArgs } from 'node:util';
-import { runMutants } from './mutant-run.ts';
+import { type MutantVerdict, runMutants } from './mutant-run.ts';
 import { runPlay } from './play.ts';
 import { PROFILES, type Profile } from './profiles.ts';
 import { makeStage } from './world.ts';
@@ -65,12 +65,21 @@ async function playSeeds(options: Options, write: (text: string) => void): Promi
 
 async function huntMutants(options: Options, write: (text: string) => void): Promise<number> {
   const verdicts = await runMutants(options, ({ mutant, isCaught, finding }) => {
-    const verdict = isCaught ? 'caught' : mutant.redundant === undefined ? 'NOT CAUGHT' : 'survives, as it should';
-    write(`${verdict}: ${mutant.name}: ${(isCaught ? finding : (mutant.redundant ?? finding)).slice(0, 200)}\n`);
+    const reason = mutant.redundant ?? mutant.open;
+    const verdict = isCaught
+      ? 'caught'
+      : reason === undefined
+        ? 'NOT CAUGHT'
+        : mutant.open === undefined
+          ? 'survives, as it should'
+          : 'survives';
+    write(`${verdict}: ${mutant.name}: ${(isCaught ? finding : (reason ?? finding)).slice(0, 200)}\n`);
   });
   const caught = verdicts.filter(({ isCaught }) => isCaught).length;
   write(`${caught} of ${verdicts.length} mutants were caught\n`);
-  return verdicts.every(({ mutant, isCaught }) => isCaught === (mutant.redundant === undefined)) ? 0 : VIOLATION;
+  const isExpected = ({ mutant, isCaught }: MutantVerdict): boolean =>
+    isCaught ? mutant.redundant === undefined : (mutant.redundant ?? mutant.open) !== undefined;
+  return verdicts.every(isExpected) ? 0 : VIOLATION;
 }
 
 function describe(error: unknown, isVerbose: boolean): string {
