@@ -37,8 +37,9 @@ function readLayers(page: string): readonly Layer[] {
 }
 
 function importsOf(text: string): readonly string[] {
-  const pattern = /^(?:import|export)\s[\w*{}\s,$]*?from\s+'([^']+)'|^import\s+'([^']+)'|\bimport\(\s*'([^']+)'/gm;
-  return [...text.matchAll(pattern)].map((match) => match[1] ?? match[2] ?? match[3] ?? '');
+  const pattern =
+    /^(?:import|export)\s[\w*{}\s,$]*?from\s+'([^']+)'|^import\s+'([^']+)'|\bimport\(\s*'([^']+)'|\bnew Worker\(new URL\('([^']+)'/gm;
+  return [...text.matchAll(pattern)].map((match) => match[1] ?? match[2] ?? match[3] ?? match[4] ?? '');
 }
 
 /** Files of the project that `file` imports. */
@@ -123,7 +124,7 @@ function isProgramEntry(file: string): boolean {
 }
 
 function readSources(): Sources {
-  const files = globSync(['src/**/*.ts', 'tools/**/*.{ts,mjs}', 'bench/**/*.{ts,mjs}', 'test/**/*.{ts,mjs}'], { cwd: ROOT }).sort();
+  const files = globSync(['src/**/*.{ts,mjs}', 'tools/**/*.{ts,mjs}', 'bench/**/*.{ts,mjs}', 'test/**/*.{ts,mjs}'], { cwd: ROOT }).sort();
   return new Map(files.map((file) => [file, readFileSync(path.join(ROOT, file), 'utf8')]));
 }
 

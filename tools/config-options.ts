@@ -2,7 +2,9 @@
  * Loading a configuration in a command: the `--set` flag, and what is shown when the configuration is not valid. Used by every command
  * that reads one.
  */
+
 import { type Command, Option } from 'commander';
+import { countText } from '../src/base/count-text.ts';
 import { EdgeError } from '../src/base/errors.ts';
 import type { ConfigOverride } from '../src/config/environment.ts';
 import { type LoadResult, loadConfig } from '../src/config/load.ts';
@@ -39,7 +41,7 @@ export function complainAbout(io: CommandIo, problems: readonly ConfigProblem[])
 /** `FILE has 3 problems`; a file is not blamed for what a flag or a variable says. */
 export function summarize(file: string | undefined, problems: readonly ConfigProblem[]): string {
   const isAllInFile = file !== undefined && problems.every(({ source, place }) => source === file || place?.file === file);
-  return `${isAllInFile ? file : 'the configuration'} has ${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`;
+  return `${isAllInFile ? file : 'the configuration'} has ${countText(problems.length, 'problem')}`;
 }
 
 function collectOverride(pair: string, before: readonly ConfigOverride[]): readonly ConfigOverride[] {

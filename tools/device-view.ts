@@ -1,7 +1,7 @@
 /** Opening a device for looking at it (inspect, fsck), read-only and without a claim, or for repairing it; with progress over the bytes read. */
 import { createSilentLogger } from '../src/base/log.ts';
 import { MIB } from '../src/base/units.ts';
-import type { BlockDevice } from '../src/device/block-device.ts';
+import type { BlockDevice, TransferOptions } from '../src/device/block-device.ts';
 import { type DeviceAccess, openDirectDevice } from '../src/device/direct-device.ts';
 import { mayOpen } from '../src/device/guard.ts';
 import { findClaimant } from '../src/device/open-error.ts';
@@ -88,15 +88,15 @@ class WatchedDevice implements BlockDevice {
     this.#signal = signal;
   }
 
-  async read(buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
+  async read(buffers: readonly Buffer[], offsetBytes: number, options?: TransferOptions): Promise<void> {
     this.#signal?.throwIfAborted();
-    await this.#device.read(buffers, offsetBytes);
+    await this.#device.read(buffers, offsetBytes, options);
     for (const buffer of buffers) this.#readBytes += buffer.length;
     if (this.#countsBytes) this.#progress.update(this.#readBytes);
   }
 
-  write(buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
-    return this.#device.write(buffers, offsetBytes);
+  write(buffers: readonly Buffer[], offsetBytes: number, options?: TransferOptions): Promise<void> {
+    return this.#device.write(buffers, offsetBytes, options);
   }
 
   flush(): Promise<void> {

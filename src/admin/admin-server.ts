@@ -36,6 +36,10 @@ export interface AdminActions {
   readonly readiness: () => { readonly isReady: boolean; readonly detail: Readonly<Record<string, unknown>> };
   /** Forgets for good, or makes stale. @throws EdgeError REQUEST_INVALID, STORE_UNAVAILABLE */
   readonly purge: (named: NamedPurge, isSoft: boolean) => Promise<PurgeReport>;
+  /** The devices of the cache, with state, faults and usage. */
+  readonly devices: () => readonly object[];
+  /** Tries a device that is not online, now. @throws EdgeError REQUEST_INVALID, DEVICE_*, FORMAT_* */
+  readonly attachDevice: (path: string) => Promise<object>;
 }
 
 /** Dependencies and wishes. */
@@ -120,6 +124,11 @@ export class AdminServer {
       if (!isRead) return notAllowed('GET');
       return { status: 200, ...(await actions.metrics()) };
     }
+    if (url.pathname === '/devices') return isRead ? json(200, { devices: actions.devices() }) : notAllowed('GET');
+    if (url.pathname === '/devices/attach') {
+      if (request.method !== 'POST') return notAllowed('POST');
+      return json(200, { device: await actions.attachDevice(devicePath(url.searchParams)) });
+    }
     if (url.pathname === '/purge') {
       if (request.method !== 'POST') return notAllowed('POST');
       const { named, isSoft } = purgeOf(url.search);
@@ -127,7 +136,8 @@ export class AdminServer {
     }
     return json(404, {
       error: 'NOT_FOUND',
-      message: 'There are /healthz, /readyz, /metrics and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?everything=1',
+      message:
+        'There are /healthz, /readyz, /metrics, /devices, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?everything=1',
     });
   }
 
@@ -163,6 +173,14 @@ function purgeOf(search: string): { readonly named: NamedPurge; readonly isSoft:
   if (kind === 'tag') return { named: { kind, tag: value }, isSoft };
   if (kind === 'everything' && value === '1') return { named: { kind }, isSoft };
   throw new EdgeError('REQUEST_INVALID', NAME_IT);
+}
+
+/** The device to attach, as the configuration names it. */
+function devicePath(search: URLSearchParams): string {
+  const [path, ...others] = search.getAll('path');
+  if (path === undefined || path === '' || others.length > 0)
+    throw new EdgeError('REQUEST_INVALID', 'Name the device to attach: POST /devices/attach?path=PATH');
+  return path;
 }
 
 function json(status: number, body: Readonly<Record<string, unknown>>): AdminAnswer {

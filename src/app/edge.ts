@@ -8,15 +8,17 @@ import { AdminServer } from '../admin/admin-server.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { MetricSet, registerSets } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
-import type { DirectDevice } from '../device/direct-device.ts';
+import { DEVICE_METRICS } from '../device/device-metrics.ts';
 import { Arena } from '../memory/arena.ts';
 import { type ListenPlace, listenError } from '../proxy/listener.ts';
-import { createStore, type DeviceStore } from '../store/device-store.ts';
+import { type DeviceSet, openDeviceSet } from '../store/device-set.ts';
 import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
+import { STORE_METRICS } from '../store/store-metrics.ts';
 import { ThreadCodec } from '../store/thread-codec.ts';
-import { openCacheDevice } from './cache-device.ts';
+import { prepareCacheDevices } from './cache-device.ts';
 import { type AssembledProxy, assembleProxy } from './proxy-assembly.ts';
 import { purgeNamed } from './purge.ts';
 
@@ -41,11 +43,10 @@ export class Edge {
   /** Where it listens; the path of a Unix socket, or an address with the port that the system chose. */
   readonly address: AddressInfo | string;
   readonly adminAddress: AddressInfo | undefined;
-  readonly device: DirectDevice;
-  /** Whether the device was empty and has been formatted just now. */
-  readonly wasFormatted: boolean;
+  /** Paths of devices that were empty and have been formatted just now. */
+  readonly formatted: readonly string[];
   readonly arena: Arena;
-  readonly store: DeviceStore;
+  readonly store: DeviceSet;
   readonly proxy: AssembledProxy;
   readonly #codec: ThreadCodec;
   readonly #admin: AdminServer | undefined;
@@ -62,8 +63,7 @@ export class Edge {
   }) {
     this.address = parts.address;
     this.adminAddress = parts.adminAddress;
-    this.device = parts.foundation.device;
-    this.wasFormatted = parts.foundation.wasFormatted;
+    this.formatted = parts.foundation.formatted;
     this.arena = parts.foundation.arena;
     this.store = parts.foundation.store;
     this.#codec = parts.foundation.codec;
@@ -80,14 +80,14 @@ export class Edge {
   static async start(options: EdgeOptions): Promise<Edge> {
     const { config } = options;
     const foundation = await layFoundation(options);
-    const { arena, store, device } = foundation;
+    const { arena, store, deviceMetrics } = foundation;
     const proxy = assembleProxy({ config, store, arena, clock: options.clock, random: options.random, logger: options.logger });
     let admin: AdminServer | undefined;
     try {
       const address = await proxy.listener.listen(options.listen);
       let adminAddress: AddressInfo | undefined;
       if (options.adminListen !== undefined) {
-        admin = createAdmin(options, store, proxy, [arena.metrics, device.metrics, store.metrics]);
+        admin = createAdmin(options, store, proxy, [arena.metrics, deviceMetrics]);
         adminAddress = await listenAdmin(admin, options.adminListen);
       }
       return new Edge({ address, adminAddress, foundation, proxy, admin, drainMs: config.shutdown.drainMs });
@@ -106,9 +106,9 @@ export class Edge {
 
 interface Foundation {
   readonly arena: Arena;
-  readonly device: DirectDevice;
-  readonly wasFormatted: boolean;
-  readonly store: DeviceStore;
+  readonly deviceMetrics: MetricSet<typeof DEVICE_METRICS>;
+  readonly formatted: readonly string[];
+  readonly store: DeviceSet;
   readonly codec: ThreadCodec;
 }
 
@@ -117,33 +117,35 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
   if (config.memory.arenaBytes < 8 * config.slice.sizeBytes)
     throw new EdgeError('CONFIG_INVALID', 'memory.arena must hold at least 8 slices');
   const arena = new Arena({ sizeBytes: config.memory.arenaBytes, clock });
-  const { device, wasFormatted } = await openCacheDevice({ device: config.device, isSizeChosen, arena, clock, random, logger });
+  const deviceMetrics = new MetricSet(DEVICE_METRICS);
+  const prepared = await prepareCacheDevices({ device: config.device, isSizeChosen, arena, clock, random, logger, metrics: deviceMetrics });
   const codec = new ThreadCodec(logger);
   try {
     // What waits to be written may hold a quarter of the arena, so that a slow disk leaves room for transfers.
-    const limits = { queueBytes: Math.min(DEFAULT_STORE_LIMITS.queueBytes, arena.sizeBytes / 4) };
+    const queueBytes = Math.min(DEFAULT_STORE_LIMITS.queueBytes, arena.sizeBytes / 4) / prepared.devices.length;
     const admission = options.admitsEverything === true ? undefined : { writeBudgetBytes: config.device.writeBudgetBytes };
     const { compression } = config.device;
-    const store = await createStore({ device, arena, clock, logger, limits, admission, compression, codec });
-    store
-      .recover()
-      .catch((error: unknown) => logger.error({ err: error, path: device.path }, 'the index could not be loaded; serving from the origin'));
-    return { arena, device, wasFormatted, store, codec };
+    const shared = { arena, clock, random, logger, limits: { queueBytes }, admission, compression, codec };
+    const store = await openDeviceSet({ ...shared, devices: prepared.devices });
+    // Meanwhile, and whatever comes of it, the origin serves.
+    void store.recover();
+    return { arena, deviceMetrics, formatted: prepared.formatted, store, codec };
   } catch (error) {
-    await device.close();
+    await codec.close();
     throw error;
   }
 }
 
 function createAdmin(
   options: EdgeOptions,
-  store: DeviceStore,
+  store: DeviceSet,
   proxy: AssembledProxy,
   metricSets: readonly { register(registry: Registry): void }[],
 ): AdminServer {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'rawslice_' });
   for (const set of [...metricSets, ...proxy.metricSets]) set.register(registry);
+  registerSets(registry, STORE_METRICS, store.metricSets);
   return new AdminServer({
     logger: options.logger,
     token: options.config.admin.token,
@@ -152,9 +154,15 @@ function createAdmin(
       readiness: () => ({
         // A balancer should send no more clients here once the drain has begun.
         isReady: (store.state === 'online' || store.state === 'readonly') && !proxy.services.load.isDraining,
-        detail: { store: store.state, reason: store.degradation?.reason, draining: proxy.services.load.isDraining },
+        detail: {
+          store: store.state,
+          devices: store.status.map(({ path, state, reason }) => ({ path, state, reason })),
+          draining: proxy.services.load.isDraining,
+        },
       }),
       purge: (named, isSoft) => purgeNamed(named, isSoft, proxy.services),
+      devices: () => store.status,
+      attachDevice: (path) => store.attach(path),
     },
   });
 }
@@ -170,7 +178,7 @@ async function listenAdmin(admin: AdminServer, place: { readonly host: string; r
 /** Top-down: no new requests, then no origin, then no store, and health to the last. */
 async function closeAll(parts: {
   proxy: AssembledProxy;
-  store: DeviceStore;
+  store: DeviceSet;
   codec: ThreadCodec;
   admin: AdminServer | undefined;
   drainMs: number;

@@ -75,6 +75,7 @@ export const ERRORS = {
     httpStatus: 503,
     sentence: 'The path is neither a block device nor a regular file',
   },
+  DEVICE_BUSY: { source: 'device', retry: 'same', httpStatus: 503, sentence: 'The device has too much to do to begin this now' },
   DEVICE_FAULT: { source: 'device', retry: 'same', httpStatus: 503, sentence: 'The device reported an error' },
   FORMAT_VERSION: { source: 'store', retry: 'never', httpStatus: 503, sentence: 'The device was formatted by another version of rawslice' },
   FORMAT_DAMAGED: { source: 'store', retry: 'never', httpStatus: 503, sentence: 'No label of the device can be read' },

@@ -71,53 +71,16 @@ export class MetricSet<Table extends MetricTable> {
     return gauge === undefined ? (this.#cells[this.#cell(key, label)] ?? 0) : gauge();
   }
 
+  /** A histogram's observations by bucket, the last one without bound, and their sum. */
+  histogram<Key extends keyof Table>(key: Key): { readonly counts: Float64Array; readonly sum: number } {
+    const base = must(this.#base.get(key), 'unknown metric');
+    const buckets = must(this.#table[key]?.buckets, 'histogram without buckets').length;
+    return { counts: this.#cells.subarray(base, base + buckets + 1), sum: this.#cells[base + buckets + 1] ?? 0 };
+  }
+
   /** Adds this set's metrics to `registry`; the numbers are copied at each scrape. */
   register(registry: Registry): void {
-    for (const key of Object.keys(this.#table) as (keyof Table)[]) this.#registerOne(registry, key);
-  }
-
-  #registerOne(registry: Registry, key: keyof Table): void {
-    const row = must<MetricRow>(this.#table[key], 'unknown metric');
-    const labels = row.label === undefined ? [] : [row.label];
-    const shared = { name: row.name, help: row.help, labelNames: labels, registers: [registry] };
-    if (row.kind === 'histogram') {
-      this.#registerHistogram(registry, key, row);
-      return;
-    }
-    const read = (label: string | undefined): number => this.value(key, label as LabelOf<Table[typeof key]>);
-    const copy = (metric: Counter<string> | Gauge<string>, set: (labels: Record<string, string>, value: number) => void): void => {
-      metric.reset();
-      if (row.values === undefined) set({}, read(undefined));
-      else for (const value of row.values) set({ [row.label ?? '']: value }, read(value));
-    };
-    if (row.kind === 'counter') {
-      const counter: Counter<string> = new Counter<string>({
-        ...shared,
-        collect: () => copy(counter, (names, value) => counter.inc(names, value)),
-      });
-    } else {
-      const gauge: Gauge<string> = new Gauge<string>({ ...shared, collect: () => copy(gauge, (names, value) => gauge.set(names, value)) });
-    }
-  }
-
-  #registerHistogram(registry: Registry, key: keyof Table, row: MetricRow): void {
-    const buckets = must(row.buckets, 'histogram without buckets');
-    const base = must(this.#base.get(key), 'unknown metric');
-    const cells = this.#cells;
-    const histogram = new Histogram({ name: row.name, help: row.help, buckets: [...buckets], registers: [registry] });
-    const read = async (): Promise<object> => {
-      const values: { labels: Record<string, string | number>; value: number; metricName: string }[] = [];
-      let total = 0;
-      for (let index = 0; index <= buckets.length; index += 1) {
-        total += cells[base + index] ?? 0;
-        values.push({ labels: { le: buckets[index] ?? '+Inf' }, value: total, metricName: `${row.name}_bucket` });
-      }
-      values.push({ labels: {}, value: cells[base + buckets.length + 1] ?? 0, metricName: `${row.name}_sum` });
-      values.push({ labels: {}, value: total, metricName: `${row.name}_count` });
-      return { name: row.name, help: row.help, type: 'histogram', values, aggregator: 'sum' };
-    };
-    // prom-client has no door for ready-made bucket counts, so the metric answers its registry itself: `get` for JSON, the other for text.
-    Object.assign(histogram, { get: read, getForPromString: read });
+    registerSets(registry, this.#table, { label: undefined, sets: () => [['', this]] });
   }
 
   #cell(key: keyof Table, label: string | undefined): number {
@@ -128,6 +91,80 @@ export class MetricSet<Table extends MetricTable> {
     assert(index >= 0, () => `metric ${row.name} has no ${row.label ?? 'label'} ${String(label)}`);
     return base + index;
   }
+}
+
+/** Sets of one table, each with the value of the label that tells them apart. Asked for at each scrape; they must be few. */
+export interface LabelledSets<Table extends MetricTable> {
+  readonly label: string | undefined;
+  readonly sets: () => Iterable<readonly [value: string, set: MetricSet<Table>]>;
+}
+
+/** Adds the metrics of a table to `registry`, which several sets count. */
+export function registerSets<Table extends MetricTable>(registry: Registry, table: Table, { label, sets }: LabelledSets<Table>): void {
+  for (const [key, row] of Object.entries(table) as [keyof Table & string, MetricRow][]) {
+    if (row.kind === 'histogram')
+      registerHistogram(registry, row, { label, read: () => [...sets()].map(([value, set]) => [value, set.histogram(key)]) });
+    else
+      registerNumber(registry, row, {
+        label,
+        read: () => [...sets()].map(([value, set]) => [value, (name) => set.value(key, name as never)]),
+      });
+  }
+}
+
+interface Readings<Reading> {
+  readonly label: string | undefined;
+  readonly read: () => readonly (readonly [value: string, reading: Reading])[];
+}
+
+function labelOf(label: string | undefined, value: string): Record<string, string> {
+  return label === undefined ? {} : { [label]: value };
+}
+
+function registerNumber(registry: Registry, row: MetricRow, { label, read }: Readings<(name: string | undefined) => number>): void {
+  const labelNames = [label, row.label].filter((name) => name !== undefined);
+  const shared = { name: row.name, help: row.help, labelNames, registers: [registry] };
+  const copy = (metric: Counter<string> | Gauge<string>, set: (labels: Record<string, string>, value: number) => void): void => {
+    metric.reset();
+    for (const [value, readValue] of read()) {
+      const own = labelOf(label, value);
+      if (row.values === undefined) set(own, readValue(undefined));
+      else for (const name of row.values) set({ ...own, [row.label ?? '']: name }, readValue(name));
+    }
+  };
+  if (row.kind === 'counter') {
+    const counter: Counter<string> = new Counter<string>({
+      ...shared,
+      collect: () => copy(counter, (names, value) => counter.inc(names, value)),
+    });
+  } else {
+    const gauge: Gauge<string> = new Gauge<string>({ ...shared, collect: () => copy(gauge, (names, value) => gauge.set(names, value)) });
+  }
+}
+
+function registerHistogram(
+  registry: Registry,
+  row: MetricRow,
+  { label, read }: Readings<{ readonly counts: Float64Array; readonly sum: number }>,
+): void {
+  const buckets = must(row.buckets, 'histogram without buckets');
+  const labelNames = label === undefined ? [] : [label];
+  const histogram = new Histogram({ name: row.name, help: row.help, labelNames, buckets: [...buckets], registers: [registry] });
+  const collect = async (): Promise<object> => {
+    const values: { labels: Record<string, string | number>; value: number; metricName: string }[] = [];
+    for (const [value, { counts, sum }] of read()) {
+      const labels = labelOf(label, value);
+      let total = 0;
+      for (const [index, count] of counts.entries()) {
+        total += count;
+        values.push({ labels: { ...labels, le: buckets[index] ?? '+Inf' }, value: total, metricName: `${row.name}_bucket` });
+      }
+      values.push({ labels, value: sum, metricName: `${row.name}_sum` }, { labels, value: total, metricName: `${row.name}_count` });
+    }
+    return { name: row.name, help: row.help, type: 'histogram', values, aggregator: 'sum' };
+  };
+  // prom-client has no door for ready-made bucket counts, so the metric answers its registry itself: `get` for JSON, the other for text.
+  Object.assign(histogram, { get: collect, getForPromString: collect });
 }
 
 function cellCount(row: MetricRow): number {

@@ -5,7 +5,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { systemErrorCode } from '../base/errors.ts';
 import { KIB } from '../base/units.ts';
-import { isOptionKey, OPTION_KEYS, type OptionKey } from './options.ts';
+import { isOptionKey, OPTION_KEYS, OPTIONS, type OptionKey } from './options.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
 import { type PlacedRule, readRules } from './site-rules.ts';
 import { findSuggestion } from './suggestion.ts';
@@ -90,8 +90,19 @@ class FileReader implements ConfigFile {
 
   #readOption(key: OptionKey, value: YamlNode): void {
     if (value.kind === 'text') this.options.push({ key, text: value.text, place: value.place });
+    else if (value.kind === 'list' && OPTIONS[key].kind === 'paths') this.#readList(key, value);
     else if (value.kind === 'none') this.report(value.place, key, 'has no value; leave the key out to get its default');
     else this.report(value.place, key, `must be one value, not a ${value.kind}`);
+  }
+
+  /** As the text that a flag would have. */
+  #readList(key: OptionKey, list: Extract<YamlNode, { kind: 'list' }>): void {
+    const texts: string[] = [];
+    for (const item of list.items) {
+      if (item.kind === 'text' && !item.text.includes(',')) texts.push(item.text);
+      else this.report(item.place, key, 'must be a list of paths without commas, such as `[/dev/sdb, /dev/sdc]`');
+    }
+    if (texts.length === list.items.length) this.options.push({ key, text: texts.join(','), place: list.place });
   }
 
   /** A section whose keys are all commented out is an empty one. */

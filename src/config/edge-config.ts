@@ -4,7 +4,7 @@
  */
 import type { LogLevel } from '../base/log.ts';
 import type { ListenAddress } from './listen-address.ts';
-import type { PresetName } from './options.ts';
+import type { DEVICE_IO, PresetName } from './options.ts';
 
 /** A site rule, in the shape in which the cache layer takes it. */
 export interface ConfigRule {
@@ -39,9 +39,11 @@ export interface EdgeConfig {
   /** The operator's rules, then the preset's; the first that matches decides. Names are unique. */
   readonly rules: readonly ConfigRule[];
   readonly device: {
-    readonly path: string;
+    /** At least one, each once. */
+    readonly paths: readonly string[];
     readonly sizeBytes: number;
     readonly formatsBlank: boolean;
+    readonly io: (typeof DEVICE_IO)[number];
     /** Bytes a day that a full device may be written; undefined: no limit. */
     readonly writeBudgetBytes: number | undefined;
     readonly compression: 'auto' | 'off';

@@ -187,9 +187,10 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
     preset: values.preset,
     rules: rules.map(({ rule }) => rule),
     device: {
-      path: must(values['device.path'], 'device.path is required'),
+      paths: must(values['device.path'], 'device.path is required'),
       sizeBytes: values['device.size'],
       formatsBlank: values['device.formatBlank'],
+      io: values['device.io'],
       writeBudgetBytes: values['device.writeBudget'],
       compression: values['device.compression'],
     },

@@ -10,11 +10,14 @@ export const PRESET_NAMES = ['generic', 'debian', 'ubuntu', 'fedora', 'arch', 'a
 /** One of PRESET_NAMES. */
 export type PresetName = (typeof PRESET_NAMES)[number];
 
+/** Words for `device.io`. */
+export const DEVICE_IO = ['auto', 'threads', 'pool'] as const;
+
 /** Words for `device.compression`. */
 export const COMPRESSION_WORDS = ['auto', 'off'] as const;
 
 /** Text form of an option's value. */
-export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'path' | 'secret';
+export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'paths' | 'secret';
 
 /** One row. `default`, `min` and `max` are in the text form of the kind. Without a default an option is unset unless it is required. */
 export interface OptionRow {
@@ -79,9 +82,10 @@ export const OPTIONS = {
     description: 'Rules for a kind of mirror, tried after those in `rules`',
   },
   'device.path': {
-    kind: 'path',
+    kind: 'paths',
     isRequired: true,
-    description: 'Block device or regular file that holds the cache; a relative path starts at the current directory',
+    description:
+      'Block device or regular file that holds the cache; several are one cache: a list in YAML, commas between them elsewhere (so a path has none). A relative path starts at the current directory',
   },
   'device.size': {
     kind: 'size',
@@ -102,6 +106,13 @@ export const OPTIONS = {
     max: '1024TiB',
     description:
       'Bytes a day that may be written once the device is full, counted before compression; more is not kept, unless a rule says `store: always`. Unset: no limit',
+  },
+  'device.io': {
+    kind: 'choice',
+    default: 'auto',
+    choices: DEVICE_IO,
+    description:
+      "Who reads and writes the device: `threads` of its own, so that nothing else waits for a slow disk nor it for them; libuv's `pool`, for less memory; `auto` is threads",
   },
   'device.compression': {
     kind: 'choice',

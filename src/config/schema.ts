@@ -8,7 +8,7 @@ import { LOG_LEVELS } from '../base/log.ts';
 import { isPowerOfTwo } from '../base/units.ts';
 import { parseDuration } from './duration.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
-import { COMPRESSION_WORDS, OPTIONS, type OptionKey, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
+import { COMPRESSION_WORDS, DEVICE_IO, OPTIONS, type OptionKey, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import { parseSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';
@@ -25,10 +25,11 @@ export const OPTION_SCHEMA = z.object({
   'upstream.connections': count('upstream.connections'),
   'upstream.preserveHost': fromText(parseBoolean),
   preset: choice(PRESET_NAMES),
-  'device.path': fromText(parsePath).optional(),
+  'device.path': fromText(parsePaths).optional(),
   'device.size': size('device.size'),
   'device.formatBlank': fromText(parseBoolean),
   'device.writeBudget': size('device.writeBudget').optional(),
+  'device.io': choice(DEVICE_IO),
   'device.compression': choice(COMPRESSION_WORDS),
   'memory.arena': size('memory.arena'),
   'slice.size': size('slice.size', (bytes) => (isPowerOfTwo(bytes) ? undefined : 'must be a power of two')),
@@ -40,6 +41,9 @@ export const OPTION_SCHEMA = z.object({
   'log.access': fromText(parseBoolean),
   'shutdown.drain': duration('shutdown.drain'),
 });
+
+/** Devices of one cache at most: every look-up may ask each of them. */
+const DEVICES_MAX = 16;
 
 /** Values by dotted key. */
 export type OptionValues = z.output<typeof OPTION_SCHEMA>;
@@ -127,9 +131,13 @@ function parseCount(text: string): Parsed<number> {
   return /^\d{1,15}$/.test(trimmed) ? parsed(Number(trimmed)) : invalid(`must be a whole number, not ${quoteText(text)}`);
 }
 
-function parsePath(text: string): Parsed<string> {
-  if (text.trim() === '' || text.includes('\0')) return invalid(`must be the path of a device or file, not ${quoteText(text)}`);
-  return parsed(text);
+function parsePaths(text: string): Parsed<readonly string[]> {
+  const paths = text.split(',').map((path) => path.trim());
+  for (const [place, path] of paths.entries()) {
+    if (path === '' || path.includes('\0')) return invalid(`must be the path of a device or file, or several, not ${quoteText(text)}`);
+    if (paths.indexOf(path) < place) return invalid(`names ${quoteText(path)} twice`);
+  }
+  return paths.length > DEVICES_MAX ? invalid(`names ${paths.length} devices, at most ${DEVICES_MAX} can be one cache`) : parsed(paths);
 }
 
 /** The value never appears in a message. */

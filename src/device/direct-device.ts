@@ -3,7 +3,7 @@
  * (O_EXCL on a block device, an exclusive flock on both). It transfers whole blocks from and to arena memory and says honestly what the
  * kernel said; it retries nothing. Opened by app and the tools after guard.ts agreed; used by the store only.
  */
-import { close, fdatasync, constants as fsConstants, fstat, open, read, readv, type Stats, writev } from 'node:fs';
+import { close, constants as fsConstants, fstat, open, read, type Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { flockSync, seekSync } from 'fs-ext';
@@ -14,14 +14,21 @@ import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
 import { alignDown, isAligned, PAGE_BYTES } from '../base/units.ts';
 import type { Arena } from '../memory/arena.ts';
-import type { BlockDevice } from './block-device.ts';
+import type { BlockDevice, DiscardOutcome, TransferOptions } from './block-device.ts';
 import { DEVICE_METRICS } from './device-metrics.ts';
+import { Discarder } from './discard.ts';
+import { type IoEngine, IoError, type MoveOperation } from './io-engine.ts';
 import { heldError, openError } from './open-error.ts';
+import { PoolEngine } from './pool-engine.ts';
 import { deviceNumber, readBlockSizeBytes, readIsWriteProtected } from './system-facts.ts';
-import { checkTransfer } from './transfer.ts';
+import { ThreadEngine, type ThreadEngineOptions } from './thread-engine.ts';
+import { checkRange, checkTransfer, dropBytes } from './transfer.ts';
+import { HUNG_AFTER_MS, type LaneName, TransferQueue, type Turn } from './transfer-queue.ts';
 
 /** `read-write` claims the device; `read-only` claims nothing and may look beside a running server. */
 export type DeviceAccess = 'read-write' | 'read-only';
+/** Words for `device.io`: `threads` of the device's own, libuv's `pool`, or what measured better. */
+export type DeviceIo = 'auto' | 'threads' | 'pool';
 /** What a device does. */
 export type DeviceOperation = 'read' | 'write' | 'flush';
 
@@ -29,17 +36,21 @@ export type DeviceOperation = 'read' | 'write' | 'flush';
 export interface DirectDeviceOptions {
   readonly path: string;
   readonly access: DeviceAccess;
-  /** Lends one block for the trial read. */
+  /** Lends one block for the trial read, and is the memory that threads of the device's own transfer from and to. */
   readonly arena: Arena;
+  /** Whose threads make the system calls; `pool` when undefined. */
+  readonly io?: DeviceIo | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Shared by the devices of a process; one of its own when undefined. */
   readonly metrics?: MetricSet<typeof DEVICE_METRICS> | undefined;
 }
 
-/** Most buffers that one system call takes (IOV_MAX of Linux); more are a continued transfer. */
-const BUFFERS_PER_CALL_MAX = 1024;
+/** What closing waits for operations under way: as long as one takes that does not hang. */
+const CLOSE_WAIT_MS = HUNG_AFTER_MS;
 /** udev takes a shared lock for the moment in which it looks at a block device that was closed after writing. */
+/** What `auto` means: DECISIONS.md has the number. */
+const IO_BY_DEFAULT = 'threads';
 const LOCK_ATTEMPTS_MAX = 10;
 const LOCK_PAUSE_MS = 100;
 const TRIAL_SLOT_WAIT_MS = 1000;
@@ -78,8 +89,11 @@ interface DirectDeviceShape {
   readonly fd: number;
   readonly blockSizeBytes: number;
   readonly capacityBytes: number;
+  readonly isBlock: boolean;
   readonly isDirect: boolean;
   readonly isReadOnly: boolean;
+  /** Carries the system calls; the device closes it. */
+  readonly engine: IoEngine;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MetricSet<typeof DEVICE_METRICS>;
@@ -93,48 +107,64 @@ export class DirectDevice implements BlockDevice {
   readonly isDirect: boolean;
   readonly isReadOnly: boolean;
   readonly metrics: MetricSet<typeof DEVICE_METRICS>;
-  readonly #fd: number;
-  readonly #clock: Clock;
-  readonly #logger: Logger;
-  #inFlight = 0;
+  readonly #shape: DirectDeviceShape;
+  readonly #queue: TransferQueue;
+  readonly #discarder: Discarder;
   #flushFailure: EdgeError | undefined;
   #closing: Promise<void> | undefined;
-  #onIdle: (() => void) | undefined;
 
   constructor(shape: DirectDeviceShape) {
-    this.path = shape.path;
+    const { path, engine, clock, metrics } = shape;
+    this.path = path;
     this.blockSizeBytes = shape.blockSizeBytes;
     this.capacityBytes = shape.capacityBytes;
     this.isDirect = shape.isDirect;
     this.isReadOnly = shape.isReadOnly;
-    this.metrics = shape.metrics;
-    this.#fd = shape.fd;
-    this.#clock = shape.clock;
-    this.#logger = shape.logger;
-    this.metrics.add('open', 1);
-    this.metrics.add('direct', this.isDirect ? 1 : 0);
+    this.metrics = metrics;
+    this.#shape = shape;
+    this.#queue = new TransferQueue({ path, lanes: engine.lanes, clock, metrics, onHung: (lane, threads) => this.#logHung(lane, threads) });
+    this.#discarder = new Discarder(shape);
+    this.#countOpen(1);
   }
 
-  async read(buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
+  /** How system calls are made. */
+  get io(): IoEngine['kind'] {
+    return this.#shape.engine.kind;
+  }
+
+  async read(buffers: readonly Buffer[], offsetBytes: number, options: TransferOptions = {}): Promise<void> {
     const lengthBytes = checkTransfer(this, buffers, offsetBytes);
-    await this.#run('read', offsetBytes, lengthBytes, () => this.#transfer(readv, buffers, offsetBytes));
+    const { priority = 'client', beginWithinMs } = options;
+    const turn = { lane: 'read', priority, beginWithinMs } as const;
+    await this.#run(turn, { operation: 'read', offsetBytes, lengthBytes }, () => this.#transfer('read', buffers, offsetBytes));
   }
 
-  async write(buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
+  async write(buffers: readonly Buffer[], offsetBytes: number, options: TransferOptions = {}): Promise<void> {
     assert(!this.isReadOnly, 'write: the device was opened read-only');
     const lengthBytes = checkTransfer(this, buffers, offsetBytes);
-    await this.#run('write', offsetBytes, lengthBytes, () => this.#transfer(writev, buffers, offsetBytes));
+    const { priority = 'write', beginWithinMs } = options;
+    const turn = { lane: 'write', priority, beginWithinMs } as const;
+    await this.#run(turn, { operation: 'write', offsetBytes, lengthBytes }, () => this.#transfer('write', buffers, offsetBytes));
   }
 
   async flush(): Promise<void> {
     // The kernel reports a lost write to one flush only; a later one that succeeds would prove nothing.
     if (this.#flushFailure !== undefined) throw this.#flushFailure;
     try {
-      await this.#run('flush', 0, 0, () => promisify(fdatasync)(this.#fd));
+      const turn = { lane: 'write', priority: 'write' } as const;
+      await this.#run(turn, { operation: 'flush', offsetBytes: 0, lengthBytes: 0 }, () => this.#shape.engine.flush());
     } catch (error) {
-      if (error instanceof EdgeError) this.#flushFailure = error;
+      // One that found the line full was never asked of the kernel.
+      if (error instanceof EdgeError && error.code === 'DEVICE_FAULT') this.#flushFailure ??= error;
       throw error;
     }
+  }
+
+  async discard(offsetBytes: number, lengthBytes: number): Promise<DiscardOutcome> {
+    assert(!this.isReadOnly, 'discard: the device was opened read-only');
+    assert(this.#closing === undefined, 'discard: the device is closed');
+    checkRange(this, offsetBytes, lengthBytes);
+    return this.#discarder.discard(offsetBytes, lengthBytes);
   }
 
   close(): Promise<void> {
@@ -143,35 +173,54 @@ export class DirectDevice implements BlockDevice {
   }
 
   async #closeWhenIdle(): Promise<void> {
-    if (this.#inFlight > 0) {
-      await new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
+    const { clock, logger } = this.#shape;
+    this.#countOpen(-1);
+    await new Promise<void>((resolve, reject) => {
+      const timer = clock.startTimer(CLOSE_WAIT_MS, () => {
+        const context = { path: this.path, operations: this.#queue.giveUp() };
+        logger.error(context, 'a device that does not answer was given up; it stays claimed until it answers or the process has ended');
+        resolve();
       });
-    }
-    await closeFile(this.#fd);
-    this.metrics.add('open', -1);
-    this.metrics.add('direct', this.isDirect ? -1 : 0);
+      this.#letGoWhenIdle()
+        .then(resolve, reject)
+        .finally(() => timer.stop());
+    });
+  }
+
+  async #letGoWhenIdle(): Promise<void> {
+    await this.#queue.idle();
+    await this.#discarder.idle();
+    await this.#shape.engine.close();
+    await closeFile(this.#shape.fd);
+  }
+
+  #countOpen(sign: 1 | -1): void {
+    this.metrics.add('open', sign);
+    this.metrics.add('direct', this.isDirect ? sign : 0);
+  }
+
+  #logHung(lane: LaneName, threads: number): void {
+    const { logger } = this.#shape;
+    const context = { path: this.path, lane, threads };
+    if (threads === 0) logger.info(context, 'the device answers again');
+    else logger.warn(context, 'the device does not answer; look at the kernel log');
   }
 
   /** Counts and times one operation and gives its failure a name. */
-  async #run(operation: DeviceOperation, offsetBytes: number, lengthBytes: number, act: () => Promise<void>): Promise<void> {
-    assert(this.#closing === undefined, () => `${operation}: the device is closed`);
-    const startedMs = this.#clock.monotonicMs();
-    this.#inFlight += 1;
-    this.metrics.add('inFlight', 1);
-    try {
-      await act();
-    } catch (cause) {
-      throw this.#fault(operation, offsetBytes, lengthBytes, cause);
-    } finally {
-      this.#inFlight -= 1;
-      this.metrics.add('inFlight', -1);
-      if (this.#inFlight === 0) this.#onIdle?.();
-    }
-    this.#count(operation, lengthBytes, (this.#clock.monotonicMs() - startedMs) / 1000);
+  async #run(turn: Turn, what: DeviceTransfer, act: () => Promise<void>): Promise<void> {
+    assert(this.#closing === undefined, () => `${what.operation}: the device is closed`);
+    const startedMs = this.#shape.clock.monotonicMs();
+    await this.#queue.run(turn, async () => {
+      try {
+        await act();
+      } catch (cause) {
+        throw this.#fault(what, cause);
+      }
+    });
+    this.#count(what, (this.#shape.clock.monotonicMs() - startedMs) / 1000);
   }
 
-  #count(operation: DeviceOperation, lengthBytes: number, seconds: number): void {
+  #count({ operation, lengthBytes }: DeviceTransfer, seconds: number): void {
     switch (operation) {
       case 'read':
         this.metrics.add('reads');
@@ -190,62 +239,40 @@ export class DirectDevice implements BlockDevice {
     }
   }
 
-  #fault(operation: DeviceOperation, offsetBytes: number, lengthBytes: number, cause: unknown): EdgeError {
+  #fault(what: DeviceTransfer, cause: unknown): EdgeError {
+    const { operation } = what;
     const errno = systemErrorCode(cause) ?? 'unknown';
-    const context = { path: this.path, operation, offsetBytes, lengthBytes, errno };
+    const context = { path: this.path, ...what, errno };
     this.metrics.add('errors', 1, operation);
     if (errno === 'EINVAL') {
       this.metrics.add('refusedRequests');
-      this.#logger.error(context, 'a device request was refused as invalid; this is an error in rawslice, please report it');
+      this.#shape.logger.error(context, 'a device request was refused as invalid; this is an error in rawslice, please report it');
     }
     const advice = FAULT_ADVICE[errno] ?? 'look at the kernel log';
     return new EdgeError('DEVICE_FAULT', `The ${operation} of ${this.path} failed with ${errno}; ${advice}`, { context, cause });
   }
 
   /** One transfer in as many system calls as it takes. */
-  async #transfer(call: VectorCall, buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
+  async #transfer(operation: MoveOperation, buffers: readonly Buffer[], offsetBytes: number): Promise<void> {
+    const { engine } = this.#shape;
     let rest = buffers;
     let position = offsetBytes;
     while (rest.length > 0) {
-      const moved = await moveOnce(call, this.#fd, rest.slice(0, BUFFERS_PER_CALL_MAX), position);
+      const moved = await engine.move(operation, rest.slice(0, engine.buffersMax), position);
       // A part of a block cannot be continued under O_DIRECT, so that block is transferred again.
       const advanced = alignDown(moved, this.blockSizeBytes);
-      if (advanced === 0) throw new EndOfDevice(position);
+      // The kernel moved nothing and named no error: the file was cut short under us.
+      if (advanced === 0) throw new IoError('ENODATA', `nothing more could be transferred at byte ${position}`);
       position += advanced;
       rest = dropBytes(rest, advanced);
     }
   }
 }
 
-type VectorCall = typeof readv | typeof writev;
-
-/** The system call moved nothing and named no error: the file was cut short under us. */
-class EndOfDevice extends Error {
-  readonly code = 'ENODATA';
-
-  constructor(position: number) {
-    super(`nothing more could be transferred at byte ${position}`);
-  }
-}
-
-function moveOnce(call: VectorCall, fd: number, buffers: readonly Buffer[], position: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    call(fd, buffers, position, (error, moved) => (error === null ? resolve(moved) : reject(error)));
-  });
-}
-
-function dropBytes(buffers: readonly Buffer[], count: number): readonly Buffer[] {
-  let index = 0;
-  let left = count;
-  for (const buffer of buffers) {
-    if (buffer.length > left) break;
-    left -= buffer.length;
-    index += 1;
-  }
-  const rest = buffers.slice(index);
-  const first = rest[0];
-  if (first !== undefined && left > 0) rest[0] = first.subarray(left);
-  return rest;
+interface DeviceTransfer {
+  readonly operation: DeviceOperation;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
 }
 
 async function isBlockDevice(path: string): Promise<boolean> {
@@ -287,21 +314,19 @@ async function tryOpenAs(options: DirectDeviceOptions, isBlock: boolean, isDirec
       await closeFile(fd);
       return undefined;
     }
-    const metrics = options.metrics ?? new MetricSet(DEVICE_METRICS);
-    return new DirectDevice({
-      path: options.path,
-      fd,
-      ...shape,
-      isDirect,
-      isReadOnly,
-      clock: options.clock,
-      logger: options.logger,
-      metrics,
-    });
+    const { path, arena, clock, logger, metrics = new MetricSet(DEVICE_METRICS) } = options;
+    const { memory } = arena;
+    const engine = startEngine(options.io ?? 'pool', { path, fd, memory, logger, metrics });
+    return new DirectDevice({ path, fd, ...shape, isBlock, isDirect, isReadOnly, engine, clock, logger, metrics });
   } catch (error) {
     await closeFile(fd);
     throw error;
   }
+}
+
+function startEngine(wished: DeviceIo, options: ThreadEngineOptions): IoEngine {
+  const kind = wished === 'auto' ? IO_BY_DEFAULT : wished;
+  return kind === 'threads' ? new ThreadEngine(options) : new PoolEngine(options.fd);
 }
 
 async function lock(fd: number, isBlock: boolean, options: DirectDeviceOptions): Promise<void> {

@@ -28,8 +28,19 @@ export const ARENA_MAX_BYTES = 4 * GIB;
 /** Callers waiting for a slot at a time; one more gets none at once. */
 const WAITERS_MAX = 4096;
 
-/** Frees at least one slot of the RAM tier if it can; returns whether it did. */
-export type Reclaimer = () => boolean;
+/** Whoever keeps slots that can be given up: a store's RAM tier. */
+export interface Reclaimer {
+  /** Slots that it keeps. */
+  readonly slotCount: () => number;
+  /** Frees at least one of them if it can; returns whether it did. */
+  readonly reclaim: () => boolean;
+}
+
+/** A reclaimer and how much it is owed to be asked; the one that is owed the most is next. */
+interface ReclaimerTurn {
+  readonly reclaimer: Reclaimer;
+  owed: number;
+}
 
 interface Waiter {
   readonly slotClass: SlotClass;
@@ -46,7 +57,7 @@ export class Arena implements SlotOwner {
   readonly #buddies: BuddyAllocator;
   readonly #usedBytes: Record<SlotClass, number> = { 'device-read': 0, fill: 0, staging: 0, resident: 0 };
   readonly #waiters: Waiter[] = [];
-  #reclaimer: Reclaimer = () => false;
+  readonly #reclaimers: ReclaimerTurn[] = [];
   #leasedSlots = 0;
   #isServing = false;
 
@@ -69,13 +80,26 @@ export class Arena implements SlotOwner {
     return this.#leasedSlots;
   }
 
+  /** All of it, for handing to a thread that transfers from and to it; slots are known by the `byteOffset` of their bytes. */
+  get memory(): SharedArrayBuffer {
+    return this.#memory.buffer;
+  }
+
   usedBytes(slotClass: SlotClass): number {
     return this.#usedBytes[slotClass];
   }
 
-  /** Names the one who gives up resident slots when others need room. */
-  setReclaimer(reclaimer: Reclaimer): void {
-    this.#reclaimer = reclaimer;
+  /**
+   * Adds one who gives up resident slots when others need room. Several are asked in proportion to the slots that they keep, so that each slot
+   * is as likely to be given up as any other. @returns a function that takes it out again
+   */
+  addReclaimer(reclaimer: Reclaimer): () => void {
+    const turn = { reclaimer, owed: 0 };
+    this.#reclaimers.push(turn);
+    return () => {
+      const index = this.#reclaimers.indexOf(turn);
+      if (index >= 0) this.#reclaimers.splice(index, 1);
+    };
   }
 
   /**
@@ -92,7 +116,7 @@ export class Arena implements SlotOwner {
         if (page !== undefined) return this.#grant(page, bytes, slotClass);
       }
       // A request that the whole RAM tier could not satisfy must not empty it.
-      if (this.#roomFor(slotClass) + this.#usedBytes.resident < bytes || !this.#reclaimer()) return undefined;
+      if (this.#roomFor(slotClass) + this.#usedBytes.resident < bytes || !this.#reclaim()) return undefined;
       this.metrics.add('reclaimedSlots');
     }
   }
@@ -147,6 +171,21 @@ export class Arena implements SlotOwner {
     slot.slotClass = slotClass;
     // A slot that became reclaimable may be what somebody waits for.
     this.#serveWaiters();
+  }
+
+  #reclaim(): boolean {
+    const [only] = this.#reclaimers;
+    if (only !== undefined && this.#reclaimers.length === 1) return only.reclaimer.reclaim();
+    let total = 0;
+    for (const turn of this.#reclaimers) total += turn.reclaimer.slotCount();
+    if (total === 0) return false;
+    for (const turn of this.#reclaimers) turn.owed += turn.reclaimer.slotCount() / total;
+    for (const turn of [...this.#reclaimers].sort((left, right) => right.owed - left.owed)) {
+      if (!turn.reclaimer.reclaim()) continue;
+      turn.owed -= 1;
+      return true;
+    }
+    return false;
   }
 
   #grant(page: number, sizeBytes: number, slotClass: SlotClass): Lease {

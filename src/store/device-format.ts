@@ -25,6 +25,8 @@ export interface FormatOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly parameters?: Partial<FormatParameters> | undefined;
+  /** The cache that the device joins; a cache of its own when undefined. */
+  readonly cacheUuid?: Uint8Array | undefined;
 }
 
 /** What was written. */
@@ -51,7 +53,7 @@ export async function formatDevice(device: BlockDevice, options: FormatOptions):
   const format: FormatBlock = {
     labelNumber: 0,
     deviceUuid: makeUuid(random),
-    cacheUuid: makeUuid(random),
+    cacheUuid: options.cacheUuid ?? makeUuid(random),
     macKeyId: random.bytes(8),
     macKey: random.bytes(MAC_KEY_BYTES),
     createdAtMs: clock.wallMs(),
@@ -92,7 +94,7 @@ async function zero(device: BlockDevice, arena: Arena, range: { readonly startBy
 }
 
 /** 16 random bytes marked as a version 4 UUID. Source: RFC 9562 s5.4. */
-function makeUuid(random: Random): Uint8Array {
+export function makeUuid(random: Random): Uint8Array {
   const uuid = random.bytes(16);
   uuid[6] = ((uuid[6] ?? 0) % 16) + 0x40;
   uuid[8] = ((uuid[8] ?? 0) % 64) + 0x80;

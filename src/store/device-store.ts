@@ -9,12 +9,14 @@ import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
+import { alignDown } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { extentBlocks, PAYLOAD_BYTES_MAX } from '../format/extent-header.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts';
+import type { Superblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
 import { AdmissionLadder } from './admission-ladder.ts';
@@ -23,12 +25,16 @@ import { Catalogue } from './catalogue.ts';
 import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
 import { type CompressionMode, CompressionPolicy } from './compression-policy.ts';
 import { type Degradation, DeviceHealth } from './device-health.ts';
+import { withStaging } from './device-io.ts';
+import { EarlyReader, type LoadingView } from './early-reader.ts';
 import { ExtentPacker } from './extent-packer.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
 import { Journal } from './journal.ts';
 import { ManifestShelf } from './manifest-shelf.ts';
-import { PersistentCounter } from './persistent-counter.ts';
+import type { MountHistory } from './membership.ts';
+import { type NumberSequence, PersistentCounter } from './persistent-counter.ts';
+import type { PlaceableDevice } from './placement.ts';
 import { type Purge, purgeRecord } from './purge.ts';
 import { type MissedPurges, PurgeDesk, staleFrom } from './purge-desk.ts';
 import { PurgeMemory } from './purge-memory.ts';
@@ -74,6 +80,12 @@ export interface StoreOptions {
   readonly codec?: ChunkCodec | undefined;
   /** How a full device chooses; undefined: everything is admitted. `writeBudgetBytes` a day, undefined for no limit. */
   readonly admission?: { readonly writeBudgetBytes: number | undefined } | undefined;
+  /** Counts for it; one of its own when undefined. */
+  readonly metrics?: MetricSet<typeof STORE_METRICS> | undefined;
+  /** Generations of the cache, shared by its devices; a sequence of its own when undefined. */
+  readonly generations?: NumberSequence | undefined;
+  /** Told each time the device may be used less. */
+  readonly onDegraded?: (() => void) | undefined;
 }
 
 /** Numbers for people and readiness checks. */
@@ -83,6 +95,9 @@ export interface StoreUsage {
   readonly usedBytes: number;
   readonly freeBytes: number;
 }
+
+/** Places that are read before a device is taken back. */
+const TRIAL_READS = 16;
 
 /** What the state gauge shows. */
 const STATE_NUMBERS: Readonly<Record<StoreState, number>> = { closed: 0, failed: 1, loading: 2, readonly: 3, online: 4 };
@@ -116,7 +131,7 @@ export async function openStore(options: StoreOptions): Promise<DeviceStore> {
 
 /** See SliceStore; made by createStore or openStore. */
 export class DeviceStore implements SliceStore {
-  readonly metrics = new MetricSet(STORE_METRICS);
+  readonly metrics: MetricSet<typeof STORE_METRICS>;
   readonly geometry: Geometry;
   readonly #device: WatchedDevice;
   readonly #arena: Arena;
@@ -132,10 +147,13 @@ export class DeviceStore implements SliceStore {
   readonly #purges: PurgeMemory;
   readonly #desk: PurgeDesk;
   readonly #health: DeviceHealth;
+  readonly #onDegraded: () => void;
   readonly #generations: PersistentCounter;
   readonly #writeSequences: PersistentCounter;
   #state: StoreState = 'loading';
   #parts: Parts | undefined;
+  /** While the index is loading and can be read. */
+  #early: EarlyReader | undefined;
   #missedPurges: MissedPurges | undefined;
   #recovering: Promise<RecoveryReport> | undefined;
   /** Closing, and what was admitted is still being written. */
@@ -143,15 +161,20 @@ export class DeviceStore implements SliceStore {
   /** Closed without the device's consent. */
   #isGivenUp = false;
   #closing: Promise<void> | undefined;
+  /** Everything that the device missed is durable. */
+  #isUpToDate = true;
+  #removeReclaimer = (): void => undefined;
 
   /** Use createStore or openStore. */
   constructor(options: StoreOptions, root: DeviceRoot) {
     const { device, clock, logger } = options;
+    this.metrics = options.metrics ?? new MetricSet(STORE_METRICS);
     this.#arena = options.arena;
     this.#clock = clock;
     this.#logger = logger;
     const limits = { ...DEFAULT_STORE_LIMITS, ...options.limits };
     const onDegraded = (degradation: Degradation): void => this.#degrade(degradation);
+    this.#onDegraded = options.onDegraded ?? (() => undefined);
     this.#health = new DeviceHealth({ clock, logger, path: device.path, metrics: this.metrics, onDegraded });
     this.#device = new WatchedDevice({ device, clock, health: this.#health, ...limits });
     // What is queued cannot be reclaimed, so it may hold only a part of the arena.
@@ -169,7 +192,8 @@ export class DeviceStore implements SliceStore {
         ? ADMIT_EVERYTHING
         : new AdmissionLadder({ ...options.admission, clock: this.#clock, entryCount, capacityBytes: groupsBlocks * blockSizeBytes });
     // Numbers given while loading are covered by the superblock that recover() writes before anything can be stored.
-    this.#generations = new PersistentCounter(root.superblock.generationFloor, root.superblock.generationFloor);
+    const { generationFloor } = root.superblock;
+    this.#generations = new PersistentCounter(generationFloor, generationFloor, options.generations);
     this.#writeSequences = new PersistentCounter(root.superblock.writeSequenceFloor, root.superblock.writeSequenceFloor);
     const { purgeSequence: newestSequence, purgedGeneration } = root.superblock;
     this.#purges.restore({ epochs: [], recent: [], newestSequence, purgedGeneration });
@@ -226,6 +250,30 @@ export class DeviceStore implements SliceStore {
     return this.#purges.since(sequence);
   }
 
+  get path(): string {
+    return this.#device.path;
+  }
+
+  /** Whether I/O bypasses the page cache. */
+  get isDirect(): boolean {
+    return this.#device.isDirect;
+  }
+
+  /** Who the device is, and how much it takes. */
+  get identity(): PlaceableDevice {
+    const { groupsBlocks, blockSizeBytes } = this.geometry;
+    return { uuid: this.#deviceRoot.format.deviceUuid, weight: groupsBlocks * blockSizeBytes };
+  }
+
+  get cacheUuid(): Uint8Array {
+    return this.#deviceRoot.format.cacheUuid;
+  }
+
+  /** The newest superblock that is durable. */
+  get superblock(): Superblock {
+    return this.#keeper.superblock;
+  }
+
   get usage(): StoreUsage {
     const { blockSizeBytes, entryCount, groupsBlocks } = this.geometry;
     const freeBlocks = this.#parts?.catalogue.allocator.freeBlocks ?? groupsBlocks;
@@ -248,6 +296,7 @@ export class DeviceStore implements SliceStore {
     this.#missedPurges = missedPurges;
     this.#recovering = this.#recover().catch((error: unknown) => {
       // Not `loading` for ever: readiness says what happened, and the origin serves.
+      this.#early = undefined;
       this.#degrade({ state: 'failed', reason: 'the index could not be loaded', error });
       throw error;
     });
@@ -259,11 +308,60 @@ export class DeviceStore implements SliceStore {
     return this.#generations.take();
   }
 
+  /** Sees to it that the superblock covers generations that are about to be given. */
+  raiseFloors(): void {
+    this.#keeper.raiseFloors();
+  }
+
+  /** Generation of the object in the index, purged or not; 0 when there is none. */
+  generationOf(objectHash: ObjectHash): number {
+    const catalogue = this.#readable()?.catalogue;
+    const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
+    return catalogue === undefined || tagSlot === NO_SLOT ? 0 : catalogue.generationOf(tagSlot);
+  }
+
+  /** Freshness of the object's generation as the index has it. */
+  freshnessOf(objectHash: ObjectHash, generation: number): ManifestFreshness | undefined {
+    const catalogue = this.#readable()?.catalogue;
+    const tagSlot = catalogue?.findCurrent(objectHash, generation) ?? NO_SLOT;
+    return catalogue === undefined || tagSlot === NO_SLOT ? undefined : catalogue.index.freshness(tagSlot);
+  }
+
+  /** The manifest of this generation, if it is in memory. */
+  manifestInMemory(objectHash: ObjectHash, generation: number): Manifest | undefined {
+    return this.#shelf.find(objectHash, generation);
+  }
+
+  /** Whether readSlice may find the slice here; unlike hasSlice it does not ask purges. */
+  mayHoldSlice(generation: number, sliceNumber: number): boolean {
+    const parts = this.#readable();
+    if (parts === undefined) return false;
+    const { catalogue, sliceParts } = parts;
+    if (catalogue.resident.find(generation, sliceNumber) !== undefined || sliceParts.has(generation, sliceNumber)) return true;
+    return catalogue.findStored(generation, sliceNumber) !== NO_SLOT;
+  }
+
+  /** Reads here and there, before a device is taken back. @throws EdgeError DEVICE_FAULT */
+  async tryReading(): Promise<void> {
+    const { blockSizeBytes, capacityBytes } = this.geometry;
+    await withStaging(this.#arena, blockSizeBytes, async (bytes) => {
+      for (let trial = 0; trial < TRIAL_READS; trial += 1) {
+        await this.#device.read([bytes], alignDown((capacityBytes / TRIAL_READS) * trial, blockSizeBytes));
+      }
+    });
+  }
+
+  /** Names the mount that the device takes part in. Nothing happens where what it missed before is not durable. */
+  async joinMount(history: MountHistory): Promise<void> {
+    if (this.#state === 'online' && this.#isUpToDate) await this.#keeper.join(history);
+  }
+
   noteRequest(objectHash: ObjectHash, startBytes: number): void {
     if (this.#policy.noteRequest(objectTag(objectHash), startBytes)) this.#readable()?.gate.onWanted(objectHash);
   }
 
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
+    if (this.#early !== undefined) return this.#early.findManifest(objectHash);
     const catalogue = this.#readable()?.catalogue;
     const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
     if (catalogue === undefined || tagSlot === NO_SLOT) return undefined;
@@ -272,6 +370,12 @@ export class DeviceStore implements SliceStore {
   }
 
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
+    const early = this.#early;
+    if (early !== undefined) {
+      const found = await early.readManifest(objectHash, signal);
+      // Whole meanwhile, or not to be believed: what it says now counts.
+      return this.#early === early ? found : this.readManifest(objectHash, signal);
+    }
     const parts = this.#readable();
     const tagSlot = parts?.catalogue.findObject(objectHash) ?? NO_SLOT;
     if (parts === undefined || tagSlot === NO_SLOT) return this.#miss('absent');
@@ -352,6 +456,7 @@ export class DeviceStore implements SliceStore {
   }
 
   dropManifest(objectHash: ObjectHash, generation: number | undefined): void {
+    if (this.#state === 'loading') return this.#early?.drop(objectHash);
     const catalogue = this.#readable()?.catalogue;
     const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
     if (catalogue === undefined || tagSlot === NO_SLOT) return;
@@ -364,6 +469,7 @@ export class DeviceStore implements SliceStore {
     const order = this.#desk.order(target, options.isSoft === true);
     if (!this.#purges.hasRoomFor(order)) await this.#retireEpochs();
     const { purge, knownObjects } = this.#desk.take(order, target, options);
+    this.#early?.onPurge();
     const parts = this.#parts;
     if (parts === undefined || this.#state !== 'online') {
       this.metrics.add('purgesRefused', 1, 'unavailable');
@@ -388,6 +494,7 @@ export class DeviceStore implements SliceStore {
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
+    if (this.#early !== undefined) return this.#early.hasSlice(generation, sliceNumber);
     const catalogue = this.#readable()?.catalogue;
     if (catalogue === undefined || this.#isHidden(generation) || catalogue.index.findManifest(generation) === NO_SLOT) return false;
     if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
@@ -437,6 +544,13 @@ export class DeviceStore implements SliceStore {
   async readSlice(read: SliceRead, signal?: AbortSignal | undefined): Promise<SliceVerdict> {
     const resident = this.tryReadResident(read);
     if (resident !== undefined) return { kind: 'hit', ...resident, tier: 'ram' };
+    const early = this.#early;
+    if (early !== undefined) {
+      const found = await early.readSlice(read, signal);
+      if (this.#early === early) return found;
+      if (found.kind === 'hit') found.lease.end();
+      return this.readSlice(read, signal);
+    }
     const obstacle = await this.#lookAt(read, signal);
     if (obstacle !== undefined) return this.#miss(obstacle);
     const parts = this.#readable();
@@ -605,7 +719,10 @@ export class DeviceStore implements SliceStore {
 
   async #recover(): Promise<RecoveryReport> {
     const startedAtMs = this.#clock.monotonicMs();
-    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot);
+    const missed = this.#missedPurges?.purges ?? [];
+    if (missed !== 'unknown') for (const purge of missed) this.#purges.remember(purge);
+    const onReadable = missed === 'unknown' ? undefined : (view: LoadingView | undefined): void => this.#readEarly(view);
+    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot, onReadable);
     this.#generations.skipTo(recovered.generation);
     this.#writeSequences.skipTo(recovered.writeSequence);
     const parts = this.#build(recovered);
@@ -615,21 +732,50 @@ export class DeviceStore implements SliceStore {
     this.#countReport(recovered.report);
     const isWritable = !this.#device.isReadOnly && (await this.#keeper.mount(parts, recovered.needsCheckpoint));
     if (isWritable) await this.#journalPurges(late, parts.journal);
-    this.#arena.setReclaimer(() => parts.catalogue.resident.reclaim());
+    const { resident } = parts.catalogue;
+    this.#removeReclaimer = this.#arena.addReclaimer({ slotCount: () => resident.count, reclaim: () => resident.reclaim() });
     if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
+    this.#endEarly();
     this.#keeper.start();
     if (this.#purges.activeEpochs > 0 || late.length > 0) parts.walker.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
     return recovered.report;
   }
 
+  /** From here on hits come out of an index that is not whole yet. */
+  #readEarly(view: LoadingView | undefined): void {
+    if (this.#state !== 'loading') return;
+    this.#shelf.clear();
+    this.#early = undefined;
+    if (view === undefined) return;
+    this.#purges.foresee(view.epochs, view.purgedGeneration);
+    const { format } = this.#deviceRoot;
+    const media = { device: this.#device, arena: this.#arena, metrics: this.metrics, codec: this.#codec };
+    const { blockSizeBytes } = this.geometry;
+    const extents = new ExtentReader({ ...media, identity: format, blockSizeBytes, slotWaitMs: this.#limits.slotWaitMs });
+    const shared = { shelf: this.#shelf, purges: this.#purges, clock: this.#clock, limits: this.#limits, metrics: this.metrics };
+    this.#early = new EarlyReader({ ...shared, view, extents });
+  }
+
+  /** The index is whole: what was read before is read anew from it, and what was dropped meanwhile is dropped. */
+  #endEarly(): void {
+    const early = this.#early;
+    if (early === undefined) return;
+    this.#early = undefined;
+    this.#shelf.clear();
+    for (const objectHash of early.dropped) this.dropManifest(objectHash, undefined);
+  }
+
   async #journalPurges(purges: readonly Purge[], journal: Journal): Promise<void> {
     if (purges.length === 0) return;
-    for (const purge of purges) journal.append(purgeRecord(purge));
-    // Nobody was told that they are durable; if they cannot be made so, the device is read-only by now.
-    await journal
-      .flush()
-      .catch((error: unknown) => this.#logger.warn({ err: error }, 'Purges from before the index was loaded are not durable'));
+    try {
+      for (const purge of purges) if (!journal.append(purgeRecord(purge))) throw new EdgeError('STORE_UNAVAILABLE', 'The journal is full');
+      await journal.flush();
+    } catch (error) {
+      // Nobody was told that they are durable.
+      this.#isUpToDate = false;
+      this.#logger.warn({ err: error }, 'Purges from before the index was loaded are not durable');
+    }
   }
 
   #build(recovered: RecoveredState): Parts {
@@ -661,7 +807,13 @@ export class DeviceStore implements SliceStore {
     const options = { ...shared, catalogue, blockSizeBytes };
     const reader = new SliceReader({
       ...options,
-      extents: new ExtentReader({ ...media, codec: this.#codec, slotWaitMs: this.#limits.slotWaitMs }),
+      // Nobody waits any longer for a read that has not begun by then.
+      extents: new ExtentReader({
+        ...media,
+        codec: this.#codec,
+        slotWaitMs: this.#limits.slotWaitMs,
+        transferOptions: { beginWithinMs: this.#limits.readDeadlineMs },
+      }),
       onCorrupt: () => this.#health.corrupt(),
       onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
     });
@@ -700,6 +852,7 @@ export class DeviceStore implements SliceStore {
     // What is still loading is not served before it is whole; it ends read-only then.
     if (this.#state !== 'loading' || state === 'failed') this.#state = state;
     this.#logger.error({ err: error, path: this.#device.path, state, reason, faults: this.#health.faults }, 'The device was degraded');
+    this.#onDegraded();
   }
 
   /** In order; or, when the device answers nothing any more, without it: what it still owes ends by itself, if ever. */
@@ -721,7 +874,9 @@ export class DeviceStore implements SliceStore {
   }
 
   async #closeInOrder(): Promise<void> {
+    const early = this.#early;
     await this.#recovering?.catch(() => undefined);
+    await early?.idle();
     const wasOnline = this.#state === 'online';
     this.#isDraining = wasOnline;
     this.#state = 'closed';
@@ -734,7 +889,7 @@ export class DeviceStore implements SliceStore {
       this.#isDraining = false;
       if (wasOnline && !this.#isGivenUp) await this.#keeper.closeCleanly();
       parts.journal.stop();
-      this.#arena.setReclaimer(() => false);
+      this.#removeReclaimer();
       parts.catalogue.resident.removeAll();
     }
     await this.#device.close();

@@ -6,7 +6,7 @@
 import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { alignDown, alignUp, divCeil, divFloor } from '../base/units.ts';
-import type { BlockDevice } from '../device/block-device.ts';
+import type { BlockDevice, TransferOptions } from '../device/block-device.ts';
 import { ENTRY_FLAGS } from '../format/entry-flags.ts';
 import {
   CODECS,
@@ -63,7 +63,7 @@ export interface LoadedExtent {
 
 /**
  * `mismatch`: something else lies there, or it is damaged. `outside`: sound, but it does not hold all that is wanted. `failed`: the device
- * said so. `busy`: no slot in time.
+ * said so. `busy`: no slot, or no turn at the device, in time.
  */
 export type ExtentOutcome =
   | LoadedExtent
@@ -98,6 +98,8 @@ export interface ExtentReaderOptions {
   readonly identity: ExtentIdentity;
   readonly blockSizeBytes: number;
   readonly slotWaitMs: number;
+  /** Of every read of the device. */
+  readonly transferOptions?: TransferOptions | undefined;
   /** Decodes what is long; INLINE_CODEC when undefined. */
   readonly codec?: ChunkCodec | undefined;
   readonly metrics?: MetricSet<typeof STORE_METRICS> | undefined;
@@ -136,7 +138,7 @@ export class ExtentReader {
     let stored = beside === undefined ? undefined : await this.#leaseStored(beside, leases);
     if (beside !== undefined && stored === undefined) return { kind: 'busy' };
     const error = await this.#transfer(place, block, stored);
-    if (error !== undefined) return { kind: 'failed', error };
+    if (error !== undefined) return withoutBytes(error);
     const header = this.#verifyHeader(request, block);
     if (header === undefined) return { kind: 'mismatch' };
     const run = findChunks(block, header, request.range);
@@ -146,7 +148,7 @@ export class ExtentReader {
       stored = await this.#leaseStored({ startBytes: run.storedStart, endBytes: run.storedEnd }, leases);
       if (stored === undefined) return { kind: 'busy' };
       const late = await this.#transfer(place, undefined, stored);
-      if (late !== undefined) return { kind: 'failed', error: late };
+      if (late !== undefined) return withoutBytes(late);
     }
     const bytes = stored.bytes.subarray(run.storedStart - stored.startBytes, run.storedEnd - stored.startBytes);
     if (bytes.length < run.storedEnd - run.storedStart) return { kind: 'mismatch' };
@@ -171,12 +173,13 @@ export class ExtentReader {
 
   /** Reads the header block, if wanted, and stored bytes, if any. @returns the error of the device, if there was one */
   async #transfer(place: ExtentPlace, block: Buffer | undefined, stored: StoredBytes | undefined): Promise<EdgeError | undefined> {
-    const { device, blockSizeBytes } = this.#options;
+    const { device, blockSizeBytes, transferOptions } = this.#options;
     const offsetBytes = place.block * blockSizeBytes;
     const reads: Promise<void>[] = [];
     const isOneRun = block !== undefined && stored?.startBytes === 0;
-    if (block !== undefined) reads.push(device.read(isOneRun ? [block, stored.bytes] : [block], offsetBytes));
-    if (stored !== undefined && !isOneRun) reads.push(device.read([stored.bytes], offsetBytes + blockSizeBytes + stored.startBytes));
+    if (block !== undefined) reads.push(device.read(isOneRun ? [block, stored.bytes] : [block], offsetBytes, transferOptions));
+    if (stored !== undefined && !isOneRun)
+      reads.push(device.read([stored.bytes], offsetBytes + blockSizeBytes + stored.startBytes, transferOptions));
     // All of them must have ended before the slots may be given back.
     for (const result of await Promise.allSettled(reads)) {
       if (result.status === 'fulfilled') continue;
@@ -246,6 +249,11 @@ function findChunks(block: Buffer, header: ExtentHeader, range: SliceRange | und
     storedEnd: stored.endBytes,
     lengths: stored.lengths,
   };
+}
+
+/** A device that is busy has not failed. */
+function withoutBytes(error: EdgeError): NotLoaded {
+  return error.code === 'DEVICE_BUSY' ? { kind: 'busy' } : { kind: 'failed', error };
 }
 
 /** A slice's payload is the part that is present; a manifest's begins with it. */

@@ -19,6 +19,9 @@ import { NO_SLOT, objectTag } from './slice-index.ts';
 /** For a slot of the arena; a tool's is small and used by nobody else. */
 const SLOT_WAIT_MS = SECOND_MS;
 
+/** Times that a device is read anew when it changes meanwhile. */
+const ATTEMPTS_MAX = 4;
+
 /** A device as its last writer left it, with the index in memory. */
 export interface DeviceView {
   readonly device: BlockDevice;
@@ -67,10 +70,17 @@ export type ObjectVerdict =
  * @throws EdgeError FORMAT_DAMAGED, FORMAT_VERSION, DEVICE_TRUNCATED, DEVICE_UNSUITABLE
  */
 export async function viewDevice(device: BlockDevice, arena: Arena): Promise<DeviceView> {
-  const root = await readRoot(device, arena);
-  const { geometry, deviceUuid } = root.format;
-  const state = await recoverState({ device, arena, geometry, deviceTag: deviceUuid.subarray(0, 8) }, root);
-  return { device, arena, root, state };
+  for (let attempt = 1; ; attempt += 1) {
+    const root = await readRoot(device, arena);
+    const { geometry, deviceUuid } = root.format;
+    const state = await recoverState({ device, arena, geometry, deviceTag: deviceUuid.subarray(0, 8) }, root);
+    const view = { device, arena, root, state };
+    const isWhole = state.report.isCheckpointWhole && !state.report.isForgotten;
+    if (isWhole || attempt === ATTEMPTS_MAX) return view;
+    // A server may have written over the checkpoint, or the journal, while they were read; then there is a newer one.
+    const { superblock } = await readRoot(device, arena);
+    if (superblock.checkpoint.sequence === root.superblock.checkpoint.sequence) return view;
+  }
 }
 
 /** Counts what the index names. */

@@ -6,40 +6,46 @@ import { assert } from '../base/assert.ts';
 /** Numbers given between two superblocks at most; at half of it a new superblock is due. */
 export const COUNTER_STEP = 2 ** 24;
 
+/** The next number of a sequence. Devices of one cache share that of the generations, each with a floor of its own. */
+export interface NumberSequence {
+  next: number;
+}
+
 /** Generations and write sequences. */
 export class PersistentCounter {
-  #next: number;
+  readonly #sequence: NumberSequence;
   #floor: number;
 
-  /** @param next the first number to give @param floor numbers below it are covered by the superblock */
-  constructor(next: number, floor: number) {
+  /** @param next the first number to give, at least @param floor numbers below it are covered by the superblock */
+  constructor(next: number, floor: number, sequence: NumberSequence = { next }) {
     assert(next >= 1 && floor >= 0, 'counter begins at 1');
-    this.#next = next;
+    this.#sequence = sequence;
     this.#floor = floor;
+    this.skipTo(next);
   }
 
   get next(): number {
-    return this.#next;
+    return this.#sequence.next;
   }
 
   /** Whether the next `count` numbers are covered. */
   covers(count: number): boolean {
-    return this.#next + count <= this.#floor;
+    return this.next + count <= this.#floor;
   }
 
   get needsRaise(): boolean {
-    return this.#floor - this.#next < COUNTER_STEP / 2;
+    return this.#floor - this.next < COUNTER_STEP / 2;
   }
 
   take(): number {
-    const value = this.#next;
-    this.#next += 1;
+    const value = this.next;
+    this.#sequence.next += 1;
     return value;
   }
 
   /** Numbers below `next` were seen on the device; none of them is given again. */
   skipTo(next: number): void {
-    this.#next = Math.max(this.#next, next);
+    this.#sequence.next = Math.max(this.next, next);
   }
 
   /** A superblock with this floor is durable. */

@@ -25,6 +25,8 @@ export interface MissedPurges {
   readonly newestSequence: number;
   /** `unknown`: they are no longer all remembered, so everything has to be forgotten. */
   readonly purges: readonly Purge[] | 'unknown';
+  /** Whether they were numbered by others, so that a number says nothing about what this device has heard of. */
+  readonly isForeign?: boolean | undefined;
 }
 
 /** Dependencies of a desk. */
@@ -92,7 +94,7 @@ export class PurgeDesk {
     this.#held = [];
     memory.restore(remembered);
     const journalled: Purge[] = [];
-    for (const purge of [...this.#missed(missed), ...held]) {
+    for (const purge of [...this.#missed(missed, remembered.newestSequence), ...held]) {
       // Numbers that were given while loading may have been given before; no answer was asked for between two of them.
       const isNewer = purge.sequence > (journalled.at(-1)?.sequence ?? remembered.newestSequence);
       const numbered = isNewer ? purge : { ...purge, sequence: memory.newestSequence + 1 };
@@ -100,6 +102,8 @@ export class PurgeDesk {
       if (purge.kind === 'object') this.#purgeObject(numbered);
       journalled.push(numbered);
     }
+    // What was read while loading was held against purges, but what that meant was not noted in the index.
+    memory.resuspect([]);
     return journalled;
   }
 
@@ -121,10 +125,10 @@ export class PurgeDesk {
     return verdict.kind === 'stale' ? staleFrom(manifest, verdict.atMs) : manifest;
   }
 
-  #missed(missed: MissedPurges | undefined): readonly Purge[] {
+  #missed(missed: MissedPurges | undefined, heardOf: number): readonly Purge[] {
     if (missed === undefined) return [];
     const { memory, clock, nextGeneration } = this.#options;
-    if (missed.purges !== 'unknown') return missed.purges;
+    if (missed.purges !== 'unknown') return missed.purges.filter(({ sequence }) => missed.isForeign === true || sequence > heardOf);
     memory.skipTo(missed.newestSequence);
     const scope = scopeOf({ kind: 'everything' });
     return [{ ...scope, isSoft: false, generation: nextGeneration(), sequence: memory.newestSequence, atMs: clock.wallMs() }];
@@ -151,7 +155,7 @@ export class PurgeDesk {
     const { shelf } = this.#options;
     const tagSlot = this.#catalogue?.index.findTag(objectTag(purge.hash)) ?? NO_SLOT;
     if (this.#catalogue === undefined || tagSlot === NO_SLOT || this.#catalogue.generationOf(tagSlot) >= purge.generation) {
-      if (!purge.isSoft) shelf.forget(purge.hash as ObjectHash);
+      if (!purge.isSoft || this.#catalogue === undefined) shelf.forget(purge.hash as ObjectHash);
       return 0;
     }
     return this.#purgeKnown(purge.hash as ObjectHash, purge);
@@ -160,7 +164,8 @@ export class PurgeDesk {
   #purgeKnown(objectHash: ObjectHash, purge: Purge): number {
     const { shelf, metrics } = this.#options;
     const tagSlot = this.#catalogue?.findObject(objectHash) ?? NO_SLOT;
-    if (!purge.isSoft) shelf.forget(objectHash);
+    // While the index is loading it is read anew, and found to be stale then.
+    if (!purge.isSoft || this.#catalogue === undefined) shelf.forget(objectHash);
     if (this.#catalogue === undefined || tagSlot === NO_SLOT) return 0;
     if (purge.isSoft) {
       this.#catalogue.makeStale(tagSlot, purge.atMs);

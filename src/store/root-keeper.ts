@@ -14,6 +14,7 @@ import type { Arena } from '../memory/arena.ts';
 import type { Catalogue } from './catalogue.ts';
 import { badRunEntries, type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
 import type { Journal } from './journal.ts';
+import type { MountHistory } from './membership.ts';
 import { COUNTER_STEP, type PersistentCounter } from './persistent-counter.ts';
 import { purgeEntry } from './purge.ts';
 import type { PurgeMemory } from './purge-memory.ts';
@@ -48,6 +49,8 @@ interface MountedParts {
 export class RootKeeper {
   readonly #options: RootKeeperOptions;
   readonly #area: RootArea;
+  /** Counted before this store was made: a device that is attached anew keeps its counts. */
+  readonly #countedBytes: number;
   #parts: MountedParts | undefined;
   #checkpointing: Promise<void> | undefined;
   #timer: Timer | undefined;
@@ -56,7 +59,18 @@ export class RootKeeper {
   constructor(options: RootKeeperOptions) {
     this.#options = options;
     const { device, arena, clock, root } = options;
+    this.#countedBytes = options.metrics.value('writtenBytes');
     this.#area = new RootArea({ device, arena, clock, root });
+  }
+
+  /** The newest superblock that is durable. */
+  get superblock(): Superblock {
+    return this.#area.current;
+  }
+
+  /** Names the mount that the device takes part in. */
+  join(history: MountHistory): Promise<void> {
+    return this.#commit(() => history).catch((error: unknown) => this.#options.onFailure('write', error));
   }
 
   /** Where checkpoints of this device lie. */
@@ -165,7 +179,7 @@ export class RootKeeper {
         purgedGeneration: Math.max(this.#area.current.purgedGeneration, purges.purgedGeneration),
         journalHead: journal.position.nextSequence,
         badBlocks: this.#parts?.catalogue.allocator.badBlocks ?? 0,
-        writtenBytes: root.superblock.writtenBytes + metrics.value('writtenBytes'),
+        writtenBytes: root.superblock.writtenBytes + metrics.value('writtenBytes') - this.#countedBytes,
       };
     });
     generations.raise(generationFloor);

@@ -56,7 +56,14 @@ test('loadConfig() fills in every default', () => {
     },
     preset: 'generic',
     rules: [],
-    device: { path: 'cache.img', sizeBytes: 10 * 1024 ** 3, formatsBlank: false, writeBudgetBytes: undefined, compression: 'auto' },
+    device: {
+      paths: ['cache.img'],
+      sizeBytes: 10 * 1024 ** 3,
+      formatsBlank: false,
+      io: 'auto',
+      writeBudgetBytes: undefined,
+      compression: 'auto',
+    },
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
     limits: { requestsMax: 10_000, clientStallMs: 60_000, headerBytesMax: 16 * 1024, headerTimeoutMs: 10_000 },
@@ -72,7 +79,7 @@ test('loadConfig() needs no file when everything required comes from elsewhere',
   });
   assert.ok(result.kind === 'ok');
   assert.deepEqual([result.config.upstream.origin, result.config.upstream.basePath], ['https://o.test:8443', '/a/b']);
-  assert.equal(result.config.device.path, '/dev/x');
+  assert.deepEqual(result.config.device.paths, ['/dev/x']);
 });
 
 test('later layers win, and each value keeps its source', () => {
@@ -239,7 +246,14 @@ test('config/default.yaml is valid', () => {
     [
       'debian',
       'http://deb.debian.org',
-      { path: 'var/rawslice.cache', sizeBytes: 10 * 1024 ** 3, formatsBlank: false, writeBudgetBytes: undefined, compression: 'auto' },
+      {
+        paths: ['var/rawslice.cache'],
+        sizeBytes: 10 * 1024 ** 3,
+        formatsBlank: false,
+        io: 'auto',
+        writeBudgetBytes: undefined,
+        compression: 'auto',
+      },
     ],
   );
 });
@@ -288,4 +302,17 @@ test('hostile nesting and endless maps end quickly, with few problems', () => {
     parseConfigText(many, 'f.yaml').problems.map(({ message }) => message),
     ['has 2000 keys; the limit is 100'],
   );
+});
+
+test('device.path takes several, as a list or with commas, and each once', () => {
+  const pathsOf = (text: string): readonly string[] => {
+    const result = load(`upstream: { url: "http://origin.test" }\ndevice: { path: ${text} }\n`);
+    return result.kind === 'ok' ? result.config.device.paths : headsOf(result);
+  };
+  assert.deepEqual(pathsOf('[/dev/a, /dev/b]'), ['/dev/a', '/dev/b']);
+  assert.deepEqual(pathsOf('"/dev/a, /dev/b"'), ['/dev/a', '/dev/b']);
+  assert.match(pathsOf('[/dev/a, /dev/b, /dev/a]')[0] ?? '', /device\.path: names .*\/dev\/a.* twice/);
+  assert.match(pathsOf('["/dev/a,b"]')[0] ?? '', /device\.path: must be a list of paths without commas/);
+  assert.match(pathsOf('[]')[0] ?? '', /device\.path: must be the path/);
+  assert.match(pathsOf(`[${Array.from({ length: 17 }, (_, number) => `/dev/${number}`).join(', ')}]`)[0] ?? '', /at most 16/);
 });

@@ -14,7 +14,8 @@ import { Arena } from '../../src/memory/arena.ts';
 
 /** One empty place to open devices on. */
 export interface BlockDeviceFixture {
-  open(access: 'read-write' | 'read-only'): Promise<BlockDevice>;
+  /** @param arena the memory of all transfers */
+  open(access: 'read-write' | 'read-only', arena: Arena): Promise<BlockDevice>;
   dispose(): Promise<void>;
 }
 
@@ -25,7 +26,7 @@ export function runBlockDeviceContract(
   options: { skip?: string | undefined } = {},
 ): void {
   describe(`block device contract: ${name}`, { skip: options.skip ?? false }, () => {
-    const arena = new Arena({ sizeBytes: 16 * MIB, clock: new SystemClock() });
+    const arena = new Arena({ sizeBytes: 64 * MIB, clock: new SystemClock() });
     let fixture: BlockDeviceFixture;
     before(async () => {
       fixture = await setUp();
@@ -35,7 +36,7 @@ export function runBlockDeviceContract(
     });
 
     const withDevice = async (act: (device: BlockDevice) => Promise<void>): Promise<void> => {
-      const device = await fixture.open('read-write');
+      const device = await fixture.open('read-write', arena);
       try {
         await act(device);
       } finally {
@@ -141,7 +142,7 @@ export function runBlockDeviceContract(
           await device.flush();
         }),
       );
-      const device = await fixture.open('read-only');
+      const device = await fixture.open('read-only', arena);
       assert.equal(device.isReadOnly, true);
       assert.ok((await readBack(device, 4 * MIB, 64 * KIB)).every((byte) => byte === 0xc3));
       await device.close();
@@ -159,6 +160,106 @@ export function runBlockDeviceContract(
           }),
         );
         await Promise.all([...lanes, device.flush()]);
+      }));
+
+    test('gives every reader its own bytes, whatever the priorities and the lengths', () =>
+      withDevice(async (device) => {
+        const random = new SeededRandom(3);
+        const unit = 16 * KIB;
+        const units = (6 * MIB) / unit;
+        await withBytes(unit, async (bytes) => {
+          for (let at = 0; at < units; at += 1) {
+            bytes.fill(at % 251);
+            await device.write([bytes], at * unit);
+          }
+        });
+        const priorities = ['client', 'write', 'background', undefined] as const;
+        const lanes = Array.from({ length: 40 }, async (_, lane) => {
+          const priority = priorities[lane % priorities.length];
+          for (let turn = 0; turn < 8; turn += 1) {
+            const count = 1 + random.integerBelow(4);
+            const first = random.integerBelow(units - count);
+            await withBytes(count * unit, async (bytes) => {
+              await device.read([bytes], first * unit, { priority });
+              for (let at = 0; at < count; at += 1)
+                assert.ok(bytes.subarray(at * unit, (at + 1) * unit).every((byte) => byte === (first + at) % 251));
+            });
+          }
+        });
+        const writer = async (lane: number): Promise<void> => {
+          for (let turn = 0; turn < 8; turn += 1) {
+            await withBytes(64 * KIB, async (bytes) => {
+              bytes.fill(lane);
+              await device.write([bytes], 6 * MIB + lane * 64 * KIB, { priority: priorities[lane % priorities.length] });
+            });
+          }
+        };
+        await Promise.all([...lanes, ...Array.from({ length: 8 }, (_, lane) => writer(lane)), device.flush()]);
+      }));
+
+    test('shows a reader beside a writer each sector old or new', () =>
+      withDevice(async (device) => {
+        await withBytes(256 * KIB, async (bytes) => {
+          bytes.fill(1);
+          await device.write([bytes], MIB);
+          for (let value = 2; value < 12; value += 1) {
+            bytes.fill(value);
+            const writing = device.write([bytes], MIB);
+            const seen = await readBack(device, MIB, 256 * KIB);
+            await writing;
+            for (let at = 0; at < seen.length; at += 512) {
+              const sector = seen.subarray(at, at + 512);
+              assert.ok(sector.every((byte) => byte === sector[0]) && (sector[0] === value || sector[0] === value - 1), `sector at ${at}`);
+            }
+            assert.ok((await readBack(device, MIB, 256 * KIB)).every((byte) => byte === value));
+          }
+        });
+      }));
+
+    test('does a flood or calls itself busy, and is itself afterwards', () =>
+      withDevice(async (device) => {
+        await withBytes(device.blockSizeBytes, async (bytes) => {
+          bytes.fill(0x77);
+          await device.write([bytes], 2 * MIB);
+        });
+        let done = 0;
+        const flood = Array.from({ length: 1000 }, (_, index) =>
+          withBytes(device.blockSizeBytes, (bytes) =>
+            device.read([bytes], 2 * MIB, { priority: index % 2 === 0 ? 'client' : 'background', beginWithinMs: 60_000 }).then(
+              () => {
+                assert.ok(bytes.every((byte) => byte === 0x77));
+                done += 1;
+              },
+              (error: unknown) => assert.ok(error instanceof EdgeError && error.code === 'DEVICE_BUSY', String(error)),
+            ),
+          ),
+        );
+        await Promise.all(flood);
+        assert.ok(done >= 500, `${done} reads were done`);
+        assert.ok((await readBack(device, 2 * MIB, device.blockSizeBytes)).every((byte) => byte === 0x77));
+      }));
+
+    test('is told of blocks that hold nothing, and leaves their neighbours alone', () =>
+      withDevice(async (device) => {
+        await withBytes(256 * KIB, async (bytes) => {
+          bytes.fill(0x33);
+          await device.write([bytes], 3 * MIB);
+          const outcome = await device.discard?.(3 * MIB + 64 * KIB, 128 * KIB);
+          assert.ok(outcome === 'done' || outcome === 'unable', String(outcome));
+          const seen = await readBack(device, 3 * MIB, 256 * KIB);
+          assert.ok(seen.subarray(0, 64 * KIB).every((byte) => byte === 0x33));
+          assert.ok(seen.subarray(192 * KIB).every((byte) => byte === 0x33));
+          await device.write([bytes.subarray(0, 128 * KIB)], 3 * MIB + 64 * KIB);
+          assert.ok((await readBack(device, 3 * MIB, 256 * KIB)).every((byte) => byte === 0x33));
+          for (const [offset, length] of [
+            [512, device.blockSizeBytes],
+            [0, 512],
+            [0, 0],
+            [device.capacityBytes, device.blockSizeBytes],
+          ] as const) {
+            await assert.rejects(async () => device.discard?.(offset, length), AssertionFailure);
+          }
+        });
       }));
 
     test('calls a transfer that breaks the rules a programmer error', () =>
@@ -187,19 +288,19 @@ export function runBlockDeviceContract(
       }));
 
     test('refuses writes when it was opened read-only', async () => {
-      const device = await fixture.open('read-only');
+      const device = await fixture.open('read-only', arena);
       await withBytes(device.blockSizeBytes, (bytes) => assert.rejects(device.write([bytes], 0), AssertionFailure));
       await device.close();
     });
 
     test('has one writer at a time and lets readers look beside it', () =>
       withDevice(async () => {
-        await assert.rejects(fixture.open('read-write'), (error) => error instanceof EdgeError && error.code === 'DEVICE_HELD');
-        await (await fixture.open('read-only')).close();
+        await assert.rejects(fixture.open('read-write', arena), (error) => error instanceof EdgeError && error.code === 'DEVICE_HELD');
+        await (await fixture.open('read-only', arena)).close();
       }));
 
     test('closes once, after what is in flight, and then does nothing more', async () => {
-      const device = await fixture.open('read-write');
+      const device = await fixture.open('read-write', arena);
       await withBytes(MIB, async (bytes) => {
         bytes.fill(9);
         let isWritten = false;
@@ -213,6 +314,26 @@ export function runBlockDeviceContract(
         await assert.rejects(device.read([bytes], 0), AssertionFailure);
         await assert.rejects(device.write([bytes], 0), AssertionFailure);
         await assert.rejects(device.flush(), AssertionFailure);
+      });
+    });
+
+    test('finishes at closing what was asked for before', async () => {
+      const device = await fixture.open('read-write', arena);
+      const count = 40;
+      let done = 0;
+      const writes = Array.from({ length: count }, (_, index) =>
+        withBytes(64 * KIB, async (bytes) => {
+          bytes.fill(index + 100);
+          await device.write([bytes], index * 64 * KIB);
+          done += 1;
+        }),
+      );
+      await device.close();
+      await Promise.all(writes);
+      assert.equal(done, count);
+      await withDevice(async (again) => {
+        for (let index = 0; index < count; index += 1)
+          assert.ok((await readBack(again, index * 64 * KIB, 64 * KIB)).every((byte) => byte === index + 100));
       });
     });
 

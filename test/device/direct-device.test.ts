@@ -13,6 +13,7 @@ import { MetricSet } from '../../src/base/metrics.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
 import { DEVICE_METRICS } from '../../src/device/device-metrics.ts';
 import { type DeviceAccess, DirectDevice, openDirectDevice } from '../../src/device/direct-device.ts';
+import { PoolEngine } from '../../src/device/pool-engine.ts';
 import { probeDevice } from '../../src/device/probe.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { hasTool, loopObstacle, mountObstacle, mountScratch, mustRun, withLoopDevice } from '../helpers/loop-device.ts';
@@ -205,9 +206,12 @@ test(
         assert.equal(honest.blockSizeBytes, 8 * KIB);
         await honest.close();
         const lines: string[] = [];
+        const fd = openSync(loop.path, fsConstants.O_RDONLY + fsConstants.O_DIRECT);
         const device = new DirectDevice({
           path: loop.path,
-          fd: openSync(loop.path, fsConstants.O_RDONLY + fsConstants.O_DIRECT),
+          fd,
+          isBlock: true,
+          engine: new PoolEngine(fd),
           // Wrong on purpose: half of the sector.
           blockSizeBytes: 4 * KIB,
           capacityBytes: 8 * MIB,

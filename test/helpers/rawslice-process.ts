@@ -247,6 +247,7 @@ export class RawsliceProcess {
 /** Series and values of Prometheus text, format 0.0.4. @throws AssertionError for a line that is none */
 export function parseMetrics(text: string): Scrape {
   const scrape = new Map<string, number>();
+  const seen = new Set<string>();
   for (const line of text.split('\n')) {
     if (line === '' || /^# (HELP [a-zA-Z_:][\w:]* \S.*|TYPE [a-zA-Z_:][\w:]* (counter|gauge|histogram|summary))$/.test(line)) continue;
     const match =
@@ -255,10 +256,17 @@ export function parseMetrics(text: string): Scrape {
       );
     assert(match !== null, `not Prometheus text: ${line}`);
     const [, series = '', value = ''] = match;
-    assert(!scrape.has(series), `twice: ${series}`);
-    scrape.set(series, Number(value.replace('Inf', 'Infinity')));
+    assert(!seen.has(series), `twice: ${series}`);
+    seen.add(series);
+    const name = withoutDevice(series);
+    scrape.set(name, (scrape.get(name) ?? 0) + Number(value.replace('Inf', 'Infinity')));
   }
   return scrape;
+}
+
+/** Devices are counted together. */
+function withoutDevice(series: string): string {
+  return series.replace(/([{,])device="(?:[^"\\]|\\.)*",?/, '$1').replace(/\{\}$|,(?=\}$)/, '');
 }
 
 /** No option of the machine that runs the tests reaches the program. Compiled code is kept, since these tests start it dozens of times. */

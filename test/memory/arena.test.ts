@@ -133,10 +133,13 @@ test('resident slots are reclaimed one by one, only as many as are needed', () =
   const tier = fillUp(arena, 256 * KIB);
   for (const lease of tier) lease.moveTo('resident');
   const before = tier.length;
-  arena.setReclaimer(() => {
-    const lease = tier.shift();
-    lease?.end();
-    return lease !== undefined;
+  arena.addReclaimer({
+    slotCount: () => tier.length,
+    reclaim: () => {
+      const lease = tier.shift();
+      lease?.end();
+      return lease !== undefined;
+    },
   });
   const fill = mustLease(arena.tryLease('fill', 256 * KIB));
   assert.ok(before - tier.length <= 2, `${before - tier.length} slots were reclaimed for one`);
@@ -192,10 +195,13 @@ test('a slot that becomes resident serves a waiter through the reclaimer', async
   const { arena } = setUp();
   const held = fillUp(arena, 256 * KIB);
   const tier: Lease[] = [];
-  arena.setReclaimer(() => {
-    const lease = tier.pop();
-    lease?.end();
-    return lease !== undefined;
+  arena.addReclaimer({
+    slotCount: () => tier.length,
+    reclaim: () => {
+      const lease = tier.pop();
+      lease?.end();
+      return lease !== undefined;
+    },
   });
   const wait = arena.lease('fill', 256 * KIB, { waitMs: 50 });
   const lease = mustLease(held.pop());

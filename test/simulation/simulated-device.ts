@@ -11,8 +11,8 @@ import { assert, must } from '../../src/base/assert.ts';
 import { EdgeError } from '../../src/base/errors.ts';
 import type { Random } from '../../src/base/random.ts';
 import { divFloor, isAligned, KIB } from '../../src/base/units.ts';
-import type { BlockDevice } from '../../src/device/block-device.ts';
-import { checkTransfer } from '../../src/device/transfer.ts';
+import type { BlockDevice, DiscardOutcome } from '../../src/device/block-device.ts';
+import { checkRange, checkTransfer } from '../../src/device/transfer.ts';
 
 export type SimulatedOperation = 'read' | 'write' | 'flush';
 
@@ -89,7 +89,7 @@ export class SimulatedDisk {
   readonly capacityBytes: number;
   readonly blockSizeBytes: number;
   /** Operations begun since the disk was made. */
-  readonly counts: Record<SimulatedOperation, number> = { read: 0, write: 0, flush: 0 };
+  readonly counts: Record<SimulatedOperation | 'discard', number> = { read: 0, write: 0, flush: 0, discard: 0 };
   /** Faults that struck, by name, such as `write EIO`; crashes and what they tore among them. */
   readonly struck = new Map<string, number>();
   readonly #random: Random;
@@ -296,6 +296,21 @@ export class SimulatedDisk {
     }
   }
 
+  /** Blocks that hold nothing any more: of each sector the old bytes or zeros remain, and nobody may count on which. */
+  performDiscard(offsetBytes: number, lengthBytes: number): void {
+    for (const { offsetBytes: start, bytes } of this.#inFlight) {
+      const isApart = start + bytes.length <= offsetBytes || offsetBytes + lengthBytes <= start;
+      assert(isApart, () => `a discard at ${offsetBytes} overlaps a write in flight`);
+    }
+    this.counts.discard += 1;
+    for (const [sector] of sectorsOf({ offsetBytes, bytes: new Uint8Array(lengthBytes) })) {
+      if (this.#random.integerBelow(2) === 0) continue;
+      this.#stable.delete(sector);
+      this.#cachedSectors.delete(sector);
+    }
+    // What was written there and never flushed may still come back at a crash: it stays in the cache.
+  }
+
   /** A write reaches the cache, in whichever way the effect says. */
   async #land(write: PendingWrite, effect: FaultEffect | undefined, epoch: number): Promise<void> {
     const { offsetBytes, bytes } = write;
@@ -445,6 +460,15 @@ export class SimulatedDevice implements BlockDevice {
       if (error instanceof EdgeError) this.#flushFailure = error;
       throw error;
     }
+  }
+
+  async discard(offsetBytes: number, lengthBytes: number): Promise<DiscardOutcome> {
+    assert(!this.isReadOnly, 'discard: the device was opened read-only');
+    assert(this.#closing === undefined, 'the device is closed');
+    checkRange(this, offsetBytes, lengthBytes);
+    if (this.#epoch !== this.#disk.epoch) return 'unable';
+    this.#disk.performDiscard(offsetBytes, lengthBytes);
+    return 'done';
   }
 
   close(): Promise<void> {

@@ -193,3 +193,18 @@ test('--help names every option', async () => {
   for (const word of ['--size', '--entries', '--yes', '--force', '--json', 'Exit codes', 'Examples'])
     assert.ok(stdout.includes(word), word);
 });
+
+test('several devices become one cache, and one more can join it', async (context) => {
+  const folder = await temporaryDirectory(context);
+  const [first, second, third] = ['a', 'b', 'c'].map((name) => path.join(folder, name)) as [string, string, string];
+  const both = await runWords(['format', first, second, '--size', '64MiB', '--json']);
+  assert.equal(both.code, 0, both.stderr);
+  const [one, other] = JSON.parse(both.stdout);
+  assert.equal(one.cacheUuid, other.cacheUuid);
+  assert.notEqual(one.deviceUuid, other.deviceUuid);
+  const joined = await runWords(['format', third, '--size', '64MiB', '--join', first]);
+  assert.equal(joined.code, 0, joined.stderr);
+  assert.ok(joined.stdout.includes(one.cacheUuid) && joined.stdout.includes(`--device ${first} --device ${third}`), joined.stdout);
+  const twice = await runWords(['format', first, first, '--yes']);
+  assert.equal(twice.code, 2, twice.stderr);
+});

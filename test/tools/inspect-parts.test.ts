@@ -1,9 +1,10 @@
 /** `rawslice inspect` on the parts of a device: labels, journal, checkpoint, groups, extents, map, blocks, dumps. */
 import assert from 'node:assert/strict';
-import { open } from 'node:fs/promises';
+import { copyFile, open, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { createSilentLogger } from '../../src/base/log.ts';
+import { SeededRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
 import { openDirectDevice } from '../../src/device/direct-device.ts';
 import { Arena } from '../../src/memory/arena.ts';
@@ -223,4 +224,56 @@ test('beside a running server everything can be looked at, and nothing repaired'
   assert.equal(beside.get('repair'), '8');
   const { code, stdout } = JSON.parse(beside.get('deep') ?? '');
   assert.equal(code, 0, stdout);
+});
+
+test('Ctrl-C ends a check with 32, and nothing is changed', async () => {
+  const before = await readFile(cache);
+  for (const words of [['--deep'], ['--deep', '--repair'], ['--rebuild'], ['--json']]) {
+    const run = runWords(['fsck', cache, ...words]);
+    await new Promise((resolve) => setImmediate(resolve));
+    process.emit('SIGINT');
+    const { code, stdout, stderr } = await run;
+    assert.equal(code, 32, words.join(' '));
+    assert.match(stdout + stderr, /cancelled/);
+  }
+  assert.ok(before.equals(await readFile(cache)));
+});
+
+test('whatever bytes change, every look ends with an answer or a refusal', async (context) => {
+  const seed = 31_337;
+  const rounds = process.env.CI === 'true' ? 40 : 4;
+  context.diagnostic(`seed ${seed}, ${rounds} rounds`);
+  const random = new SeededRandom(seed);
+  const copy = `${cache}.fuzzed`;
+  const looks = [
+    'overview',
+    'labels --ring',
+    'journal',
+    'journal --from 1',
+    'checkpoint --entries',
+    'groups',
+    'extents',
+    'map',
+    'bad',
+    'purges',
+  ];
+  for (let round = 0; round < rounds; round += 1) {
+    await copyFile(cache, copy);
+    const file = await open(copy, 'r+');
+    for (let change = 0; change < 6; change += 1) {
+      const lengthBytes = 1 + random.integerBelow(3000);
+      await file.write(random.bytes(lengthBytes), 0, lengthBytes, 4096 + random.integerBelow(5 * MIB));
+    }
+    await file.close();
+    for (const look of [...looks, 'objects', 'usage', `hex 0`, `hex ${random.integerBelow(1500)}`, `block ${random.integerBelow(1500)}`]) {
+      const [name = '', ...rest] = look.split(' ');
+      const { code, stderr } = await runWords(['inspect', name, copy, ...rest]);
+      assert.ok(code === 0 || code === 1, `round ${round}, ${look}: ${code} ${stderr}`);
+      assert.doesNotMatch(stderr, /Internal error/, `round ${round}, ${look}`);
+    }
+    for (const words of [['--deep'], ['--deep', '--repair'], ['--rebuild']]) {
+      const { code, stderr } = await runWords(['fsck', copy, ...words, '--json']);
+      assert.ok([0, 1, 4].includes(code), `round ${round}, ${words.join(' ')}: ${code} ${stderr}`);
+    }
+  }
 });

@@ -19,6 +19,8 @@ async function startAdmin(edge: TestEdge, token: string | undefined) {
       metrics: async () => ({ text: '', type: 'text/plain' }),
       readiness: () => ({ isReady: true, detail: {} }),
       purge: (named, isSoft) => purgeNamed(named, isSoft, edge.services),
+      devices: () => [],
+      attachDevice: async () => ({}),
     },
   });
   const { port } = await admin.listen({ host: '127.0.0.1', port: 0 });

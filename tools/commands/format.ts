@@ -13,7 +13,7 @@ import { type DirectDevice, openDirectDevice } from '../../src/device/direct-dev
 import { wipeEdges } from '../../src/device/wipe.ts';
 import type { Geometry } from '../../src/format/geometry.ts';
 import { Arena } from '../../src/memory/arena.ts';
-import { type FormatSummary, formatDevice } from '../../src/store/device-format.ts';
+import { type FormatSummary, formatDevice, makeUuid } from '../../src/store/device-format.ts';
 import { growDevice } from '../../src/store/grow-device.ts';
 import { readRoot } from '../../src/store/root-area.ts';
 import type { CommandIo } from '../command-io.ts';
@@ -24,6 +24,7 @@ import { countFlag, sizeFlag } from '../values.ts';
 
 interface FormatCommandOptions {
   readonly size?: string;
+  readonly join?: string;
   readonly entries?: string;
   readonly yes?: true;
   readonly force?: true;
@@ -46,6 +47,8 @@ Exit codes: 0 formatted or grown, 1 refused or failed, 2 wrong usage
 
 Examples:
   rawslice format ./cache.img --size 20GiB
+  rawslice format /dev/disk/by-id/A /dev/disk/by-id/B --yes
+  rawslice format /dev/disk/by-id/C --join /dev/disk/by-id/A --yes
   rawslice format /dev/disk/by-partlabel/rawslice --yes
   rawslice format --grow ./cache.img --size 40GiB`;
 
@@ -54,36 +57,66 @@ export function addFormatCommand(program: Command, io: CommandIo): void {
   program
     .command('format')
     .description('make an empty cache of a block device or file')
-    .argument('<path>', 'block device, or file that exists or will be created')
+    .argument('<path...>', 'block device, or file that exists or will be created; several become one cache')
+    .option('--join <path>', 'a device of the cache that the new ones join')
     .option('--size <size>', 'size of a file that is created (default: half of the free space, at most 10GiB), or with --grow its new size')
     .option('--entries <n>', 'most slices and objects that the cache can hold (default: one for each 256KiB)')
     .option('--yes', 'do not ask; needed where nobody can be asked')
     .option('--force', 'overwrite a file system or other foreign data')
     .addOption(
-      new Option('--grow', 'keep everything, and take in what the device or file became larger by').conflicts(['force', 'entries']),
+      new Option('--grow', 'keep everything, and take in what the device or file became larger by').conflicts(['force', 'entries', 'join']),
     )
     .option('--json', 'print the result as JSON')
     .addHelpText('after', NOTES)
-    .action((path: string, options: FormatCommandOptions) => (options.grow === true ? grow(io, path, options) : run(io, path, options)));
+    .action((paths: readonly string[], options: FormatCommandOptions) =>
+      options.grow === true ? grow(io, paths, options) : run(io, paths, options),
+    );
 }
 
-async function run(io: CommandIo, path: string, options: FormatCommandOptions): Promise<void> {
-  const plan = await planFormat({
-    path,
-    sizeBytes: options.size === undefined ? undefined : sizeFlag('--size', options.size),
-    entryCount: options.entries === undefined ? undefined : countFlag('--entries', options.entries, ENTRIES_RANGE),
-    mayDestroy: options.force === true,
-  });
+async function run(io: CommandIo, paths: readonly string[], options: FormatCommandOptions): Promise<void> {
+  if (new Set(paths).size < paths.length) throw new EdgeError('USAGE', 'A device is named twice');
+  const plans: FormatPlan[] = [];
+  for (const path of paths) {
+    const plan = await planFormat({
+      path,
+      sizeBytes: options.size === undefined ? undefined : sizeFlag('--size', options.size),
+      entryCount: options.entries === undefined ? undefined : countFlag('--entries', options.entries, ENTRIES_RANGE),
+      mayDestroy: options.force === true,
+    });
+    plans.push(plan);
+  }
+  const arena = new Arena({ sizeBytes: ARENA_BYTES, clock: io.clock });
+  const cacheUuid = options.join === undefined ? makeUuid(new SystemRandom()) : await readCacheUuid(io, arena, options.join);
+  // Every question comes before the first write.
+  for (const plan of plans) await announce(io, plan, options.yes === true);
+  const results: unknown[] = [];
+  for (const plan of plans) {
+    const { summary, isDirect } = await format(io, plan, { arena, cacheUuid });
+    if (options.json === true) results.push(describeResult(plan, summary, isDirect));
+    else for (const line of reportResult(plan, summary, isDirect)) io.terminal.print(line);
+  }
+  if (options.json === true) io.terminal.printJson(results.length === 1 ? results[0] : results);
+  else for (const line of reportUse([...(options.join === undefined ? [] : [options.join]), ...paths])) io.terminal.print(line);
+}
+
+async function announce(io: CommandIo, plan: FormatPlan, isAgreed: boolean): Promise<void> {
   // A new file has nothing to lose; for anything else a person must see the plan before the question, also when quiet.
-  const isConfirmed = options.yes === true || plan.isNewFile;
+  const isConfirmed = isAgreed || plan.isNewFile;
   for (const line of describePlan(plan)) {
     if (isConfirmed) io.terminal.note(line);
     else io.terminal.complain(line);
   }
   if (!isConfirmed) await confirm(io, plan);
-  const { summary, isDirect } = await format(io, plan);
-  if (options.json === true) io.terminal.printJson(describeResult(plan, summary, isDirect));
-  else for (const line of reportResult(plan, summary, isDirect)) io.terminal.print(line);
+}
+
+/** The cache that `path` belongs to; it may be in use. @throws EdgeError DEVICE_*, FORMAT_* */
+async function readCacheUuid(io: CommandIo, arena: Arena, path: string): Promise<Uint8Array> {
+  const device = await openDirectDevice({ path, access: 'read-only', arena, clock: io.clock, logger: createSilentLogger() });
+  try {
+    return (await readRoot(device, arena)).format.cacheUuid;
+  } finally {
+    await device.close();
+  }
 }
 
 /** @throws EdgeError USAGE when it is not confirmed */
@@ -93,16 +126,19 @@ async function confirm(io: CommandIo, plan: FormatPlan): Promise<void> {
   if (answer !== 'yes' && answer !== plan.path) throw new EdgeError('USAGE', `${plan.path} was not formatted; nothing was changed`);
 }
 
-async function format(io: CommandIo, plan: FormatPlan): Promise<{ readonly summary: FormatSummary; readonly isDirect: boolean }> {
+async function format(
+  io: CommandIo,
+  plan: FormatPlan,
+  { arena, cacheUuid }: { readonly arena: Arena; readonly cacheUuid: Uint8Array },
+): Promise<{ readonly summary: FormatSummary; readonly isDirect: boolean }> {
   const { clock } = io;
-  const arena = new Arena({ sizeBytes: ARENA_BYTES, clock });
   if (plan.isNewFile) await createSparseFile(plan.path, plan.sizeBytes);
   let device: DirectDevice | undefined;
   try {
     device = await openDirectDevice({ path: plan.path, access: 'read-write', arena, clock, logger: createSilentLogger() });
     await wipeEdges(device, arena);
     const parameters = plan.entryCount === undefined ? {} : { entryCount: plan.entryCount };
-    const summary = await formatDevice(device, { clock, random: new SystemRandom(), parameters });
+    const summary = await formatDevice(device, { clock, random: new SystemRandom(), parameters, cacheUuid });
     return { summary, isDirect: device.isDirect };
   } catch (error) {
     if (plan.isNewFile) await rm(plan.path, { force: true });
@@ -112,7 +148,9 @@ async function format(io: CommandIo, plan: FormatPlan): Promise<{ readonly summa
   }
 }
 
-async function grow(io: CommandIo, path: string, options: FormatCommandOptions): Promise<void> {
+async function grow(io: CommandIo, paths: readonly string[], options: FormatCommandOptions): Promise<void> {
+  const [path = '', ...others] = paths;
+  if (others.length > 0) throw new EdgeError('USAGE', '--grow takes one device at a time');
   if (options.size !== undefined) {
     const sizeBytes = alignDown(sizeFlag('--size', options.size), MIB);
     // Claimed and let go: a file that a server holds is not touched.
@@ -142,9 +180,13 @@ function reportResult(plan: FormatPlan, summary: FormatSummary, isDirect: boolea
     `  cache UUID   ${summary.cacheUuid}`,
     `  for objects  ${formatBytes(summary.geometry.groupsBlocks * summary.geometry.blockSizeBytes)}`,
     ...(isDirect ? [] : ['  note         its file system refuses O_DIRECT; expect more memory and CPU use']),
-    'run it with:',
-    `  tools/rawslice serve --device ${quotePath(plan.path)} --upstream http://deb.debian.org --preset debian`,
   ];
+}
+
+function reportUse(paths: readonly string[]): readonly string[] {
+  const devices = paths.map((path) => `--device ${quotePath(path)}`).join(' ');
+  const others = paths.length === 1 ? '' : ' (with every device of the cache)';
+  return [`run it with${others}:`, `  tools/rawslice serve ${devices} --upstream http://deb.debian.org --preset debian`];
 }
 
 function describeResult(plan: FormatPlan, summary: FormatSummary, isDirect: boolean): unknown {

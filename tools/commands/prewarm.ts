@@ -3,6 +3,7 @@
  * of its own over a device that no server holds. Can be broken off and resumed with a state file.
  */
 import type { Command } from 'commander';
+import { countText } from '../../src/base/count-text.ts';
 import { EdgeError, toEdgeError } from '../../src/base/errors.ts';
 import type { ConfigOverride } from '../../src/config/environment.ts';
 import type { CommandIo } from '../command-io.ts';
@@ -151,7 +152,7 @@ async function warmAndReport(io: CommandIo, job: WarmJob): Promise<void> {
 function complainAboutDeclined(io: CommandIo, slices: number): void {
   if (slices === 0) return;
   const advice = 'run it again without --state to fill the holes, with --rate, or with more memory (--set memory.arena=1GiB)';
-  io.terminal.complain(`rawslice: the device was too slow for ${slices} slices, which may be missing; ${advice}`);
+  io.terminal.complain(`rawslice: the device was too slow for ${countText(slices, 'slice')}, which may be missing; ${advice}`);
   if (io.exitCode === EXIT_CODES.ok) io.exitCode = EXIT_CODES.partial;
 }
 

@@ -41,7 +41,11 @@ export function addServeCommand(program: Command, io: CommandIo): void {
     .option('-c, --config <file>', 'configuration file (default: config/default.yaml of the project)')
     .option('--upstream <url>', 'the mirror to front; without --config the preset is then generic unless one is named')
     .option('--preset <name>', 'rules for a kind of mirror: debian, ubuntu, fedora, arch, alpine, pypi, npm, iso, generic')
-    .option('--device <path>', 'block device or file for the cache; a file that does not exist is created')
+    .option(
+      '--device <path>',
+      'block device or file for the cache; a file that does not exist is created; repeat it for several',
+      collectPath,
+    )
     .option('--size <size>', 'size of a file that is created (default: 10GiB, or half the free space where that is less)')
     .option('--format-blank', 'format a blank block device instead of stopping')
     .option('--listen <address>', 'address for clients, such as 127.0.0.1:8080')
@@ -85,21 +89,26 @@ function overridesOf(options: ServeOptions, environment: CommandIo['environment'
   return [...overrides, ...options.set];
 }
 
+/** Several devices are one option: its text has commas between them. */
+function collectPath(path: string, before: string | undefined): string {
+  return before === undefined ? path : `${before},${path}`;
+}
+
 function announce(io: CommandIo, edge: Edge, config: EdgeConfig): void {
   const base = `http://${typeof edge.address === 'string' ? edge.address : hostAndPort(edge.address)}`;
   const admin = edge.adminAddress === undefined ? 'none' : `http://${hostAndPort(edge.adminAddress)}`;
-  const { device } = edge;
-  const facts = [
-    formatBytes(device.capacityBytes),
-    device.isDirect ? 'direct I/O' : 'buffered I/O',
-    ...(edge.wasFormatted ? ['formatted just now'] : []),
-  ];
   io.terminal.note(`rawslice listens on ${base} and fronts ${config.upstream.origin}${config.upstream.basePath} (preset ${config.preset})`);
-  io.terminal.note(`  cache  ${device.path} (${facts.join(', ')})`);
+  for (const device of edge.store.status) io.terminal.note(`  cache  ${device.path} (${describeDevice(device, edge)})`);
   io.terminal.note(`  admin  ${admin}/readyz, /healthz, /metrics`);
   io.terminal.note(
     `  try    curl -o /dev/null -sD- ${base}${SAMPLE_PATHS[config.preset] ?? '/PATH/AT/THE/MIRROR'}   (twice: X-Cache says MISS, then HIT)`,
   );
+}
+
+function describeDevice(device: Edge['store']['status'][number], edge: Edge): string {
+  if (device.capacityBytes === 0) return `left out: ${device.reason ?? device.state}`;
+  const how = device.isDirect ? 'direct I/O' : 'buffered I/O';
+  return [formatBytes(device.capacityBytes), how, ...(edge.formatted.includes(device.path) ? ['formatted just now'] : [])].join(', ');
 }
 
 /** Something that every mirror of the kind has; elsewhere only its users know a path. */

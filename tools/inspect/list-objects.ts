@@ -1,8 +1,10 @@
-/** The list of objects on a device: one line each as they are read, or one JSON document. */
+/** The list of objects on a device: one line each as they are read, in JSON too. */
+import { countText } from '../../src/base/count-text.ts';
 import { formatBytes } from '../../src/base/units.ts';
 import { type DeviceView, listObjects, type StoredObject } from '../../src/store/inspect-device.ts';
 import type { CommandIo } from '../command-io.ts';
 import { pathOfKey } from './find-object.ts';
+import { ListWriter } from './list-writer.ts';
 
 /** What to list. */
 export interface ListWishes {
@@ -15,9 +17,9 @@ export interface ListWishes {
 /** Prints the objects; says when there are more than the limit, and how many records could not be read. */
 export async function printObjects(io: CommandIo, view: DeviceView, wishes: ListWishes): Promise<void> {
   const { prefix, limit, isJson } = wishes;
-  const listed: StoredObject[] = [];
+  const head = `${'length'.padStart(10)}  ${'slices'.padStart(13)}  ${'fresh until'.padEnd(20)}  key`;
+  const list = new ListWriter(io.terminal, { name: 'objects', limit, isJson, head });
   let unreadable = 0;
-  let isCut = false;
   for await (const verdict of listObjects(view)) {
     if (verdict.kind === 'unreadable') {
       unreadable += 1;
@@ -25,19 +27,13 @@ export async function printObjects(io: CommandIo, view: DeviceView, wishes: List
     }
     const { keyText } = verdict.object.manifest;
     if (!keyText.startsWith(prefix) && !pathOfKey(keyText).startsWith(prefix)) continue;
-    isCut = listed.length === limit;
-    if (isCut) break;
-    listed.push(verdict.object);
+    if (!list.add(toRow(verdict.object), toLine(verdict.object))) break;
   }
-  if (isJson) {
-    io.terminal.printJson({ objects: listed.map(toRow), more: isCut, unreadable });
-    return;
+  list.end(prefix === '' ? 'no objects are stored' : `no object begins with ${prefix}`, { unreadable });
+  if (unreadable > 0 && !isJson) {
+    const records = countText(unreadable, 'record');
+    io.terminal.note(`${records} could not be read (damaged, or changed by a running server meanwhile)`);
   }
-  if (listed.length > 0) io.terminal.print(`${'length'.padStart(10)}  ${'slices'.padStart(13)}  ${'fresh until'.padEnd(20)}  key`);
-  for (const object of listed) io.terminal.print(toLine(object));
-  if (listed.length === 0) io.terminal.note(prefix === '' ? 'no objects are stored' : `no object begins with ${prefix}`);
-  if (isCut) io.terminal.note(`there are more than ${limit}; --limit shows more, --prefix fewer`);
-  if (unreadable > 0) io.terminal.note(`${unreadable} records could not be read (damaged, or changed by a running server meanwhile)`);
 }
 
 function toRow({ manifest, sliceCount, storedSlices }: StoredObject): unknown {

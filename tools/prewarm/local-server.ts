@@ -64,7 +64,7 @@ export async function startLocalServer(io: CommandIo, options: LocalServerOption
     admitsEverything: true,
   });
   try {
-    await untilLoaded(io, edge);
+    await untilLoaded(io, edge, device);
   } catch (error) {
     await edge.close();
     throw error;
@@ -75,13 +75,12 @@ export async function startLocalServer(io: CommandIo, options: LocalServerOption
   return {
     base: new URL(`http://127.0.0.1:${address.port}`),
     async pace(signal) {
-      while (!signal.aborted && store.state === 'online' && store.metrics.value('queuedBytes') > queuedBytesMax) {
+      while (!signal.aborted && store.state === 'online' && store.count('queuedBytes') > queuedBytesMax) {
         await io.clock.sleep(PACE_PAUSE_MS, signal);
       }
     },
     // What was declined for want of room may have been admitted from memory since.
-    countDeclined: () =>
-      store.metrics.value('declinedLost') + store.metrics.value('declined', 'no-space') + store.metrics.value('declined', 'unavailable'),
+    countDeclined: () => store.count('declinedLost') + store.count('declined', 'no-space') + store.count('declined', 'unavailable'),
     async close() {
       await store.drain();
       await edge.close();
@@ -90,12 +89,12 @@ export async function startLocalServer(io: CommandIo, options: LocalServerOption
 }
 
 /** Until the index is loaded everything looks absent and would be fetched again. */
-async function untilLoaded(io: CommandIo, edge: Edge): Promise<void> {
+async function untilLoaded(io: CommandIo, edge: Edge, device: string): Promise<void> {
   const endMs = io.clock.monotonicMs() + LOAD_MS_MAX;
   while (edge.store.state === 'loading' && io.clock.monotonicMs() < endMs) await io.clock.sleep(LOAD_PAUSE_MS);
   const { state } = edge.store;
   if (state === 'online') return;
-  const message = `${edge.device.path} cannot be written (the store is ${state}); rawslice fsck ${edge.device.path} may say why`;
+  const message = `${device} cannot be written (the store is ${state}); rawslice fsck ${device} may say why`;
   throw new EdgeError('STORE_UNAVAILABLE', message, { context: { state } });
 }
 

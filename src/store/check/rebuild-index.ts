@@ -10,11 +10,11 @@ import { ENTRY_FLAGS } from '../../format/entry-flags.ts';
 import { CODECS, EXTENT_KINDS, type ExtentHeader } from '../../format/extent-header.ts';
 import { MANIFEST_NUMBER } from '../../format/journal-block.ts';
 import type { Manifest, ManifestFreshness } from '../../format/manifest.ts';
-import { decodeManifestRecord, U48_MAX } from '../../format/manifest-record.ts';
+import { decodeManifestRecord } from '../../format/manifest-record.ts';
 import { bandOf } from '../block-allocator.ts';
 import { ExtentReader } from '../extent-reader.ts';
 import { viewDevice } from '../inspect-device.ts';
-import { makeAllocator, type RecoveredState, recoverState } from '../recovery.ts';
+import { makeAllocator, NUMBER_MAX, type RecoveredState, recoverState } from '../recovery.ts';
 import { type DeviceRoot, readRoot } from '../root-area.ts';
 import { type ExtentPlace, NO_SLOT, objectTag, SliceIndex } from '../slice-index.ts';
 import { CheckLog } from './check-log.ts';
@@ -203,7 +203,7 @@ class Rebuild {
 
   #isPossible(header: ExtentHeader): boolean {
     const { blockSizeBytes } = this.#root.format.geometry;
-    const isNumbered = header.generation >= 1 && header.generation <= U48_MAX && header.writeSequence <= U48_MAX;
+    const isNumbered = header.generation >= 1 && header.generation <= NUMBER_MAX && header.writeSequence <= NUMBER_MAX;
     const isKind =
       header.kind === EXTENT_KINDS.manifest
         ? header.sliceNumber === MANIFEST_NUMBER

@@ -87,7 +87,7 @@ export async function admitPatient(image: Image): Promise<Patient> {
   const view = await look(disk);
   const { geometry } = view.root.format;
   const endBlock = geometry.groupsOffset / BLOCK + geometry.groupsBlocks;
-  return { disk, view, manifests: image.manifests, forged: [], nextFreeBlock: endBlock - 200 };
+  return { disk, view, manifests: image.manifests, forged: [], nextFreeBlock: endBlock - 300 };
 }
 
 /** Harms a device in all the ways of `damages`. */
@@ -321,6 +321,16 @@ export const DAMAGES: readonly Damage[] = [
     code: 'entry-invalid',
     name: 'an entry out of range',
     forge: (patient) => forgeSlice(patient, { sliceNumber: 11 }, { block: 2 ** 31 }),
+  },
+  {
+    code: 'entry-invalid',
+    name: 'a slice with the number of a manifest',
+    forge: (patient) => forgeSlice(patient, { sliceNumber: 12 }, { sliceNumber: MANIFEST_NUMBER }),
+  },
+  {
+    code: 'entry-invalid',
+    name: 'a generation that leaves no number to give',
+    forge: (patient) => forgeSlice(patient, { sliceNumber: 13 }, { generation: 2 ** 48 - 1 }),
   },
   {
     code: 'overlap',
