@@ -218,6 +218,7 @@ export class DeviceStore implements SliceStore {
       purges: this.#purges,
       isOnline: () => this.#state === 'online',
       onFailure: (_operation, error) => this.#health.metadataFailed(error),
+      onExhausted: () => this.#degrade({ state: 'readonly', reason: 'its numbers for records are used up; format it anew' }),
     });
     this.#setGauges();
   }

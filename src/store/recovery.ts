@@ -31,11 +31,11 @@ import { isEpoch, type Purge, purgeOfEntry, purgeOfRecord } from './purge.ts';
 import type { RememberedPurges } from './purge-memory.ts';
 import { PurgeTable } from './purge-table.ts';
 import type { DeviceRoot } from './root-area.ts';
-import { NO_SLOT, SliceIndex } from './slice-index.ts';
+import { COUNTER_MAX, EXTENT_BLOCKS_MAX, NO_SLOT, SliceIndex } from './slice-index.ts';
 
 const READ_BYTES = 128 * KIB;
-/** Generations and write sequences above it are nonsense: no cache lives so long, and to go on behind one would leave no numbers to give. */
-export const NUMBER_MAX = 2 ** 47;
+/** Generations and write sequences above it are nonsense, unless the superblock knows of them: to go on behind one leaves few to give. */
+export const NUMBER_MAX = 2 ** 37;
 /** Blocks behind the end of the chain that are searched for purges. */
 const LOOKAHEAD_BLOCKS = 1024;
 
@@ -468,7 +468,9 @@ class Recovery {
   #isSound(entry: CheckpointEntry | JournalRecord): boolean {
     const first = this.#allocator.firstBlock;
     const isInside = entry.blocks >= 1 && entry.block >= first && entry.block + entry.blocks <= first + this.#allocator.blockCount;
-    const isSound = isInside && entry.generation >= 1 && entry.generation <= NUMBER_MAX && entry.writeSequence <= NUMBER_MAX;
+    const { generationFloor, writeSequenceFloor } = this.#root.superblock;
+    const isGiven = isPossible(entry.generation, generationFloor) && isPossible(entry.writeSequence, writeSequenceFloor);
+    const isSound = isInside && isGiven && entry.generation >= 1 && entry.blocks <= EXTENT_BLOCKS_MAX;
     if (!isSound) {
       this.#report.invalid += 1;
       return false;
@@ -481,8 +483,8 @@ class Recovery {
   /** Derives bitmap and counts, newest records first: where two claim a block, the higher write sequence has it. */
   #settle(): void {
     const index = this.#index;
-    index.sortByWriteSequence();
-    for (const slot of index.recordSlots().reverse()) {
+    const sorted = index.sortByWriteSequence();
+    for (const slot of sorted.reverse()) {
       const [block, blocks] = [index.block(slot), index.blocks(slot)];
       const isManifest = index.kind(slot) === 'manifest';
       const kind = isManifest && !index.hasBody(slot) ? 'manifest' : 'slice';
@@ -511,7 +513,7 @@ class Recovery {
       this.#report.orphans += 1;
     }
     this.#trim();
-    this.#report.records = index.recordSlots().length;
+    this.#report.records = index.recordCount;
   }
 
   /** Gives up the oldest until no spare entry is in use; seldom anything, when deletes were dropped or not yet written. */
@@ -532,6 +534,10 @@ class Recovery {
       index.removeSlice(slot);
     }
   }
+}
+
+function isPossible(number: number, floor: number): boolean {
+  return number <= Math.min(COUNTER_MAX, Math.max(NUMBER_MAX, floor - 1));
 }
 
 function* records(block: Buffer, header: JournalHeader): Generator<JournalRecord> {
