@@ -47,6 +47,9 @@ export interface SliceReaderOptions {
   readonly onManifestLost: (objectHash: ObjectHash) => void;
 }
 
+/** A record in the index; whose it is, where the caller knows. */
+type RecordAddress = Omit<SliceAddress, 'objectHash'> & { readonly objectHash: ObjectHash | undefined };
+
 /** The way of slices and manifests from the device; one per mounted store. */
 export class SliceReader {
   readonly #options: SliceReaderOptions;
@@ -117,6 +120,25 @@ export class SliceReader {
   /** Reads the slice that rides in the record of an object that the index names. */
   readBody(read: SliceRead, tagSlot: number, signal: AbortSignal | undefined): Promise<SliceVerdict> {
     return this.#joinManifest(read.objectHash, tagSlot, { take: (outcome): SliceVerdict => this.#takeBody(read, outcome), signal });
+  }
+
+  /**
+   * Reads the whole record in `slot`, which nobody asked for, and lets it prove itself; one that does not is dropped as by a reader.
+   *
+   * @param extents reads with its own priority; the one of clients when undefined
+   * @returns `lost`: it was dropped and the device is to blame; `gone`: it was stale, or changed meanwhile
+   */
+  async check(slot: number, extents = this.#options.extents): Promise<'sound' | 'lost' | 'gone' | 'busy'> {
+    const { index } = this.#options.catalogue;
+    const record = { generation: index.generation(slot), sliceNumber: index.sliceNumber(slot), objectHash: undefined };
+    const place = index.place(slot);
+    const outcome = await this.#loadExtent(record, slot, { extents });
+    if (outcome.kind === 'busy') return 'busy';
+    if (outcome.kind !== 'loaded') return outcome.kind === 'corrupt' ? 'lost' : 'gone';
+    outcome.lease.end();
+    const now = this.#findUnchanged(record, place);
+    if (now !== NO_SLOT) index.markProved(now);
+    return now === NO_SLOT ? 'gone' : 'sound';
   }
 
   /** Resolves when no read is in progress at the device. */
@@ -240,27 +262,30 @@ export class SliceReader {
 
   /** Reads and verifies; a failing entry is tried twice, then dropped. On `loaded` the caller ends the lease. */
   async #loadExtent(
-    address: SliceAddress,
+    address: RecordAddress,
     slot: number,
-    want: { readonly range?: SliceRange | undefined; readonly isExact?: boolean } = {},
+    want: { readonly range?: SliceRange | undefined; readonly isExact?: boolean; readonly extents?: ExtentReader } = {},
   ): Promise<LoadedExtent | Miss> {
-    const { catalogue, extents, metrics } = this.#options;
+    const { catalogue, metrics } = this.#options;
+    const { range, isExact, extents = this.#options.extents } = want;
     const { generation, sliceNumber } = address;
     const kind = sliceNumber === MANIFEST_NUMBER ? 'manifest' : 'slice';
     const place = catalogue.index.place(slot);
     const isUnproved = catalogue.index.isUnproved(slot);
     let failure: EdgeError | undefined;
     for (let attempt = 0; attempt < 2; attempt += 1) {
-      const outcome = await extents.read({ place, kind, generation, sliceNumber, ...want });
+      const outcome = await extents.read({ place, kind, generation, sliceNumber, range, isExact });
       if (outcome.kind === 'busy') return outcome;
       if (outcome.kind === 'loaded') {
-        if (outcome.header.objectHash === address.objectHash) return outcome;
+        if (address.objectHash === undefined || outcome.header.objectHash === address.objectHash) return outcome;
         // Sound, but of another object than the caller thinks: two hashes may share a tag.
         outcome.lease.end();
         return { kind: 'absent' };
       }
       if (outcome.kind === 'outside') return { kind: 'absent' };
       failure = outcome.kind === 'failed' ? outcome.error : undefined;
+      // It had no time to begin; nothing is known of the record.
+      if (failure !== undefined && classifyFault('read', failure) === undefined) return { kind: 'busy' };
       if (this.#findUnchanged(address, place) === NO_SLOT) {
         metrics.add('reads', 1, 'stale');
         return { kind: 'absent' };
@@ -284,7 +309,7 @@ export class SliceReader {
   }
 
   /** The entry if it still names the same extent. */
-  #findUnchanged(address: SliceAddress, place: ExtentPlace): number {
+  #findUnchanged(address: RecordAddress, place: ExtentPlace): number {
     const { index } = this.#options.catalogue;
     const isManifest = address.sliceNumber === MANIFEST_NUMBER;
     const slot = isManifest ? index.findManifest(address.generation) : index.findSlice(address.generation, address.sliceNumber);
@@ -292,13 +317,13 @@ export class SliceReader {
     return slot;
   }
 
-  #drop(slot: number, objectHash: ObjectHash): void {
+  #drop(slot: number, objectHash: ObjectHash | undefined): void {
     const { catalogue, onManifestLost } = this.#options;
     if (catalogue.index.kind(slot) !== 'manifest') {
       catalogue.dropSlice(slot);
       return;
     }
-    onManifestLost(objectHash);
+    if (objectHash !== undefined) onManifestLost(objectHash);
     catalogue.dropObject(catalogue.index.tagSlotOf(slot), 'other');
   }
 }
