@@ -7,14 +7,16 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+
 import { compression } from './engine/compression.ts';
 import { deviceIo } from './engine/device-io.ts';
 import { diskHits } from './engine/disk-hits.ts';
 import type { EngineBenchmark, EngineFigure } from './engine/engine-benchmark.ts';
 import { eviction } from './engine/eviction.ts';
+import { indexSpeed } from './engine/index-speed.ts';
 import { utilisation } from './engine/utilisation.ts';
 
-const BENCHMARKS: readonly EngineBenchmark[] = [compression, deviceIo, diskHits, eviction, utilisation];
+const BENCHMARKS: readonly EngineBenchmark[] = [compression, deviceIo, diskHits, eviction, indexSpeed, utilisation];
 
 async function main(words: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({

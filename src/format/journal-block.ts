@@ -205,3 +205,17 @@ export function decodeJournalRecord(source: Buffer, base: number): JournalRecord
     freshUntilMs: number('freshUntilMs'),
   };
 }
+
+/** Type of the record at `base`, whether it is about an object, and that object's tag: what a first look at a journal needs, without the rest. */
+export function peekJournalRecord(
+  source: Buffer,
+  base: number,
+): { readonly type: number; readonly isObject: boolean; readonly tagLow: number; readonly tagHigh: number } {
+  const hashAt = base + JOURNAL_RECORD.objectHash.offset;
+  return {
+    type: source[base + JOURNAL_RECORD.type.offset] ?? 0,
+    isObject: source.readUInt32LE(base + JOURNAL_RECORD.sliceNumber.offset) === MANIFEST_NUMBER,
+    tagLow: source.readUInt32LE(hashAt),
+    tagHigh: source.readUInt32LE(hashAt + 4),
+  };
+}

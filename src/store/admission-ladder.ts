@@ -16,8 +16,8 @@
 import type { Clock } from '../base/clock.ts';
 import type { AdmissionCandidate, AdmissionPolicy, AdmissionVerdict } from './admission-policy.ts';
 import { GhostRing } from './ghost-ring.ts';
+import type { ObjectTag } from './object-table.ts';
 import { RequestMemory } from './request-memory.ts';
-import type { ObjectTag } from './slice-index.ts';
 import { WriteBudget } from './write-budget.ts';
 
 /** Keys of one filter of requests for each index entry. */

@@ -3,7 +3,7 @@
  * that could be written. It knows neither queues nor devices, so that bench/engine/eviction.ts replays traces against the same code.
  * slice-gate.ts asks; admission-ladder.ts answers.
  */
-import type { ObjectTag } from './slice-index.ts';
+import type { ObjectTag } from './object-table.ts';
 
 /** What rules say: `auto` leaves it to the policy, `always` admits at the first request. */
 export type Admission = 'auto' | 'always';

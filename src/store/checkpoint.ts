@@ -84,11 +84,11 @@ export interface CheckpointReport {
   readonly arePurgesWhole: boolean;
 }
 
-/** Reads a checkpoint part by part; damaged ones are left out (their entries are forgotten). `take` gets every entry, unchecked. */
+/** Reads a checkpoint part by part; damaged ones are left out (their entries are forgotten). `take` gets every entry, unchecked, and whether all purges came before it. */
 export async function readCheckpoint(
   place: CheckpointPlace,
   reference: CheckpointReference,
-  take: (entry: CheckpointEntry) => void,
+  take: (entry: CheckpointEntry, arePurgesWhole: boolean) => void,
 ): Promise<CheckpointReport> {
   let entries = 0;
   let damagedParts = 0;
@@ -110,7 +110,7 @@ export async function readCheckpoint(
       for (let number = 0; number < part.count; number += 1) {
         const entry = decodeCheckpointEntry(bytes, number);
         arePurgesOver ||= entry.kind !== CHECKPOINT_KINDS.purge;
-        take(entry);
+        take(entry, arePurgesOver && !purgesDamaged);
       }
       entries += part.count;
       crc = chainCrc(crc, part.crc);

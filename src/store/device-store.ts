@@ -26,6 +26,7 @@ import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
 import { type CompressionMode, CompressionPolicy } from './compression-policy.ts';
 import { type Degradation, DeviceHealth } from './device-health.ts';
 import { withStaging } from './device-io.ts';
+import { EarlyReader, type LoadingView } from './early-reader.ts';
 import { ExtentPacker } from './extent-packer.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
@@ -148,6 +149,8 @@ export class DeviceStore implements SliceStore {
   readonly #writeSequences: PersistentCounter;
   #state: StoreState = 'loading';
   #parts: Parts | undefined;
+  /** While the index is loading and can be read. */
+  #early: EarlyReader | undefined;
   #missedPurges: MissedPurges | undefined;
   #recovering: Promise<RecoveryReport> | undefined;
   /** Closing, and what was admitted is still being written. */
@@ -212,6 +215,7 @@ export class DeviceStore implements SliceStore {
       purges: this.#purges,
       isOnline: () => this.#state === 'online',
       onFailure: (_operation, error) => this.#health.metadataFailed(error),
+      onExhausted: () => this.#degrade({ state: 'readonly', reason: 'its numbers for records are used up; format it anew' }),
     });
     this.#setGauges();
   }
@@ -290,6 +294,7 @@ export class DeviceStore implements SliceStore {
     this.#missedPurges = missedPurges;
     this.#recovering = this.#recover().catch((error: unknown) => {
       // Not `loading` for ever: readiness says what happened, and the origin serves.
+      this.#early = undefined;
       this.#degrade({ state: 'failed', reason: 'the index could not be loaded', error });
       throw error;
     });
@@ -353,6 +358,7 @@ export class DeviceStore implements SliceStore {
   }
 
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
+    if (this.#early !== undefined) return this.#early.findManifest(objectHash);
     const catalogue = this.#readable()?.catalogue;
     const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
     if (catalogue === undefined || tagSlot === NO_SLOT) return undefined;
@@ -361,6 +367,12 @@ export class DeviceStore implements SliceStore {
   }
 
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
+    const early = this.#early;
+    if (early !== undefined) {
+      const found = await early.readManifest(objectHash, signal);
+      // Whole meanwhile, or not to be believed: what it says now counts.
+      return this.#early === early ? found : this.readManifest(objectHash, signal);
+    }
     const parts = this.#readable();
     const tagSlot = parts?.catalogue.findObject(objectHash) ?? NO_SLOT;
     if (parts === undefined || tagSlot === NO_SLOT) return this.#miss('absent');
@@ -441,6 +453,7 @@ export class DeviceStore implements SliceStore {
   }
 
   dropManifest(objectHash: ObjectHash, generation: number | undefined): void {
+    if (this.#state === 'loading') return this.#early?.drop(objectHash);
     const catalogue = this.#readable()?.catalogue;
     const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
     if (catalogue === undefined || tagSlot === NO_SLOT) return;
@@ -453,6 +466,7 @@ export class DeviceStore implements SliceStore {
     const order = this.#desk.order(target, options.isSoft === true);
     if (!this.#purges.hasRoomFor(order)) await this.#retireEpochs();
     const { purge, knownObjects } = this.#desk.take(order, target, options);
+    this.#early?.onPurge();
     const parts = this.#parts;
     if (parts === undefined || this.#state !== 'online') {
       this.metrics.add('purgesRefused', 1, 'unavailable');
@@ -477,6 +491,7 @@ export class DeviceStore implements SliceStore {
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
+    if (this.#early !== undefined) return this.#early.hasSlice(generation, sliceNumber);
     const catalogue = this.#readable()?.catalogue;
     if (catalogue === undefined || this.#isHidden(generation) || catalogue.index.findManifest(generation) === NO_SLOT) return false;
     if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
@@ -503,6 +518,13 @@ export class DeviceStore implements SliceStore {
   async readSlice(read: SliceRead, signal?: AbortSignal | undefined): Promise<SliceVerdict> {
     const resident = this.tryReadResident(read);
     if (resident !== undefined) return { kind: 'hit', ...resident, tier: 'ram' };
+    const early = this.#early;
+    if (early !== undefined) {
+      const found = await early.readSlice(read, signal);
+      if (this.#early === early) return found;
+      if (found.kind === 'hit') found.lease.end();
+      return this.readSlice(read, signal);
+    }
     const obstacle = await this.#lookAt(read, signal);
     if (obstacle !== undefined) return this.#miss(obstacle);
     const parts = this.#readable();
@@ -661,7 +683,10 @@ export class DeviceStore implements SliceStore {
 
   async #recover(): Promise<RecoveryReport> {
     const startedAtMs = this.#clock.monotonicMs();
-    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot);
+    const missed = this.#missedPurges?.purges ?? [];
+    if (missed !== 'unknown') for (const purge of missed) this.#purges.remember(purge);
+    const onReadable = missed === 'unknown' ? undefined : (view: LoadingView | undefined): void => this.#readEarly(view);
+    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot, onReadable);
     this.#generations.skipTo(recovered.generation);
     this.#writeSequences.skipTo(recovered.writeSequence);
     const parts = this.#build(recovered);
@@ -674,10 +699,35 @@ export class DeviceStore implements SliceStore {
     const { resident } = parts.catalogue;
     this.#removeReclaimer = this.#arena.addReclaimer({ slotCount: () => resident.count, reclaim: () => resident.reclaim() });
     if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
+    this.#endEarly();
     this.#keeper.start();
     if (this.#purges.activeEpochs > 0 || late.length > 0) parts.walker.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
     return recovered.report;
+  }
+
+  /** From here on hits come out of an index that is not whole yet. */
+  #readEarly(view: LoadingView | undefined): void {
+    if (this.#state !== 'loading') return;
+    this.#shelf.clear();
+    this.#early = undefined;
+    if (view === undefined) return;
+    this.#purges.foresee(view.epochs, view.purgedGeneration);
+    const { format } = this.#deviceRoot;
+    const media = { device: this.#device, arena: this.#arena, metrics: this.metrics, codec: this.#codec };
+    const { blockSizeBytes } = this.geometry;
+    const extents = new ExtentReader({ ...media, identity: format, blockSizeBytes, slotWaitMs: this.#limits.slotWaitMs });
+    const shared = { shelf: this.#shelf, purges: this.#purges, clock: this.#clock, limits: this.#limits, metrics: this.metrics };
+    this.#early = new EarlyReader({ ...shared, view, extents });
+  }
+
+  /** The index is whole: what was read before is read anew from it, and what was dropped meanwhile is dropped. */
+  #endEarly(): void {
+    const early = this.#early;
+    if (early === undefined) return;
+    this.#early = undefined;
+    this.#shelf.clear();
+    for (const objectHash of early.dropped) this.dropManifest(objectHash, undefined);
   }
 
   async #journalPurges(purges: readonly Purge[], journal: Journal): Promise<void> {
@@ -786,7 +836,9 @@ export class DeviceStore implements SliceStore {
   }
 
   async #closeInOrder(): Promise<void> {
+    const early = this.#early;
     await this.#recovering?.catch(() => undefined);
+    await early?.idle();
     const wasOnline = this.#state === 'online';
     this.#isDraining = wasOnline;
     this.#state = 'closed';

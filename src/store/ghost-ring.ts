@@ -5,8 +5,8 @@
  */
 import { assert } from '../base/assert.ts';
 import { divCeil } from '../base/units.ts';
+import type { ObjectTag } from './object-table.ts';
 import { placeHash } from './place-hash.ts';
-import type { ObjectTag } from './slice-index.ts';
 
 const RING_GHOSTS = 8;
 

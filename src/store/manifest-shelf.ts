@@ -77,6 +77,11 @@ export class ManifestShelf {
     return [...[...this.#pending.values()].map(({ manifest }) => manifest), ...this.#cache.values()];
   }
 
+  clear(): void {
+    this.#pending.clear();
+    this.#cache.clear();
+  }
+
   forget(objectHash: ObjectHash): void {
     this.#pending.delete(objectHash);
     this.#cache.delete(objectHash);

@@ -2,9 +2,13 @@
  * A counter that never gives a number twice, crash or no crash: the superblock holds a floor ahead of it, raised in large steps.
  */
 import { assert } from '../base/assert.ts';
+import { COUNTER_MAX } from './slice-index.ts';
 
-/** Numbers given between two superblocks at most; at half of it a new superblock is due. */
-export const COUNTER_STEP = 2 ** 24;
+/**
+ * Numbers given between two superblocks at most; at half of it a new superblock is due. A mount that did not end in order leaves so many
+ * unused: of the 2^38 that there are, a 65,536th.
+ */
+export const COUNTER_STEP = 2 ** 22;
 
 /** The next number of a sequence. Devices of one cache share that of the generations, each with a floor of its own. */
 export interface NumberSequence {
@@ -30,7 +34,12 @@ export class PersistentCounter {
 
   /** Whether the next `count` numbers are covered. */
   covers(count: number): boolean {
-    return this.next + count <= this.#floor;
+    return this.next + count <= Math.min(this.#floor, COUNTER_MAX + 1);
+  }
+
+  /** Whether every number was given that the index can hold. */
+  get isExhausted(): boolean {
+    return this.next > COUNTER_MAX;
   }
 
   get needsRaise(): boolean {

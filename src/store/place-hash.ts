@@ -1,5 +1,5 @@
 /** One 64-bit key from an object's tag and a number within the object; for the memories of admission (request-memory.ts, ghost-ring.ts). */
-import type { ObjectTag } from './slice-index.ts';
+import type { ObjectTag } from './object-table.ts';
 
 /** @param place an integer in [0, 2^32) */
 export function placeHash({ tagLow, tagHigh }: ObjectTag, place: number): ObjectTag {

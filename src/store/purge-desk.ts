@@ -102,6 +102,8 @@ export class PurgeDesk {
       if (purge.kind === 'object') this.#purgeObject(numbered);
       journalled.push(numbered);
     }
+    // What was read while loading was held against purges, but what that meant was not noted in the index.
+    memory.resuspect([]);
     return journalled;
   }
 
@@ -153,7 +155,7 @@ export class PurgeDesk {
     const { shelf } = this.#options;
     const tagSlot = this.#catalogue?.index.findTag(objectTag(purge.hash)) ?? NO_SLOT;
     if (this.#catalogue === undefined || tagSlot === NO_SLOT || this.#catalogue.generationOf(tagSlot) >= purge.generation) {
-      if (!purge.isSoft) shelf.forget(purge.hash as ObjectHash);
+      if (!purge.isSoft || this.#catalogue === undefined) shelf.forget(purge.hash as ObjectHash);
       return 0;
     }
     return this.#purgeKnown(purge.hash as ObjectHash, purge);
@@ -162,7 +164,8 @@ export class PurgeDesk {
   #purgeKnown(objectHash: ObjectHash, purge: Purge): number {
     const { shelf, metrics } = this.#options;
     const tagSlot = this.#catalogue?.findObject(objectHash) ?? NO_SLOT;
-    if (!purge.isSoft) shelf.forget(objectHash);
+    // While the index is loading it is read anew, and found to be stale then.
+    if (!purge.isSoft || this.#catalogue === undefined) shelf.forget(objectHash);
     if (this.#catalogue === undefined || tagSlot === NO_SLOT) return 0;
     if (purge.isSoft) {
       this.#catalogue.makeStale(tagSlot, purge.atMs);

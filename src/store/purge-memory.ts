@@ -172,6 +172,26 @@ export class PurgeMemory {
     return atMs === undefined ? { kind: 'clear' } : { kind: 'stale', atMs };
   }
 
+  /** What every purge that is known means for an object of an index that is still loading, whose purges were not carried out yet. */
+  judgeLoading(object: Coverable & { readonly generation: number }): PurgeVerdict {
+    if (this.isForgotten(object.generation)) return { kind: 'covered' };
+    let atMs: number | undefined;
+    for (const table of [this.#table, this.#active]) {
+      for (const purge of table.covering(object)) {
+        if (object.generation >= purge.generation) continue;
+        if (!purge.isSoft) return { kind: 'covered' };
+        atMs = Math.min(atMs ?? purge.atMs, purge.atMs);
+      }
+    }
+    return atMs === undefined ? { kind: 'clear' } : { kind: 'stale', atMs };
+  }
+
+  /** Purges that a device names, before all of them are known: they are in force from here on. */
+  foresee(epochs: readonly Purge[], purgedGeneration: number): void {
+    for (const purge of epochs) this.#activate(purge);
+    this.#purgedGeneration = Math.max(this.#purgedGeneration, purgedGeneration);
+  }
+
   /** The generation was looked at, and made stale where it had to be. */
   clear(generation: number): void {
     if (generation >= this.#suspectBelow) return;

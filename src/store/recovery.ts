@@ -17,22 +17,25 @@ import {
   type JournalRecord,
   journalRecordsPerBlock,
   MANIFEST_NUMBER,
+  peekJournalRecord,
 } from '../format/journal-block.ts';
 import { U48_MAX } from '../format/manifest-record.ts';
 import type { CheckpointReference } from '../format/superblock.ts';
 import { BlockAllocator, bandOf } from './block-allocator.ts';
+import { BloomFilter } from './bloom-filter.ts';
 import { type CheckpointPlace, readCheckpoint } from './checkpoint.ts';
 import { tryRead, withStaging } from './device-io.ts';
+import type { LoadingView } from './early-reader.ts';
 import type { JournalPosition } from './journal.ts';
 import { isEpoch, type Purge, purgeOfEntry, purgeOfRecord } from './purge.ts';
 import type { RememberedPurges } from './purge-memory.ts';
 import { PurgeTable } from './purge-table.ts';
 import type { DeviceRoot } from './root-area.ts';
-import { NO_SLOT, SliceIndex } from './slice-index.ts';
+import { COUNTER_MAX, EXTENT_BLOCKS_MAX, NO_SLOT, SliceIndex } from './slice-index.ts';
 
 const READ_BYTES = 128 * KIB;
-/** Generations and write sequences above it are nonsense: no cache lives so long, and to go on behind one would leave no numbers to give. */
-export const NUMBER_MAX = 2 ** 47;
+/** Generations and write sequences above it are nonsense, unless the superblock knows of them: to go on behind one leaves few to give. */
+export const NUMBER_MAX = 2 ** 37;
 /** Blocks behind the end of the chain that are searched for purges. */
 const LOOKAHEAD_BLOCKS = 1024;
 
@@ -79,8 +82,8 @@ export interface RecoveredState {
 }
 
 /** Reads checkpoint and journal. Never throws on what the device holds; @throws EdgeError STORE_UNAVAILABLE when the arena has no slot */
-export async function recoverState(place: CheckpointPlace, root: DeviceRoot): Promise<RecoveredState> {
-  const recovery = new Recovery(place, root);
+export async function recoverState(place: CheckpointPlace, root: DeviceRoot, onReadable?: OnReadable): Promise<RecoveredState> {
+  const recovery = new Recovery(place, root, onReadable);
   return recovery.run();
 }
 
@@ -102,9 +105,26 @@ function makeIndex(geometry: CheckpointPlace['geometry']): SliceIndex {
   return new SliceIndex(geometry.entryCount, 2 * geometry.journalBlocks * journalRecordsPerBlock(geometry.blockSizeBytes));
 }
 
+/**
+ * Gets the index while it fills, as soon as whatever the journal does not name can be looked up in it; undefined when that turned out not to be
+ * so. Never called where a purge may be missing.
+ */
+export type OnReadable = (view: LoadingView | undefined) => void;
+
+/** What the journal says of objects and purges, before it is replayed. */
+interface JournalOutlook {
+  readonly named: BloomFilter;
+  readonly epochs: readonly Purge[];
+  readonly purgedGeneration: number;
+}
+
 class Recovery {
   readonly #place: CheckpointPlace;
   readonly #root: DeviceRoot;
+  readonly #onReadable: OnReadable | undefined;
+  /** What the journal says, before it is replayed; undefined where it cannot be believed. */
+  #foreseen: JournalOutlook | undefined;
+  #isReadable = false;
   #index: SliceIndex;
   #allocator: BlockAllocator;
   #purgeSequence = 0;
@@ -130,9 +150,10 @@ class Recovery {
     purgesBehind: 0,
   };
 
-  constructor(place: CheckpointPlace, root: DeviceRoot) {
+  constructor(place: CheckpointPlace, root: DeviceRoot, onReadable: OnReadable | undefined) {
     this.#place = place;
     this.#root = root;
+    this.#onReadable = onReadable;
     this.#index = makeIndex(place.geometry);
     this.#allocator = makeAllocator(place.geometry);
     this.#generation = root.superblock.generationFloor;
@@ -142,6 +163,7 @@ class Recovery {
 
   async run(): Promise<RecoveredState> {
     const { superblock } = this.#root;
+    if (this.#onReadable !== undefined) this.#foreseen = await this.#lookAhead(superblock.checkpoint);
     const { reference, arePurgesWhole } = await this.#loadCheckpoint();
     this.#purgeSequence = reference.purgeSequence;
     const replay = await this.#replay({ nextSequence: reference.journalStart, previousCrc: reference.journalPreviousCrc });
@@ -174,7 +196,10 @@ class Recovery {
 
   async #loadCheckpoint(): Promise<{ reference: CheckpointReference; arePurgesWhole: boolean }> {
     const { checkpoint, previous } = this.#root.superblock;
-    const current = await readCheckpoint(this.#place, checkpoint, (entry) => this.#takeEntry(entry));
+    const current = await readCheckpoint(this.#place, checkpoint, (entry, arePurgesWhole) => {
+      if (arePurgesWhole && !this.#isReadable) this.#becomeReadable();
+      this.#takeEntry(entry);
+    });
     this.#report.damagedParts = current.damagedParts;
     this.#report.checkpointEntries = current.entries;
     this.#report.isCheckpointWhole = current.isWhole;
@@ -187,7 +212,17 @@ class Recovery {
     return { reference: previous, arePurgesWhole: older.arePurgesWhole };
   }
 
+  /** Every purge of the checkpoint is known, and every object that the journal names. */
+  #becomeReadable(): void {
+    this.#isReadable = true;
+    if (this.#foreseen === undefined) return;
+    const { named, epochs, purgedGeneration } = this.#foreseen;
+    const known = [...this.#epochs.values(), ...epochs];
+    this.#onReadable?.({ index: this.#index, named, epochs: known, purgedGeneration: Math.max(this.#purgedGeneration, purgedGeneration) });
+  }
+
   #reset(): void {
+    this.#onReadable?.(undefined);
     this.#index = makeIndex(this.#place.geometry);
     this.#epochs = new PurgeTable();
     this.#recentPurges = [];
@@ -215,11 +250,62 @@ class Recovery {
     if ((entry.flags & ENTRY_FLAGS.unproved) !== 0) index.markUnproved(slot);
   }
 
+  /**
+   * A first look at the journal, without an index: which objects it names, and its purges.
+   *
+   * @returns undefined when a purge may be missing
+   */
+  async #lookAhead(reference: CheckpointReference): Promise<JournalOutlook | undefined> {
+    const { superblock } = this.#root;
+    const named = new BloomFilter(this.#place.geometry.journalBlocks * journalRecordsPerBlock(this.#place.geometry.blockSizeBytes));
+    const epochs = new PurgeTable();
+    let purgedGeneration = 0;
+    let newest = reference.purgeSequence;
+    let isPurgeMissing = false;
+    await this.#followChain(
+      { nextSequence: reference.journalStart, previousCrc: reference.journalPreviousCrc },
+      (block, header, isBehind) => {
+        if (isBehind && header.purgeSequence > newest) isPurgeMissing = true;
+        for (let record = 0; record < header.count; record += 1) {
+          const { type, isObject, tagLow, tagHigh } = peekJournalRecord(block, JOURNAL_HEADER_BYTES + record * JOURNAL_RECORD_BYTES);
+          if (type !== JOURNAL_TYPES.purge) {
+            if (isObject && !isBehind) named.add(tagLow, tagHigh);
+            continue;
+          }
+          const purge = purgeOfRecord(decodeJournalRecord(block, JOURNAL_HEADER_BYTES + record * JOURNAL_RECORD_BYTES));
+          if (purge === undefined) continue;
+          newest = Math.max(newest, purge.sequence);
+          if (purge.kind === 'object') named.add(tagLow, tagHigh);
+          else if (isEpoch(purge)) epochs.add(purge);
+          else purgedGeneration = Math.max(purgedGeneration, purge.generation);
+        }
+      },
+    );
+    return isPurgeMissing || superblock.purgeSequence > newest ? undefined : { named, epochs: [...epochs.values()], purgedGeneration };
+  }
+
   /** Follows the chain from `position` to its end, then looks behind the end for purges. */
   async #replay(position: JournalPosition): Promise<{ position: JournalPosition; isPurgeMissing: boolean }> {
+    let isPurgeMissing = false;
+    const end = await this.#followChain(position, (block, header, isBehind) => {
+      if (!isBehind) this.#report.journalBlocks += 1;
+      else if (header.purgeSequence > this.#purgeSequence) isPurgeMissing = true;
+      for (const record of records(block, header)) {
+        if (isBehind && record.type !== JOURNAL_TYPES.purge) continue;
+        if (isBehind) this.#report.purgesBehind += 1;
+        this.#apply(record);
+      }
+    });
+    return { position: end, isPurgeMissing };
+  }
+
+  /** Hands over the blocks of the chain, and those behind its end that are of its last writer. @returns where the chain ends */
+  async #followChain(
+    position: JournalPosition,
+    take: (block: Buffer, header: JournalHeader, isBehind: boolean) => void,
+  ): Promise<JournalPosition> {
     let at = position;
     let epoch = 0;
-    let isPurgeMissing = false;
     const blocksMax = this.#place.geometry.journalBlocks;
     let gap = 0;
     await this.#eachJournalBlock(at.nextSequence, (block, header, sequence) => {
@@ -227,24 +313,16 @@ class Recovery {
       if (isNext) {
         at = { nextSequence: sequence + 1, previousCrc: header.crc };
         epoch = header.epoch;
-        this.#report.journalBlocks += 1;
-        for (const record of records(block, header)) this.#apply(record);
+        take(block, header, false);
         return sequence - position.nextSequence + 1 < blocksMax;
       }
       gap += 1;
       // What an older writer left behind the end of its chain says nothing: only the last writer's purges can be missing.
       const isLater = header !== undefined && header.sequence >= sequence && header.epoch >= Math.max(epoch, this.#root.superblock.epoch);
-      if (isLater) {
-        if (header.purgeSequence > this.#purgeSequence) isPurgeMissing = true;
-        for (const record of records(block, header)) {
-          if (record.type !== JOURNAL_TYPES.purge) continue;
-          this.#report.purgesBehind += 1;
-          this.#apply(record);
-        }
-      }
+      if (isLater) take(block, header, true);
       return gap < LOOKAHEAD_BLOCKS && sequence - position.nextSequence + 1 < blocksMax;
     });
-    return { position: at, isPurgeMissing };
+    return at;
   }
 
   /** Hands over the blocks from `sequence` on until `take` returns false. */
@@ -390,7 +468,9 @@ class Recovery {
   #isSound(entry: CheckpointEntry | JournalRecord): boolean {
     const first = this.#allocator.firstBlock;
     const isInside = entry.blocks >= 1 && entry.block >= first && entry.block + entry.blocks <= first + this.#allocator.blockCount;
-    const isSound = isInside && entry.generation >= 1 && entry.generation <= NUMBER_MAX && entry.writeSequence <= NUMBER_MAX;
+    const { generationFloor, writeSequenceFloor } = this.#root.superblock;
+    const isGiven = isPossible(entry.generation, generationFloor) && isPossible(entry.writeSequence, writeSequenceFloor);
+    const isSound = isInside && isGiven && entry.generation >= 1 && entry.blocks <= EXTENT_BLOCKS_MAX;
     if (!isSound) {
       this.#report.invalid += 1;
       return false;
@@ -403,8 +483,8 @@ class Recovery {
   /** Derives bitmap and counts, newest records first: where two claim a block, the higher write sequence has it. */
   #settle(): void {
     const index = this.#index;
-    index.sortByWriteSequence();
-    for (const slot of index.recordSlots().reverse()) {
+    const sorted = index.sortByWriteSequence();
+    for (const slot of sorted.reverse()) {
       const [block, blocks] = [index.block(slot), index.blocks(slot)];
       const isManifest = index.kind(slot) === 'manifest';
       const kind = isManifest && !index.hasBody(slot) ? 'manifest' : 'slice';
@@ -433,7 +513,7 @@ class Recovery {
       this.#report.orphans += 1;
     }
     this.#trim();
-    this.#report.records = index.recordSlots().length;
+    this.#report.records = index.recordCount;
   }
 
   /** Gives up the oldest until no spare entry is in use; seldom anything, when deletes were dropped or not yet written. */
@@ -454,6 +534,10 @@ class Recovery {
       index.removeSlice(slot);
     }
   }
+}
+
+function isPossible(number: number, floor: number): boolean {
+  return number <= Math.min(COUNTER_MAX, Math.max(NUMBER_MAX, floor - 1));
 }
 
 function* records(block: Buffer, header: JournalHeader): Generator<JournalRecord> {

@@ -8,8 +8,8 @@
  */
 import { divFloor, MIB } from '../base/units.ts';
 import { BloomFilter } from './bloom-filter.ts';
+import type { ObjectTag } from './object-table.ts';
 import { placeHash } from './place-hash.ts';
-import type { ObjectTag } from './slice-index.ts';
 
 const PLACE_BYTES = MIB;
 /** The place that stands for the object being wanted. */

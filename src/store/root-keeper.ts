@@ -37,6 +37,8 @@ export interface RootKeeperOptions {
   /** Whether the store takes offers. */
   readonly isOnline: () => boolean;
   readonly onFailure: (operation: 'write' | 'flush', error: unknown) => void;
+  /** Generations or write sequences are used up: nothing can be stored any more. */
+  readonly onExhausted: () => void;
 }
 
 /** What a checkpoint is made of; known once the index is loaded. */
@@ -87,7 +89,11 @@ export class RootKeeper {
    */
   async mount(parts: MountedParts, needsCheckpoint: boolean): Promise<boolean> {
     this.#parts = parts;
-    const { root, logger, onFailure } = this.#options;
+    const { root, logger, generations, writeSequences, onFailure, onExhausted } = this.#options;
+    if (generations.isExhausted || writeSequences.isExhausted) {
+      onExhausted();
+      return false;
+    }
     try {
       if (needsCheckpoint) await this.#writeCheckpoint(parts);
     } catch (error) {
@@ -121,7 +127,8 @@ export class RootKeeper {
 
   /** Sees to it that numbers below the floors do not run out. */
   raiseFloors(): void {
-    const { generations, writeSequences, isOnline, onFailure } = this.#options;
+    const { generations, writeSequences, isOnline, onFailure, onExhausted } = this.#options;
+    if (generations.isExhausted || writeSequences.isExhausted) return onExhausted();
     if (this.#parts === undefined || this.#isRaising || !isOnline()) return;
     if (!generations.needsRaise && !writeSequences.needsRaise) return;
     this.#isRaising = true;

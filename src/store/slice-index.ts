@@ -1,49 +1,53 @@
 /**
- * The index: what is stored where. Flat typed arrays on shared memory with one writer, a fixed number of entries, 36 bytes an entry plus a
- * flag byte and its hash bucket; no JavaScript object per slice. It knows nothing of blocks being free, of the journal or of memory.
+ * The index: what is stored where. Flat typed arrays on shared memory with one writer, a fixed number of entries; no JavaScript object per
+ * slice. It knows nothing of blocks being free, of the journal or of memory. 34 bytes a slice: an entry of 32 and half a bucket.
  *
- * An object takes two entries: its record (kind `manifest`, found by generation, in eviction order like a slice) and its tag entry (found
- * by the first 64 bits of the object hash; freshness and count of slices). A slice is found by generation and slice number. A manifest
- * with 0 blocks is offered but not yet written.
+ * An object takes two entries: its record (kind `manifest`, found by generation, in eviction order like a slice) and a row of the object
+ * table (found by tag). A slice is found by generation and slice number. A manifest with 0 blocks is offered but not yet written.
  *
- *   word        0           1                    2             3      4       5       6      7       8
- *   record   generation  gen.high|seq.high  sequence low    block  blocks  number  chain  newer   older     number: of slice; tag entry
- *   tag      tag low     tag high           record's slot   slices recv.   age     chain  fresh   fresh.high|recv.high
+ *   word        0            1            2       3        4       5       6        7
+ *   entry   generation   sequence low   block   number   chain   newer   older   highs      number: of the slice; of the object's row
+ *
+ *   highs   write sequence 6 bits | generation 6 bits | blocks 12 bits | kind 3 bits, flags 5 bits
+ *
+ * The lowest byte of `highs` is also reached by itself (memory is little-endian on every machine that this runs on), so that a hit marks an
+ * entry by a plain store of a byte.
  */
 import { assert } from '../base/assert.ts';
-import { powerOfTwoCeil } from '../base/units.ts';
+import { divFloor } from '../base/units.ts';
 import { ENTRY_FLAGS } from '../format/entry-flags.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { ManifestFreshness } from '../format/manifest.ts';
-import { storedTime, U48_MAX } from '../format/manifest-record.ts';
+import { BUCKET_BYTES_PER_ROW, BucketTable } from './bucket-table.ts';
+import { OBJECT_BYTES, ObjectTable, type ObjectTag } from './object-table.ts';
 
 /** No entry. */
 export const NO_SLOT = 2 ** 32 - 1;
-const WORDS = 9;
-const GENERATION = 0;
-const HIGHS = 1;
-const SEQUENCE = 2;
-const BLOCK = 3;
-const BLOCKS = 4;
-const NUMBER = 5;
-const CHAIN = 6;
-const NEWER = 7;
-const OLDER = 8;
-const TAG_LOW = 0;
-const TAG_HIGH = 1;
-const RECORD = 2;
-const SLICES = 3;
-const RECEIVED = 4;
-const AGE = 5;
-const FRESH = 7;
-const TIME_HIGHS = 8;
+/** Largest generation and write sequence. A store that has used them up is read-only: FORMAT.md, "Numbers". */
+export const COUNTER_MAX = 2 ** 38 - 1;
+/** Most blocks of an extent; the largest that is written takes 2,049. */
+export const EXTENT_BLOCKS_MAX = 4095;
 
-/** An entry's byte: ENTRY_FLAGS in the low five bits, above them its kind. */
+const WORDS = 8;
+const GENERATION = 0;
+const SEQUENCE = 1;
+const BLOCK = 2;
+const NUMBER = 3;
+const CHAIN = 4;
+const NEWER = 5;
+const OLDER = 6;
+const HIGHS = 7;
+const FLAG_BYTE = HIGHS * 4;
+const BLOCKS_SHIFT = 8;
+const GENERATION_SHIFT = 20;
+const SEQUENCE_SHIFT = 26;
+const HIGH_MASK = 63;
+
+/** The lowest byte: ENTRY_FLAGS in the low five bits, above them its kind. */
 const KIND_SHIFT = 5;
 const KIND_FREE = 0;
 const KIND_SLICE = 1 << KIND_SHIFT;
 const KIND_MANIFEST = 2 << KIND_SHIFT;
-const KIND_TAG = 3 << KIND_SHIFT;
 const KIND_MASK = 3 << KIND_SHIFT;
 const VISITED = ENTRY_FLAGS.visited;
 const UNPROVED = ENTRY_FLAGS.unproved;
@@ -51,14 +55,14 @@ const UNPROVED = ENTRY_FLAGS.unproved;
 const STORED_FLAGS = ENTRY_FLAGS.lz4 + ENTRY_FLAGS.partial + ENTRY_FLAGS.body;
 
 /** What an entry is. */
-export type EntryKind = 'free' | 'slice' | 'manifest' | 'tag';
-const KIND_NAMES: readonly EntryKind[] = ['free', 'slice', 'manifest', 'tag'];
+export type EntryKind = 'free' | 'slice' | 'manifest';
+const KIND_NAMES: readonly EntryKind[] = ['free', 'slice', 'manifest'];
 
-/** First 64 bits of an object hash, in halves. */
-export interface ObjectTag {
-  readonly tagLow: number;
-  readonly tagHigh: number;
-}
+/** Bits of a write sequence that one pass of the sort looks at; three passes see all 38. */
+const DIGIT_BITS = 13;
+const DIGITS = 2 ** DIGIT_BITS;
+/** A long walk hands over after so many entries. */
+const WALK_PIECE = 16384;
 
 /** Where a record lies. */
 export interface ExtentPlace {
@@ -69,9 +73,9 @@ export interface ExtentPlace {
   readonly flags: number;
 }
 
-/** Memory that an index of `entryCount` entries takes. */
+/** Memory that an index of `entryCount` entries takes at most: when half of them are objects. */
 export function indexMemoryBytes(entryCount: number): number {
-  return entryCount * (WORDS * 4 + 1) + powerOfTwoCeil(entryCount) * 4;
+  return entryCount * BUCKET_BYTES_PER_ROW + divFloor(entryCount, 2) * (WORDS * 4 + OBJECT_BYTES);
 }
 
 /** Fixed-size index; `entryCount` >= 2. */
@@ -80,12 +84,13 @@ export class SliceIndex {
   readonly entryCount: number;
   readonly #slotCount: number;
   readonly #words: Uint32Array;
-  readonly #flags: Uint8Array;
-  readonly #buckets: Uint32Array;
+  readonly #bytes: Uint8Array;
+  readonly #buckets: BucketTable;
+  readonly #objects: ObjectTable;
   /** Slots that were given back, chained; beyond #slotLimit none was ever used, and its memory never touched. */
   #freeHead = NO_SLOT;
   #slotLimit = 0;
-  #used = 0;
+  #records = 0;
   #newest = NO_SLOT;
   #oldest = NO_SLOT;
   #hand = NO_SLOT;
@@ -96,12 +101,19 @@ export class SliceIndex {
     this.entryCount = entryCount;
     this.#slotCount = entryCount + spareEntries;
     this.#words = new Uint32Array(new SharedArrayBuffer(this.#slotCount * WORDS * 4));
-    this.#flags = new Uint8Array(new SharedArrayBuffer(this.#slotCount));
-    this.#buckets = new Uint32Array(new SharedArrayBuffer(powerOfTwoCeil(entryCount) * 4)).fill(NO_SLOT);
+    this.#bytes = new Uint8Array(this.#words.buffer);
+    this.#buckets = new BucketTable(entryCount, { words: this.#words, stride: WORDS, chain: CHAIN });
+    this.#objects = new ObjectTable(divFloor(this.#slotCount, 2));
   }
 
+  /** One a slice, two an object. */
   get usedEntries(): number {
-    return this.#used;
+    return this.#records + this.#objects.used;
+  }
+
+  /** Slices and manifests. */
+  get recordCount(): number {
+    return this.#records;
   }
 
   /** No slot from here on was ever used; a walk over slots ends here. */
@@ -111,7 +123,7 @@ export class SliceIndex {
 
   /** Negative while replay uses spare ones. */
   get freeEntries(): number {
-    return this.entryCount - this.#used;
+    return this.entryCount - this.usedEntries;
   }
 
   findSlice(generation: number, sliceNumber: number): number {
@@ -123,72 +135,57 @@ export class SliceIndex {
     return this.#findRecord(generation, MANIFEST_NUMBER, KIND_MANIFEST);
   }
 
-  /** The tag entry of an object. */
+  /** The row of an object. */
   findTag(tag: ObjectTag): number {
-    let slot = this.#buckets[this.#tagBucket(tag.tagLow, tag.tagHigh)] ?? NO_SLOT;
-    while (slot !== NO_SLOT) {
-      const at = slot * WORDS;
-      const isTag = ((this.#flags[slot] ?? 0) & KIND_MASK) === KIND_TAG;
-      if (isTag && this.#words[at + TAG_LOW] === tag.tagLow && this.#words[at + TAG_HIGH] === tag.tagHigh) return slot;
-      slot = this.#words[at + CHAIN] ?? NO_SLOT;
-    }
-    return NO_SLOT;
+    return this.#objects.find(tag);
   }
 
   /** Adds a slice, newest in eviction order; the key must be absent. @returns its slot, or NO_SLOT when the index is full */
   putSlice(generation: number, sliceNumber: number, place: ExtentPlace): number {
-    assert(sliceNumber < MANIFEST_NUMBER, 'slice number is below the manifest number');
     assert(this.findSlice(generation, sliceNumber) === NO_SLOT, 'slice is put once');
-    const slot = this.#takeSlot(KIND_SLICE);
-    if (slot === NO_SLOT) return NO_SLOT;
-    this.#fillRecord(slot, generation, sliceNumber);
-    this.setPlace(slot, place);
+    const slot = this.ensureSlice(generation, sliceNumber);
+    if (slot !== NO_SLOT) this.setPlace(slot, place);
     return slot;
   }
 
-  /** Adds an object (two entries) without an extent; tag and generation must be absent. @returns its tag slot, or NO_SLOT when full */
+  /** The slice's slot; if it was absent, a new one without blocks, which the caller gives a place at once. NO_SLOT when the index is full. */
+  ensureSlice(generation: number, sliceNumber: number): number {
+    assert(sliceNumber < MANIFEST_NUMBER, 'slice number is below the manifest number');
+    const known = this.findSlice(generation, sliceNumber);
+    if (known !== NO_SLOT || this.usedEntries >= this.#slotCount) return known;
+    return this.#addRecord(KIND_SLICE, generation, sliceNumber);
+  }
+
+  /** Adds an object (two entries) without an extent; tag and generation must be absent. @returns its row, or NO_SLOT when full */
   putManifest(tag: ObjectTag, generation: number): number {
-    assert(this.findTag(tag) === NO_SLOT, 'tag is put once');
     assert(this.findManifest(generation) === NO_SLOT, 'manifest is put once');
-    if (this.#used + 2 > this.#slotCount) return NO_SLOT;
-    const record = this.#takeSlot(KIND_MANIFEST);
-    const tagSlot = this.#takeSlot(KIND_TAG);
-    this.#fillRecord(record, generation, MANIFEST_NUMBER);
-    this.#words[record * WORDS + NUMBER] = tagSlot;
-    const at = tagSlot * WORDS;
-    this.#words[at + TAG_LOW] = tag.tagLow;
-    this.#words[at + TAG_HIGH] = tag.tagHigh;
-    this.#words[at + RECORD] = record;
-    this.#chain(tagSlot, this.#tagBucket(tag.tagLow, tag.tagHigh));
-    return tagSlot;
+    if (this.usedEntries + 2 > this.#slotCount) return NO_SLOT;
+    const record = this.#addRecord(KIND_MANIFEST, generation, MANIFEST_NUMBER);
+    const row = this.#objects.put(tag, record);
+    this.#words[record * WORDS + NUMBER] = row;
+    return row;
   }
 
   /** Removes a slice. */
   removeSlice(slot: number): void {
     assert(this.kind(slot) === 'slice', 'removeSlice: slot holds a slice');
-    this.#unchain(slot, this.#recordBucket(this.generation(slot), this.sliceNumber(slot)));
-    this.#unlink(slot);
-    this.#giveSlot(slot);
+    this.#removeRecord(slot);
   }
 
   /** Removes an object's two entries; its slices stay as orphans unless removed before. */
   removeManifest(tagSlot: number): void {
-    assert(this.kind(tagSlot) === 'tag', 'removeManifest: slot holds a tag');
     const record = this.recordOf(tagSlot);
-    this.#unchain(record, this.#recordBucket(this.generation(record), MANIFEST_NUMBER));
-    this.#unchain(tagSlot, this.#tagBucket(this.#words[tagSlot * WORDS + TAG_LOW] ?? 0, this.#words[tagSlot * WORDS + TAG_HIGH] ?? 0));
-    this.#unlink(record);
-    this.#giveSlot(record);
-    this.#giveSlot(tagSlot);
+    assert(this.kind(record) === 'manifest' && this.tagSlotOf(record) === tagSlot, 'removeManifest: row belongs to a manifest');
+    this.#removeRecord(record);
+    this.#objects.remove(tagSlot);
   }
 
   kind(slot: number): EntryKind {
-    return KIND_NAMES[(this.#flags[slot] ?? 0) >> KIND_SHIFT] ?? 'free';
+    return KIND_NAMES[(this.#flagByte(slot) & KIND_MASK) >> KIND_SHIFT] ?? 'free';
   }
 
   generation(slot: number): number {
-    const at = slot * WORDS;
-    return (this.#words[at + GENERATION] ?? 0) + ((this.#words[at + HIGHS] ?? 0) % 65536) * 2 ** 32;
+    return (this.#words[slot * WORDS + GENERATION] ?? 0) + ((this.#highs(slot) >>> GENERATION_SHIFT) & HIGH_MASK) * 2 ** 32;
   }
 
   /** The slice number, or MANIFEST_NUMBER. */
@@ -207,28 +204,28 @@ export class SliceIndex {
 
   /** 0 for a manifest that is not yet written. */
   blocks(slot: number): number {
-    return this.#words[slot * WORDS + BLOCKS] ?? 0;
+    return (this.#highs(slot) >>> BLOCKS_SHIFT) & EXTENT_BLOCKS_MAX;
   }
 
   writeSequence(slot: number): number {
-    const at = slot * WORDS;
-    return (this.#words[at + SEQUENCE] ?? 0) + Math.floor((this.#words[at + HIGHS] ?? 0) / 65536) * 2 ** 32;
+    return (this.#words[slot * WORDS + SEQUENCE] ?? 0) + (this.#highs(slot) >>> SEQUENCE_SHIFT) * 2 ** 32;
   }
 
   setPlace(slot: number, place: ExtentPlace): void {
-    assert(place.writeSequence <= U48_MAX, 'write sequence has 48 bits');
+    assert(place.writeSequence <= COUNTER_MAX, 'write sequence has 38 bits');
+    assert(place.blocks <= EXTENT_BLOCKS_MAX, 'length of an extent has 12 bits');
     const at = slot * WORDS;
     const words = this.#words;
-    words[at + HIGHS] = ((words[at + HIGHS] ?? 0) % 65536) + Math.floor(place.writeSequence / 2 ** 32) * 65536;
+    const high = Math.floor(place.writeSequence / 2 ** 32);
+    const kept = this.#highs(slot) & ((HIGH_MASK << GENERATION_SHIFT) | KIND_MASK | VISITED);
     words[at + SEQUENCE] = place.writeSequence % 2 ** 32;
     words[at + BLOCK] = place.block;
-    words[at + BLOCKS] = place.blocks;
-    this.#flags[slot] = ((this.#flags[slot] ?? 0) & (KIND_MASK + VISITED)) + (place.flags & STORED_FLAGS);
+    words[at + HIGHS] = kept | (high << SEQUENCE_SHIFT) | (place.blocks << BLOCKS_SHIFT) | (place.flags & STORED_FLAGS);
   }
 
   /** ENTRY_FLAGS of a record. */
   flags(slot: number): number {
-    return (this.#flags[slot] ?? 0) & (KIND_SLICE - 1);
+    return this.#flagByte(slot) & (KIND_SLICE - 1);
   }
 
   /** Whether a manifest's record holds the object's one slice as well. */
@@ -237,69 +234,55 @@ export class SliceIndex {
   }
 
   isVisited(slot: number): boolean {
-    return ((this.#flags[slot] ?? 0) & VISITED) !== 0;
+    return (this.#flagByte(slot) & VISITED) !== 0;
   }
 
   markVisited(slot: number): void {
-    this.#flags[slot] = (this.#flags[slot] ?? 0) | VISITED;
+    this.#bytes[slot * WORDS * 4 + FLAG_BYTE] = this.#flagByte(slot) | VISITED;
   }
 
   /** Whether the entry comes from before an unclean end and nothing read since proves that its blocks are still its own. */
   isUnproved(slot: number): boolean {
-    return ((this.#flags[slot] ?? 0) & UNPROVED) !== 0;
+    return (this.#flagByte(slot) & UNPROVED) !== 0;
   }
 
   markUnproved(slot: number): void {
-    this.#flags[slot] = (this.#flags[slot] ?? 0) | UNPROVED;
+    this.#bytes[slot * WORDS * 4 + FLAG_BYTE] = this.#flagByte(slot) | UNPROVED;
   }
 
   markProved(slot: number): void {
-    this.#flags[slot] = (this.#flags[slot] ?? 0) & ~UNPROVED;
+    this.#bytes[slot * WORDS * 4 + FLAG_BYTE] = this.#flagByte(slot) & ~UNPROVED;
   }
 
-  /** Record entry of a tag entry. */
+  /** Record entry of an object's row. */
   recordOf(tagSlot: number): number {
-    return this.#words[tagSlot * WORDS + RECORD] ?? NO_SLOT;
+    return this.#objects.recordOf(tagSlot);
   }
 
-  /** Tag entry of a manifest's record entry. */
+  /** Row of a manifest's record entry. */
   tagSlotOf(record: number): number {
     assert(this.kind(record) === 'manifest', 'tagSlotOf: slot holds a manifest');
     return this.#words[record * WORDS + NUMBER] ?? NO_SLOT;
   }
 
   tag(tagSlot: number): ObjectTag {
-    return { tagLow: this.#words[tagSlot * WORDS + TAG_LOW] ?? 0, tagHigh: this.#words[tagSlot * WORDS + TAG_HIGH] ?? 0 };
+    return this.#objects.tag(tagSlot);
   }
 
   slices(tagSlot: number): number {
-    return this.#words[tagSlot * WORDS + SLICES] ?? 0;
+    return this.#objects.slices(tagSlot);
   }
 
   addSlices(tagSlot: number, amount: number): void {
-    const count = this.slices(tagSlot) + amount;
-    assert(count >= 0, 'count of slices is not negative');
-    this.#words[tagSlot * WORDS + SLICES] = count;
+    this.#objects.addSlices(tagSlot, amount);
   }
 
   freshness(tagSlot: number): ManifestFreshness {
-    const at = tagSlot * WORDS;
-    const highs = this.#words[at + TIME_HIGHS] ?? 0;
-    return {
-      receivedAtMs: (this.#words[at + RECEIVED] ?? 0) + Math.floor(highs / 65536) * 2 ** 32,
-      initialAgeSeconds: this.#words[at + AGE] ?? 0,
-      freshUntilMs: (this.#words[at + FRESH] ?? 0) + (highs % 65536) * 2 ** 32,
-    };
+    return this.#objects.freshness(tagSlot);
   }
 
   setFreshness(tagSlot: number, freshness: ManifestFreshness): void {
-    const received = storedTime(freshness.receivedAtMs);
-    const fresh = storedTime(freshness.freshUntilMs);
-    const at = tagSlot * WORDS;
-    this.#words[at + RECEIVED] = received % 2 ** 32;
-    this.#words[at + FRESH] = fresh % 2 ** 32;
-    this.#words[at + TIME_HIGHS] = Math.floor(received / 2 ** 32) * 65536 + Math.floor(fresh / 2 ** 32);
-    this.#words[at + AGE] = storedTime(freshness.initialAgeSeconds, 2 ** 32 - 1);
+    this.#objects.setFreshness(tagSlot, freshness);
   }
 
   /**
@@ -312,7 +295,7 @@ export class SliceIndex {
   nextVictim(): number {
     let slot = this.#hand === NO_SLOT ? this.#oldest : this.#hand;
     // The first round may clear every visited bit; the second then finds one.
-    for (let steps = 2 * this.#used; steps >= 0 && slot !== NO_SLOT; steps -= 1) {
+    for (let steps = 2 * this.#records; steps >= 0 && slot !== NO_SLOT; steps -= 1) {
       if (this.#isVictim(slot)) {
         this.#hand = slot;
         return slot;
@@ -330,122 +313,131 @@ export class SliceIndex {
 
   /** The same as an array of its own, for walks that change the index. */
   recordSlots(): Uint32Array {
-    return Uint32Array.from(this.records());
+    const slots = new Uint32Array(this.#records);
+    let count = 0;
+    for (let slot = this.#oldest; slot !== NO_SLOT; slot = this.#words[slot * WORDS + NEWER] ?? NO_SLOT) {
+      slots[count] = slot;
+      count += 1;
+    }
+    return slots;
   }
 
-  /** Puts the eviction order in order of write sequence: entries come out of recovery in no order. */
-  sortByWriteSequence(): void {
-    const sorted = this.#sortedRecords();
+  /** Puts the eviction order in order of write sequence: entries come out of recovery in no order. @returns their slots in that order */
+  sortByWriteSequence(): Uint32Array {
+    const steps = this.sortInPieces();
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+    }
+  }
+
+  /** The same in pieces, for whoever has to let others run between them; until it is through the index may be searched, not changed. */
+  *sortInPieces(): Generator<void, Uint32Array> {
+    const sorted = yield* this.#sortedRecords();
     this.#newest = NO_SLOT;
     this.#oldest = NO_SLOT;
     this.#hand = NO_SLOT;
-    for (const slot of sorted) this.#linkNewest(slot);
+    for (let at = 0; at < sorted.length; at += 1) {
+      this.#linkNewest(sorted[at] ?? NO_SLOT);
+      if (at % WALK_PIECE === WALK_PIECE - 1) yield;
+    }
+    return sorted;
   }
 
-  /** Radix sort, 16 bits a pass: ten million entries take well under a second, comparing ones would take ten. */
-  #sortedRecords(): Uint32Array {
-    let from: Uint32Array = this.recordSlots();
-    let to: Uint32Array = new Uint32Array(from.length);
-    for (const divisor of [1, 2 ** 16, 2 ** 32]) {
-      const starts = new Uint32Array(65537);
-      const digit = (slot: number): number => Math.floor(this.writeSequence(slot) / divisor) % 65536;
-      for (const slot of from) starts[digit(slot) + 1] = (starts[digit(slot) + 1] ?? 0) + 1;
-      for (let value = 0; value < 65536; value += 1) starts[value + 1] = (starts[value + 1] ?? 0) + (starts[value] ?? 0);
-      for (const slot of from) {
-        const value = digit(slot);
-        const at = starts[value] ?? 0;
-        to[at] = slot;
-        starts[value] = at + 1;
+  /** Radix sort; the keys move with the slots, because looking them up again would cost most of the time. */
+  *#sortedRecords(): Generator<void, Uint32Array> {
+    let from = { slots: new Uint32Array(this.#records), lows: new Uint32Array(this.#records), highs: new Uint8Array(this.#records) };
+    let count = 0;
+    for (let slot = 0; slot < this.#slotLimit; slot += 1) {
+      if (slot % WALK_PIECE === WALK_PIECE - 1) yield;
+      if ((this.#flagByte(slot) & KIND_MASK) === KIND_FREE) continue;
+      from.slots[count] = slot;
+      from.lows[count] = this.#words[slot * WORDS + SEQUENCE] ?? 0;
+      from.highs[count] = this.#highs(slot) >>> SEQUENCE_SHIFT;
+      count += 1;
+    }
+    assert(count === this.#records, 'a walk over slots meets every record');
+    let to = { slots: new Uint32Array(count), lows: new Uint32Array(count), highs: new Uint8Array(count) };
+    for (let pass = 0; pass < 3; pass += 1) {
+      const digit = (at: number): number =>
+        pass < 2 ? ((from.lows[at] ?? 0) >>> (pass * DIGIT_BITS)) % DIGITS : ((from.lows[at] ?? 0) >>> 26) + (from.highs[at] ?? 0) * 64;
+      const starts = new Uint32Array(DIGITS + 1);
+      for (let at = 0; at < count; at += 1) {
+        if (at % WALK_PIECE === WALK_PIECE - 1) yield;
+        starts[digit(at) + 1] = (starts[digit(at) + 1] ?? 0) + 1;
+      }
+      for (let value = 0; value < DIGITS; value += 1) starts[value + 1] = (starts[value + 1] ?? 0) + (starts[value] ?? 0);
+      for (let at = 0; at < count; at += 1) {
+        if (at % WALK_PIECE === WALK_PIECE - 1) yield;
+        const value = digit(at);
+        const target = starts[value] ?? 0;
+        starts[value] = target + 1;
+        to.slots[target] = from.slots[at] ?? 0;
+        to.lows[target] = from.lows[at] ?? 0;
+        to.highs[target] = from.highs[at] ?? 0;
       }
       [from, to] = [to, from];
     }
-    return from;
+    return from.slots;
   }
 
   #isVictim(slot: number): boolean {
-    const flags = this.#flags[slot] ?? 0;
+    const flags = this.#flagByte(slot);
     if ((flags & KIND_MASK) === KIND_MANIFEST) {
       if (this.blocks(slot) === 0 || (this.slices(this.tagSlotOf(slot)) > 0 && !this.hasBody(slot))) return false;
     } else if (this.findManifest(this.generation(slot)) === NO_SLOT) return true;
     if ((flags & VISITED) === 0) return true;
-    this.#flags[slot] = flags & ~VISITED;
+    this.#bytes[slot * WORDS * 4 + FLAG_BYTE] = flags & ~VISITED;
     return false;
   }
 
   #findRecord(generation: number, sliceNumber: number, kind: number): number {
+    const words = this.#words;
     const low = generation % 2 ** 32;
     const high = Math.floor(generation / 2 ** 32);
-    let slot = this.#buckets[this.#recordBucket(generation, sliceNumber)] ?? NO_SLOT;
-    while (slot !== NO_SLOT) {
+    for (let slot = this.#buckets.first(hashOf(generation, sliceNumber)); slot !== NO_SLOT; ) {
       const at = slot * WORDS;
-      if (((this.#flags[slot] ?? 0) & KIND_MASK) === kind && this.#words[at + GENERATION] === low) {
-        const isSame =
-          (this.#words[at + HIGHS] ?? 0) % 65536 === high && (kind === KIND_MANIFEST || this.#words[at + NUMBER] === sliceNumber);
-        if (isSame) return slot;
+      if (words[at + GENERATION] === low && (kind === KIND_MANIFEST || words[at + NUMBER] === sliceNumber)) {
+        const highs = words[at + HIGHS] ?? 0;
+        if ((highs & KIND_MASK) === kind && ((highs >>> GENERATION_SHIFT) & HIGH_MASK) === high) return slot;
       }
-      slot = this.#words[at + CHAIN] ?? NO_SLOT;
+      slot = words[at + CHAIN] ?? NO_SLOT;
     }
     return NO_SLOT;
   }
 
-  #fillRecord(slot: number, generation: number, sliceNumber: number): void {
-    assert(generation >= 1 && generation <= U48_MAX, 'generation has 48 bits');
-    const at = slot * WORDS;
-    this.#words[at + GENERATION] = generation % 2 ** 32;
-    this.#words[at + HIGHS] = Math.floor(generation / 2 ** 32);
-    this.#words[at + NUMBER] = sliceNumber;
-    this.#chain(slot, this.#recordBucket(generation, sliceNumber));
-    this.#linkNewest(slot);
-  }
-
-  #takeSlot(kind: number): number {
-    if (this.#used === this.#slotCount) return NO_SLOT;
+  #addRecord(kind: number, generation: number, sliceNumber: number): number {
+    assert(generation >= 1 && generation <= COUNTER_MAX, 'generation has 38 bits');
     const isNew = this.#freeHead === NO_SLOT;
     const slot = isNew ? this.#slotLimit : this.#freeHead;
     const at = slot * WORDS;
     if (isNew) this.#slotLimit += 1;
     else this.#freeHead = this.#words[at + CHAIN] ?? NO_SLOT;
     this.#words.fill(0, at, at + WORDS);
-    this.#flags[slot] = kind;
-    this.#used += 1;
+    this.#words[at + GENERATION] = generation % 2 ** 32;
+    this.#words[at + NUMBER] = sliceNumber;
+    this.#words[at + HIGHS] = (Math.floor(generation / 2 ** 32) << GENERATION_SHIFT) | kind;
+    this.#buckets.add(hashOf(generation, sliceNumber), slot);
+    this.#linkNewest(slot);
+    this.#records += 1;
     return slot;
   }
 
-  #giveSlot(slot: number): void {
-    this.#flags[slot] = KIND_FREE;
+  #removeRecord(slot: number): void {
+    this.#buckets.remove(hashOf(this.generation(slot), this.sliceNumber(slot)), slot);
+    this.#unlink(slot);
+    this.#words[slot * WORDS + HIGHS] = KIND_FREE;
     this.#words[slot * WORDS + CHAIN] = this.#freeHead;
     this.#freeHead = slot;
-    this.#used -= 1;
+    this.#records -= 1;
   }
 
-  #recordBucket(generation: number, sliceNumber: number): number {
-    let hash = Math.imul(generation % 2 ** 32, 0x9e3779b1) ^ Math.imul(Math.floor(generation / 2 ** 32) + 1, 0x85ebca6b);
-    hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) ^ Math.imul(sliceNumber + 1, 0xc2b2ae35);
-    hash = Math.imul(hash ^ (hash >>> 13), 0x297a2d39);
-    return ((hash ^ (hash >>> 16)) >>> 0) & (this.#buckets.length - 1);
+  #highs(slot: number): number {
+    return this.#words[slot * WORDS + HIGHS] ?? 0;
   }
 
-  #tagBucket(tagLow: number, tagHigh: number): number {
-    return (Math.imul(tagLow ^ tagHigh, 0x9e3779b1) >>> 0) & (this.#buckets.length - 1);
-  }
-
-  #chain(slot: number, bucket: number): void {
-    this.#words[slot * WORDS + CHAIN] = this.#buckets[bucket] ?? NO_SLOT;
-    this.#buckets[bucket] = slot;
-  }
-
-  #unchain(slot: number, bucket: number): void {
-    const next = this.#words[slot * WORDS + CHAIN] ?? NO_SLOT;
-    let at = this.#buckets[bucket] ?? NO_SLOT;
-    if (at === slot) {
-      this.#buckets[bucket] = next;
-      return;
-    }
-    while (this.#words[at * WORDS + CHAIN] !== slot) {
-      assert(at !== NO_SLOT, 'entry is in its chain');
-      at = this.#words[at * WORDS + CHAIN] ?? NO_SLOT;
-    }
-    this.#words[at * WORDS + CHAIN] = next;
+  #flagByte(slot: number): number {
+    return this.#bytes[slot * WORDS * 4 + FLAG_BYTE] ?? 0;
   }
 
   #linkNewest(slot: number): void {
@@ -466,6 +458,13 @@ export class SliceIndex {
     if (older === NO_SLOT) this.#oldest = newer;
     else this.#words[older * WORDS + NEWER] = newer;
   }
+}
+
+function hashOf(generation: number, sliceNumber: number): number {
+  let hash = Math.imul(generation % 2 ** 32, 0x9e3779b1) ^ Math.imul(Math.floor(generation / 2 ** 32) + 1, 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) ^ Math.imul(sliceNumber + 1, 0xc2b2ae35);
+  hash = Math.imul(hash ^ (hash >>> 13), 0x297a2d39);
+  return (hash ^ (hash >>> 16)) >>> 0;
 }
 
 /** The tag of an object hash. */

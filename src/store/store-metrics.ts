@@ -103,6 +103,11 @@ export const STORE_METRICS = {
     label: 'outcome',
     values: ['ram', 'device', 'absent', 'stale', 'corrupt', 'busy'],
   },
+  loadingHits: {
+    kind: 'counter',
+    name: 'rawslice_store_loading_hits_total',
+    help: 'Reads of slices that were answered while the index was still loading',
+  },
   collapsedReads: { kind: 'counter', name: 'rawslice_store_collapsed_reads_total', help: 'Reads that joined one in progress' },
   deviceErrors: {
     kind: 'counter',

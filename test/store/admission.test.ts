@@ -7,8 +7,8 @@ import { AdmissionLadder } from '../../src/store/admission-ladder.ts';
 import type { Admission, AdmissionVerdict } from '../../src/store/admission-policy.ts';
 import { BloomFilter } from '../../src/store/bloom-filter.ts';
 import { GhostRing } from '../../src/store/ghost-ring.ts';
+import type { ObjectTag } from '../../src/store/object-table.ts';
 import { RequestMemory } from '../../src/store/request-memory.ts';
-import type { ObjectTag } from '../../src/store/slice-index.ts';
 import { WriteBudget } from '../../src/store/write-budget.ts';
 import { VirtualClock } from '../simulation/virtual-clock.ts';
 

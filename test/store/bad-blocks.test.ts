@@ -37,6 +37,7 @@ async function mount(disk: SimulatedDisk) {
     writeSequences,
     purges: new PurgeMemory({ scopesMax: 8, epochsMax: 8, clearedMax: 8 }),
     isOnline: () => true,
+    onExhausted: () => assert.fail('numbers are used up'),
     onFailure,
   });
   const state = await recoverState(keeper.checkpointPlace, root);

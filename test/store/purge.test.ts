@@ -75,10 +75,10 @@ test('a checkpoint that began during the walk keeps the purge in force, hard and
 });
 
 test('a checkpoint that began during the walk after a purge of everything brings nothing back', async () => {
-  const disk = await makeDisk(82, { capacityBytes: 32 * MIB, entryCount: 4096, journalBlocks: 256 });
+  const disk = await makeDisk(82, { capacityBytes: 32 * MIB, entryCount: 6144, journalBlocks: 256 });
   let bench = await openBench(disk.open(), { limits: { queueSlices: 4096 } });
   const manifests: Manifest[] = [];
-  for (let count = 0; count < 1200; count += 1) {
+  for (let count = 0; count < 2400; count += 1) {
     const manifest = makeManifest(`k/${count}`, bench.store.nextGeneration(), 0);
     bench.store.offerManifest(manifest, bench.store.purgeSequence);
     manifests.push(manifest);

@@ -16,7 +16,7 @@ import { ExtentReader } from '../extent-reader.ts';
 import { viewDevice } from '../inspect-device.ts';
 import { makeAllocator, NUMBER_MAX, type RecoveredState, recoverState } from '../recovery.ts';
 import { type DeviceRoot, readRoot } from '../root-area.ts';
-import { type ExtentPlace, NO_SLOT, objectTag, SliceIndex } from '../slice-index.ts';
+import { EXTENT_BLOCKS_MAX, type ExtentPlace, NO_SLOT, objectTag, SliceIndex } from '../slice-index.ts';
 import { CheckLog } from './check-log.ts';
 import { checkRoot } from './check-root.ts';
 import { judgeHeader } from './judge-extent.ts';
@@ -209,7 +209,7 @@ class Rebuild {
         ? header.sliceNumber === MANIFEST_NUMBER
         : header.kind === EXTENT_KINDS.slice && header.sliceNumber < MANIFEST_NUMBER;
     const blocks = header.allocatedBytes / blockSizeBytes;
-    return isNumbered && isKind && Number.isInteger(blocks) && blocks >= 1 && blocks < 65_536;
+    return isNumbered && isKind && Number.isInteger(blocks) && blocks >= 1 && blocks <= EXTENT_BLOCKS_MAX;
   }
 
   #placeOf(header: ExtentHeader): ExtentPlace {

@@ -346,12 +346,12 @@ export const DAMAGES: readonly Damage[] = [
   {
     code: 'generation-above-floor',
     name: 'a generation that was never given',
-    forge: (patient) => forgeSlice(patient, { generation: 2 ** 40, sliceNumber: 0 }),
+    forge: (patient) => forgeSlice(patient, { generation: 2 ** 37, sliceNumber: 0 }),
   },
   {
     code: 'write-sequence-above-floor',
     name: 'a write that was never made',
-    forge: (patient) => forgeSlice(patient, { generation: 4243, writeSequence: 2 ** 41 }),
+    forge: (patient) => forgeSlice(patient, { generation: 4243, writeSequence: 2 ** 37 }),
   },
   {
     code: 'payload-undecodable',

@@ -1,0 +1,222 @@
+/** Hits while the index is still loading: only of what neither the journal nor a purge has a word on, and nothing is changed. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createSilentLogger } from '../../src/base/log.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { MIB } from '../../src/base/units.ts';
+import type { Geometry } from '../../src/format/geometry.ts';
+import type { Manifest } from '../../src/format/manifest.ts';
+import { Arena } from '../../src/memory/arena.ts';
+import { createStore, type DeviceStore } from '../../src/store/device-store.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { SimulatedDisk } from '../simulation/simulated-device.ts';
+import {
+  assertNoLeases,
+  type Bench,
+  clock,
+  formatTiny,
+  makeManifest,
+  offerOne,
+  openBench,
+  readAndCheck,
+  SLICE_BYTES,
+  sliceCount,
+  tinyParameters,
+} from './store-bench.ts';
+
+/** A disk that, once told to hold, lets recovery look through the journal and load the checkpoint, and then not replay. */
+class HeldDisk {
+  readonly disk: SimulatedDisk;
+  geometry: Geometry | undefined;
+  #state: 'open' | 'watching' | 'loaded' | 'held' = 'open';
+  #release: () => void = () => undefined;
+
+  constructor(seed: number) {
+    this.disk = new SimulatedDisk({
+      capacityBytes: 8 * MIB,
+      random: new SeededRandom(seed),
+      delay: (operation, at) => this.#delay(operation, at),
+    });
+  }
+
+  hold(): void {
+    this.#state = 'watching';
+  }
+
+  get isHeld(): boolean {
+    return this.#state === 'held';
+  }
+
+  release(): void {
+    this.#state = 'open';
+    this.#release();
+  }
+
+  async #delay(operation: string, offsetBytes: number): Promise<void> {
+    if (this.geometry === undefined || operation !== 'read' || this.#state === 'open') return;
+    const { journalOffset, checkpointOffsets, groupsOffset } = this.geometry;
+    if (offsetBytes >= checkpointOffsets[0] && offsetBytes < groupsOffset) this.#state = 'loaded';
+    const isJournal = offsetBytes >= journalOffset && offsetBytes < checkpointOffsets[0];
+    if (!isJournal || this.#state !== 'loaded') return;
+    this.#state = 'held';
+    await new Promise<void>((resolve) => {
+      this.#release = resolve;
+    });
+  }
+}
+
+const KEYS = ['plain', 'small', 'renewed', 'dropped', 'purged', 'tagged', 'stale', 'invalid', 'late'] as const;
+type Objects = Readonly<Record<(typeof KEYS)[number], Manifest>>;
+const TAGS: Readonly<Record<string, readonly string[]>> = { tagged: ['red'], stale: ['soft'], late: ['blue'] };
+const FAR_MS = 4_000_000_000_000;
+
+/** Everything is in a checkpoint; some of it the journal has a word on since; then power fails. */
+async function prepare(held: HeldDisk): Promise<Objects> {
+  const device = held.disk.open();
+  await formatTiny(device, tinyParameters({ journalBlocks: 16 }), 95);
+  await device.close();
+  const bench = await openBench(held.disk.open());
+  held.geometry = bench.store.geometry;
+  const objects: Record<string, Manifest> = {};
+  for (const key of KEYS) {
+    const lengthBytes = key === 'small' ? 100 : 2 * SLICE_BYTES + 5;
+    const manifest = makeManifest(key, bench.store.nextGeneration(), lengthBytes, { tags: TAGS[key] ?? [], freshUntilMs: FAR_MS });
+    bench.store.offerManifest(manifest, bench.store.purgeSequence);
+    for (let number = 0; number < sliceCount(manifest); number += 1) offerOne(bench, manifest, number);
+    await bench.store.drain();
+    objects[key] = manifest;
+  }
+  await bench.store.checkpoint();
+  const { renewed, dropped, purged } = objects as Objects;
+  bench.store.refreshManifest(renewed.objectHash, renewed.generation, { receivedAtMs: 9, initialAgeSeconds: 0, freshUntilMs: 9 });
+  bench.store.dropManifest(dropped.objectHash, dropped.generation);
+  await bench.store.purge({ kind: 'object', objectHash: purged.objectHash });
+  await bench.store.purge({ kind: 'tag', tag: 'red' });
+  await bench.store.purge({ kind: 'tag', tag: 'soft' }, { isSoft: true });
+  await bench.store.drain();
+  held.disk.crash(new SeededRandom(95), 'all');
+  return objects as Objects;
+}
+
+async function startLoading(held: HeldDisk): Promise<Bench & { recovering: Promise<unknown> }> {
+  const arena = new Arena({ sizeBytes: 8 * MIB, clock });
+  const store = await createStore({ device: held.disk.open(), arena, clock, logger: createSilentLogger() });
+  held.hold();
+  const recovering = store.recover();
+  await eventually(() => held.isHeld, { what: 'the index of the checkpoint' });
+  assert.equal(store.state, 'loading');
+  return { store, arena, recovering };
+}
+
+async function lookUp(store: DeviceStore, manifest: Manifest): Promise<string> {
+  const verdict = await store.readManifest(manifest.objectHash);
+  const kinds = new Set<string>();
+  for (let number = 0; number < sliceCount(manifest); number += 1) kinds.add(await readAndCheck(store, manifest, number));
+  assert.equal(kinds.size, 1, manifest.keyText);
+  const [kind] = kinds;
+  assert.equal(verdict.kind === 'hit', kind !== 'absent', manifest.keyText);
+  if (verdict.kind !== 'hit') return 'absent';
+  assert.equal(store.findManifest(manifest.objectHash)?.generation, manifest.generation);
+  assert.equal(store.hasSlice(manifest.generation, 0), true);
+  return verdict.manifest.freshUntilMs === FAR_MS ? 'fresh' : 'stale';
+}
+
+async function lookUpAll(store: DeviceStore, objects: Objects): Promise<Readonly<Record<string, string>>> {
+  const found: Record<string, string> = {};
+  for (const key of KEYS) found[key] = await lookUp(store, objects[key]);
+  return found;
+}
+
+test('what only the checkpoint knows is served before the index is whole, what journal or purges name is not', async () => {
+  const held = new HeldDisk(95);
+  const objects = await prepare(held);
+  const { store, arena, recovering } = await startLoading(held);
+  const absent = { renewed: 'absent', dropped: 'absent', purged: 'absent', tagged: 'absent' };
+  assert.deepEqual(await lookUpAll(store, objects), {
+    plain: 'fresh',
+    small: 'fresh',
+    ...absent,
+    stale: 'stale',
+    invalid: 'fresh',
+    late: 'fresh',
+  });
+  const parts = await readAndCheck(store, objects.plain, 1, [70, 90]);
+  assert.equal(parts, 'device');
+  assert.ok(store.metrics.value('loadingHits') >= 10);
+  const young = makeManifest('plain', store.nextGeneration(), 10);
+  assert.deepEqual(store.offerManifest(young, store.purgeSequence), { kind: 'declined', reason: 'unavailable' });
+  // Dropped and purged meanwhile: gone at once, and when the index is whole.
+  store.dropManifest(objects.invalid.objectHash, objects.invalid.generation);
+  await assert.rejects(store.purge({ kind: 'tag', tag: 'blue' }), { code: 'STORE_UNAVAILABLE' });
+  assert.deepEqual([await lookUp(store, objects.invalid), await lookUp(store, objects.late)], ['absent', 'absent']);
+  assert.equal(await lookUp(store, objects.plain), 'fresh');
+  await assert.rejects(store.purge({ kind: 'prefix', keyPrefix: 'pla' }, { isSoft: true }), { code: 'STORE_UNAVAILABLE' });
+  assert.deepEqual([await lookUp(store, objects.plain), await lookUp(store, objects.small)], ['stale', 'fresh']);
+  held.release();
+  await recovering;
+  assert.equal(store.state, 'online');
+  const gone = { dropped: 'absent', purged: 'absent', tagged: 'absent', invalid: 'absent', late: 'absent' };
+  const whole = { plain: 'stale', small: 'fresh', renewed: 'stale', ...gone, stale: 'stale' };
+  assert.deepEqual(await lookUpAll(store, objects), whole);
+  await store.walked();
+  assert.deepEqual(await lookUpAll(store, objects), whole);
+  assert.equal(store.findContradiction(), undefined);
+  assertNoLeases(arena);
+  await store.close();
+  const again = await openBench(held.disk.open());
+  assert.deepEqual(await lookUpAll(again.store, objects), whole);
+  await again.store.close();
+});
+
+test('a purge of everything while loading hides all at once; reads in flight end with nothing', async () => {
+  const held = new HeldDisk(96);
+  const objects = await prepare(held);
+  const { store, recovering } = await startLoading(held);
+  const [manifest, slice] = [store.readManifest(objects.plain.objectHash), readAndCheck(store, objects.small, 0)];
+  await assert.rejects(store.purge({ kind: 'everything' }), { code: 'STORE_UNAVAILABLE' });
+  assert.deepEqual([(await manifest).kind, await slice], ['absent', 'absent']);
+  for (const key of KEYS) assert.equal(await lookUp(store, objects[key]), 'absent', key);
+  held.release();
+  await recovering;
+  for (const key of KEYS) assert.equal(await lookUp(store, objects[key]), 'absent', key);
+  await store.close();
+});
+
+test('power that fails while hits come out of a loading index changes nothing', async () => {
+  const held = new HeldDisk(97);
+  const objects = await prepare(held);
+  const { store, recovering } = await startLoading(held);
+  const reading = lookUp(store, objects.plain);
+  held.disk.crash(new SeededRandom(97), 'any');
+  held.release();
+  await recovering.catch(() => undefined);
+  await reading.catch(() => undefined);
+  assert.ok(store.state === 'failed' || store.state === 'readonly', store.state);
+  assert.notEqual((await store.readManifest(objects.small.objectHash)).kind, 'hit');
+  const again = await openBench(held.disk.open());
+  const found = await lookUpAll(again.store, objects);
+  assert.deepEqual([found.plain, found.purged, found.tagged], ['fresh', 'absent', 'absent']);
+  await again.store.close();
+});
+
+test('nothing is served early where a purge may be missing from the journal', async () => {
+  const held = new HeldDisk(98);
+  const objects = await prepare(held);
+  const bench = await openBench(held.disk.open());
+  const { journalOffset, journalBytes } = bench.store.geometry;
+  await bench.store.purge({ kind: 'tag', tag: 'other' });
+  held.disk.crash(new SeededRandom(98), 'all');
+  const remove = held.disk.addFault({
+    operation: 'read',
+    effect: { kind: 'error', errno: 'EIO' },
+    startBytes: journalOffset,
+    endBytes: journalOffset + journalBytes,
+  });
+  const { store, recovering } = await startLoading(held);
+  assert.equal(await lookUp(store, objects.plain), 'absent');
+  held.release();
+  await recovering;
+  assert.equal(await lookUp(store, objects.plain), 'absent');
+  remove();
+  await store.close();
+});
