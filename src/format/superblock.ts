@@ -16,7 +16,7 @@ export const NO_MOUNT_ID = '0000000000000000';
 
 /** Numbers that go on from here must stay exact, and floors within the 48 bits that generations and write sequences have. */
 const COUNT_MAX = 2 ** 52;
-const FLOOR_MAX = 2 ** 48 - 2 ** 46;
+const FLOOR_MAX = 2 ** 48 - 1;
 
 /** FORMAT.md, "Superblock". The rest of the block is zero. */
 export const SUPERBLOCK = defineLayout(SUPERBLOCK_BYTES, [
