@@ -508,7 +508,7 @@ class Recovery {
       }
       const record = index.findManifest(generation);
       if (record !== NO_SLOT) {
-        index.addSlices(index.tagSlotOf(record), 1);
+        if (!index.isPartial(slot)) index.addSlices(index.tagSlotOf(record), 1);
         continue;
       }
       this.#allocator.release(index.block(slot), index.blocks(slot));
@@ -533,7 +533,7 @@ class Recovery {
       }
       const record = index.findManifest(index.generation(slot));
       const rides = record !== NO_SLOT && index.sliceNumber(slot) === 0 && index.hasBody(record);
-      if (record !== NO_SLOT && !rides) index.addSlices(index.tagSlotOf(record), -1);
+      if (record !== NO_SLOT && !rides && !index.isPartial(slot)) index.addSlices(index.tagSlotOf(record), -1);
       index.removeSlice(slot);
     }
   }
