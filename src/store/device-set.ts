@@ -20,9 +20,11 @@ import type {
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PartVerdict,
   PurgeOptions,
   PurgeResult,
   PurgeTarget,
+  SliceAddress,
   SliceOffer,
   SliceRead,
   SliceStore,
@@ -220,6 +222,20 @@ export class DeviceSet implements SliceStore {
     if (verdict?.kind === 'admitted') return store.offerSlice(offer);
     const holder = holders.find(({ state }) => state === 'online');
     return holder?.offerSlice(offer) ?? verdict ?? { kind: 'declined', reason: 'superseded' };
+  }
+
+  hasPart(generation: number, sliceNumber: number): boolean {
+    return !this.hasSlice(generation, sliceNumber) && this.#stores().some((store) => store.hasPart(generation, sliceNumber));
+  }
+
+  async readPart(address: SliceAddress, signal?: AbortSignal | undefined): Promise<PartVerdict> {
+    let verdict: PartVerdict = { kind: 'absent' };
+    for (const store of this.#ordered(address.objectHash, address.sliceNumber)) {
+      if (!store.hasPart(address.generation, address.sliceNumber)) continue;
+      verdict = await store.readPart(address, signal);
+      if (verdict.kind === 'hit') return verdict;
+    }
+    return verdict;
   }
 
   async drain(): Promise<void> {
