@@ -20,7 +20,7 @@ import type { CheckpointReference } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { BlockAllocator } from './block-allocator.ts';
 import { tryRead, withStaging } from './device-io.ts';
-import type { SliceIndex } from './slice-index.ts';
+import { NO_SLOT, type SliceIndex } from './slice-index.ts';
 
 /** Parts that are read at a time. Between two turns of the event loop so many are taken in at most, a millisecond or two each. */
 const PARTS_IN_FLIGHT = 4;
@@ -158,21 +158,28 @@ function fillPart(bytes: Buffer, source: CheckpointSource, cursor: { besides: nu
   return count;
 }
 
+const NO_TAG = { tagLow: 0, tagHigh: 0 };
+const NO_FRESHNESS = { initialAgeSeconds: 0, receivedAtMs: 0, freshUntilMs: 0 };
+
 function checkpointEntry(index: SliceIndex, slot: number): CheckpointEntry | undefined {
   const kind = index.kind(slot);
-  if ((kind !== 'slice' && kind !== 'manifest') || index.blocks(slot) === 0) return undefined;
-  const isManifest = kind === 'manifest';
-  const tagSlot = isManifest ? index.tagSlotOf(slot) : 0;
-  const tag = isManifest ? index.tag(tagSlot) : { tagLow: 0, tagHigh: 0 };
-  const freshness = isManifest ? index.freshness(tagSlot) : { initialAgeSeconds: 0, receivedAtMs: 0, freshUntilMs: 0 };
+  if (kind === 'free' || index.blocks(slot) === 0) return undefined;
+  const tagSlot = kind === 'manifest' ? index.tagSlotOf(slot) : NO_SLOT;
+  const { tagLow, tagHigh } = tagSlot === NO_SLOT ? NO_TAG : index.tag(tagSlot);
+  const { initialAgeSeconds, receivedAtMs, freshUntilMs } = tagSlot === NO_SLOT ? NO_FRESHNESS : index.freshness(tagSlot);
   return {
     kind: CHECKPOINT_KINDS[kind],
-    ...index.place(slot),
     flags: index.flags(slot),
+    blocks: index.blocks(slot),
+    block: index.block(slot),
     generation: index.generation(slot),
+    writeSequence: index.writeSequence(slot),
     sliceNumber: index.sliceNumber(slot),
-    ...tag,
-    ...freshness,
+    tagLow,
+    tagHigh,
+    initialAgeSeconds,
+    receivedAtMs,
+    freshUntilMs,
   };
 }
 
