@@ -47,6 +47,8 @@ export interface EdgeConfig {
     /** Bytes a day that a full device may be written; undefined: no limit. */
     readonly writeBudgetBytes: number | undefined;
     readonly compression: 'auto' | 'off';
+    /** 0: not scrubbed. */
+    readonly scrubPeriodMs: number;
   };
   readonly memory: { readonly arenaBytes: number };
   readonly slice: { readonly sizeBytes: number };

@@ -193,6 +193,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       io: values['device.io'],
       writeBudgetBytes: values['device.writeBudget'],
       compression: values['device.compression'],
+      scrubPeriodMs: values['device.scrub'],
     },
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },

@@ -120,6 +120,14 @@ export const OPTIONS = {
     choices: COMPRESSION_WORDS,
     description: 'Compress slices on the device (LZ4) where that saves an eighth and there is time for it; `off` writes them as they came',
   },
+  'device.scrub': {
+    kind: 'duration',
+    default: '30d',
+    min: '0',
+    max: '365d',
+    description:
+      'Time in which everything on a device is read and verified once, beside other work and at 64MiB a second at most, so that sectors that rot are found and fetched anew; 0 for never',
+  },
   'memory.arena': {
     kind: 'size',
     default: '256MiB',

@@ -31,6 +31,7 @@ export const OPTION_SCHEMA = z.object({
   'device.writeBudget': size('device.writeBudget').optional(),
   'device.io': choice(DEVICE_IO),
   'device.compression': choice(COMPRESSION_WORDS),
+  'device.scrub': duration('device.scrub'),
   'memory.arena': size('memory.arena'),
   'slice.size': size('slice.size', (bytes) => (isPowerOfTwo(bytes) ? undefined : 'must be a power of two')),
   'limits.requests': count('limits.requests'),

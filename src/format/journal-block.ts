@@ -14,6 +14,9 @@ export const JOURNAL_HEADER_BYTES = 64;
 /** Bytes of one record. */
 export const JOURNAL_RECORD_BYTES = 64;
 
+/** Numbers that go on from here must stay exact. */
+const COUNT_MAX = 2 ** 52;
+
 /** FORMAT.md, "Journal block". */
 export const JOURNAL_HEADER = defineLayout(JOURNAL_HEADER_BYTES, [
   ['magic', 'ascii', 8],
@@ -105,6 +108,8 @@ export function decodeJournalHeader(block: Buffer, place: Omit<JournalBlockPlace
   if (crc !== crc32Around(block, block.length, JOURNAL_HEADER.crc)) return undefined;
   const count = getNumber(block, 0, JOURNAL_HEADER.count);
   if (count > journalRecordsPerBlock(block.length)) return undefined;
+  for (const name of ['sequence', 'epoch', 'purgeSequence'] as const)
+    if (getNumber(block, 0, JOURNAL_HEADER[name]) > COUNT_MAX) return undefined;
   return {
     sequence: getNumber(block, 0, JOURNAL_HEADER.sequence),
     epoch: getNumber(block, 0, JOURNAL_HEADER.epoch),

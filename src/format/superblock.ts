@@ -14,6 +14,10 @@ export const EARLIER_MOUNTS_MAX = 15;
 /** The mount id of a device that was never mounted. */
 export const NO_MOUNT_ID = '0000000000000000';
 
+/** Numbers that go on from here must stay exact, and floors within the 48 bits that generations and write sequences have. */
+const COUNT_MAX = 2 ** 52;
+const FLOOR_MAX = 2 ** 48 - 1;
+
 /** FORMAT.md, "Superblock". The rest of the block is zero. */
 export const SUPERBLOCK = defineLayout(SUPERBLOCK_BYTES, [
   ['magic', 'ascii', 8],
@@ -131,7 +135,9 @@ export function decodeSuperblock(source: Buffer, place: SuperblockPlace): Superb
   const mac = macOf(place.macKey, source.subarray(0, SUPERBLOCK.crc.offset));
   if (Buffer.compare(getBytes(source, 0, SUPERBLOCK.mac), mac) !== 0) return undefined;
   const number = (name: keyof typeof SUPERBLOCK): number => getNumber(source, 0, SUPERBLOCK[name]);
-  if (PLAIN_FIELDS.some((name) => number(name) > Number.MAX_SAFE_INTEGER)) return undefined;
+  const counts = [...PLAIN_FIELDS, ...CHECKPOINT_FIELDS.map(([name]) => name), ...PREVIOUS_FIELDS.map(([name]) => name)];
+  if (counts.some((name) => number(name) > COUNT_MAX)) return undefined;
+  if (number('generationFloor') > FLOOR_MAX || number('writeSequenceFloor') > FLOOR_MAX) return undefined;
   return {
     sequence: number('sequence'),
     epoch: number('epoch'),

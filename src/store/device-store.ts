@@ -42,6 +42,7 @@ import { PurgeWalker } from './purge-walker.ts';
 import { type RecoveredState, type RecoveryReport, recoverState } from './recovery.ts';
 import { type DeviceRoot, readRoot } from './root-area.ts';
 import { RootKeeper } from './root-keeper.ts';
+import { Scrubber } from './scrubber.ts';
 import { SliceGate } from './slice-gate.ts';
 import { NO_SLOT, objectTag } from './slice-index.ts';
 import { SliceReader } from './slice-reader.ts';
@@ -74,6 +75,8 @@ export interface StoreOptions {
   readonly limits?: Partial<StoreLimits> | undefined;
   /** Whether slices are compressed where that pays; `off` when undefined. What is stored compressed is read either way. */
   readonly compression?: CompressionMode | undefined;
+  /** Time in which everything stored is read once by the scrubber; not scrubbed when undefined or 0. */
+  readonly scrubPeriodMs?: number | undefined;
   /** Who does it; the owner closes it after the store. INLINE_CODEC when undefined. */
   readonly codec?: ChunkCodec | undefined;
   /** How a full device chooses; undefined: everything is admitted. `writeBudgetBytes` a day, undefined for no limit. */
@@ -108,6 +111,8 @@ interface Parts {
   readonly reader: SliceReader;
   readonly journal: Journal;
   readonly walker: PurgeWalker;
+  /** Undefined where nobody wants it. */
+  readonly scrubber: Scrubber | undefined;
 }
 
 /**
@@ -141,6 +146,7 @@ export class DeviceStore implements SliceStore {
   readonly #policy: AdmissionPolicy;
   readonly #codec: ChunkCodec;
   readonly #compression: CompressionMode;
+  readonly #scrubPeriodMs: number;
   readonly #purges: PurgeMemory;
   readonly #desk: PurgeDesk;
   readonly #health: DeviceHealth;
@@ -178,6 +184,7 @@ export class DeviceStore implements SliceStore {
     this.#limits = { ...limits, queueBytes: Math.min(limits.queueBytes, this.#arena.sizeBytes / 4) };
     this.#codec = options.codec ?? INLINE_CODEC;
     this.#compression = options.compression ?? 'off';
+    this.#scrubPeriodMs = options.scrubPeriodMs ?? 0;
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
     this.#shelf = new ManifestShelf(this.#limits);
@@ -705,6 +712,7 @@ export class DeviceStore implements SliceStore {
     this.#endEarly();
     this.#keeper.start();
     if (this.#purges.activeEpochs > 0 || late.length > 0) parts.walker.start();
+    parts.scrubber?.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
     return recovered.report;
   }
@@ -772,15 +780,11 @@ export class DeviceStore implements SliceStore {
     const { blockSizeBytes } = this.geometry;
     const media = { ...shared, identity: format, blockSizeBytes };
     const options = { ...shared, catalogue, blockSizeBytes };
+    const reading = { ...media, codec: this.#codec, slotWaitMs: this.#limits.slotWaitMs };
     const reader = new SliceReader({
       ...options,
       // Nobody waits any longer for a read that has not begun by then.
-      extents: new ExtentReader({
-        ...media,
-        codec: this.#codec,
-        slotWaitMs: this.#limits.slotWaitMs,
-        transferOptions: { beginWithinMs: this.#limits.readDeadlineMs },
-      }),
+      extents: new ExtentReader({ ...reading, transferOptions: { beginWithinMs: this.#limits.readDeadlineMs } }),
       onCorrupt: () => this.#health.corrupt(),
       onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
     });
@@ -809,7 +813,24 @@ export class DeviceStore implements SliceStore {
       blockSizeBytes: this.geometry.blockSizeBytes,
       isOpen: () => this.#state === 'online',
     });
-    return { catalogue, writer, gate, reader, journal, walker };
+    const background = new ExtentReader({ ...reading, transferOptions: { priority: 'background' } });
+    const scrubber = this.#makeScrubber(catalogue, (slot) => reader.check(slot, background));
+    return { catalogue, writer, gate, reader, journal, walker, scrubber };
+  }
+
+  #makeScrubber(catalogue: Catalogue, check: SliceReader['check']): Scrubber | undefined {
+    const periodMs = this.#scrubPeriodMs;
+    if (periodMs === 0) return undefined;
+    return new Scrubber({
+      clock: this.#clock,
+      metrics: this.metrics,
+      catalogue,
+      reader: { check },
+      blockSizeBytes: this.geometry.blockSizeBytes,
+      periodMs,
+      isOpen: () => this.#state === 'online',
+      isBusy: () => this.#device.inFlight > 0,
+    });
   }
 
   #degrade({ state, reason, error }: Degradation): void {
@@ -849,6 +870,7 @@ export class DeviceStore implements SliceStore {
     const parts = this.#parts;
     if (parts !== undefined) {
       await parts.walker.stop();
+      await parts.scrubber?.stop();
       await parts.writer.idle();
       await parts.reader.idle();
       this.#isDraining = false;
@@ -883,6 +905,7 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('journalBlocks', () => this.#parts?.journal.usedBlocks ?? 0);
     this.metrics.setGauge('purgeEpochs', () => this.#purges.activeEpochs);
     this.metrics.setGauge('purgeEpochsRetiring', () => this.#purges.retiringEpochs);
+    this.metrics.setGauge('scrubProgress', () => this.#parts?.scrubber?.progress ?? 0);
     this.metrics.setGauge('purgeWalkEntries', () => this.#parts?.walker.remainingEntries ?? 0);
     this.metrics.setGauge('state', () => STATE_NUMBERS[this.#state]);
     this.metrics.setGauge('isFull', () => (this.#parts?.catalogue.isFull === true ? 1 : 0));

@@ -47,6 +47,9 @@ export interface SliceReaderOptions {
   readonly onManifestLost: (objectHash: ObjectHash) => void;
 }
 
+/** A record in the index; whose it is, where the caller knows. */
+type RecordAddress = Omit<SliceAddress, 'objectHash'> & { readonly objectHash: ObjectHash | undefined };
+
 /** The way of slices and manifests from the device; one per mounted store. */
 export class SliceReader {
   readonly #options: SliceReaderOptions;
@@ -101,6 +104,25 @@ export class SliceReader {
     return this.#joinManifest(read.objectHash, tagSlot, { take: (outcome): SliceVerdict => this.#takeBody(read, outcome), signal });
   }
 
+  /**
+   * Reads the whole record in `slot`, which nobody asked for, and lets it prove itself; one that does not is dropped as by a reader.
+   *
+   * @param extents reads with its own priority; the one of clients when undefined
+   * @returns `lost`: it was dropped and the device is to blame; `gone`: it was stale, or changed meanwhile
+   */
+  async check(slot: number, extents = this.#options.extents): Promise<'sound' | 'lost' | 'gone' | 'busy'> {
+    const { index } = this.#options.catalogue;
+    const record = { generation: index.generation(slot), sliceNumber: index.sliceNumber(slot), objectHash: undefined };
+    const place = index.place(slot);
+    const outcome = await this.#loadExtent(record, slot, { extents });
+    if (outcome.kind === 'busy') return 'busy';
+    if (outcome.kind !== 'loaded') return outcome.kind === 'corrupt' ? 'lost' : 'gone';
+    outcome.lease.end();
+    const now = this.#findUnchanged(record, place);
+    if (now !== NO_SLOT) index.markProved(now);
+    return now === NO_SLOT ? 'gone' : 'sound';
+  }
+
   /** Resolves when no read is in progress at the device. */
   async idle(): Promise<void> {
     await this.#slices.idle();
@@ -152,7 +174,7 @@ export class SliceReader {
   /** @param range of the slice; the whole when undefined, which then stays in memory */
   async #loadSlice(address: SliceAddress, slot: number, range: SliceRange | undefined): Promise<SliceOutcome> {
     const { catalogue } = this.#options;
-    const outcome = await this.#loadExtent(address, slot, range);
+    const outcome = await this.#loadExtent(address, slot, { range });
     if (outcome.kind !== 'loaded') return outcome;
     const { lease, header, startBytes, endBytes } = outcome;
     const { generation, sliceNumber } = address;
@@ -202,8 +224,12 @@ export class SliceReader {
   }
 
   /** Reads and verifies; a failing entry is tried twice, then dropped. On `loaded` the caller ends the lease. */
-  async #loadExtent(address: SliceAddress, slot: number, range?: SliceRange): Promise<LoadedExtent | Miss> {
-    const { catalogue, extents, metrics } = this.#options;
+  async #loadExtent(
+    address: RecordAddress,
+    slot: number,
+    { range, extents = this.#options.extents }: { readonly range?: SliceRange | undefined; readonly extents?: ExtentReader } = {},
+  ): Promise<LoadedExtent | Miss> {
+    const { catalogue, metrics } = this.#options;
     const { generation, sliceNumber } = address;
     const kind = sliceNumber === MANIFEST_NUMBER ? 'manifest' : 'slice';
     const place = catalogue.index.place(slot);
@@ -213,13 +239,15 @@ export class SliceReader {
       const outcome = await extents.read({ place, kind, generation, sliceNumber, range });
       if (outcome.kind === 'busy') return outcome;
       if (outcome.kind === 'loaded') {
-        if (outcome.header.objectHash === address.objectHash) return outcome;
+        if (address.objectHash === undefined || outcome.header.objectHash === address.objectHash) return outcome;
         // Sound, but of another object than the caller thinks: two hashes may share a tag.
         outcome.lease.end();
         return { kind: 'absent' };
       }
       if (outcome.kind === 'outside') return { kind: 'absent' };
       failure = outcome.kind === 'failed' ? outcome.error : undefined;
+      // It had no time to begin; nothing is known of the record.
+      if (failure !== undefined && classifyFault('read', failure) === undefined) return { kind: 'busy' };
       if (this.#findUnchanged(address, place) === NO_SLOT) {
         metrics.add('reads', 1, 'stale');
         return { kind: 'absent' };
@@ -243,7 +271,7 @@ export class SliceReader {
   }
 
   /** The entry if it still names the same extent. */
-  #findUnchanged(address: SliceAddress, place: ExtentPlace): number {
+  #findUnchanged(address: RecordAddress, place: ExtentPlace): number {
     const { index } = this.#options.catalogue;
     const isManifest = address.sliceNumber === MANIFEST_NUMBER;
     const slot = isManifest ? index.findManifest(address.generation) : index.findSlice(address.generation, address.sliceNumber);
@@ -251,13 +279,13 @@ export class SliceReader {
     return slot;
   }
 
-  #drop(slot: number, objectHash: ObjectHash): void {
+  #drop(slot: number, objectHash: ObjectHash | undefined): void {
     const { catalogue, onManifestLost } = this.#options;
     if (catalogue.index.kind(slot) !== 'manifest') {
       catalogue.dropSlice(slot);
       return;
     }
-    onManifestLost(objectHash);
+    if (objectHash !== undefined) onManifestLost(objectHash);
     catalogue.dropObject(catalogue.index.tagSlotOf(slot), 'other');
   }
 }

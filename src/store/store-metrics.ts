@@ -131,6 +131,17 @@ export const STORE_METRICS = {
     label: 'outcome',
     values: ['marked', 'ignored'],
   },
+  scrubbed: {
+    kind: 'counter',
+    name: 'rawslice_store_scrubbed_total',
+    help: 'Records that the scrubber looked at; lost ones were corrupt or unreadable and are fetched anew',
+    label: 'outcome',
+    values: ['sound', 'lost', 'gone', 'busy'],
+  },
+  scrubbedBytes: { kind: 'counter', name: 'rawslice_store_scrubbed_bytes_total', help: 'Bytes that the scrubber read' },
+  scrubCycles: { kind: 'counter', name: 'rawslice_store_scrub_cycles_total', help: 'Times that the scrubber has seen everything' },
+  scrubYields: { kind: 'counter', name: 'rawslice_store_scrub_yields_total', help: 'Times that the scrubber stood back for others' },
+  scrubProgress: { kind: 'gauge', name: 'rawslice_store_scrub_progress', help: 'Share of the present cycle that is done, 0 to 1' },
   journalRecords: { kind: 'counter', name: 'rawslice_store_journal_records_total', help: 'Journal records appended' },
   journalDropped: {
     kind: 'counter',

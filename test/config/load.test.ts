@@ -63,6 +63,7 @@ test('loadConfig() fills in every default', () => {
       io: 'auto',
       writeBudgetBytes: undefined,
       compression: 'auto',
+      scrubPeriodMs: 30 * 86_400_000,
     },
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
@@ -253,6 +254,7 @@ test('config/default.yaml is valid', () => {
         io: 'auto',
         writeBudgetBytes: undefined,
         compression: 'auto',
+        scrubPeriodMs: 30 * 86_400_000,
       },
     ],
   );

@@ -121,7 +121,7 @@ test('parts of checkpoints and their entries', async () => {
 
 test('groups, extents and where the slices of an object lie', async () => {
   const { groups } = JSON.parse(await inspect('groups', cache, '--json'));
-  assert.deepEqual([groups.length, groups[0].manifests, groups[0].slices], [1, 4, 8]);
+  assert.deepEqual([groups.length, groups[0].manifests, groups[0].slices, groups[0].band], [1, 4, 8, 'large']);
   assert.equal(groups[0].usedBlocks + groups[0].freeBlocks, groups[0].endBlock - groups[0].startBlock);
   assert.ok(groups[0].largestFreeRun <= groups[0].freeBlocks && groups[0].freeRuns >= 1);
   const { extents } = JSON.parse(await inspect('extents', cache, '--json'));

@@ -8,6 +8,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import type { NamedPurge } from '../../src/admin/admin-server.ts';
 import { purgeNamed } from '../../src/app/purge.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createLogger, type Logger } from '../../src/base/log.ts';
@@ -179,10 +180,18 @@ class Play {
   }
 
   async #purge(edge: TestEdge, subject: World['subjects'][number]): Promise<void> {
-    const present = this.world.current(subject).number;
+    const choice = this.#random.integerBelow(8);
+    const prefix = subject.path.slice(0, 1 + this.#random.integerBelow(subject.path.length));
+    const named: NamedPurge =
+      choice === 0 ? { kind: 'everything' } : choice < 4 ? { kind: 'prefix', prefix } : { kind: 'url', url: subject.path };
+    const covered = this.world.subjects.filter(({ path }) => {
+      if (named.kind === 'url') return path === subject.path;
+      return named.kind === 'everything' || path.startsWith(prefix);
+    });
+    const present = covered.map((other) => this.world.current(other).number);
     try {
-      await purgeNamed({ kind: 'url', url: subject.path }, false, edge.services);
-      subject.oldestServable = Math.max(subject.oldestServable, present);
+      await purgeNamed(named, false, edge.services);
+      for (const [at, other] of covered.entries()) other.oldestServable = Math.max(other.oldestServable, present[at] ?? 0);
     } catch (error) {
       const isUnavailable =
         error instanceof Error && 'code' in error && (error.code === 'STORE_UNAVAILABLE' || error.code === 'DEVICE_FAULT');

@@ -14,12 +14,11 @@ export async function showGroups(
 ): Promise<void> {
   const view = await viewDevice(readable.device, readable.arena);
   const { geometry } = view.root.format;
-  const head = ` group  first block        used        free  largest run  free runs  splintered  manifests  slices  holds`;
+  const head = ` group  first block        used        free  largest run  free runs  splintered  manifests  slices  belongs to`;
   const list = new ListWriter(io.terminal, { name: 'groups', ...wishes, head });
   for (const group of reportGroups(geometry, view.state.index, outOfUse(view))) {
     const fragmentation = fragmentationOf(group);
-    const holds = contentOf(group);
-    if (!list.add({ ...group, fragmentation, holds }, groupLine(group, geometry.blockSizeBytes))) break;
+    if (!list.add({ ...group, fragmentation }, groupLine(group, geometry.blockSizeBytes))) break;
   }
   list.end('no groups');
 }
@@ -29,11 +28,7 @@ function fragmentationOf({ freeBlocks, largestFreeRun }: GroupReport): number {
   return freeBlocks === 0 ? 0 : 1 - largestFreeRun / freeBlocks;
 }
 
-function contentOf({ manifests, slices }: GroupReport): string {
-  if (manifests === 0 && slices === 0) return 'nothing';
-  if (slices === 0) return 'manifests';
-  return manifests === 0 ? 'slices' : 'both';
-}
+const BAND_WORDS = { manifest: 'manifests', small: 'small slices', large: 'large slices' } as const;
 
 function groupLine(group: GroupReport, blockSizeBytes: number): string {
   const size = (blocks: number): string => formatBytes(blocks * blockSizeBytes);
@@ -47,6 +42,6 @@ function groupLine(group: GroupReport, blockSizeBytes: number): string {
     `${(fragmentationOf(group) * 100).toFixed(1)}%`.padStart(10),
     String(group.manifests).padStart(9),
     String(group.slices).padStart(6),
-    contentOf(group),
+    group.band === undefined ? 'nobody' : BAND_WORDS[group.band],
   ].join('  ');
 }

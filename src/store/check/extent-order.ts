@@ -4,6 +4,7 @@
  */
 import { divFloor } from '../../base/units.ts';
 import type { Geometry } from '../../format/geometry.ts';
+import { type Band, bandOf } from '../block-allocator.ts';
 import type { SliceIndex } from '../slice-index.ts';
 
 /** A run of blocks; `end` is not part of it. */
@@ -19,6 +20,8 @@ export interface GroupReport {
   readonly endBlock: number;
   readonly manifests: number;
   readonly slices: number;
+  /** The band whose extents hold the most of its blocks: a start gives the group to it; undefined when it is empty. */
+  readonly band: Band | undefined;
   readonly usedBlocks: number;
   readonly freeBlocks: number;
   /** Free runs, and the longest of them in blocks. */
@@ -61,15 +64,25 @@ export function* reportGroups(geometry: Geometry, index: SliceIndex, outOfUse: r
   for (let group = 0; group < geometry.groupCount; group += 1) {
     const run = groupRun(geometry, group);
     const counts = { manifests: 0, slices: 0 };
+    const claimed: Record<Band, number> = { manifest: 0, small: 0, large: 0 };
     const taken: BlockRun[] = outOfUse.filter(({ start }) => start >= run.start && start < run.end);
     for (; at < sorted.length && index.block(sorted[at] ?? 0) < run.end; at += 1) {
       const slot = sorted[at] ?? 0;
-      if (index.kind(slot) === 'manifest') counts.manifests += 1;
+      const kind = index.kind(slot) === 'manifest' ? 'manifest' : 'slice';
+      if (kind === 'manifest') counts.manifests += 1;
       else counts.slices += 1;
+      claimed[bandOf(kind, index.blocks(slot))] += index.blocks(slot);
       taken.push({ start: index.block(slot), end: index.block(slot) + index.blocks(slot) });
     }
-    yield { group, startBlock: run.start, endBlock: run.end, ...counts, ...measureFree(run, taken) };
+    yield { group, startBlock: run.start, endBlock: run.end, ...counts, band: largestOf(claimed), ...measureFree(run, taken) };
   }
+}
+
+function largestOf(claimed: Readonly<Record<Band, number>>): Band | undefined {
+  let largest: Band | undefined;
+  for (const band of ['manifest', 'small', 'large'] as const)
+    if (claimed[band] > 0 && (largest === undefined || claimed[band] > claimed[largest])) largest = band;
+  return largest;
 }
 
 function measureFree(

@@ -6,6 +6,7 @@
  */
 import type { ExtentHeader } from '../../format/extent-header.ts';
 import type { Manifest } from '../../format/manifest.ts';
+import { U48_MAX } from '../../format/manifest-record.ts';
 import { type Coverable, type Purge, purgeHash } from '../purge.ts';
 import type { DeviceRoot } from '../root-area.ts';
 import { collectPurges } from './collect-purges.ts';
@@ -62,7 +63,7 @@ export class PurgeFilter {
 
   /** A header tells of purges up to this one. */
   witness(purgeSequence: number): void {
-    if (Number.isSafeInteger(purgeSequence)) this.#newest = Math.max(this.#newest, purgeSequence);
+    if (purgeSequence <= U48_MAX) this.#newest = Math.max(this.#newest, purgeSequence);
   }
 
   /** Whether a known purge that the extent missed covers it. @param manifest of its object; undefined for a slice, which follows its manifest */
