@@ -16,7 +16,21 @@ export const FILL_METRICS = {
     label: 'reason',
     values: DECLINE_REASONS,
   },
-  droppedBytes: { kind: 'counter', name: 'rawslice_fill_dropped_bytes_total', help: 'Bytes received that belonged to no whole slice' },
+  droppedBytes: {
+    kind: 'counter',
+    name: 'rawslice_fill_dropped_bytes_total',
+    help: 'Bytes received that belonged to no slice that was kept',
+  },
+  keptParts: {
+    kind: 'counter',
+    name: 'rawslice_fill_parts_kept_total',
+    help: 'Slices that a transfer ended in the middle of, and whose beginning the store took',
+  },
+  loadedPartBytes: {
+    kind: 'counter',
+    name: 'rawslice_fill_part_bytes_loaded_total',
+    help: 'Bytes of slices that were not asked for again because the store had the beginning of the slice',
+  },
   pauses: {
     kind: 'counter',
     name: 'rawslice_fill_pauses_total',

@@ -36,7 +36,10 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   #current: number;
   #lease: Lease | undefined;
   #spare: Lease | undefined;
+  /** Of the slice in hand, those that the store had of it included. */
   #receivedBytes = 0;
+  /** Bytes at the beginning of the slice in hand that came from the store. */
+  #loadedBytes = 0;
   #skipBytes: number;
   #end: RunEnd | undefined;
   #error: EdgeError | undefined;
@@ -81,7 +84,10 @@ export class FillRun implements BodySink, Run, StandingTransfer {
 
   /** The response turned out to start elsewhere: before the first byte, once. */
   reshape(shape: RunShape): void {
-    assert(this.#receivedBytes === 0 && this.#current === this.#shape.firstSlice, 'a run is reshaped before its first byte');
+    const isUntouched = this.#receivedBytes === this.#loadedBytes && this.#current === this.#shape.firstSlice;
+    assert(isUntouched, 'a run is reshaped before its first byte');
+    this.#receivedBytes = 0;
+    this.#loadedBytes = 0;
     this.#shape = shape;
     this.#current = shape.firstSlice;
     this.#skipBytes = shape.skipBytes;
@@ -95,6 +101,30 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     if (this.#end === undefined) return this.#spare !== undefined;
     this.#endLeases();
     return false;
+  }
+
+  /**
+   * Takes what the store has of the beginning of the first slice, so that it need not be asked for: an earlier transfer ended in its middle.
+   *
+   * @returns bytes of the slice that are there
+   */
+  async loadStart(): Promise<number> {
+    const { context, generation, target } = this.object;
+    const sliceNumber = this.#current;
+    if (!context.store.hasPart(generation, sliceNumber)) return 0;
+    const verdict = await context.store.readPart({ objectHash: target.objectHash, generation, sliceNumber });
+    if (verdict.kind !== 'hit') return 0;
+    const { lease, bytes, startBytes } = verdict;
+    if (startBytes === 0 && bytes.length < this.#sliceLengthMax(sliceNumber) && this.#end === undefined && this.#takeSlot()) {
+      assert(this.#lease !== undefined, 'a slot was taken');
+      bytes.copy(this.#lease.bytes);
+      this.#receivedBytes = bytes.length;
+      this.#loadedBytes = bytes.length;
+      context.metrics.add('loadedPartBytes', bytes.length);
+      this.object.wakeFollowers();
+    }
+    lease.end();
+    return this.#loadedBytes;
   }
 
   onReservationsOver(): void {
@@ -185,7 +215,7 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     this.object.context.standing.delete(this);
     const { metrics } = this.object.context;
     metrics.add('runs', 1, end);
-    if (this.#receivedBytes > 0) metrics.add('droppedBytes', this.#receivedBytes);
+    if (!this.#offerPart(end)) metrics.add('droppedBytes', this.#receivedBytes - this.#loadedBytes);
     this.#endLeases();
     if (end !== 'complete' && end !== 'failed') this.#transfer?.abort();
     this.object.removeRun(this);
@@ -202,6 +232,27 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     this.stop('abandoned');
     // Nobody reads it, but somebody may have been given it just now; another request brings another generation.
     if (isLost) object.fail(new EdgeError('UPSTREAM_CHANGED', 'The response was given up when its last reader left; ask again'));
+  }
+
+  /** The beginning of the slice in hand is worth keeping where the rest of it can be asked for alone. @returns whether the store took it */
+  #offerPart(end: RunEnd): boolean {
+    const { object } = this;
+    const { objectHash, rule } = object.target;
+    const endBytes = this.#receivedBytes;
+    const lease = this.#lease;
+    if (lease === undefined || endBytes === this.#loadedBytes || end === 'changed') return false;
+    if (!object.isResumable || object.manifest.lengthBytes === undefined) return false;
+    const verdict = object.context.store.offerSlice({
+      objectHash,
+      generation: object.generation,
+      sliceNumber: this.#current,
+      lease,
+      lengthBytes: this.#sliceLengthMax(this.#current),
+      present: { startBytes: 0, endBytes },
+      admission: rule.store === 'always' ? 'always' : 'auto',
+    });
+    if (verdict.kind === 'admitted') object.context.metrics.add('keptParts');
+    return verdict.kind === 'admitted';
   }
 
   #completeSlice(): void {
@@ -224,6 +275,7 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     }
     this.#lease = undefined;
     this.#receivedBytes = 0;
+    this.#loadedBytes = 0;
     this.#current += 1;
     lease.end();
     this.#endIfDone();

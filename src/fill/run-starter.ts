@@ -46,10 +46,12 @@ async function ask(run: FillRun, firstSlice: number, endSlice: number | undefine
   if (!(await run.prepare())) return run.stop('no-slot');
   const { object } = run;
   const { target, sliceSizeBytes } = object;
+  const loadedBytes = endSlice === undefined ? 0 : await run.loadStart();
+  if (run.end !== undefined) return;
   const fields: [string, string][] = target.fields.map(([name, value]) => [name, value]);
   let asked: Asked = { kind: 'whole' };
   if (endSlice !== undefined) {
-    const start = firstSlice * sliceSizeBytes;
+    const start = firstSlice * sliceSizeBytes + loadedBytes;
     const end = Math.min(endSlice * sliceSizeBytes, object.manifest.lengthBytes ?? Number.MAX_SAFE_INTEGER);
     asked = { kind: 'range', start, end };
     fields.push(['range', formatRangeHeader(start, end)]);

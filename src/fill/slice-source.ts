@@ -133,7 +133,8 @@ export class SliceSource implements Follower {
   async #readStored(read: SliceRead, limitBytes: number): Promise<Piece | 'busy' | undefined> {
     const { store } = this.#object.context;
     const { sliceNumber } = read;
-    if (this.#ahead === undefined && !store.hasSlice(read.generation, sliceNumber)) return undefined;
+    const isThere = store.hasSlice(read.generation, sliceNumber) || store.hasPart(read.generation, sliceNumber);
+    if (this.#ahead === undefined && !isThere) return undefined;
     const ahead = this.#ahead;
     this.#ahead = undefined;
     let verdict: SliceVerdict;

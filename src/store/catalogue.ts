@@ -108,12 +108,18 @@ export class Catalogue {
     return added;
   }
 
-  /** The entry of the record that holds the slice: its own, or its object's where it rides in that; NO_SLOT when none does. */
+  /** The entry of the record that holds the slice or a part of it: its own, or its object's where it rides in that; NO_SLOT when none does. */
   findStored(generation: number, sliceNumber: number): number {
     const slot = this.index.findSlice(generation, sliceNumber);
     if (slot !== NO_SLOT || sliceNumber > 0) return slot;
     const record = this.index.findManifest(generation);
     return record !== NO_SLOT && this.index.hasBody(record) ? record : NO_SLOT;
+  }
+
+  /** Whether all of the slice is on the device. */
+  isStored(generation: number, sliceNumber: number): boolean {
+    const slot = this.findStored(generation, sliceNumber);
+    return slot !== NO_SLOT && !this.index.isPartial(slot);
   }
 
   /** Whether something of the object is on the device or on its way there, rather than all of it in memory only. */
@@ -123,7 +129,7 @@ export class Catalogue {
     if (index.blocks(index.recordOf(tagSlot)) > 0) return true;
     let inMemoryOnly = 0;
     for (const slice of this.resident.slicesOf(generation)) {
-      if (!slice.isQueued && index.findSlice(generation, slice.sliceNumber) === NO_SLOT) inMemoryOnly += 1;
+      if (!slice.isQueued && !this.isStored(generation, slice.sliceNumber)) inMemoryOnly += 1;
     }
     return index.slices(tagSlot) > inMemoryOnly;
   }
@@ -132,9 +138,11 @@ export class Catalogue {
   putSlice(generation: number, sliceNumber: number, place: ExtentPlace): boolean {
     assert(this.allocator.isUsed(place.block, place.blocks), 'index names reserved blocks only');
     const slot = this.index.findSlice(generation, sliceNumber);
+    const wasHeld = this.#isHeld(generation, sliceNumber);
     if (slot !== NO_SLOT) {
       this.allocator.release(this.index.block(slot), this.index.blocks(slot));
       this.index.setPlace(slot, place);
+      this.#recount(generation, sliceNumber, wasHeld);
       this.allocator.acquire(place.block, place.blocks);
       this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.put, generation, sliceNumber, ...place });
       return true;
@@ -143,7 +151,6 @@ export class Catalogue {
       this.allocator.forfeit(place.block, place.blocks);
       return false;
     }
-    const wasHeld = this.#isHeld(generation, sliceNumber);
     this.index.putSlice(generation, sliceNumber, place);
     this.allocator.acquire(place.block, place.blocks);
     this.#recount(generation, sliceNumber, wasHeld);
@@ -244,10 +251,10 @@ export class Catalogue {
       if (!allocator.isUsed(index.block(slot), index.blocks(slot))) return `block ${index.block(slot)} is in the index and free`;
       blocks += index.blocks(slot);
       const generation = index.generation(slot);
-      if (!isManifest || (index.hasBody(slot) && index.findSlice(generation, 0) === NO_SLOT)) count(generation);
+      const isCounted = isManifest ? index.hasBody(slot) && index.findSlice(generation, 0) === NO_SLOT : !index.isPartial(slot);
+      if (isCounted) count(generation);
     }
-    for (const slice of this.resident.slices())
-      if (this.findStored(slice.generation, slice.sliceNumber) === NO_SLOT) count(slice.generation);
+    for (const slice of this.resident.slices()) if (!this.isStored(slice.generation, slice.sliceNumber)) count(slice.generation);
     const used = allocator.blockCount - allocator.freeBlocks;
     const { reservedBlocks, idleBadBlocks } = allocator;
     if (used !== blocks + reservedBlocks + idleBadBlocks)
@@ -266,9 +273,10 @@ export class Catalogue {
     const { index } = this;
     const generation = index.generation(slot);
     const sliceNumber = index.sliceNumber(slot);
+    const wasHeld = this.#isHeld(generation, sliceNumber);
     this.allocator.release(index.block(slot), index.blocks(slot));
     index.removeSlice(slot);
-    this.#recount(generation, sliceNumber, true);
+    this.#recount(generation, sliceNumber, wasHeld);
   }
 
   #evict(reason: 'blocks' | 'entries'): boolean {
@@ -299,9 +307,9 @@ export class Catalogue {
     this.#onVanish(slice);
   }
 
-  /** Whether the slice is on the device or in memory: what an object's count counts. */
+  /** Whether the slice is whole on the device or in memory: what an object's count counts. */
   #isHeld(generation: number, sliceNumber: number): boolean {
-    return this.resident.find(generation, sliceNumber) !== undefined || this.findStored(generation, sliceNumber) !== NO_SLOT;
+    return this.resident.find(generation, sliceNumber) !== undefined || this.isStored(generation, sliceNumber);
   }
 
   #recount(generation: number, sliceNumber: number, wasHeld: boolean): void {

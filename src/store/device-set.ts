@@ -20,9 +20,11 @@ import type {
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PartVerdict,
   PurgeOptions,
   PurgeResult,
   PurgeTarget,
+  SliceAddress,
   SliceOffer,
   SliceRead,
   SliceStore,
@@ -30,6 +32,9 @@ import type {
   StoreState,
 } from './slice-store.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
+
+/** Generations given while no device is there begin here: none that a device ever knew of is given twice, and none of these is stored. */
+const UNSTORED_GENERATIONS = 2 ** 37;
 
 /** What a set is built from. */
 export interface DeviceSetOptions extends Omit<MemberOptions, 'generations'> {
@@ -42,6 +47,7 @@ export class DeviceSet implements SliceStore {
   readonly members: readonly DeviceMember[];
   readonly #mounts: MountTable;
   readonly #generations: PersistentCounter;
+  #unstoredGeneration = UNSTORED_GENERATIONS;
   #isClosed = false;
 
   /** Use openDeviceSet. */
@@ -100,8 +106,13 @@ export class DeviceSet implements SliceStore {
   }
 
   nextGeneration(): number {
+    const stores = this.#stores();
+    if (stores.length === 0) {
+      this.#unstoredGeneration += 1;
+      return this.#unstoredGeneration;
+    }
     // Each device sees to it that its own superblock covers the numbers that are given.
-    for (const store of this.#stores()) store.raiseFloors();
+    for (const store of stores) store.raiseFloors();
     return this.#generations.take();
   }
 
@@ -135,6 +146,7 @@ export class DeviceSet implements SliceStore {
 
   offerManifest(manifest: Manifest, purgeSequence: number): OfferVerdict {
     const { objectHash, generation } = manifest;
+    if (generation >= UNSTORED_GENERATIONS) return { kind: 'declined', reason: 'unavailable' };
     const holders = this.#holders(objectHash);
     const current = holders[0]?.generationOf(objectHash) ?? 0;
     if (current > generation) return { kind: 'declined', reason: 'superseded' };
@@ -210,6 +222,20 @@ export class DeviceSet implements SliceStore {
     if (verdict?.kind === 'admitted') return store.offerSlice(offer);
     const holder = holders.find(({ state }) => state === 'online');
     return holder?.offerSlice(offer) ?? verdict ?? { kind: 'declined', reason: 'superseded' };
+  }
+
+  hasPart(generation: number, sliceNumber: number): boolean {
+    return !this.hasSlice(generation, sliceNumber) && this.#stores().some((store) => store.hasPart(generation, sliceNumber));
+  }
+
+  async readPart(address: SliceAddress, signal?: AbortSignal | undefined): Promise<PartVerdict> {
+    let verdict: PartVerdict = { kind: 'absent' };
+    for (const store of this.#ordered(address.objectHash, address.sliceNumber)) {
+      if (!store.hasPart(address.generation, address.sliceNumber)) continue;
+      verdict = await store.readPart(address, signal);
+      if (verdict.kind === 'hit') return verdict;
+    }
+    return verdict;
   }
 
   async drain(): Promise<void> {

@@ -45,12 +45,14 @@ import { RootKeeper } from './root-keeper.ts';
 import { Scrubber } from './scrubber.ts';
 import { SliceGate } from './slice-gate.ts';
 import { NO_SLOT, objectTag } from './slice-index.ts';
+import { SliceParts } from './slice-parts.ts';
 import { SliceReader } from './slice-reader.ts';
 import type {
   DeclineReason,
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PartVerdict,
   PurgeOptions,
   PurgeResult,
   PurgeTarget,
@@ -108,6 +110,7 @@ interface Parts {
   readonly catalogue: Catalogue;
   readonly writer: SliceWriter;
   readonly gate: SliceGate;
+  readonly sliceParts: SliceParts;
   readonly reader: SliceReader;
   readonly journal: Journal;
   readonly walker: PurgeWalker;
@@ -339,9 +342,10 @@ export class DeviceStore implements SliceStore {
 
   /** Whether readSlice may find the slice here; unlike hasSlice it does not ask purges. */
   mayHoldSlice(generation: number, sliceNumber: number): boolean {
-    const catalogue = this.#readable()?.catalogue;
-    if (catalogue === undefined) return false;
-    if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
+    const parts = this.#readable();
+    if (parts === undefined) return false;
+    const { catalogue, sliceParts } = parts;
+    if (catalogue.resident.find(generation, sliceNumber) !== undefined || sliceParts.has(generation, sliceNumber)) return true;
     return catalogue.findStored(generation, sliceNumber) !== NO_SLOT;
   }
 
@@ -502,7 +506,7 @@ export class DeviceStore implements SliceStore {
     const catalogue = this.#readable()?.catalogue;
     if (catalogue === undefined || this.#isHidden(generation) || catalogue.index.findManifest(generation) === NO_SLOT) return false;
     if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
-    return catalogue.findStored(generation, sliceNumber) !== NO_SLOT;
+    return catalogue.isStored(generation, sliceNumber);
   }
 
   tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
@@ -522,6 +526,29 @@ export class DeviceStore implements SliceStore {
     return { lease, bytes: lease.bytes.subarray(read.startBytes, read.endBytes) };
   }
 
+  hasPart(generation: number, sliceNumber: number): boolean {
+    const parts = this.#readable();
+    if (parts === undefined || this.#isHidden(generation) || parts.catalogue.index.findManifest(generation) === NO_SLOT) return false;
+    return parts.sliceParts.has(generation, sliceNumber);
+  }
+
+  async readPart(address: SliceAddress, signal?: AbortSignal | undefined): Promise<PartVerdict> {
+    const obstacle = await this.#lookAt(address, signal);
+    const parts = this.#readable();
+    if (obstacle !== undefined) return this.#miss(obstacle);
+    if (parts === undefined || parts.catalogue.findCurrent(address.objectHash, address.generation) === NO_SLOT) return this.#miss('absent');
+    const verdict = await parts.sliceParts.read(address, signal);
+    if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
+    // A purge may have come while the device was reading.
+    const late = await this.#lookAt(address, signal);
+    if (late === undefined && parts.catalogue.findCurrent(address.objectHash, address.generation) !== NO_SLOT) {
+      this.metrics.add('reads', 1, 'device');
+      return verdict;
+    }
+    verdict.lease.end();
+    return this.#miss(late ?? 'absent');
+  }
+
   async readSlice(read: SliceRead, signal?: AbortSignal | undefined): Promise<SliceVerdict> {
     const resident = this.tryReadResident(read);
     if (resident !== undefined) return { kind: 'hit', ...resident, tier: 'ram' };
@@ -536,6 +563,11 @@ export class DeviceStore implements SliceStore {
     if (obstacle !== undefined) return this.#miss(obstacle);
     const parts = this.#readable();
     if (parts === undefined || parts.catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
+    const waiting = parts.sliceParts.tryRead(read);
+    if (waiting !== undefined) {
+      this.metrics.add('reads', 1, 'ram');
+      return { kind: 'hit', ...waiting, tier: 'ram' };
+    }
     const slot = parts.catalogue.findStored(read.generation, read.sliceNumber);
     if (slot === NO_SLOT) return this.#miss('absent');
     parts.catalogue.index.markVisited(slot);
@@ -571,7 +603,12 @@ export class DeviceStore implements SliceStore {
     const known = catalogue.resident.find(generation, sliceNumber);
     if (known?.isQueued === true) return { kind: 'admitted' };
     const stored = catalogue.findStored(generation, sliceNumber);
-    if (stored !== NO_SLOT && !catalogue.index.isUnproved(stored)) return { kind: 'admitted' };
+    const isStored = catalogue.isStored(generation, sliceNumber);
+    if (isStored && !catalogue.index.isUnproved(stored)) return { kind: 'admitted' };
+    if (offer.present !== undefined) {
+      const obstacle = known === undefined && !isStored ? parts.sliceParts.offer(offer) : undefined;
+      return obstacle === undefined ? { kind: 'admitted' } : this.#decline(obstacle);
+    }
     // An unproved one is from before a crash, its data may never have arrived; these bytes are sure and replace it once written.
     const lease = offer.lease.share();
     const slice = known ?? catalogue.addResident({ generation, sliceNumber, lengthBytes, lease });
@@ -601,8 +638,10 @@ export class DeviceStore implements SliceStore {
   }
 
   /** Writes a checkpoint now and makes it count. @throws EdgeError when it cannot be written; the device is read-only then */
-  checkpoint(): Promise<void> {
-    return this.#keeper.checkpoint();
+  async checkpoint(): Promise<void> {
+    // A superblock that was not flushed may be on the device all the same, and name the zone that this one would be written to.
+    if (this.#state !== 'online') throw new EdgeError('STORE_UNAVAILABLE', `No checkpoint is written: the store is ${this.#state}`);
+    await this.#keeper.checkpoint();
   }
 
   /** Checks index against bitmap and counts (S1, S2); slow, for tests and the simulation. @returns what is wrong, or undefined */
@@ -635,7 +674,7 @@ export class DeviceStore implements SliceStore {
   }
 
   /** Reads an object's record if a purge may cover it. @returns why nothing of it may be handed out, or undefined */
-  async #lookAt({ objectHash, generation }: SliceRead, signal: AbortSignal | undefined): Promise<'absent' | 'busy' | undefined> {
+  async #lookAt({ objectHash, generation }: SliceAddress, signal: AbortSignal | undefined): Promise<'absent' | 'busy' | undefined> {
     if (this.#purges.isForgotten(generation)) return 'absent';
     if (!this.#purges.isSuspect(generation)) return undefined;
     const verdict = await this.readManifest(objectHash, signal);
@@ -704,7 +743,7 @@ export class DeviceStore implements SliceStore {
     const late = this.#desk.attach(parts.catalogue, recovered.purges, this.#missedPurges);
     this.#parts = parts;
     this.#countReport(recovered.report);
-    const isWritable = !this.#device.isReadOnly && (await this.#keeper.mount(parts, recovered.needsCheckpoint));
+    const isWritable = !this.#device.isReadOnly && (await this.#keeper.mount(parts, recovered));
     if (isWritable) await this.#journalPurges(late, parts.journal);
     const { resident } = parts.catalogue;
     this.#removeReclaimer = this.#arena.addReclaimer({ slotCount: () => resident.count, reclaim: () => resident.reclaim() });
@@ -788,11 +827,12 @@ export class DeviceStore implements SliceStore {
       onCorrupt: () => this.#health.corrupt(),
       onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
     });
+    const packer = new ExtentPacker({ ...media, codec: this.#codec, policy: new CompressionPolicy(this.#compression) });
     const writer = new SliceWriter({
       ...options,
       reader,
       extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purges.newestSequence }),
-      packer: new ExtentPacker({ ...media, codec: this.#codec, policy: new CompressionPolicy(this.#compression) }),
+      packer,
       shelf: this.#shelf,
       writeSequences: this.#writeSequences,
       isWritable: () => this.#state === 'online' || this.#isDraining,
@@ -813,9 +853,10 @@ export class DeviceStore implements SliceStore {
       blockSizeBytes: this.geometry.blockSizeBytes,
       isOpen: () => this.#state === 'online',
     });
+    const sliceParts = new SliceParts({ ...options, shelf: this.#shelf, gate, reader, writer, packer });
     const background = new ExtentReader({ ...reading, transferOptions: { priority: 'background' } });
     const scrubber = this.#makeScrubber(catalogue, (slot) => reader.check(slot, background));
-    return { catalogue, writer, gate, reader, journal, walker, scrubber };
+    return { catalogue, writer, gate, sliceParts, reader, journal, walker, scrubber };
   }
 
   #makeScrubber(catalogue: Catalogue, check: SliceReader['check']): Scrubber | undefined {
@@ -875,6 +916,7 @@ export class DeviceStore implements SliceStore {
       await parts.reader.idle();
       this.#isDraining = false;
       if (wasOnline && !this.#isGivenUp) await this.#keeper.closeCleanly();
+      else await this.#keeper.idle();
       parts.journal.stop();
       this.#removeReclaimer();
       parts.catalogue.resident.removeAll();

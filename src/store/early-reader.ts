@@ -5,7 +5,6 @@
  */
 import type { Clock } from '../base/clock.ts';
 import type { MetricSet } from '../base/metrics.ts';
-import { ENTRY_FLAGS } from '../format/entry-flags.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import { decodeManifestRecord } from '../format/manifest-record.ts';
@@ -88,7 +87,8 @@ export class EarlyReader {
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
-    return this.#admitted.has(generation) && this.#findSlice(generation, sliceNumber) !== NO_SLOT;
+    const slot = this.#admitted.has(generation) ? this.#findSlice(generation, sliceNumber) : NO_SLOT;
+    return slot !== NO_SLOT && !this.#options.view.index.isPartial(slot);
   }
 
   async readSlice(read: SliceRead, signal: AbortSignal | undefined): Promise<SliceVerdict> {
@@ -140,7 +140,7 @@ export class EarlyReader {
     const slot = index.findSlice(generation, sliceNumber);
     if (slot !== NO_SLOT || sliceNumber !== 0) return slot;
     const record = index.findManifest(generation);
-    return record !== NO_SLOT && (index.flags(record) & ENTRY_FLAGS.body) !== 0 ? record : NO_SLOT;
+    return record !== NO_SLOT && index.hasBody(record) ? record : NO_SLOT;
   }
 
   async #loadManifest(objectHash: ObjectHash): Promise<ManifestVerdict> {

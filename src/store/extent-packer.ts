@@ -30,6 +30,8 @@ export interface ExtentContent {
   /** The part of the slice that the payload begins with (see FORMAT.md, "Extent header"). */
   readonly presentStart: number;
   readonly presentEnd: number;
+  /** That part is not the whole slice. */
+  readonly isPartial?: boolean | undefined;
 }
 
 /** An extent in memory, ready for its place. Whoever packed it calls `end` once the write is over. */
@@ -54,8 +56,8 @@ export interface PackedExtent {
 /** A payload as it came. */
 export interface RawExtent {
   readonly content: ExtentContent;
-  /** Its slot; the payload begins at the slot's start. */
-  readonly lease: Lease;
+  /** From the payload's first byte, which lies on a page, to the end of its slot. */
+  readonly slot: Buffer;
   readonly lengthBytes: number;
 }
 
@@ -87,12 +89,12 @@ export class ExtentPacker {
     const blockSizeBytes = this.#blockSizeBytes;
     const alignedBytes = alignUp(lengthBytes, blockSizeBytes);
     // A slot of pages may be shorter than a block.
-    const needsCopy = raw.lease.sizeBytes < alignedBytes;
+    const needsCopy = raw.slot.length < alignedBytes;
     const staging = await leaseStaging(this.#arena, blockSizeBytes + (needsCopy ? alignedBytes : 0), STAGING_WAIT_MS);
     if (staging === undefined) return undefined;
     const header = staging.bytes.subarray(0, blockSizeBytes);
-    const payload = (needsCopy ? staging.bytes.subarray(blockSizeBytes) : raw.lease.bytes).subarray(0, alignedBytes);
-    if (needsCopy) raw.lease.bytes.copy(payload, 0, 0, lengthBytes);
+    const payload = (needsCopy ? staging.bytes.subarray(blockSizeBytes) : raw.slot).subarray(0, alignedBytes);
+    if (needsCopy) raw.slot.copy(payload, 0, 0, lengthBytes);
     return {
       content,
       codec: 'raw',
@@ -144,7 +146,7 @@ export class ExtentPacker {
     const { content, lengthBytes } = raw;
     const blockSizeBytes = this.#blockSizeBytes;
     const target = staging.bytes.subarray(blockSizeBytes);
-    const chunkLengths = await this.#codec.compress(raw.lease.bytes.subarray(0, lengthBytes), target);
+    const chunkLengths = await this.#codec.compress(raw.slot.subarray(0, lengthBytes), target);
     if (chunkLengths === undefined) return undefined;
     const storedBytes = chunkLengths.reduce((sum, length) => sum + length, 0);
     const storedBlocks = divCeil(storedBytes, blockSizeBytes);
@@ -174,5 +176,5 @@ function bandOf(content: ExtentContent): PackedExtent['band'] {
 }
 
 function flagsOf(content: ExtentContent): number {
-  return hasBody(content) ? ENTRY_FLAGS.body : 0;
+  return (hasBody(content) ? ENTRY_FLAGS.body : 0) + (content.isPartial === true ? ENTRY_FLAGS.partial : 0);
 }

@@ -45,8 +45,10 @@ export interface ExtentRequest {
   readonly generation: number;
   /** MANIFEST_NUMBER for a manifest. */
   readonly sliceNumber: number;
-  /** Wanted part of the slice; the whole payload when undefined. */
+  /** Wanted part of the slice, as far as the extent reaches; the whole payload when undefined. */
   readonly range?: SliceRange | undefined;
+  /** Nothing is wanted where the extent does not reach to the range's end. */
+  readonly isExact?: boolean | undefined;
 }
 
 /** An extent that proved itself. The caller ends `lease`: whole chunks, decoded, at least all that was wanted. */
@@ -140,7 +142,8 @@ export class ExtentReader {
     const header = this.#verifyHeader(request, block);
     if (header === undefined) return { kind: 'mismatch' };
     const run = findChunks(block, header, request.range);
-    if (run === undefined) return { kind: 'outside', header };
+    if (run === undefined || (request.isExact === true && (request.range?.endBytes ?? 0) > header.presentEnd))
+      return { kind: 'outside', header };
     if (stored === undefined) {
       stored = await this.#leaseStored({ startBytes: run.storedStart, endBytes: run.storedEnd }, leases);
       if (stored === undefined) return { kind: 'busy' };

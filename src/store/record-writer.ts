@@ -128,13 +128,13 @@ export class RecordWriter {
     for (const job of jobs) {
       if (!this.#isDue(job)) continue;
       let packed = await job.pack();
-      if (packed === undefined && ready.length > 0) {
+      if (packed === undefined && ready.length > 0 && job.isWanted()) {
         // What is packed already holds the slots.
         await this.#writeAll(ready);
         ready = [];
         packed = await job.pack();
       }
-      if (packed === undefined) job.settle({ kind: 'dropped', reason: 'no-slot' });
+      if (packed === undefined) job.settle({ kind: 'dropped', reason: job.isWanted() ? 'no-slot' : 'forfeited' });
       else ready.push({ job, packed });
     }
     await this.#writeAll(ready);

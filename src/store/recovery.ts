@@ -77,6 +77,8 @@ export interface RecoveredState {
   readonly purges: RememberedPurges;
   /** What was concluded here would be lost when the journal goes on: a checkpoint is to be written before anything else. */
   readonly needsCheckpoint: boolean;
+  /** The checkpoint that was read. */
+  readonly checkpoint: CheckpointReference;
   /** Above every generation and write sequence that was seen. */
   readonly generation: number;
   readonly writeSequence: number;
@@ -192,6 +194,7 @@ class Recovery {
       allocator: this.#allocator,
       journal,
       journalStart: isBroken ? journal.nextSequence : reference.journalStart,
+      checkpoint: reference,
       needsCheckpoint: usedPrevious || isForgotten || purgesBehind > 0 || isBroken,
       purges: {
         epochs: [...this.#epochs.values()],
@@ -540,7 +543,10 @@ class Recovery {
       return;
     }
     const record = index.findManifest(generation);
-    if (record !== NO_SLOT) return index.addSlices(index.tagSlotOf(record), 1);
+    if (record !== NO_SLOT) {
+      if (!index.isPartial(slot)) index.addSlices(index.tagSlotOf(record), 1);
+      return;
+    }
     this.#allocator.release(index.block(slot), index.blocks(slot));
     index.removeSlice(slot);
     this.#report.orphans += 1;
@@ -560,7 +566,7 @@ class Recovery {
       }
       const record = index.findManifest(index.generation(slot));
       const rides = record !== NO_SLOT && index.sliceNumber(slot) === 0 && index.hasBody(record);
-      if (record !== NO_SLOT && !rides) index.addSlices(index.tagSlotOf(record), -1);
+      if (record !== NO_SLOT && !rides && !index.isPartial(slot)) index.addSlices(index.tagSlotOf(record), -1);
       index.removeSlice(slot);
     }
   }

@@ -9,7 +9,7 @@ import type { Logger } from '../base/log.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { EMPTY_RECORD, JOURNAL_TYPES } from '../format/journal-block.ts';
-import type { Superblock } from '../format/superblock.ts';
+import type { CheckpointReference, Superblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Catalogue } from './catalogue.ts';
 import { badRunEntries, type CheckpointPlace, writeCheckpoint } from './checkpoint.ts';
@@ -18,6 +18,7 @@ import type { MountHistory } from './membership.ts';
 import { COUNTER_STEP, type PersistentCounter } from './persistent-counter.ts';
 import { purgeEntry } from './purge.ts';
 import type { PurgeMemory } from './purge-memory.ts';
+import type { RecoveredState } from './recovery.ts';
 import { type DeviceRoot, RootArea } from './root-area.ts';
 import type { StoreLimits } from './store-limits.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
@@ -54,6 +55,8 @@ export class RootKeeper {
   /** Counted before this store was made: a device that is attached anew keeps its counts. */
   readonly #countedBytes: number;
   #parts: MountedParts | undefined;
+  /** The checkpoint that the present state can be recovered from. */
+  #readable: CheckpointReference | undefined;
   #checkpointing: Promise<void> | undefined;
   #timer: Timer | undefined;
   #isRaising = false;
@@ -87,15 +90,16 @@ export class RootKeeper {
    *
    * @returns whether the device may be written
    */
-  async mount(parts: MountedParts, needsCheckpoint: boolean): Promise<boolean> {
+  async mount(parts: MountedParts, recovered: Pick<RecoveredState, 'needsCheckpoint' | 'checkpoint'>): Promise<boolean> {
     this.#parts = parts;
+    this.#readable = recovered.checkpoint;
     const { root, logger, generations, writeSequences, onFailure, onExhausted } = this.#options;
     if (generations.isExhausted || writeSequences.isExhausted) {
       onExhausted();
       return false;
     }
     try {
-      if (needsCheckpoint) await this.#writeCheckpoint(parts);
+      if (recovered.needsCheckpoint) await this.#writeCheckpoint(parts);
     } catch (error) {
       logger.error({ err: error }, 'What was recovered could not be made durable');
       return false;
@@ -197,7 +201,9 @@ export class RootKeeper {
     const { device, metrics, purges, onFailure } = this.#options;
     const { journal, catalogue } = parts;
     const current = this.#area.current.checkpoint;
-    const target = { zone: 1 - current.zone, sequence: current.sequence + 1 };
+    // Where the older one had to serve, the newer one's zone is the one that may be written over.
+    const readable = this.#readable ?? current;
+    const target = { zone: 1 - readable.zone, sequence: current.sequence + 1 };
     const { nextSequence, previousCrc } = journal.position;
     const purgeSequence = purges.newestSequence;
     const { active, recent, retired } = purges.forCheckpoint();
@@ -212,7 +218,8 @@ export class RootKeeper {
       await journal.flush();
       await device.flush();
       const checkpoint = { ...target, ...written, journalStart: nextSequence, journalPreviousCrc: previousCrc, purgeSequence };
-      await this.#commit(() => ({ checkpoint, previous: current }));
+      await this.#commit(() => ({ checkpoint, previous: readable }));
+      this.#readable = checkpoint;
     } catch (error) {
       // No slot in time is no fault of the device; the next occasion tries again.
       if (!(error instanceof EdgeError && error.code === 'STORE_UNAVAILABLE')) onFailure('write', error);

@@ -13,7 +13,7 @@ import type { Admission, AdmissionPolicy } from './admission-policy.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { ResidentSlice } from './resident-tier.ts';
 import { NO_SLOT, objectTag } from './slice-index.ts';
-import type { DeclineReason } from './slice-store.ts';
+import type { DeclineReason, SliceOffer } from './slice-store.ts';
 import type { SliceWriter } from './slice-writer.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
 
@@ -61,6 +61,13 @@ export class SliceGate {
     return reason;
   }
 
+  /** Decides once on a part of a slice, which is not in the RAM tier. @returns why it is declined */
+  admitPart(offer: SliceOffer, lengthBytes: number): DeclineReason | undefined {
+    const { objectHash, sliceNumber, admission } = offer;
+    this.#options.policy.noteOffer(this.#lengthOnDevice({ lengthBytes }));
+    return this.#admit({ objectHash, sliceNumber, admission: admission ?? 'auto' }, lengthBytes);
+  }
+
   /** A reader took bytes of the slice from memory. */
   onRead(slice: ResidentSlice): void {
     if (this.#declined.size > 0) this.#offerAgain(slice, 'read');
@@ -99,20 +106,31 @@ export class SliceGate {
   }
 
   #tryEnqueue(slice: ResidentSlice, { objectHash, admission }: GateTicket): DeclineReason | undefined {
-    const { catalogue, writer, policy, metrics } = this.#options;
-    const candidate = { tag: objectTag(objectHash), sliceNumber: slice.sliceNumber, admission, isFull: catalogue.isFull };
-    const verdict = policy.judge(candidate);
-    if (verdict !== 'admit') return verdict;
-    if (catalogue.journal.isFull) return 'journal-full';
-    if (!writer.hasRoom(slice.lengthBytes)) return 'queue-full';
-    policy.noteAdmitted(candidate, this.#lengthOnDevice(slice));
+    const { writer, metrics } = this.#options;
+    const reason = this.#admit({ objectHash, sliceNumber: slice.sliceNumber, admission }, slice.lengthBytes);
+    if (reason !== undefined) return reason;
     writer.enqueueSlice(slice, objectHash);
     metrics.add('admitted');
     return undefined;
   }
 
+  #admit(
+    wish: { readonly objectHash: ObjectHash; readonly sliceNumber: number; readonly admission: Admission },
+    lengthBytes: number,
+  ): DeclineReason | undefined {
+    const { catalogue, writer, policy } = this.#options;
+    const { sliceNumber, admission } = wish;
+    const candidate = { tag: objectTag(wish.objectHash), sliceNumber, admission, isFull: catalogue.isFull };
+    const verdict = policy.judge(candidate);
+    if (verdict !== 'admit') return verdict;
+    if (catalogue.journal.isFull) return 'journal-full';
+    if (!writer.hasRoom(lengthBytes)) return 'queue-full';
+    policy.noteAdmitted(candidate, this.#lengthOnDevice({ lengthBytes }));
+    return undefined;
+  }
+
   /** Before compression. */
-  #lengthOnDevice({ lengthBytes }: ResidentSlice): number {
+  #lengthOnDevice({ lengthBytes }: { readonly lengthBytes: number }): number {
     const { blockSizeBytes } = this.#options;
     return extentBlocks(lengthBytes, blockSizeBytes) * blockSizeBytes;
   }

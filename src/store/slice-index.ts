@@ -234,6 +234,11 @@ export class SliceIndex {
     return (this.flags(record) & ENTRY_FLAGS.body) !== 0 && this.kind(record) === 'manifest';
   }
 
+  /** Whether the record holds a part of its slice only. */
+  isPartial(slot: number): boolean {
+    return (this.flags(slot) & ENTRY_FLAGS.partial) !== 0 && this.kind(slot) === 'slice';
+  }
+
   isVisited(slot: number): boolean {
     return (this.#flagByte(slot) & VISITED) !== 0;
   }

@@ -19,7 +19,7 @@ import type { ExtentReader, LoadedExtent, SliceRange } from './extent-reader.ts'
 import { classifyFault } from './fault-class.ts';
 import { LoadTable } from './load-table.ts';
 import { type ExtentPlace, NO_SLOT } from './slice-index.ts';
-import type { ManifestVerdict, SliceAddress, SliceRead, SliceVerdict } from './slice-store.ts';
+import type { ManifestVerdict, PartVerdict, SliceAddress, SliceRead, SliceVerdict } from './slice-store.ts';
 import type { StoreLimits } from './store-limits.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
 
@@ -78,9 +78,11 @@ export class SliceReader {
   ): Promise<SliceVerdict> {
     const { catalogue, metrics, blockSizeBytes } = this.#options;
     const payloadBytes = (catalogue.index.blocks(slot) - 1) * blockSizeBytes;
+    const isPartial = catalogue.index.isPartial(slot);
     const isCompressed = (catalogue.index.flags(slot) & ENTRY_FLAGS.lz4) !== 0;
-    if (read.endBytes > payloadBytes && !isCompressed) return Promise.resolve({ kind: 'absent' });
-    const wholeKey = `${read.generation}/${read.sliceNumber}`;
+    if (read.endBytes > payloadBytes && !isCompressed && !isPartial) return Promise.resolve({ kind: 'absent' });
+    const wholeKey = wholeKeyOf(read);
+    if (isPartial) return this.#readInPart(read, slot, options.signal);
     const isWhole = (read.endBytes - read.startBytes) * 2 > (options.lengthBytes ?? payloadBytes) || this.#slices.has(wholeKey);
     const range = { startBytes: alignDown(read.startBytes, CHUNK_BYTES), endBytes: alignUp(read.endBytes, CHUNK_BYTES) };
     const key = isWhole ? wholeKey : `${wholeKey}/${range.startBytes}-${range.endBytes}`;
@@ -91,6 +93,22 @@ export class SliceReader {
       take: (outcome): SliceVerdict => this.#takeSlice(read, outcome),
       busy: { kind: 'busy' },
       signal: options.signal,
+    });
+  }
+
+  /** Reads all that the index names of a slice that is there in part. It does not stay in the RAM tier. */
+  readPart(address: SliceAddress, slot: number, signal: AbortSignal | undefined): Promise<PartVerdict> {
+    return this.#slices.join<PartVerdict>({
+      key: `${wholeKeyOf(address)}/part`,
+      load: () => this.#loadPart(address, slot),
+      take: (outcome) => {
+        if (outcome.kind !== 'loaded') return outcome;
+        const { startBytes, endBytes } = outcome;
+        const lease = outcome.lease.share();
+        return { kind: 'hit', lease, bytes: lease.bytes.subarray(0, endBytes - startBytes), startBytes, endBytes };
+      },
+      busy: { kind: 'busy' },
+      signal,
     });
   }
 
@@ -127,6 +145,25 @@ export class SliceReader {
   async idle(): Promise<void> {
     await this.#slices.idle();
     await this.#manifests.idle();
+  }
+
+  /** The wanted bytes if the part that is stored holds them all. */
+  #readInPart(read: SliceRead, slot: number, signal: AbortSignal | undefined): Promise<SliceVerdict> {
+    const { startBytes, endBytes } = read;
+    return this.#slices.join({
+      key: `${wholeKeyOf(read)}/part/${startBytes}-${endBytes}`,
+      load: async () => this.#loadExtent(read, slot, { range: { startBytes, endBytes }, isExact: true }),
+      take: (outcome): SliceVerdict => this.#takeSlice(read, outcome),
+      busy: { kind: 'busy' },
+      signal,
+    });
+  }
+
+  async #loadPart(address: SliceAddress, slot: number): Promise<SliceOutcome> {
+    const outcome = await this.#loadExtent(address, slot);
+    if (outcome.kind === 'loaded')
+      this.#prove(this.#options.catalogue.index.findSlice(address.generation, address.sliceNumber), outcome.header);
+    return outcome;
   }
 
   #joinManifest<Verdict>(
@@ -227,16 +264,17 @@ export class SliceReader {
   async #loadExtent(
     address: RecordAddress,
     slot: number,
-    { range, extents = this.#options.extents }: { readonly range?: SliceRange | undefined; readonly extents?: ExtentReader } = {},
+    want: { readonly range?: SliceRange | undefined; readonly isExact?: boolean; readonly extents?: ExtentReader } = {},
   ): Promise<LoadedExtent | Miss> {
     const { catalogue, metrics } = this.#options;
+    const { range, isExact, extents = this.#options.extents } = want;
     const { generation, sliceNumber } = address;
     const kind = sliceNumber === MANIFEST_NUMBER ? 'manifest' : 'slice';
     const place = catalogue.index.place(slot);
     const isUnproved = catalogue.index.isUnproved(slot);
     let failure: EdgeError | undefined;
     for (let attempt = 0; attempt < 2; attempt += 1) {
-      const outcome = await extents.read({ place, kind, generation, sliceNumber, range });
+      const outcome = await extents.read({ place, kind, generation, sliceNumber, range, isExact });
       if (outcome.kind === 'busy') return outcome;
       if (outcome.kind === 'loaded') {
         if (address.objectHash === undefined || outcome.header.objectHash === address.objectHash) return outcome;
@@ -288,4 +326,8 @@ export class SliceReader {
     if (objectHash !== undefined) onManifestLost(objectHash);
     catalogue.dropObject(catalogue.index.tagSlotOf(slot), 'other');
   }
+}
+
+function wholeKeyOf({ generation, sliceNumber }: SliceAddress): string {
+  return `${generation}/${sliceNumber}`;
 }

@@ -25,6 +25,17 @@ export type SliceVerdict =
   | { readonly kind: 'hit'; readonly lease: Lease; readonly bytes: Buffer; readonly tier: 'ram' | 'device' }
   | { readonly kind: 'absent' | 'corrupt' | 'busy' };
 
+/** Outcome of reading what there is of a slice: `bytes` is [startBytes, endBytes) of it. On `hit` the caller owns `lease` and must end it. */
+export type PartVerdict =
+  | {
+      readonly kind: 'hit';
+      readonly lease: Lease;
+      readonly bytes: Buffer;
+      readonly startBytes: number;
+      readonly endBytes: number;
+    }
+  | { readonly kind: 'absent' | 'corrupt' | 'busy' };
+
 /** Why the store would not keep what it was offered. */
 export const DECLINE_REASONS = [
   'not-admitted',
@@ -36,6 +47,7 @@ export const DECLINE_REASONS = [
   'unavailable',
   'too-large',
   'journal-full',
+  'partial',
 ] as const;
 /** One of DECLINE_REASONS. */
 export type DeclineReason = (typeof DECLINE_REASONS)[number];
@@ -57,11 +69,16 @@ export interface SliceRead extends SliceAddress {
   readonly endBytes: number;
 }
 
-/** A whole slice, ready to be kept: the first `lengthBytes` of `lease.bytes`. The store takes its own share of the lease. */
+/**
+ * A slice, ready to be kept: the first `lengthBytes` of `lease.bytes`, or a part of them. The store takes its own share of the lease; nobody
+ * writes to the slot any more.
+ */
 export interface SliceOffer extends SliceAddress {
   readonly lease: Lease;
   /** The slice size, or less for the object's last slice; > 0. */
   readonly lengthBytes: number;
+  /** The part that is there, at its place in the slot; all of the slice when undefined. */
+  readonly present?: { readonly startBytes: number; readonly endBytes: number } | undefined;
   /** What rules say about keeping it; undefined is `auto`. */
   readonly admission?: Admission | undefined;
 }
@@ -157,8 +174,17 @@ export interface SliceStore {
   /**
    * Offers a slice. Refused (`superseded`) when its generation has no current manifest. Never waits. One that is declined as not worth a
    * write, or for want of room, is readable from memory all the same until its slot is needed, and is decided on again before that.
+   *
+   * A part is joined with what is stored of the slice, and decided on once; declined (`partial`) when it is not worth a record, when one of
+   * the slice waits for its write, or when the object's length is not known. It does not make hasSlice true.
    */
   offerSlice(offer: SliceOffer): OfferVerdict;
+
+  /** Whether some of the slice is kept, and not all of it: readSlice brings what lies inside. A hint, no I/O. */
+  hasPart(generation: number, sliceNumber: number): boolean;
+
+  /** All that is kept of a slice of which hasPart is true. */
+  readPart(address: SliceAddress, signal?: AbortSignal | undefined): Promise<PartVerdict>;
 
   /** Resolves when everything admitted so far has been written (or dropped) and the journal is flushed. For tools and tests. */
   drain(): Promise<void>;

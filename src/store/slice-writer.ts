@@ -19,7 +19,7 @@ import type { ExtentContent, ExtentPacker, PackedExtent } from './extent-packer.
 import type { ExtentWriter } from './extent-writer.ts';
 import type { ManifestShelf, PendingManifest } from './manifest-shelf.ts';
 import type { PersistentCounter } from './persistent-counter.ts';
-import { RecordWriter, type WriteVerdict } from './record-writer.ts';
+import { type RecordJob, RecordWriter, type WriteVerdict } from './record-writer.ts';
 import type { ResidentSlice } from './resident-tier.ts';
 import { type ExtentPlace, NO_SLOT } from './slice-index.ts';
 import type { SliceReader } from './slice-reader.ts';
@@ -63,7 +63,7 @@ export class SliceWriter {
   constructor(options: SliceWriterOptions) {
     this.#options = options;
     const capacity = options.limits.queueSlices + options.limits.pendingManifests;
-    this.#records = new RecordWriter({ ...options, capacity, onProgress: () => (this.#isHalfEmpty ? options.onRoom() : undefined) });
+    this.#records = new RecordWriter({ ...options, capacity, onProgress: () => (this.isBehind ? undefined : options.onRoom()) });
   }
 
   get queuedSlices(): number {
@@ -72,6 +72,12 @@ export class SliceWriter {
 
   get queuedBytes(): number {
     return this.#queuedBytes;
+  }
+
+  /** Whether more than half of the queue is taken. */
+  get isBehind(): boolean {
+    const { limits } = this.#options;
+    return this.#queuedSlices * 2 > limits.queueSlices || this.#queuedBytes * 2 > limits.queueBytes;
   }
 
   /** Whether a slice of `lengthBytes` and its manifest find room. Manifests that were purged keep their place until their turn. */
@@ -99,6 +105,20 @@ export class SliceWriter {
     });
   }
 
+  /** Queues a part of a slice, which is a job of its own kind, after its manifest if that still waits. The caller asked hasRoom. */
+  enqueuePart(objectHash: ObjectHash, job: RecordJob): void {
+    const pending = this.#options.shelf.pending(objectHash);
+    if (pending?.state === 'waiting') this.enqueueManifest(pending);
+    this.#queuedSlices += 1;
+    this.#queuedBytes += job.lengthBytes;
+    const settle = (verdict: WriteVerdict): void => {
+      this.#queuedSlices -= 1;
+      this.#queuedBytes -= job.lengthBytes;
+      job.settle(verdict);
+    };
+    this.#records.push({ ...job, settle });
+  }
+
   /** Queues a manifest. The caller asked hasRoom. */
   enqueueManifest(pending: PendingManifest): void {
     const { shelf, catalogue } = this.#options;
@@ -123,11 +143,6 @@ export class SliceWriter {
     return this.#records.idle();
   }
 
-  get #isHalfEmpty(): boolean {
-    const { limits } = this.#options;
-    return this.#queuedSlices * 2 <= limits.queueSlices && this.#queuedBytes * 2 <= limits.queueBytes;
-  }
-
   /** The manifest in whose record the slice is to be written, waiting or made to wait; undefined: the slice gets a record of its own. */
   #findCarrier(slice: ResidentSlice, objectHash: ObjectHash): PendingManifest | undefined {
     const { shelf } = this.#options;
@@ -145,7 +160,7 @@ export class SliceWriter {
     const present = { presentStart: 0, presentEnd: lengthBytes };
     const keyText = manifest?.keyText ?? '';
     const content: ExtentContent = { kind: 'slice', objectHash, keyText, generation, sliceNumber, ...present };
-    return packer.pack({ content, lease, lengthBytes }, { manifest, isBehind: !this.#isHalfEmpty });
+    return packer.pack({ content, slot: lease.bytes, lengthBytes }, { manifest, isBehind: this.isBehind });
   }
 
   #settleSlice(slice: ResidentSlice, verdict: WriteVerdict): void {
@@ -183,8 +198,8 @@ export class SliceWriter {
     const { objectHash, keyText, generation } = manifest;
     const present = { presentStart: 0, presentEnd };
     const content: ExtentContent = { kind: 'manifest', objectHash, keyText, generation, sliceNumber: MANIFEST_NUMBER, ...present };
-    const raw = { content, lease, lengthBytes: presentEnd + record.length };
-    const isBehind = !this.#isHalfEmpty;
+    const raw = { content, slot: lease.bytes, lengthBytes: presentEnd + record.length };
+    const { isBehind } = this;
     const packed = await (body === undefined ? packer.packRaw(raw) : packer.pack(raw, { manifest, isBehind }));
     if (packed === undefined) {
       lease.end();

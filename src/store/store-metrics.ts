@@ -53,6 +53,12 @@ export const STORE_METRICS = {
     name: 'rawslice_store_declined_lost_total',
     help: 'Declined slices that left memory without being written',
   },
+  partsAdmitted: { kind: 'counter', name: 'rawslice_store_parts_admitted_total', help: 'Parts of slices that were admitted' },
+  partsJoined: {
+    kind: 'counter',
+    name: 'rawslice_store_parts_joined_total',
+    help: 'Parts of slices joined with what was stored of the slice',
+  },
   writes: {
     kind: 'counter',
     name: 'rawslice_store_writes_total',

@@ -13,7 +13,9 @@ import {
   hashOf,
   makeManifest,
   offerOne,
+  offerPart,
   readAndCheck,
+  readPartAndCheck,
   SLICE_BYTES,
   sliceBytes,
   sliceCount,
@@ -119,6 +121,67 @@ const PLAYS: Readonly<Record<string, Play>> = {
     const { objectHash, generation } = big;
     const beyond = await store.readSlice({ objectHash, generation, sliceNumber: 0, startBytes: 0, endBytes: 1048577 });
     assert.equal(beyond.kind, 'absent');
+    return undefined;
+  },
+
+  'keeps a part of a slice, and serves what lies inside of it': async (bench) => {
+    const { store, reopen } = bench;
+    const manifest = makeManifest('part', store.nextGeneration(), 1024 * KIB + 100, { sliceSizeBytes: 1024 * KIB });
+    const { objectHash, generation } = manifest;
+    store.offerManifest(manifest, store.purgeSequence);
+    assert.equal(store.hasPart(generation, 0), false);
+    assert.equal(await readPartAndCheck(store, manifest, 0), 'absent');
+    const tooLittle = { sliceNumber: 0, startBytes: 0, endBytes: 64 * KIB - 1 };
+    assert.deepEqual(offerPart(bench, manifest, tooLittle), { kind: 'declined', reason: 'partial' });
+    assert.deepEqual(offerPart(bench, manifest, { sliceNumber: 0, startBytes: 0, endBytes: 300_000 }), { kind: 'admitted' });
+    let next: StoreUnderTest = bench;
+    for (const look of ['waiting', 'written', 'after a restart']) {
+      if (look === 'written') await store.drain();
+      if (look === 'after a restart') next = await reopen();
+      assert.equal(next.store.hasSlice(generation, 0), false, look);
+      assert.equal(next.store.hasPart(generation, 0), true, look);
+      assert.equal(next.store.findManifest(objectHash)?.storedSlices, 0, look);
+      assert.notEqual(await readAndCheck(next.store, manifest, 0, [70_000, 300_000]), 'absent', look);
+      assert.equal(await readAndCheck(next.store, manifest, 0, [299_999, 300_001]), 'absent', look);
+      assert.equal(await readAndCheck(next.store, manifest, 0), 'absent', look);
+      assert.equal(await readPartAndCheck(next.store, manifest, 0), '0-300000', look);
+      assert.equal(await readPartAndCheck(next.store, manifest, 1), 'absent', look);
+    }
+    assert.deepEqual(offerOne(next, manifest, 0), { kind: 'admitted' });
+    assert.deepEqual([next.store.hasSlice(generation, 0), next.store.findManifest(objectHash)?.storedSlices], [true, 1]);
+    await next.store.drain();
+    assert.equal(next.store.hasPart(generation, 0), false);
+    emptyResident(next.arena);
+    assert.notEqual(await readAndCheck(next.store, manifest, 0), 'absent');
+    return next;
+  },
+
+  'joins parts that touch, keeps the longer of two that do not, and makes a slice of what became whole': async (bench) => {
+    const { store } = bench;
+    const manifest = makeManifest('join', store.nextGeneration(), 1024 * KIB, { sliceSizeBytes: 1024 * KIB });
+    const { generation } = manifest;
+    store.offerManifest(manifest, store.purgeSequence);
+    const steps: (readonly [number, number, string])[] = [
+      [100_000, 400_000, '131072-400000'],
+      [0, 70_000, '131072-400000'],
+      [0, 140_000, '0-400000'],
+      [10_000, 200_000, '0-400000'],
+      [400_000, 500_000, '0-500000'],
+      [393_216, 600_000, '0-600000'],
+      [700_000, 1024 * KIB, '0-600000'],
+    ];
+    for (const [startBytes, endBytes, expected] of steps) {
+      assert.deepEqual(offerPart(bench, manifest, { sliceNumber: 0, startBytes, endBytes }), { kind: 'admitted' });
+      await store.drain();
+      assert.equal(await readPartAndCheck(store, manifest, 0), expected, `${startBytes}-${endBytes}`);
+    }
+    offerPart(bench, manifest, { sliceNumber: 0, startBytes: 589_824, endBytes: 1024 * KIB });
+    await store.drain();
+    assert.deepEqual([store.hasPart(generation, 0), store.hasSlice(generation, 0)], [false, true]);
+    assert.equal(store.findManifest(manifest.objectHash)?.storedSlices, 1);
+    assert.equal(await readAndCheck(store, manifest, 0), 'device');
+    assert.deepEqual(offerPart(bench, manifest, { sliceNumber: 0, startBytes: 0, endBytes: 100_000 }), { kind: 'admitted' });
+    assert.equal(store.hasSlice(generation, 0), true);
     return undefined;
   },
 

@@ -3,6 +3,7 @@
  * matter. It keeps everything that it admits, in plain buffers.
  */
 import { SystemClock } from '../../src/base/clock.ts';
+import { CHUNK_BYTES } from '../../src/format/geometry.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../../src/format/manifest.ts';
 import type { Arena } from '../../src/memory/arena.ts';
 import { type Coverable, matcherOf } from '../../src/store/purge.ts';
@@ -10,15 +11,23 @@ import type {
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
+  PartVerdict,
   PurgeOptions,
   PurgeResult,
   PurgeTarget,
+  SliceAddress,
   SliceOffer,
   SliceRead,
   SliceStore,
   SliceVerdict,
   StoreState,
 } from '../../src/store/slice-store.ts';
+
+/** Some of a slice, from `startBytes` of it on. */
+interface Part {
+  readonly startBytes: number;
+  readonly bytes: Buffer;
+}
 
 /** Slices and manifests in maps. */
 export class MemoryStore implements SliceStore {
@@ -29,6 +38,7 @@ export class MemoryStore implements SliceStore {
   readonly #arena: Arena;
   readonly #manifests = new Map<ObjectHash, Manifest>();
   readonly #slices = new Map<string, Buffer>();
+  readonly #parts = new Map<string, Part>();
   readonly #purges: {
     readonly matches: (object: Coverable) => boolean;
     readonly sequence: number;
@@ -87,7 +97,7 @@ export class MemoryStore implements SliceStore {
     const current = this.#manifests.get(objectHash)?.generation;
     if (generation !== undefined && current !== generation) return;
     this.#manifests.delete(objectHash);
-    for (const key of [...this.#slices.keys()]) if (key.startsWith(`${current}/`)) this.#slices.delete(key);
+    for (const kept of [this.#slices, this.#parts]) for (const key of [...kept.keys()]) if (key.startsWith(`${current}/`)) kept.delete(key);
   }
 
   async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
@@ -114,7 +124,10 @@ export class MemoryStore implements SliceStore {
   }
 
   async readSlice(read: SliceRead): Promise<SliceVerdict> {
-    const slice = this.#slices.get(`${read.generation}/${read.sliceNumber}`);
+    const key = `${read.generation}/${read.sliceNumber}`;
+    const part = this.#parts.get(key);
+    const isInside = part !== undefined && read.startBytes >= part.startBytes && read.endBytes <= part.startBytes + part.bytes.length;
+    const slice = this.#slices.get(key) ?? (isInside ? Buffer.concat([Buffer.alloc(part.startBytes), part.bytes]) : undefined);
     if (slice === undefined) return { kind: 'absent' };
     const lease = await this.#arena.lease('device-read', read.endBytes - read.startBytes, { waitMs: 50 });
     if (lease === undefined) return { kind: 'busy' };
@@ -122,9 +135,25 @@ export class MemoryStore implements SliceStore {
     return { kind: 'hit', lease, bytes: lease.bytes.subarray(0, count), tier: 'device' };
   }
 
+  hasPart(generation: number, sliceNumber: number): boolean {
+    const key = `${generation}/${sliceNumber}`;
+    return this.#parts.has(key) && !this.#slices.has(key);
+  }
+
+  async readPart({ generation, sliceNumber }: SliceAddress): Promise<PartVerdict> {
+    const part = this.#parts.get(`${generation}/${sliceNumber}`);
+    if (part === undefined || !this.hasPart(generation, sliceNumber)) return { kind: 'absent' };
+    const { startBytes, bytes } = part;
+    const lease = await this.#arena.lease('device-read', bytes.length, { waitMs: 50 });
+    if (lease === undefined) return { kind: 'busy' };
+    bytes.copy(lease.bytes);
+    return { kind: 'hit', lease, bytes: lease.bytes.subarray(0, bytes.length), startBytes, endBytes: startBytes + bytes.length };
+  }
+
   offerSlice(offer: SliceOffer): OfferVerdict {
     if (this.#manifests.get(offer.objectHash)?.generation !== offer.generation) return { kind: 'declined', reason: 'superseded' };
     if (this.declinesSlices) return { kind: 'declined', reason: 'queue-full' };
+    if (offer.present !== undefined) return this.#offerPart(offer, offer.present);
     this.#slices.set(`${offer.generation}/${offer.sliceNumber}`, Buffer.from(offer.lease.bytes.subarray(0, offer.lengthBytes)));
     return { kind: 'admitted' };
   }
@@ -139,4 +168,27 @@ export class MemoryStore implements SliceStore {
   async close(): Promise<void> {
     this.state = 'closed';
   }
+
+  #offerPart({ generation, sliceNumber, lengthBytes, lease }: SliceOffer, present: { startBytes: number; endBytes: number }): OfferVerdict {
+    const key = `${generation}/${sliceNumber}`;
+    const { startBytes, endBytes } = present;
+    if (this.#slices.has(key)) return { kind: 'admitted' };
+    if (endBytes - startBytes < CHUNK_BYTES) return { kind: 'declined', reason: 'partial' };
+    const part = joinParts(this.#parts.get(key), { startBytes, bytes: Buffer.from(lease.bytes.subarray(startBytes, endBytes)) });
+    if (part.bytes.length === lengthBytes) this.#slices.set(key, part.bytes);
+    else this.#parts.set(key, part);
+    return { kind: 'admitted' };
+  }
+}
+
+/** Together where they touch, else the longer one. */
+function joinParts(old: Part | undefined, fresh: Part): Part {
+  if (old === undefined) return fresh;
+  const [oldEnd, freshEnd] = [old.startBytes + old.bytes.length, fresh.startBytes + fresh.bytes.length];
+  if (fresh.startBytes > oldEnd || freshEnd < old.startBytes) return old.bytes.length >= fresh.bytes.length ? old : fresh;
+  const startBytes = Math.min(old.startBytes, fresh.startBytes);
+  const bytes = Buffer.alloc(Math.max(oldEnd, freshEnd) - startBytes);
+  old.bytes.copy(bytes, old.startBytes - startBytes);
+  fresh.bytes.copy(bytes, fresh.startBytes - startBytes);
+  return { startBytes, bytes };
 }

@@ -13,6 +13,8 @@ interface Range {
   readonly endBytes: number;
 }
 
+/** A fault is in the plan for so long at most, and what hangs goes on some time after that. */
+const FAULT_MS_MAX = 210;
 const HANG_MS_MAX = 4000;
 
 export class FaultPlanner {
@@ -71,12 +73,12 @@ export class FaultPlanner {
     const times = this.#pick(1, 1, 3, undefined);
     this.#world.note(`fault: ${fault.operation} ${JSON.stringify(fault.effect)} ${fault.startBytes}-${fault.endBytes} times ${times}`);
     const remove = this.#world.disk.addFault({ ...fault, times });
-    this.#world.stage.clock.startTimer(10 + this.#random.integerBelow(200), remove);
+    this.#world.stage.clock.startTimer(this.#random.integerBelow(FAULT_MS_MAX), remove);
   }
 
   #hang(range: Range): void {
     this.#add({ operation: this.#operation(), effect: { kind: 'hang' }, ...range });
-    this.#world.stage.clock.startTimer(this.#random.integerBelow(HANG_MS_MAX), () => this.#world.disk.resumeHung());
+    this.#world.stage.clock.startTimer(FAULT_MS_MAX + this.#random.integerBelow(HANG_MS_MAX), () => this.#world.disk.resumeHung());
   }
 
   #vanish(): void {

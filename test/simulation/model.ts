@@ -26,6 +26,10 @@ export interface Version {
   readonly manifests: Manifest[];
   recordFrom: number;
   freshFrom: number;
+  /** A soft purge was acknowledged: not even a crash brings back the freshness of those before this one. */
+  freshFloor: number;
+  /** When soft purges covered it. */
+  readonly softPurges: number[];
   /** Slices whose last offer in this mount was admitted, and which offer that was: durable ones are those not offered since. */
   readonly offers: Map<number, number>;
   /** The store has reason to write the record: it has a slice, or none to come. */
@@ -47,7 +51,7 @@ export type ShownFrom = Pick<Version, 'recordFrom' | 'freshFrom'>;
 export interface Barrier {
   readonly offers: ReadonlyMap<
     Version,
-    { readonly slices: ReadonlyMap<number, number>; readonly manifests: number; readonly isDue: boolean }
+    { readonly slices: ReadonlyMap<number, number>; readonly recordFrom: number; readonly isDue: boolean }
   >;
   readonly hidden: readonly Version[];
 }
@@ -106,6 +110,8 @@ export class Model {
       manifests: [manifest],
       recordFrom: 0,
       freshFrom: 0,
+      freshFloor: 0,
+      softPurges: [],
       offers: new Map(),
       isManifestDue: manifest.lengthBytes === 0,
       durable: new Set(),
@@ -135,6 +141,29 @@ export class Model {
     for (const version of versions) version.isHidden = true;
   }
 
+  /** A soft purge of these at `atMs`. @returns for bindFreshness(): where each of them stands */
+  makeStale(versions: Iterable<Version>, atMs: number): Map<Version, number> {
+    const standing = new Map<Version, number>();
+    for (const version of versions) {
+      const newest = version.manifests.at(-1);
+      if (newest === undefined) continue;
+      // The state that is covered is any of those that may show.
+      const states = new Map(version.manifests.slice(version.freshFrom).map((known) => [freshnessOf(known), known]));
+      version.freshFrom = version.manifests.length;
+      for (const { receivedAtMs, initialAgeSeconds, freshUntilMs } of states.values()) {
+        version.manifests.push({ ...newest, receivedAtMs, initialAgeSeconds, freshUntilMs: Math.min(freshUntilMs, atMs) });
+      }
+      version.softPurges.push(atMs);
+      standing.set(version, version.freshFrom);
+    }
+    return standing;
+  }
+
+  /** That soft purge was acknowledged. */
+  bindFreshness(standing: ReadonlyMap<Version, number>): void {
+    for (const [version, index] of standing) version.freshFloor = Math.max(version.freshFloor, index);
+  }
+
   /** A purge of these was acknowledged. */
   bury(versions: Iterable<Version>): void {
     for (const version of versions) version.isGone = true;
@@ -155,7 +184,7 @@ export class Model {
       offers: new Map(
         versions.map((version) => [
           version,
-          { slices: new Map(version.offers), manifests: version.manifests.length, isDue: version.isManifestDue },
+          { slices: new Map(version.offers), recordFrom: version.recordFrom, isDue: version.isManifestDue },
         ]),
       ),
       hidden: versions.filter((version) => version.isHidden),
@@ -165,8 +194,8 @@ export class Model {
   /** A drain that began with `barrier` made everything durable that the store has on the device. */
   noteDurable(barrier: Barrier, claims: Claims): void {
     for (const version of barrier.hidden) if (version.isHidden) version.isGone = true;
-    for (const [version, { slices, manifests, isDue }] of barrier.offers) {
-      if (version.isHidden || version.isGone || version.manifests.length !== manifests || !isDue) continue;
+    for (const [version, { slices, recordFrom, isDue }] of barrier.offers) {
+      if (version.isHidden || version.isGone || version.recordFrom !== recordFrom || !isDue) continue;
       if (!this.#isManifestSure(version, claims)) continue;
       version.isManifestDurable = true;
       for (const [sliceNumber, count] of slices) {
@@ -195,7 +224,7 @@ export class Model {
       if (version.isGrowing) version.isGone = true;
       version.isHidden = version.isGone;
       version.recordFrom = 0;
-      version.freshFrom = 0;
+      version.freshFrom = version.freshFloor;
       version.offers.clear();
       version.durable.clear();
       version.isManifestDurable = sure.has(version);
@@ -204,12 +233,13 @@ export class Model {
   }
 
   /** Closed in order: what was hidden is gone, and what the store had on the device is sure. @returns what the next start has to find */
-  close(claims: Claims): Expectation[] {
+  close(claims: Claims, options: { readonly hasLostRecords: boolean }): Expectation[] {
     const expected: Expectation[] = [];
     for (const version of this.versions()) {
       if (version.isHidden || version.isGrowing) version.isGone = true;
       version.isHidden = version.isGone;
       version.offers.clear();
+      if (options.hasLostRecords) version.recordFrom = 0;
       version.isManifestDurable = !version.isGone && this.#isManifestSure(version, claims);
       if (!version.isManifestDurable) continue;
       for (let sliceNumber = 0; sliceNumber < sliceCountOf(version); sliceNumber += 1) {
@@ -226,6 +256,17 @@ export class Model {
   #isManifestSure(version: Version, claims: Claims): boolean {
     const state = claims.extentState(version.generation);
     return !version.isGrowing && (state === 'sure' || (state === 'unproved' && version.isManifestDurable));
+  }
+
+  /** Takes what the store does not claim out of what is sure. @returns whether nothing is left */
+  forgetLost(version: Version, claims: Claims): boolean {
+    for (const sliceNumber of [...version.durable]) {
+      if (claims.extentState(version.generation, sliceNumber) === 'absent') version.durable.delete(sliceNumber);
+    }
+    if (claims.extentState(version.generation) !== 'absent') return false;
+    version.isManifestDurable = false;
+    version.durable.clear();
+    return true;
   }
 
   /** Nothing from before may be shown: the disk was formatted anew. */
@@ -252,7 +293,11 @@ export class Model {
    */
   judgeManifest(version: Version, manifest: Manifest, options: ShownFrom & { readonly mayBeOld: boolean; readonly what: string }): void {
     const records = version.manifests.slice(options.mayBeOld ? 0 : options.recordFrom).map(recordOf);
-    const times = version.manifests.slice(options.freshFrom).map(freshnessOf);
+    // A soft purge by prefix or tag may be applied late, over a refresh that came after it: stale is always legal.
+    const times = version.manifests
+      .slice(options.freshFrom)
+      .flatMap((known) => [known, ...version.softPurges.map((atMs) => ({ ...known, freshUntilMs: Math.min(known.freshUntilMs, atMs) }))])
+      .map(freshnessOf);
     const title = `${options.what}: ${version.keyText}/${version.generation} shows`;
     demand(records.includes(recordOf(manifest)), () => `${title} the record ${recordOf(manifest)}, not one of ${records.join(' ')}`);
     demand(times.includes(freshnessOf(manifest)), () => `${title} the freshness ${freshnessOf(manifest)}, not one of ${times.join(' ')}`);

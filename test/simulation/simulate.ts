@@ -1,10 +1,26 @@
-/** `npm run sim`: plays a seed again, or many seeds, and says what came of it. */
+/** `npm run sim`: plays a seed again, or many seeds, or against the mutants, and says what came of it. */
 import { parseArgs } from 'node:util';
+import { type MutantVerdict, runMutants } from './mutant-run.ts';
 import { runPlay } from './play.ts';
 import { PROFILES, type Profile } from './profiles.ts';
 import { makeStage } from './world.ts';
 
-const USAGE = `npm run sim -- [--seed N] [--seeds COUNT] [--steps M] [--profile ${PROFILES.join('|')}] [--verbose]\n`;
+const USAGE = `npm run sim -- [--seed N] [--seeds COUNT] [--steps M] [--profile ${PROFILES.join('|')}] [--verbose]
+npm run sim -- --mutants [--seeds COUNT] [--steps M]     breaks the engine in every way that it knows, and says who notices
+`;
+const VIOLATION = 3;
+/** Enough for every mutant that is caught at all, several times over. */
+const MUTANT_SEEDS = '60';
+
+interface Options {
+  readonly seed: number;
+  readonly seeds: number;
+  readonly steps: number;
+  readonly profile: Profile | undefined;
+  readonly isVerbose: boolean;
+  /** No more words than the finding; for mutants, whose every failure is one. */
+  readonly isHunt: boolean;
+}
 
 /** @returns the exit code: 0 fine, 3 a violation was found, 2 wrong usage */
 export async function simulate(words: readonly string[], write: (text: string) => void): Promise<number> {
@@ -12,31 +28,64 @@ export async function simulate(words: readonly string[], write: (text: string) =
     args: [...words],
     options: {
       seed: { type: 'string', default: '1' },
-      seeds: { type: 'string', default: '1' },
+      seeds: { type: 'string' },
       steps: { type: 'string', default: '400' },
       profile: { type: 'string' },
       verbose: { type: 'boolean', default: false },
+      mutants: { type: 'boolean', default: false },
+      hunt: { type: 'boolean', default: false },
     },
   });
-  const [seed, seeds, steps] = [values.seed, values.seeds, values.steps].map(Number);
-  const profile = PROFILES.find((name) => name === values.profile) as Profile | undefined;
-  if (![seed, seeds, steps].every((value) => Number.isSafeInteger(value)) || (values.profile !== undefined && profile === undefined)) {
+  const [seed, seeds, steps] = [values.seed, values.seeds ?? (values.mutants ? MUTANT_SEEDS : '1'), values.steps].map(Number);
+  const profile = PROFILES.find((name) => name === values.profile);
+  const areNumbers = [seed, seeds, steps].every((value) => Number.isSafeInteger(value));
+  if (!areNumbers || (values.profile !== undefined && profile === undefined)) {
     write(USAGE);
     return 2;
   }
+  const options = { seed: seed ?? 1, seeds: seeds ?? 1, steps: steps ?? 1, profile, isVerbose: values.verbose, isHunt: values.hunt };
+  return values.mutants ? huntMutants(options, write) : playSeeds(options, write);
+}
+
+async function playSeeds(options: Options, write: (text: string) => void): Promise<number> {
+  const { seed, seeds, steps, profile, isVerbose, isHunt } = options;
   const stage = makeStage();
-  const log = values.verbose ? (line: string) => write(`${line}\n`) : undefined;
-  for (let at = seed ?? 1; at < (seed ?? 1) + (seeds ?? 1); at += 1) {
+  const log = isVerbose ? (line: string) => write(`${line}\n`) : undefined;
+  for (let at = seed; at < seed + seeds; at += 1) {
     try {
-      const report = await runPlay({ seed: at, steps: steps ?? 1, stage, profile, log });
-      write(`${JSON.stringify(report)}\n`);
+      const report = await runPlay({ seed: at, steps, stage, profile, log });
+      if (!isHunt) write(`${JSON.stringify(report)}\n`);
     } catch (error) {
-      write(`${error instanceof Error ? (values.verbose ? error.stack : error.message) : String(error)}\n`);
-      if (values.verbose && error instanceof Error && error.cause instanceof Error) write(`${error.cause.stack}\n`);
-      return 3;
+      write(`${describe(error, isVerbose)}\n`);
+      return VIOLATION;
     }
   }
   return 0;
+}
+
+async function huntMutants(options: Options, write: (text: string) => void): Promise<number> {
+  const verdicts = await runMutants(options, ({ mutant, isCaught, finding }) => {
+    const reason = mutant.redundant ?? mutant.open;
+    const verdict = isCaught
+      ? 'caught'
+      : reason === undefined
+        ? 'NOT CAUGHT'
+        : mutant.open === undefined
+          ? 'survives, as it should'
+          : 'survives';
+    write(`${verdict}: ${mutant.name}: ${(isCaught ? finding : (reason ?? finding)).slice(0, 200)}\n`);
+  });
+  const caught = verdicts.filter(({ isCaught }) => isCaught).length;
+  write(`${caught} of ${verdicts.length} mutants were caught\n`);
+  const isExpected = ({ mutant, isCaught }: MutantVerdict): boolean =>
+    isCaught ? mutant.redundant === undefined : (mutant.redundant ?? mutant.open) !== undefined;
+  return verdicts.every(isExpected) ? 0 : VIOLATION;
+}
+
+function describe(error: unknown, isVerbose: boolean): string {
+  if (!(error instanceof Error)) return String(error);
+  if (!isVerbose) return error.message;
+  return error.cause instanceof Error ? `${error.stack}\n${error.cause.stack}` : String(error.stack);
 }
 
 if (import.meta.main) process.exitCode = await simulate(process.argv.slice(2), (text) => void process.stdout.write(text));

@@ -6,6 +6,7 @@ import { EdgeError } from '../../src/base/errors.ts';
 import type { Random } from '../../src/base/random.ts';
 import { KIB } from '../../src/base/units.ts';
 import type { Manifest, ObjectHash } from '../../src/format/manifest.ts';
+import type { PurgeTarget } from '../../src/store/slice-store.ts';
 import { hashOf } from '../store/store-bench.ts';
 import { bodyBytes } from './bodies.ts';
 import { demand, type Model, type ShownFrom, sliceCountOf, sliceLengthOf, type Version } from './model.ts';
@@ -37,7 +38,8 @@ export class Work {
   begin(mount: Mount): void {
     if (this.#workers.size >= WORKERS_MAX) return;
     const choice = this.#random.integerBelow(100);
-    if (choice < 34) this.#spawn(this.#store(mount));
+    if (choice < 30) this.#spawn(this.#store(mount));
+    else if (choice < 34) this.#refill(mount);
     else if (choice < 68) this.#spawn(this.#read(mount));
     else if (choice < 74) this.#refresh(mount);
     else if (choice < 79) this.#rewrite(mount);
@@ -86,7 +88,7 @@ export class Work {
       keyText,
       status: 200,
       fields: [['etag', `"${generation}"`]],
-      tags: [],
+      tags: [tagOf(keyText)],
       lengthBytes,
       sliceSizeBytes: (this.#random.integerBelow(3) === 0 ? 256 : 64) * KIB,
       ...this.#freshness(),
@@ -211,13 +213,8 @@ export class Work {
 
   /** Compares a manifest with what was offered. */
   #judgeManifest(mount: Mount, version: Version, read: { readonly manifest: Manifest; readonly shownFrom: ShownFrom }): void {
-    const { metrics } = mount.store;
-    const lost = (['error', 'no-space', 'no-slot', 'unavailable'] as const).reduce(
-      (sum, reason) => sum + metrics.value('dropped', reason),
-      0,
-    );
     this.#model.judgeManifest(version, read.manifest, {
-      mayBeOld: lost > 0 || version.isHidden,
+      mayBeOld: countLost(mount) > 0 || version.isHidden,
       recordFrom: read.shownFrom.recordFrom,
       freshFrom: read.shownFrom.freshFrom,
       what: 'the store',
@@ -315,19 +312,42 @@ export class Work {
   }
 
   async #purge(mount: Mount): Promise<void> {
-    const keyText = this.#key();
-    const covered = [...this.#model.versionsOf(keyText)];
-    this.#model.hide(covered);
-    this.#purgeCounts.set(keyText, this.#purgesOf(keyText) + 1);
+    const { store } = mount;
+    const target = this.#target();
+    const isSoft = this.#random.integerBelow(4) === 0;
+    const covered = [...this.#model.versions()].filter((version) => isCovered(version, target));
+    const before = store.purgeSequence;
+    const atMs = this.#world.stage.clock.wallMs();
+    const purging = store.purge(target, { isSoft });
+    // With too many epochs in force nothing was done.
+    const isInForce = store.purgeSequence > before;
+    const standing = isInForce && isSoft ? this.#model.makeStale(covered, atMs) : new Map<Version, number>();
+    if (isInForce && !isSoft) this.#model.hide(covered);
+    for (let key = 0; key < this.#world.shape.keys && isInForce; key += 1) {
+      const keyText = `key-${key}`;
+      if (isCovered({ keyText }, target)) this.#purgeCounts.set(keyText, this.#purgesOf(keyText) + 1);
+    }
+    this.#world.note(`purge ${isSoft ? 'soft' : 'hard'} ${JSON.stringify(target)}: ${isInForce}`);
     try {
-      const { knownObjects } = await mount.store.purge({ kind: 'object', objectHash: hashOf(keyText) });
-      this.#world.note(`purged ${keyText}: ${knownObjects}`);
+      const { knownObjects, isWalkNeeded } = await purging;
+      this.#world.note(`purged ${JSON.stringify(target)}: ${knownObjects} ${isWalkNeeded}`);
       this.purges += 1;
-      this.#model.bury(covered);
+      if (isSoft) this.#model.bindFreshness(standing);
+      else this.#model.bury(covered);
+      this.#mayCrash(mount);
     } catch (error) {
       demand(error instanceof EdgeError && error.code === 'STORE_UNAVAILABLE', () => `a purge failed with ${String(error)}`);
-      this.#world.note(`purge of ${keyText} refused`);
+      this.#world.note(`purge of ${JSON.stringify(target)} refused`);
     }
+  }
+
+  #target(): PurgeTarget {
+    const keyText = this.#key();
+    const kind = this.#random.integerBelow(10);
+    if (kind === 0) return { kind: 'everything' };
+    if (kind === 1) return { kind: 'prefix', keyPrefix: keyText.slice(0, 5) };
+    if (kind === 2) return { kind: 'tag', tag: tagOf(keyText) };
+    return { kind: 'object', objectHash: hashOf(keyText) };
   }
 
   async #drain(mount: Mount): Promise<void> {
@@ -340,6 +360,28 @@ export class Work {
     if (!isSure || store.metrics.value('journalDropped') !== droppedBefore) return;
     this.drains += 1;
     this.#model.noteDurable(barrier, store);
+    this.#mayCrash(mount);
+  }
+
+  /** The best moment for the power to fail is right after a promise. */
+  #mayCrash(mount: Mount): void {
+    if (this.#random.integerBelow(6) === 0 && !this.#isOver(mount)) this.#world.crash(this.#random.integerBelow(2) === 0 ? 'none' : 'any');
+  }
+
+  /** Many things at a time, and the power fails in the midst of it. */
+  burst(mount: Mount): void {
+    this.#world.planCrash(1 + this.#random.integerBelow(16), 'any');
+    for (let count = 2 + this.#random.integerBelow(4); count > 0; count -= 1) this.#spawn(this.#purge(mount));
+    for (let count = 1 + this.#random.integerBelow(3); count > 0; count -= 1) this.#spawn(this.#store(mount));
+    if (this.#random.integerBelow(2) === 0) this.#spawn(this.#checkpoint(mount));
+  }
+
+  /** A fill that found slices missing, or did not ask: all of the present version once more. */
+  #refill(mount: Mount): void {
+    const version = this.#model.current(this.#key());
+    if (version === undefined || version.isGrowing || mount.store.findManifest(version.objectHash)?.generation !== version.generation)
+      return;
+    for (let sliceNumber = 0; sliceNumber < sliceCountOf(version); sliceNumber += 1) this.#offerSlice(mount, version, sliceNumber);
   }
 
   async #checkpoint(mount: Mount): Promise<void> {
@@ -355,4 +397,21 @@ export class Work {
       );
     }
   }
+}
+
+/** Records that were admitted and not written. */
+export function countLost({ store }: Mount): number {
+  const reasons = ['error', 'no-space', 'no-slot', 'unavailable'] as const;
+  return reasons.reduce((sum, reason) => sum + store.metrics.value('dropped', reason), 0);
+}
+
+/** Every key has one tag. */
+function tagOf(keyText: string): string {
+  return `tag-${Number(keyText.slice('key-'.length)) % 5}`;
+}
+
+function isCovered({ keyText }: { readonly keyText: string }, target: PurgeTarget): boolean {
+  if (target.kind === 'object') return target.objectHash === hashOf(keyText);
+  if (target.kind === 'prefix') return keyText.startsWith(target.keyPrefix);
+  return target.kind === 'everything' || target.tag === tagOf(keyText);
 }

@@ -150,8 +150,8 @@ export class World {
   /** Ends the mount, whether the power is on or not; every lease has to be back. Work in progress goes on until it notices. */
   async closeMount(mount: Mount): Promise<void> {
     mount.isOver = true;
-    if (this.mount === mount) this.mount = undefined;
     await this.wait(mount.store.close(), 'closing the store');
+    if (this.mount === mount) this.mount = undefined;
   }
 
   async #delay(operation: string, offsetBytes: number, lengthBytes: number): Promise<void> {

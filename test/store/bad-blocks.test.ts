@@ -61,7 +61,7 @@ async function mount(disk: SimulatedDisk) {
     policy: ADMIT_EVERYTHING,
     onVanish: () => undefined,
   });
-  await keeper.mount({ catalogue, journal }, state.needsCheckpoint);
+  await keeper.mount({ catalogue, journal }, state);
   return { root, state, catalogue, journal, keeper, metrics, device };
 }
 

@@ -254,3 +254,30 @@ test('a purge that may lie in an unreadable journal block empties the cache', as
   assert.equal(await readAndCheck(third.store, later, 0), 'device');
   await third.store.close();
 });
+
+test('while the older checkpoint serves, it is not written over: the power may fail while the newer one is replaced', async () => {
+  const disk = await makeDisk(30);
+  const bench = await openBench(disk.open());
+  const first = await storeObject(bench, 'first', SLICE_BYTES);
+  await bench.store.checkpoint();
+  const second = await storeObject(bench, 'second', SLICE_BYTES);
+  await bench.store.checkpoint();
+  const { format, superblock } = (await lookAt(disk.open('read-only'))).root;
+  disk.crash(new SeededRandom(1), 'all');
+  disk.flipBit(format.geometry.checkpointOffsets[superblock.checkpoint.zone === 0 ? 0 : 1] + 1000, 1);
+  const image = disk.snapshot();
+  for (let after = 0; after < 12; after += 1) {
+    disk.restore(image);
+    disk.clearFaults();
+    for (const operation of ['write', 'flush'] as const) {
+      disk.addFault({ operation, effect: { kind: 'error', errno: 'EIO' }, after: operation === 'write' ? after : after / 2 });
+    }
+    const failing = await openBench(disk.open());
+    disk.crash(new SeededRandom(after), 'none');
+    disk.clearFaults();
+    await failing.store.close();
+    const again = await openBench(disk.open());
+    for (const manifest of [first, second]) assert.equal(await readAndCheck(again.store, manifest, 0), 'device', `after ${after} writes`);
+    await again.store.close();
+  }
+});

@@ -69,3 +69,25 @@ test('a record that is offered anew while the old one is being read is the one t
   assert.deepEqual(await again.store.readManifest(manifest.objectHash), { kind: 'hit', manifest: changed });
   await again.store.close();
 });
+
+test('a degraded store that is closed waits for its checkpoint in progress', async () => {
+  const disk = new SimulatedDisk({ capacityBytes: 8 * MIB, random: new SeededRandom(5) });
+  const device = disk.open();
+  await formatTiny(device);
+  const bench = await openBench(device);
+  await storeObject(bench, 'x', 100);
+  disk.addFault({ operation: 'write', effect: { kind: 'hang' }, times: 1 });
+  const checkpointing = bench.store.checkpoint();
+  while (disk.hungOperations === 0) await new Promise((resolve) => setImmediate(resolve));
+  disk.addFault({ operation: 'write', effect: { kind: 'error', errno: 'EROFS' }, times: 1 });
+  const manifest = makeManifest('y', bench.store.nextGeneration(), 100);
+  bench.store.offerManifest(manifest, bench.store.purgeSequence);
+  offerOne(bench, manifest, 0);
+  while (bench.store.state === 'online') await new Promise((resolve) => setImmediate(resolve));
+  const closing = bench.store.close();
+  await new Promise((resolve) => setImmediate(resolve));
+  disk.resumeHung();
+  await checkpointing;
+  await closing;
+  assert.equal(bench.arena.leasedSlots, 0);
+});

@@ -115,6 +115,37 @@ export function offerOne(bench: { store: SliceStore; arena: Arena }, manifest: M
   return verdict;
 }
 
+/** Offers bytes [startBytes, endBytes) of one slice; the rest of the slot is something else. */
+export function offerPart(
+  bench: { store: SliceStore; arena: Arena },
+  manifest: Manifest,
+  part: { readonly sliceNumber: number; readonly startBytes: number; readonly endBytes: number },
+): OfferVerdict | undefined {
+  const { sliceNumber, startBytes, endBytes } = part;
+  const lengthBytes = sliceLength(manifest, sliceNumber);
+  const lease = bench.arena.tryLease('fill', lengthBytes);
+  if (lease === undefined) return undefined;
+  lease.bytes.fill(0xee);
+  sliceBytes(manifest.keyText, manifest.generation, sliceNumber, lengthBytes).copy(lease.bytes, startBytes, startBytes, endBytes);
+  const { objectHash, generation } = manifest;
+  const present = { startBytes, endBytes };
+  const verdict = bench.store.offerSlice({ objectHash, generation, sliceNumber, lease, lengthBytes, present });
+  lease.end();
+  return verdict;
+}
+
+/** What is kept of a slice in part, every byte checked: `start-end`, or the verdict's kind. */
+export async function readPartAndCheck(store: SliceStore, manifest: Manifest, sliceNumber: number): Promise<string> {
+  const { objectHash, generation, keyText } = manifest;
+  const verdict = await store.readPart({ objectHash, generation, sliceNumber });
+  if (verdict.kind !== 'hit') return verdict.kind;
+  const { startBytes, endBytes, bytes } = verdict;
+  const expected = sliceBytes(keyText, generation, sliceNumber, sliceLength(manifest, sliceNumber)).subarray(startBytes, endBytes);
+  assert.ok(bytes.equals(expected), `wrong bytes in the part of ${keyText}/${generation}/${sliceNumber}`);
+  verdict.lease.end();
+  return `${startBytes}-${endBytes}`;
+}
+
 /** Offers an object whole and waits until it is written. */
 export async function storeObject(bench: { store: SliceStore; arena: Arena }, keyText: string, lengthBytes: number): Promise<Manifest> {
   const { store } = bench;

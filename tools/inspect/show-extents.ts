@@ -59,7 +59,9 @@ export async function showExtents(io: CommandIo, readable: ReadableDevice, wishe
 export async function readSlices(view: DeviceView, object: StoredObject, limit: number): Promise<readonly ExtentFacts[]> {
   const { index } = view.state;
   const { generation } = object.manifest;
-  const slots = index.recordSlots().filter((slot) => index.kind(slot) === 'slice' && index.generation(slot) === generation);
+  const slots = index
+    .recordSlots()
+    .filter((slot) => (index.kind(slot) === 'slice' || index.hasBody(slot)) && index.generation(slot) === generation);
   const facts: ExtentFacts[] = [];
   for (const slot of slots.sort((left, right) => index.sliceNumber(left) - index.sliceNumber(right)).subarray(0, limit))
     facts.push(await readExtentFacts(view, slot));

@@ -1,0 +1,289 @@
+/**
+ * Canaries: the engine broken on purpose, one place at a time. Each is a text of the source and what stands there instead; the text has to
+ * be found exactly once, so that the table cannot rot. mutant-run.ts plays against each; one that nobody catches says that the proof is
+ * too weak there, or that what was broken is not needed.
+ */
+
+/** One text of the source, and what stands there instead. */
+export interface Change {
+  readonly file: string;
+  readonly text: string;
+  readonly instead: string;
+}
+
+/** One way to break the engine. */
+export interface Mutant extends Change {
+  readonly name: string;
+  /** What has to be broken as well, where one rule alone is backed by another. */
+  readonly and?: readonly Change[] | undefined;
+  /** The test file that has to fail, where plays have no such fault. */
+  readonly test?: string | undefined;
+  /** Known to survive, and why the proof does not reach it yet. */
+  readonly open?: string | undefined;
+  /** Why no play can catch it: another rule does the same work. Such a mutant has to survive, else this is wrong. */
+  readonly redundant?: string | undefined;
+}
+
+const RECOVERY = 'src/store/recovery.ts';
+const JOURNAL = 'src/store/journal.ts';
+const KEEPER = 'src/store/root-keeper.ts';
+const ROOT = 'src/store/root-area.ts';
+const READER = 'src/store/extent-reader.ts';
+const WRITER = 'src/store/slice-writer.ts';
+const CATALOGUE = 'src/store/catalogue.ts';
+const HEADER = 'src/format/extent-header.ts';
+
+export const MUTANTS: readonly Mutant[] = [
+  // Flushes and orders.
+  {
+    name: 'the superblock does not wait for the checkpoint',
+    file: KEEPER,
+    text: '      await device.flush();\n',
+    instead: '',
+    open: 'the flush of the first two superblocks covers the parts too, and the older checkpoint serves; only one of several parts could be lost in part',
+  },
+  {
+    name: 'a checkpoint without the records of its time',
+    file: KEEPER,
+    text: '      await journal.flush();\n',
+    instead: '',
+    redundant: 'what it misses was not durable; what it has too much is unproved and refuted by its header',
+  },
+  {
+    name: 'the superblock before its checkpoint',
+    file: KEEPER,
+    text: '      const written = await writeCheckpoint(',
+    instead:
+      '      await this.#commit(() => ({ checkpoint: { ...current, ...target, journalStart: nextSequence }, previous: readable }));\n      const written = await writeCheckpoint(',
+  },
+  { name: 'superblocks are not flushed', file: ROOT, text: '        await this.#device.flush();\n', instead: '' },
+  {
+    name: 'a superblock that replaces the newest',
+    file: ROOT,
+    text: '(1 + (sequence % geometry.superblockCount))',
+    instead: '1',
+    redundant: 'copies 1 and 3 are whole while 0 and 2 are written; the ring is against damage at rest',
+  },
+  {
+    name: 'a purge that is acknowledged before its flush',
+    file: JOURNAL,
+    text: '    while (this.#flushed < target && this.#written >= target && this.#failure === undefined) await this.#flushDevice();\n    if (this.#flushed >= target) return;',
+    instead: '    if (this.#written >= target) return;',
+  },
+  {
+    name: 'a flush counts what was written after it began',
+    file: JOURNAL,
+    text: '      await this.#options.device.flush();\n      this.#flushed = Math.max(this.#flushed, written);',
+    instead: '      await this.#options.device.flush();\n      this.#flushed = Math.max(this.#flushed, written, this.#written);',
+  },
+  {
+    name: 'a later journal block before the flush of a purge',
+    file: JOURNAL,
+    text: '    while (hasPurge && this.#flushed < written && this.#failure === undefined) await this.#flushDevice();',
+    instead: '',
+    open: 'a purge that was not acknowledged may be lost; then everything is forgotten, which is legal and seldom',
+  },
+  {
+    name: 'the journal overtakes its checkpoint',
+    file: JOURNAL,
+    text: '    return this.#position.nextSequence - this.#startSequence +',
+    instead: '    return 0 *',
+  },
+  {
+    name: 'the journal forgets where replay begins',
+    file: KEEPER,
+    text: 'journalStart: nextSequence, journal',
+    instead: 'journalStart: journal.position.nextSequence, journal',
+  },
+  { name: 'checkpoints always in one zone', file: KEEPER, text: 'zone: 1 - readable.zone', instead: 'zone: 0' },
+  {
+    name: 'the index names an extent before its write',
+    file: 'src/store/extent-writer.ts',
+    text: 'await this.#device.write(',
+    instead: 'void this.#device.write(',
+  },
+  // Replay.
+  {
+    name: 'journal: a block of another sequence',
+    file: RECOVERY,
+    text: 'header?.sequence === sequence && ',
+    instead: 'header !== undefined && ',
+    redundant: 'the CRC of the block before it fits one block only',
+  },
+  {
+    name: 'journal: previous CRC ignored',
+    file: RECOVERY,
+    text: ' && header.previousCrc === at.previousCrc',
+    instead: '',
+    redundant: 'sequence and epoch of a block say the same, as long as no epoch is used twice; see the rolled back labels',
+  },
+  {
+    name: 'journal: epoch ignored',
+    file: RECOVERY,
+    text: ' && header.epoch >= epoch;',
+    instead: ';',
+    redundant: 'the CRC of the block before it fits one block only',
+  },
+  {
+    name: 'journal: no look behind the end',
+    file: RECOVERY,
+    text: '      if (isLater) take(block, header, true);\n',
+    instead: '',
+    test: 'test/store/damage.test.ts',
+  },
+  {
+    name: 'a missing purge is not missed',
+    file: RECOVERY,
+    text: '      else if (header.purgeSequence > this.#purgeSequence) isPurgeMissing = true;\n',
+    instead: '',
+    test: 'test/store/damage.test.ts',
+  },
+  {
+    name: 'replay ignores purges',
+    file: RECOVERY,
+    text: 'else if (record.type === JOURNAL_TYPES.purge) this.#replayPurge(record);',
+    instead: '',
+  },
+  {
+    name: 'replay ignores deletes',
+    file: RECOVERY,
+    text: 'else if (record.type === JOURNAL_TYPES.delete) this.#delete(record, isManifest);',
+    instead: '',
+  },
+  { name: 'replay ignores a purge of everything', file: RECOVERY, text: '    this.#dropBelow(this.#purgedGeneration);\n', instead: '' },
+  {
+    name: 'replay: an older generation replaces a newer',
+    file: RECOVERY,
+    text: 'if (known > generation || (',
+    instead: 'if ((',
+    redundant: 'what the image has newer than its beginning, the journal puts once more',
+  },
+  {
+    name: 'replay: an older record replaces a newer',
+    file: RECOVERY,
+    text: 'this.#index.writeSequence(slot) < writeSequence) this',
+    instead: 'this.#index.writeSequence(slot) > writeSequence) this',
+  },
+  { name: 'overlaps: the oldest has the blocks', file: RECOVERY, text: 'sorted.reverse()', instead: 'sorted' },
+  {
+    name: 'orphans keep their blocks',
+    file: RECOVERY,
+    text: '      index.removeSlice(slot);\n      this.#report.orphans += 1;',
+    instead: '      this.#report.orphans += 1;',
+  },
+  {
+    name: 'generations are given again',
+    file: KEEPER,
+    text: 'generationFloor = generations.next + step;',
+    instead: 'generationFloor = 1;',
+  },
+  {
+    name: 'numbers of records are used again',
+    file: KEEPER,
+    text: 'writeSequenceFloor = writeSequences.next + step;',
+    instead: 'writeSequenceFloor = 1;',
+    redundant: 'generation, own block and the CRC of each chunk tell a record from one that was lost',
+  },
+  {
+    name: 'the bitmap is not derived',
+    file: RECOVERY,
+    text: 'if (this.#allocator.tryClaim(block, blocks, bandOf(kind, blocks))) continue;',
+    instead: 'continue;',
+  },
+  {
+    name: 'replay has no spare entries',
+    file: RECOVERY,
+    text: '2 * geometry.journalBlocks * journalRecordsPerBlock(geometry.blockSizeBytes)',
+    instead: '0',
+    test: 'test/store/turnover.test.ts',
+  },
+  { name: 'what a crash left counts as proved', file: RECOVERY, text: '      if (!isClean) index.markUnproved(slot);\n', instead: '' },
+  {
+    name: 'journal: any block that stands in the place',
+    file: RECOVERY,
+    text: 'header?.sequence === sequence && header.previousCrc === at.previousCrc && header.epoch >= epoch;',
+    instead: 'header !== undefined;',
+  },
+  {
+    name: 'journal: what an older writer left behind the end counts',
+    file: RECOVERY,
+    text: ' && header.epoch >= Math.max(epoch, this.#root.superblock.epoch);',
+    instead: ';',
+  },
+  {
+    name: 'the older checkpoint is written over while it serves',
+    file: KEEPER,
+    text: 'zone: 1 - readable.zone',
+    instead: 'zone: 1 - current.zone',
+  },
+  // Reading.
+  {
+    name: 'chunks are not verified',
+    file: READER,
+    text: 'if (!verifyChunks(block, header, { firstChunk: run.firstChunk, bytes }))',
+    instead: 'if (run === undefined)',
+  },
+  {
+    name: 'MAC of an extent ignored',
+    file: HEADER,
+    text: '  if (Buffer.compare(getBytes(block, 0, EXTENT_HEADER.mac), headerMac(block, headerBytes, identity)) !== 0) return undefined;\n',
+    instead: '',
+    test: 'test/format/codecs.test.ts',
+  },
+  {
+    name: 'CRC of an extent header ignored',
+    file: HEADER,
+    text: '  if (getNumber(block, 0, EXTENT_HEADER.crc) !== crc32Around(block, block.length, EXTENT_HEADER.crc)) return undefined;\n',
+    instead: '',
+    redundant: 'the MAC covers every byte that the CRC covers and that is looked at',
+  },
+  {
+    name: 'write sequence of an extent ignored',
+    file: READER,
+    text: 'header.writeSequence === place.writeSequence && ',
+    instead: '',
+    redundant: 'a block that was used again holds another generation or slice, or the same bytes',
+  },
+  {
+    name: 'generation and slice number of an extent ignored',
+    file: READER,
+    text: 'isPlace && isRecord && isSlice && isLength',
+    instead: 'isPlace && isRecord && isLength',
+    redundant: 'no two records on a device have a write sequence in common',
+  },
+  {
+    name: 'own block of an extent ignored',
+    file: READER,
+    text: 'header.ownBlock === place.block && ',
+    instead: '',
+    redundant: 'no two records on a device have a write sequence in common',
+  },
+  {
+    name: 'every check of an extent but its CRC ignored',
+    file: READER,
+    text: 'isPlace && isRecord && isSlice && isLength && isPartSound(header, kind) ? header',
+    instead: 'isLength && isPartSound(header, kind) ? header',
+    test: 'test/store/damage.test.ts',
+  },
+  // Writing and evicting.
+  {
+    name: 'blocks of a replaced extent are not given back',
+    file: CATALOGUE,
+    text: '    if (old.blocks > 0) this.allocator.release(old.block, old.blocks);\n',
+    instead: '',
+  },
+  {
+    name: 'eviction keeps no record',
+    file: CATALOGUE,
+    text: '    this.journal.append({ ...EMPTY_RECORD, type: JOURNAL_TYPES.delete, generation, sliceNumber, writeSequence });\n',
+    instead: '',
+    redundant: 'a stale entry is refuted by the header, and its blocks go to the newer record',
+  },
+  {
+    name: 'a purged slice is written all the same',
+    file: WRITER,
+    text: 'else if (slice.isForfeited) this.#forfeit(verdict.place);',
+    instead: '',
+    redundant: 'the index takes no slice without its manifest',
+  },
+];
