@@ -483,7 +483,10 @@ export class DeviceStore implements SliceStore {
     const missed = this.#missedPurges?.purges ?? [];
     if (missed !== 'unknown') for (const purge of missed) this.#purges.remember(purge);
     const onReadable = missed === 'unknown' ? undefined : (view: LoadingView | undefined): void => this.#readEarly(view);
-    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot, onReadable);
+    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot, {
+      onReadable,
+      pause: () => new Promise((resolve) => this.#clock.defer(resolve)),
+    });
     this.#generations.skipTo(recovered.generation);
     this.#writeSequences.skipTo(recovered.writeSequence);
     const parts = this.#build(recovered);
