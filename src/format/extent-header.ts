@@ -5,7 +5,7 @@
  *   | fixed fields 256 | chunk table: 6 bytes a chunk | key text | zeros to the end of the block | payload ... | zeros |
  */
 import { assert } from '../base/assert.ts';
-import { alignUp, divCeil, MIB, PAGE_BYTES } from '../base/units.ts';
+import { alignUp, divCeil, divFloor, MIB, PAGE_BYTES } from '../base/units.ts';
 import { chunkCrcSeed, crc32, crc32Around, macOf } from './checksum.ts';
 import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putNumber } from './field-layout.ts';
 import { CHUNK_BYTES } from './geometry.ts';
@@ -176,41 +176,47 @@ export function decodeExtentHeader(block: Buffer, identity: ExtentIdentity): Ext
   };
 }
 
+/** What a header says of its chunks, in their order: the stored length in bytes times 2^32, and the CRC. A number each, since many are kept. */
+export type ChunkTable = readonly number[];
+
+/** The chunk table of a block that decodeExtentHeader() took for `header`. */
+export function decodeChunkTable(block: Buffer, header: Pick<ExtentHeader, 'rawBytes'>): ChunkTable {
+  return Array.from(
+    { length: divCeil(header.rawBytes, CHUNK_BYTES) },
+    (_, chunk) => chunkLength(block, chunk) * 2 ** 32 + block.readUInt32LE(FIXED_BYTES + chunk * CHUNK_ENTRY_BYTES + 2),
+  );
+}
+
 /** Where chunks `firstChunk` to `endChunk` (not included) lie in the stored payload, and the stored length of each. */
 export function storedChunks(
-  block: Buffer,
+  chunks: ChunkTable,
   range: { readonly firstChunk: number; readonly endChunk: number },
 ): { readonly startBytes: number; readonly endBytes: number; readonly lengths: readonly number[] } {
-  let startBytes = 0;
-  for (let chunk = 0; chunk < range.firstChunk; chunk += 1) startBytes += chunkLength(block, chunk);
-  const lengths: number[] = [];
-  let endBytes = startBytes;
-  for (let chunk = range.firstChunk; chunk < range.endChunk; chunk += 1) {
-    lengths.push(chunkLength(block, chunk));
-    endBytes += chunkLength(block, chunk);
-  }
-  return { startBytes, endBytes, lengths };
+  const sum = (lengths: readonly number[]): number => lengths.reduce((bytes, length) => bytes + length, 0);
+  const startBytes = sum(chunks.slice(0, range.firstChunk).map(lengthOf));
+  const lengths = chunks.slice(range.firstChunk, range.endChunk).map(lengthOf);
+  return { startBytes, endBytes: startBytes + sum(lengths), lengths };
 }
 
 /**
  * Whether the chunks from `firstChunk` on, as far as `bytes` reaches, are those that the header (already decoded and verified) names.
  *
- * @param bytes payload from the first byte of `firstChunk`; longer than the payload is fine (padding)
+ * @param stored.writeSequence of the header
+ * @param stored.bytes payload from the first byte of `firstChunk`; longer than the payload is fine (padding)
  */
 export function verifyChunks(
-  block: Buffer,
-  header: ExtentHeader,
-  chunks: { readonly firstChunk: number; readonly bytes: Buffer },
+  chunks: ChunkTable,
+  stored: { readonly writeSequence: number; readonly firstChunk: number; readonly bytes: Buffer },
 ): boolean {
-  const { firstChunk, bytes } = chunks;
-  const count = divCeil(header.rawBytes, CHUNK_BYTES);
-  const seed = chunkCrcSeed(header.writeSequence);
+  const { firstChunk, bytes } = stored;
+  const seed = chunkCrcSeed(stored.writeSequence);
   let at = 0;
-  for (let chunk = firstChunk; chunk < count && at < bytes.length; chunk += 1) {
-    const lengthBytes = chunkLength(block, chunk);
-    if (at + lengthBytes > bytes.length) return false;
-    if (crc32(bytes.subarray(at, at + lengthBytes), seed) !== block.readUInt32LE(FIXED_BYTES + chunk * CHUNK_ENTRY_BYTES + 2)) return false;
-    at += lengthBytes;
+  for (let chunk = firstChunk; at < bytes.length; chunk += 1) {
+    const entry = chunks[chunk];
+    if (entry === undefined) break;
+    const endBytes = at + lengthOf(entry);
+    if (endBytes > bytes.length || crc32(bytes.subarray(at, endBytes), seed) !== entry % 2 ** 32) return false;
+    at = endBytes;
   }
   return true;
 }
@@ -224,6 +230,10 @@ function isTableSound(block: Buffer, rawBytes: number, storedBytes: number): boo
     sum += lengthBytes;
   }
   return sum === storedBytes;
+}
+
+function lengthOf(entry: number): number {
+  return divFloor(entry, 2 ** 32);
 }
 
 function chunkLength(block: Buffer, chunk: number): number {

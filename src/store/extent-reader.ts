@@ -10,9 +10,9 @@ import type { BlockDevice, TransferOptions } from '../device/block-device.ts';
 import { ENTRY_FLAGS } from '../format/entry-flags.ts';
 import {
   CODECS,
+  decodeChunkTable,
   decodeExtentHeader,
   EXTENT_KINDS,
-  type ExtentHeader,
   type ExtentIdentity,
   PAYLOAD_BYTES_MAX,
   storedChunks,
@@ -22,11 +22,14 @@ import { CHUNK_BYTES } from '../format/geometry.ts';
 import type { Arena } from '../memory/arena.ts';
 import { Lease } from '../memory/lease.ts';
 import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
+import type { HeaderCache, KnownHeader } from './header-cache.ts';
 import type { ExtentPlace } from './slice-index.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
 
-/** An extent whose layout only its header tells is read at once up to so many bytes; a longer one header first, then the blocks that are needed. */
+/** Up to so many stored bytes an extent is read at once, whatever is wanted of it. */
 const ONE_READ_BYTES = CHUNK_BYTES;
+/** The same for one whose layout only its header tells; of a longer one the header is read first, then the blocks that are needed. */
+const SHAPED_ONE_READ_BYTES = 4 * CHUNK_BYTES;
 /** So much is decoded at once: handing it to a thread and back costs the event loop as much (DECISIONS.md). */
 const INLINE_BYTES = CHUNK_BYTES;
 /** Entries of which the blocks alone do not tell where which byte of the slice lies. */
@@ -54,7 +57,7 @@ export interface ExtentRequest {
 /** An extent that proved itself. The caller ends `lease`: whole chunks, decoded, at least all that was wanted. */
 export interface LoadedExtent {
   readonly kind: 'loaded';
-  readonly header: ExtentHeader;
+  readonly header: KnownHeader['header'];
   readonly lease: Lease;
   /** Which part of the slice the lease holds from its first byte on; of a manifest's extent which part of the payload. */
   readonly startBytes: number;
@@ -68,7 +71,7 @@ export interface LoadedExtent {
 export type ExtentOutcome =
   | LoadedExtent
   | { readonly kind: 'mismatch' }
-  | { readonly kind: 'outside'; readonly header: ExtentHeader }
+  | { readonly kind: 'outside'; readonly header: KnownHeader['header'] }
   | { readonly kind: 'failed'; readonly error: EdgeError }
   | { readonly kind: 'busy' };
 
@@ -103,6 +106,8 @@ export interface ExtentReaderOptions {
   /** Decodes what is long; INLINE_CODEC when undefined. */
   readonly codec?: ChunkCodec | undefined;
   readonly metrics?: MetricSet<typeof STORE_METRICS> | undefined;
+  /** Saves reading a header again for each part of a slice; for those who need not know that it still lies there. */
+  readonly headers?: HeaderCache | undefined;
 }
 
 /** Reads extents of one device. */
@@ -119,7 +124,7 @@ export class ExtentReader {
   async read(request: ExtentRequest): Promise<ExtentOutcome> {
     const leases = new Set<Lease>();
     try {
-      const outcome = await this.#read(request, leases);
+      const outcome = (await this.#readKnown(request, leases)) ?? (await this.#read(request, leases));
       if (outcome.kind === 'loaded') leases.delete(outcome.lease);
       return outcome;
     } finally {
@@ -127,32 +132,56 @@ export class ExtentReader {
     }
   }
 
-  /** Every slot that it takes is put into `leases`. */
+  /**
+   * Reads a part of a slice whose header is known: its chunks alone, which must be those that the header names.
+   *
+   * @returns undefined when the header is not known, or what lies there is something else: that is judged by what the device holds
+   */
+  async #readKnown(request: ExtentRequest, leases: Set<Lease>): Promise<ExtentOutcome | undefined> {
+    const { headers } = this.#options;
+    if (headers === undefined || request.range === undefined) return undefined;
+    const known = headers.find(request.place.writeSequence);
+    if (known === undefined || !this.#isWanted(request, known.header)) return undefined;
+    const outcome = await this.#load(request, known, leases);
+    if (outcome.kind !== 'mismatch') return outcome;
+    headers.doubt(request.place.writeSequence);
+    for (const lease of leases) lease.end();
+    leases.clear();
+    return undefined;
+  }
+
+  /** Reads the header and what is wanted. Every slot that it takes is put into `leases`. */
   async #read(request: ExtentRequest, leases: Set<Lease>): Promise<ExtentOutcome> {
     const { place } = request;
-    const { blockSizeBytes } = this.#options;
+    const { blockSizeBytes, identity, headers } = this.#options;
     const headerLease = await this.#lease(blockSizeBytes, leases);
     if (headerLease === undefined) return { kind: 'busy' };
     const block = headerLease.bytes.subarray(0, blockSizeBytes);
     const beside = storedBeside(request, (place.blocks - 1) * blockSizeBytes);
-    let stored = beside === undefined ? undefined : await this.#leaseStored(beside, leases);
+    const stored = beside === undefined ? undefined : await this.#leaseStored(beside, leases);
     if (beside !== undefined && stored === undefined) return { kind: 'busy' };
     const error = await this.#transfer(place, block, stored);
     if (error !== undefined) return withoutBytes(error);
-    const header = this.#verifyHeader(request, block);
-    if (header === undefined) return { kind: 'mismatch' };
-    const run = findChunks(block, header, request.range);
+    const header = decodeExtentHeader(block, identity);
+    if (header === undefined || !this.#isWanted(request, header)) return { kind: 'mismatch' };
+    const known = { header, chunks: decodeChunkTable(block, header) };
+    if (request.kind === 'slice') headers?.keep(known);
+    return this.#load(request, known, leases, stored);
+  }
+
+  /** Reads what is wanted, unless it is `inMemory`, verifies and decodes it. */
+  async #load(request: ExtentRequest, known: KnownHeader, leases: Set<Lease>, inMemory?: StoredBytes): Promise<ExtentOutcome> {
+    const { header, chunks } = known;
+    const run = findChunks(known, request.range);
     if (run === undefined || (request.isExact === true && (request.range?.endBytes ?? 0) > header.presentEnd))
       return { kind: 'outside', header };
-    if (stored === undefined) {
-      stored = await this.#leaseStored({ startBytes: run.storedStart, endBytes: run.storedEnd }, leases);
-      if (stored === undefined) return { kind: 'busy' };
-      const late = await this.#transfer(place, undefined, stored);
-      if (late !== undefined) return withoutBytes(late);
-    }
+    const stored = inMemory ?? (await this.#leaseStored({ startBytes: run.storedStart, endBytes: run.storedEnd }, leases));
+    if (stored === undefined) return { kind: 'busy' };
+    const error = inMemory === undefined ? await this.#transfer(request.place, undefined, stored) : undefined;
+    if (error !== undefined) return withoutBytes(error);
     const bytes = stored.bytes.subarray(run.storedStart - stored.startBytes, run.storedEnd - stored.startBytes);
     if (bytes.length < run.storedEnd - run.storedStart) return { kind: 'mismatch' };
-    if (!verifyChunks(block, header, { firstChunk: run.firstChunk, bytes })) return { kind: 'mismatch' };
+    if (!verifyChunks(chunks, { writeSequence: header.writeSequence, firstChunk: run.firstChunk, bytes })) return { kind: 'mismatch' };
     const lease = header.codec === CODECS.raw ? stored.lease : await this.#decode(bytes, run, leases);
     if (!(lease instanceof Lease)) return lease;
     const origin = request.kind === 'slice' ? header.presentStart : 0;
@@ -190,17 +219,16 @@ export class ExtentReader {
     return undefined;
   }
 
-  #verifyHeader(request: ExtentRequest, block: Buffer): ExtentHeader | undefined {
+  /** Whether a sound header is that of the extent that is looked for. */
+  #isWanted(request: ExtentRequest, header: KnownHeader['header']): boolean {
     const { place, kind, generation, sliceNumber } = request;
-    const { identity, blockSizeBytes } = this.#options;
-    const header = decodeExtentHeader(block, identity);
-    if (header === undefined) return undefined;
+    const { blockSizeBytes } = this.#options;
     const isPlace = header.ownBlock === place.block && header.allocatedBytes === place.blocks * blockSizeBytes;
     const isCodec = header.codec === ((place.flags & ENTRY_FLAGS.lz4) === 0 ? CODECS.raw : CODECS.lz4);
     const isRecord = header.writeSequence === place.writeSequence && header.kind === EXTENT_KINDS[kind] && isCodec;
     const isSlice = header.generation === generation && header.sliceNumber === sliceNumber;
     const isLength = header.rawBytes <= PAYLOAD_BYTES_MAX && header.storedBytes <= (place.blocks - 1) * blockSizeBytes;
-    return isPlace && isRecord && isSlice && isLength && isPartSound(header, kind) ? header : undefined;
+    return isPlace && isRecord && isSlice && isLength && isPartSound(header, kind);
   }
 
   /** Slots for whole blocks around `range` of the stored payload. */
@@ -226,21 +254,23 @@ export class ExtentReader {
  */
 function storedBeside(request: ExtentRequest, payloadBytes: number): SliceRange | undefined {
   const { range, place } = request;
-  if (range === undefined || payloadBytes <= ONE_READ_BYTES) return { startBytes: 0, endBytes: payloadBytes };
-  if ((place.flags & SHAPED_FLAGS) !== 0) return undefined;
+  const isShaped = (place.flags & SHAPED_FLAGS) !== 0;
+  if (range === undefined || payloadBytes <= (isShaped ? SHAPED_ONE_READ_BYTES : ONE_READ_BYTES))
+    return { startBytes: 0, endBytes: payloadBytes };
+  if (isShaped) return undefined;
   const startBytes = alignDown(range.startBytes, CHUNK_BYTES);
   const endBytes = Math.min(alignUp(range.endBytes, CHUNK_BYTES), payloadBytes);
   return startBytes < endBytes ? { startBytes, endBytes } : undefined;
 }
 
 /** The chunks around `range` of the slice, as far as the extent reaches; undefined when it does not hold the range's first byte. */
-function findChunks(block: Buffer, header: ExtentHeader, range: SliceRange | undefined): ChunkRun | undefined {
+function findChunks({ header, chunks }: KnownHeader, range: SliceRange | undefined): ChunkRun | undefined {
   const wanted = range ?? { startBytes: header.presentStart, endBytes: header.presentStart + header.rawBytes };
   const start = wanted.startBytes - header.presentStart;
   if (start < 0 || start >= header.rawBytes) return undefined;
   const firstChunk = divFloor(start, CHUNK_BYTES);
   const rawEnd = Math.min(alignUp(wanted.endBytes - header.presentStart, CHUNK_BYTES), header.rawBytes);
-  const stored = storedChunks(block, { firstChunk, endChunk: divCeil(rawEnd, CHUNK_BYTES) });
+  const stored = storedChunks(chunks, { firstChunk, endChunk: divCeil(rawEnd, CHUNK_BYTES) });
   return {
     firstChunk,
     rawStart: firstChunk * CHUNK_BYTES,
@@ -257,7 +287,7 @@ function withoutBytes(error: EdgeError): NotLoaded {
 }
 
 /** A slice's payload is the part that is present; a manifest's begins with it. */
-function isPartSound(header: ExtentHeader, kind: keyof typeof EXTENT_KINDS): boolean {
+function isPartSound(header: KnownHeader['header'], kind: keyof typeof EXTENT_KINDS): boolean {
   const presentBytes = header.presentEnd - header.presentStart;
   if (presentBytes < 0) return false;
   return kind === 'slice' ? presentBytes === header.rawBytes : header.presentStart === 0 && presentBytes < header.rawBytes;

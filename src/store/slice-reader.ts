@@ -223,7 +223,7 @@ export class SliceReader {
   }
 
   /** All of the extent was read and is sound. */
-  #prove(slot: number, header: ExtentHeader): void {
+  #prove(slot: number, header: Pick<ExtentHeader, 'writeSequence'>): void {
     const { index } = this.#options.catalogue;
     if (slot !== NO_SLOT && index.writeSequence(slot) === header.writeSequence) index.markProved(slot);
   }

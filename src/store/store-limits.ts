@@ -16,6 +16,9 @@ export interface StoreLimits {
   /** Decoded manifests kept, and their fields' and keys' characters. */
   readonly manifestCacheEntries: number;
   readonly manifestCacheCharacters: number;
+  /** Extent headers kept for reading parts of slices, and chunks that they name: 8 bytes each. */
+  readonly headersKept: number;
+  readonly headerChunksKept: number;
   /** Reads of the device at a time; one more is `busy`. */
   readonly readsMax: number;
   readonly readDeadlineMs: number;
@@ -48,6 +51,8 @@ export const DEFAULT_STORE_LIMITS: StoreLimits = {
   pendingManifests: 4096,
   manifestCacheEntries: 16384,
   manifestCacheCharacters: 32 * MIB,
+  headersKept: 16384,
+  headerChunksKept: 262144,
   readsMax: 1024,
   readDeadlineMs: 5 * SECOND_MS,
   writeDeadlineMs: 30 * SECOND_MS,

@@ -115,6 +115,18 @@ export const STORE_METRICS = {
     help: 'Reads of slices that were answered while the index was still loading',
   },
   collapsedReads: { kind: 'counter', name: 'rawslice_store_collapsed_reads_total', help: 'Reads that joined one in progress' },
+  headerReads: {
+    kind: 'counter',
+    name: 'rawslice_store_headers_total',
+    help: 'Headers for reads of parts of slices: kept in memory, read from the device, or kept but read again since the bytes did not agree',
+    label: 'source',
+    values: ['memory', 'device', 'doubted'],
+  },
+  headersGivenUp: {
+    kind: 'counter',
+    name: 'rawslice_store_headers_given_up_total',
+    help: 'Headers that had to leave memory for others',
+  },
   deviceErrors: {
     kind: 'counter',
     name: 'rawslice_store_device_errors_total',

@@ -13,6 +13,7 @@ import type { DeviceHealth } from './device-health.ts';
 import { ExtentPacker } from './extent-packer.ts';
 import { ExtentReader } from './extent-reader.ts';
 import { ExtentWriter } from './extent-writer.ts';
+import { HeaderCache } from './header-cache.ts';
 import { Journal } from './journal.ts';
 import type { ManifestShelf } from './manifest-shelf.ts';
 import type { PersistentCounter } from './persistent-counter.ts';
@@ -100,7 +101,11 @@ export function buildParts(options: StorePartsOptions, recovered: RecoveredState
   const reader = new SliceReader({
     ...stored,
     // Nobody waits any longer for a read that has not begun by then.
-    extents: new ExtentReader({ ...reading, transferOptions: { beginWithinMs: limits.readDeadlineMs } }),
+    extents: new ExtentReader({
+      ...reading,
+      headers: new HeaderCache(limits, metrics),
+      transferOptions: { beginWithinMs: limits.readDeadlineMs },
+    }),
     onCorrupt: () => options.health.corrupt(),
     onManifestLost: (objectHash) => shelf.forget(objectHash),
   });
@@ -131,6 +136,7 @@ export function buildParts(options: StorePartsOptions, recovered: RecoveredState
     isOpen: isOnline,
   });
   const sliceParts = new SliceParts({ ...stored, shelf, gate, reader, writer, packer });
+  // Without kept headers: the scrubber looks at what lies on the device.
   const background = new ExtentReader({ ...reading, transferOptions: { priority: 'background' } });
   const scrubber = makeScrubber(options, catalogue, (slot) => reader.check(slot, background));
   return { catalogue, writer, gate, sliceParts, reader, journal, walker, scrubber };

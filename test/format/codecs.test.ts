@@ -11,7 +11,14 @@ import {
   verifyCheckpointPart,
 } from '../../src/format/checkpoint-part.ts';
 import { crc32 } from '../../src/format/checksum.ts';
-import { decodeExtentHeader, EXTENT_KINDS, encodeExtentHeader, extentBlocks, verifyChunks } from '../../src/format/extent-header.ts';
+import {
+  decodeChunkTable,
+  decodeExtentHeader,
+  EXTENT_KINDS,
+  encodeExtentHeader,
+  extentBlocks,
+  verifyChunks,
+} from '../../src/format/extent-header.ts';
 import { decodeFormatBlock, encodeFormatBlock, FORMAT_FIRST_WORDS } from '../../src/format/format-block.ts';
 import { CHECKPOINT_PART_BYTES, computeGeometry, defaultParameters } from '../../src/format/geometry.ts';
 import {
@@ -204,12 +211,14 @@ test('extent header with the longest key and the most chunks, and every chunk ch
   assert.deepEqual(decodeExtentHeader(block, identity), header);
   assert.equal(decodeExtentHeader(block, { ...identity, macKey: random.bytes(32) }), undefined);
   assert.equal(decodeExtentHeader(block, { ...identity, cacheUuid: random.bytes(16) }), undefined);
-  assert.ok(verifyChunks(block, header, { firstChunk: 0, bytes }));
-  assert.ok(verifyChunks(block, header, { firstChunk: 100, bytes: bytes.subarray(100 * 64 * KIB, 102 * 64 * KIB) }));
-  assert.ok(!verifyChunks(block, header, { firstChunk: 99, bytes: bytes.subarray(100 * 64 * KIB, 102 * 64 * KIB) }));
-  assert.ok(!verifyChunks(block, { ...header, writeSequence: 1 }, { firstChunk: 0, bytes }));
+  const chunks = decodeChunkTable(block, header);
+  const { writeSequence } = header;
+  assert.ok(verifyChunks(chunks, { writeSequence, firstChunk: 0, bytes }));
+  assert.ok(verifyChunks(chunks, { writeSequence, firstChunk: 100, bytes: bytes.subarray(100 * 64 * KIB, 102 * 64 * KIB) }));
+  assert.ok(!verifyChunks(chunks, { writeSequence, firstChunk: 99, bytes: bytes.subarray(100 * 64 * KIB, 102 * 64 * KIB) }));
+  assert.ok(!verifyChunks(chunks, { writeSequence: 1, firstChunk: 0, bytes }));
   bytes[5 * MIB] = (bytes[5 * MIB] ?? 0) ^ 1;
-  assert.ok(!verifyChunks(block, header, { firstChunk: 0, bytes }));
+  assert.ok(!verifyChunks(chunks, { writeSequence, firstChunk: 0, bytes }));
   fuzz(block, 4096, (noise) => decodeExtentHeader(noise, identity));
 });
 

@@ -220,7 +220,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'chunks are not verified',
     file: READER,
-    text: 'if (!verifyChunks(block, header, { firstChunk: run.firstChunk, bytes }))',
+    text: 'if (!verifyChunks(chunks, { writeSequence: header.writeSequence, firstChunk: run.firstChunk, bytes }))',
     instead: 'if (run === undefined)',
   },
   {

@@ -3,9 +3,17 @@
  * the order of the device. Memory: ten bytes for each entry of the index. Called by check-device.ts.
  */
 import { EdgeError } from '../../base/errors.ts';
-import { alignUp, divCeil, SECOND_MS } from '../../base/units.ts';
+import { alignUp, SECOND_MS } from '../../base/units.ts';
 import { ENTRY_FLAGS } from '../../format/entry-flags.ts';
-import { CODECS, EXTENT_KINDS, type ExtentHeader, extentBlocks, storedChunks, verifyChunks } from '../../format/extent-header.ts';
+import {
+  CODECS,
+  decodeChunkTable,
+  EXTENT_KINDS,
+  type ExtentHeader,
+  extentBlocks,
+  storedChunks,
+  verifyChunks,
+} from '../../format/extent-header.ts';
 import { CHUNK_BYTES } from '../../format/geometry.ts';
 import type { Manifest } from '../../format/manifest.ts';
 import { decodeManifestRecord, MANIFEST_RECORD_BYTES_MAX } from '../../format/manifest-record.ts';
@@ -272,13 +280,12 @@ const HEADER_FAULTS = {
 
 /** Checks stored bytes chunk by chunk, and the zeros behind them. */
 function findPayloadFault(headerBlock: Buffer, header: ExtentHeader, payload: Buffer): Fault | undefined {
+  const chunks = decodeChunkTable(headerBlock, header);
+  const { writeSequence } = header;
   let startBytes = 0;
-  for (const [firstChunk, lengthBytes] of storedChunks(headerBlock, {
-    firstChunk: 0,
-    endChunk: divCeil(header.rawBytes, CHUNK_BYTES),
-  }).lengths.entries()) {
+  for (const [firstChunk, lengthBytes] of storedChunks(chunks, { firstChunk: 0, endChunk: chunks.length }).lengths.entries()) {
     const bytes = payload.subarray(startBytes, startBytes + lengthBytes);
-    if (!verifyChunks(headerBlock, header, { firstChunk, bytes }))
+    if (!verifyChunks(chunks, { writeSequence, firstChunk, bytes }))
       return { code: 'chunk-damaged', message: `chunk ${firstChunk} is damaged` };
     startBytes += lengthBytes;
   }
