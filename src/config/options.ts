@@ -128,6 +128,12 @@ export const OPTIONS = {
     description:
       'Time in which everything on a device is read and verified once, beside other work and at 64MiB a second at most, so that sectors that rot are found and fetched anew; 0 for never',
   },
+  'device.trim': {
+    kind: 'boolean',
+    default: 'false',
+    description:
+      'Tell the device of room that stays free for a minute or more, while it has nothing else to do: TRIM of a block device, holes in a file',
+  },
   'memory.arena': {
     kind: 'size',
     default: '256MiB',
