@@ -33,6 +33,9 @@ import type {
 } from './slice-store.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
 
+/** Generations given while no device is there begin here: none that a device ever knew of is given twice, and none of these is stored. */
+const UNSTORED_GENERATIONS = 2 ** 37;
+
 /** What a set is built from. */
 export interface DeviceSetOptions extends Omit<MemberOptions, 'generations'> {
   readonly devices: readonly MemberDevice[];
@@ -44,6 +47,7 @@ export class DeviceSet implements SliceStore {
   readonly members: readonly DeviceMember[];
   readonly #mounts: MountTable;
   readonly #generations: PersistentCounter;
+  #unstoredGeneration = UNSTORED_GENERATIONS;
   #isClosed = false;
 
   /** Use openDeviceSet. */
@@ -102,8 +106,13 @@ export class DeviceSet implements SliceStore {
   }
 
   nextGeneration(): number {
+    const stores = this.#stores();
+    if (stores.length === 0) {
+      this.#unstoredGeneration += 1;
+      return this.#unstoredGeneration;
+    }
     // Each device sees to it that its own superblock covers the numbers that are given.
-    for (const store of this.#stores()) store.raiseFloors();
+    for (const store of stores) store.raiseFloors();
     return this.#generations.take();
   }
 
@@ -137,6 +146,7 @@ export class DeviceSet implements SliceStore {
 
   offerManifest(manifest: Manifest, purgeSequence: number): OfferVerdict {
     const { objectHash, generation } = manifest;
+    if (generation >= UNSTORED_GENERATIONS) return { kind: 'declined', reason: 'unavailable' };
     const holders = this.#holders(objectHash);
     const current = holders[0]?.generationOf(objectHash) ?? 0;
     if (current > generation) return { kind: 'declined', reason: 'superseded' };

@@ -1,9 +1,13 @@
 /** Several devices as one cache: where things lie, what a device that fails or leaves costs, and what it must not bring back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { EdgeError } from '../../src/base/errors.ts';
+import { createSilentLogger } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
-import { SECOND_MS } from '../../src/base/units.ts';
+import { MIB, SECOND_MS } from '../../src/base/units.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
+import { Arena } from '../../src/memory/arena.ts';
+import { openDeviceSet } from '../../src/store/device-set.ts';
 import { type MountHistory, nextMount, planMount, roleOf } from '../../src/store/membership.ts';
 import { placementOrder } from '../../src/store/placement.ts';
 import { emptyResident, runSliceStoreContract, type StoreUnderTest } from '../contract/slice-store.ts';
@@ -289,4 +293,37 @@ test('a device of another cache, one named twice and a missing one alone are ref
   const bench = await openSet([mine, copy], 1);
   assert.equal(bench.store.state, 'online');
   await bench.store.close();
+});
+
+test('a device alone that is there and fails keeps nothing from starting; it is taken in when it reads again', async () => {
+  const clock = new VirtualClock();
+  const slots = await makeSlots(10, 1);
+  const [slot] = slots as [Slot];
+  const arena = new Arena({ sizeBytes: 8 * MIB, clock });
+  let isFailing = true;
+  const device = {
+    path: slot.path,
+    open: async () => {
+      if (isFailing) throw new EdgeError('DEVICE_FAULT', 'The first block cannot be read (EIO)');
+      return slot.disk.open();
+    },
+  };
+  const shared = { arena, clock, random: new SeededRandom(1), logger: createSilentLogger() };
+  const store = await openDeviceSet({ ...shared, devices: [device] });
+  await store.recover();
+  assert.equal(store.state, 'failed');
+  assert.match(store.status[0]?.reason ?? '', /cannot be read/);
+  assert.equal(store.findManifest(hashOf('x')), undefined);
+  const early = makeManifest('x', store.nextGeneration(), SLICE_BYTES);
+  assert.deepEqual(store.offerManifest(early, 0), { kind: 'declined', reason: 'unavailable' });
+  await assert.rejects(store.purge({ kind: 'object', objectHash: hashOf('x') }), { code: 'STORE_UNAVAILABLE' });
+  isFailing = false;
+  await clock.wait(clock.sleep(40 * SECOND_MS), 'time', 60 * SECOND_MS);
+  assert.equal(store.state, 'online');
+  // Nobody knew then which numbers the device had given before, so what was begun under one of them is not kept.
+  assert.deepEqual(store.offerManifest(early, 0), { kind: 'declined', reason: 'unavailable' });
+  assert.deepEqual(offerOne({ store, arena }, early, 0), { kind: 'declined', reason: 'superseded' });
+  const later = await clock.wait(storeObject({ store, arena }, 'y', SLICE_BYTES), 'storing', SECOND_MS);
+  assert.ok(later.generation < early.generation);
+  await clock.wait(store.close(), 'closing', SECOND_MS);
 });
