@@ -99,7 +99,18 @@ async function playUntil(
 ): Promise<Totals> {
   const clock = new SystemClock();
   const endMs = clock.monotonicMs() + options.minutes * 30 * SECOND_MS;
-  const totals: Totals = {
+  const totals = emptyTotals();
+  const stage = makeStage();
+  for (let seed = options.firstSeed; clock.monotonicMs() < endMs; seed += 1) {
+    addPlay(totals, await runPlay({ seed, steps: STEPS, stage }));
+    if (totals.seeds % 50 === 0) write(`${totals.seeds} seeds, ${totals.crashes} crashes\n`);
+  }
+  return totals;
+}
+
+/** Nothing played yet. */
+export function emptyTotals(): Totals {
+  return {
     seeds: 0,
     steps: 0,
     operations: 0,
@@ -111,15 +122,10 @@ async function playUntil(
     bytesChecked: 0,
     faults: new Map(),
   };
-  const stage = makeStage();
-  for (let seed = options.firstSeed; clock.monotonicMs() < endMs; seed += 1) {
-    add(totals, await runPlay({ seed, steps: STEPS, stage }));
-    if (totals.seeds % 50 === 0) write(`${totals.seeds} seeds, ${totals.crashes} crashes\n`);
-  }
-  return totals;
 }
 
-function add(totals: Totals, report: PlayReport): void {
+/** Adds what one play counted. */
+export function addPlay(totals: Totals, report: PlayReport): void {
   totals.seeds += 1;
   for (const name of ['steps', 'operations', 'crashes', 'recoveries', 'foundAgain', 'purges', 'hits', 'bytesChecked'] as const) {
     totals[name] += report[name];
