@@ -14,9 +14,10 @@ import { diskHits } from './engine/disk-hits.ts';
 import type { EngineBenchmark, EngineFigure } from './engine/engine-benchmark.ts';
 import { eviction } from './engine/eviction.ts';
 import { indexSpeed } from './engine/index-speed.ts';
+import { recovery } from './engine/recovery.ts';
 import { utilisation } from './engine/utilisation.ts';
 
-const BENCHMARKS: readonly EngineBenchmark[] = [compression, deviceIo, diskHits, eviction, indexSpeed, utilisation];
+const BENCHMARKS: readonly EngineBenchmark[] = [compression, deviceIo, diskHits, eviction, indexSpeed, recovery, utilisation];
 
 async function main(words: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({

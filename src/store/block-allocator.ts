@@ -105,13 +105,9 @@ export class BlockAllocator {
     this.#groupFree = Uint32Array.from({ length: groups }, (_, group) => this.#groupEnd(group) - group * this.#groupBlocks);
     this.#groupRunMax = Uint16Array.from(this.#groupFree, (free) => Math.min(free, RUN_MEASURED_MAX));
     this.#segmentsPerGroup = divCeil(Math.min(this.#groupBlocks, this.blockCount), SEGMENT_BLOCKS);
-    this.#segmentRunMax = new Uint16Array(groups * this.#segmentsPerGroup);
-    for (let group = 0; group < groups; group += 1) {
-      const start = group * this.#groupBlocks;
-      this.#raiseRun(group, start, this.#groupEnd(group) - start);
-      for (let segment = 1; segment < this.#segmentsPerGroup; segment += 1)
-        this.#segmentRunMax[group * this.#segmentsPerGroup + segment] = 0;
-    }
+    // Too high for a start: a search learns what is true, while claims would have to measure what each of them leaves.
+    this.#segmentRunMax = new Uint16Array(groups * this.#segmentsPerGroup).fill(RUN_MEASURED_MAX);
+    for (const band of BANDS) this.#runBounds[band] = this.#groupBlocks;
     this.#groupOwner = new Uint8Array(groups).fill(NO_OWNER);
     this.#claimed = new Uint32Array(groups * BANDS.length);
     this.#groupBad = new Uint32Array(groups);

@@ -25,6 +25,7 @@ export class BucketTable {
   readonly #words: Uint32Array;
   readonly #stride: number;
   readonly #chain: number;
+  readonly #count: number;
   readonly #bucketOfHash: number;
 
   constructor(rowCount: number, rows: ChainedRows) {
@@ -33,25 +34,32 @@ export class BucketTable {
     this.#words = rows.words;
     this.#stride = rows.stride;
     this.#chain = rows.chain;
+    this.#count = buckets;
     this.#bucketOfHash = buckets / 2 ** 32;
   }
 
-  /** First row of the chain of a 32-bit hash, or NO_ROW. */
-  first(hash: number): number {
-    const head = this.#buckets[Math.floor(hash * this.#bucketOfHash)] ?? 0;
+  /** Bucket number `step` behind the one of a 32-bit hash. Keys that are looked for one after the other lie side by side that way. */
+  bucketOf(hash: number, step = 0): number {
+    const bucket = Math.floor(hash * this.#bucketOfHash) + step;
+    return bucket < this.#count ? bucket : bucket % this.#count;
+  }
+
+  /** First row of a bucket's chain, or NO_ROW. */
+  first(bucket: number): number {
+    const head = this.#buckets[bucket] ?? 0;
     return head === 0 ? NO_ROW : head - 1;
   }
 
-  add(hash: number, row: number): void {
-    this.#words[row * this.#stride + this.#chain] = this.first(hash);
-    this.#buckets[Math.floor(hash * this.#bucketOfHash)] = row + 1;
+  add(bucket: number, row: number): void {
+    this.#words[row * this.#stride + this.#chain] = this.first(bucket);
+    this.#buckets[bucket] = row + 1;
   }
 
-  remove(hash: number, row: number): void {
+  remove(bucket: number, row: number): void {
     const next = this.#words[row * this.#stride + this.#chain] ?? NO_ROW;
-    let at = this.first(hash);
+    let at = this.first(bucket);
     if (at === row) {
-      this.#buckets[Math.floor(hash * this.#bucketOfHash)] = next === NO_ROW ? 0 : next + 1;
+      this.#buckets[bucket] = next === NO_ROW ? 0 : next + 1;
       return;
     }
     while (this.#words[at * this.#stride + this.#chain] !== row) {

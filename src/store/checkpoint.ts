@@ -20,7 +20,12 @@ import type { CheckpointReference } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { BlockAllocator } from './block-allocator.ts';
 import { tryRead, withStaging } from './device-io.ts';
-import type { SliceIndex } from './slice-index.ts';
+import { NO_SLOT, type SliceIndex } from './slice-index.ts';
+
+/** Parts that are read at a time. Between two turns of the event loop so many are taken in at most, a millisecond or two each. */
+const PARTS_IN_FLIGHT = 4;
+/** Slots that are looked at for one part; an index that has become empty is not walked through in one turn. */
+const SLOTS_PER_PART = 65_536;
 
 /** Where a checkpoint is written to or read from. */
 export interface CheckpointPlace {
@@ -60,7 +65,7 @@ export async function writeCheckpoint(
   while (cursor.besides < source.besides.length || cursor.slot < cursor.endSlot) {
     await withStaging(place.arena, CHECKPOINT_PART_BYTES, async (bytes) => {
       const count = fillPart(bytes, source, cursor);
-      if (count === 0) return;
+      if (count === 0 && cursor.slot === cursor.endSlot) return;
       const ownOffset = partOffset(place.geometry, target.zone, parts);
       assert((parts + 1) * CHECKPOINT_PART_BYTES <= place.geometry.checkpointBytes, 'a checkpoint stays in its zone');
       const identity = { sequence: target.sequence, partNumber: parts, ownOffset, deviceTag: place.deviceTag };
@@ -97,23 +102,38 @@ export async function readCheckpoint(
   let arePurgesOver = false;
   const partsMax = divFloor(place.geometry.checkpointBytes, CHECKPOINT_PART_BYTES);
   const parts = reference.zone <= 1 ? Math.min(reference.parts, partsMax) : 0;
-  await withStaging(place.arena, CHECKPOINT_PART_BYTES, async (bytes) => {
-    for (let partNumber = 0; partNumber < parts; partNumber += 1) {
-      const ownOffset = partOffset(place.geometry, reference.zone, partNumber);
-      const identity = { sequence: reference.sequence, partNumber, ownOffset, deviceTag: place.deviceTag };
-      const part = (await tryRead(place.device, bytes, ownOffset)) ? verifyCheckpointPart(bytes, identity) : undefined;
-      if (part === undefined) {
-        damagedParts += 1;
-        purgesDamaged ||= !arePurgesOver;
-        continue;
+  const inFlight = Math.max(1, Math.min(PARTS_IN_FLIGHT, parts));
+  await withStaging(place.arena, inFlight * CHECKPOINT_PART_BYTES, async (staging) => {
+    const bytesOf = (partNumber: number): Buffer => {
+      const at = (partNumber % inFlight) * CHECKPOINT_PART_BYTES;
+      return staging.subarray(at, at + CHECKPOINT_PART_BYTES);
+    };
+    const read = (partNumber: number): Promise<boolean> =>
+      tryRead(place.device, bytesOf(partNumber), partOffset(place.geometry, reference.zone, partNumber));
+    const reads: Promise<boolean>[] = [];
+    try {
+      while (reads.length < Math.min(inFlight, parts)) reads.push(read(reads.length));
+      for (let partNumber = 0; partNumber < parts; partNumber += 1) {
+        const bytes = bytesOf(partNumber);
+        const ownOffset = partOffset(place.geometry, reference.zone, partNumber);
+        const identity = { sequence: reference.sequence, partNumber, ownOffset, deviceTag: place.deviceTag };
+        const part = (await reads[partNumber % inFlight]) === true ? verifyCheckpointPart(bytes, identity) : undefined;
+        if (part === undefined) {
+          damagedParts += 1;
+          purgesDamaged ||= !arePurgesOver;
+        }
+        for (let number = 0; number < (part?.count ?? 0); number += 1) {
+          const entry = decodeCheckpointEntry(bytes, number);
+          arePurgesOver ||= entry.kind !== CHECKPOINT_KINDS.purge;
+          take(entry, arePurgesOver && !purgesDamaged);
+        }
+        entries += part?.count ?? 0;
+        if (part !== undefined) crc = chainCrc(crc, part.crc);
+        if (partNumber + inFlight < parts) reads[partNumber % inFlight] = read(partNumber + inFlight);
       }
-      for (let number = 0; number < part.count; number += 1) {
-        const entry = decodeCheckpointEntry(bytes, number);
-        arePurgesOver ||= entry.kind !== CHECKPOINT_KINDS.purge;
-        take(entry, arePurgesOver && !purgesDamaged);
-      }
-      entries += part.count;
-      crc = chainCrc(crc, part.crc);
+    } finally {
+      // The device must be through with the slot before it is given back.
+      await Promise.allSettled(reads);
     }
   });
   const isWhole = damagedParts === 0 && parts === reference.parts && crc === reference.crc && entries === reference.entries;
@@ -125,7 +145,8 @@ export async function readCheckpoint(
 /** Encodes the next entries. @returns how many */
 function fillPart(bytes: Buffer, source: CheckpointSource, cursor: { besides: number; slot: number; readonly endSlot: number }): number {
   let count = 0;
-  while (count < CHECKPOINT_PART_ENTRIES && (cursor.besides < source.besides.length || cursor.slot < cursor.endSlot)) {
+  const end = Math.min(cursor.endSlot, cursor.slot + SLOTS_PER_PART);
+  while (count < CHECKPOINT_PART_ENTRIES && (cursor.besides < source.besides.length || cursor.slot < end)) {
     const besides = source.besides[cursor.besides];
     const entry = besides ?? checkpointEntry(source.index, cursor.slot);
     if (besides === undefined) cursor.slot += 1;
@@ -137,21 +158,28 @@ function fillPart(bytes: Buffer, source: CheckpointSource, cursor: { besides: nu
   return count;
 }
 
+const NO_TAG = { tagLow: 0, tagHigh: 0 };
+const NO_FRESHNESS = { initialAgeSeconds: 0, receivedAtMs: 0, freshUntilMs: 0 };
+
 function checkpointEntry(index: SliceIndex, slot: number): CheckpointEntry | undefined {
   const kind = index.kind(slot);
-  if ((kind !== 'slice' && kind !== 'manifest') || index.blocks(slot) === 0) return undefined;
-  const isManifest = kind === 'manifest';
-  const tagSlot = isManifest ? index.tagSlotOf(slot) : 0;
-  const tag = isManifest ? index.tag(tagSlot) : { tagLow: 0, tagHigh: 0 };
-  const freshness = isManifest ? index.freshness(tagSlot) : { initialAgeSeconds: 0, receivedAtMs: 0, freshUntilMs: 0 };
+  if (kind === 'free' || index.blocks(slot) === 0) return undefined;
+  const tagSlot = kind === 'manifest' ? index.tagSlotOf(slot) : NO_SLOT;
+  const { tagLow, tagHigh } = tagSlot === NO_SLOT ? NO_TAG : index.tag(tagSlot);
+  const { initialAgeSeconds, receivedAtMs, freshUntilMs } = tagSlot === NO_SLOT ? NO_FRESHNESS : index.freshness(tagSlot);
   return {
     kind: CHECKPOINT_KINDS[kind],
-    ...index.place(slot),
     flags: index.flags(slot),
+    blocks: index.blocks(slot),
+    block: index.block(slot),
     generation: index.generation(slot),
+    writeSequence: index.writeSequence(slot),
     sliceNumber: index.sliceNumber(slot),
-    ...tag,
-    ...freshness,
+    tagLow,
+    tagHigh,
+    initialAgeSeconds,
+    receivedAtMs,
+    freshUntilMs,
   };
 }
 

@@ -11,44 +11,33 @@ import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
 import { alignDown } from '../base/units.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import { extentBlocks, PAYLOAD_BYTES_MAX } from '../format/extent-header.ts';
 import type { Geometry } from '../format/geometry.ts';
-import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
-import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
 import { AdmissionLadder } from './admission-ladder.ts';
 import { ADMIT_EVERYTHING, type AdmissionPolicy } from './admission-policy.ts';
-import { Catalogue } from './catalogue.ts';
 import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
-import { type CompressionMode, CompressionPolicy } from './compression-policy.ts';
+import type { CompressionMode } from './compression-policy.ts';
 import { type Degradation, DeviceHealth } from './device-health.ts';
 import { withStaging } from './device-io.ts';
 import { EarlyReader, type LoadingView } from './early-reader.ts';
-import { ExtentPacker } from './extent-packer.ts';
 import { ExtentReader } from './extent-reader.ts';
-import { ExtentWriter } from './extent-writer.ts';
-import { Journal } from './journal.ts';
+import type { Journal } from './journal.ts';
 import { ManifestShelf } from './manifest-shelf.ts';
 import type { MountHistory } from './membership.ts';
+import { MountedStore } from './mounted-store.ts';
 import { type NumberSequence, PersistentCounter } from './persistent-counter.ts';
 import type { PlaceableDevice } from './placement.ts';
 import { type Purge, purgeRecord } from './purge.ts';
-import { type MissedPurges, PurgeDesk, staleFrom } from './purge-desk.ts';
+import { type MissedPurges, PurgeDesk } from './purge-desk.ts';
 import { PurgeMemory } from './purge-memory.ts';
-import { PurgeWalker } from './purge-walker.ts';
 import { type RecoveredState, type RecoveryReport, recoverState } from './recovery.ts';
 import { type DeviceRoot, readRoot } from './root-area.ts';
 import { RootKeeper } from './root-keeper.ts';
-import { Scrubber } from './scrubber.ts';
-import { SliceGate } from './slice-gate.ts';
-import { NO_SLOT, objectTag } from './slice-index.ts';
-import { SliceParts } from './slice-parts.ts';
-import { SliceReader } from './slice-reader.ts';
+import { objectTag } from './slice-index.ts';
 import type {
-  DeclineReason,
   ManifestEntry,
   ManifestVerdict,
   OfferVerdict,
@@ -63,9 +52,9 @@ import type {
   SliceVerdict,
   StoreState,
 } from './slice-store.ts';
-import { SliceWriter } from './slice-writer.ts';
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from './store-limits.ts';
 import { STORE_METRICS } from './store-metrics.ts';
+import { buildParts, type StoreParts, type StorePartsOptions } from './store-parts.ts';
 import { WatchedDevice } from './watched-device.ts';
 
 /** What a store is built from. Once created it owns `device` and closes it; the arena is shared, its reclaimer becomes the store's. */
@@ -104,19 +93,6 @@ const TRIAL_READS = 16;
 
 /** What the state gauge shows. */
 const STATE_NUMBERS: Readonly<Record<StoreState, number>> = { closed: 0, failed: 1, loading: 2, readonly: 3, online: 4 };
-
-/** The parts that exist once the index is loaded. */
-interface Parts {
-  readonly catalogue: Catalogue;
-  readonly writer: SliceWriter;
-  readonly gate: SliceGate;
-  readonly sliceParts: SliceParts;
-  readonly reader: SliceReader;
-  readonly journal: Journal;
-  readonly walker: PurgeWalker;
-  /** Undefined where nobody wants it. */
-  readonly scrubber: Scrubber | undefined;
-}
 
 /**
  * Reads the labels. The store is `loading`: everything is absent until recover() has been awaited.
@@ -157,7 +133,9 @@ export class DeviceStore implements SliceStore {
   readonly #generations: PersistentCounter;
   readonly #writeSequences: PersistentCounter;
   #state: StoreState = 'loading';
-  #parts: Parts | undefined;
+  #parts: StoreParts | undefined;
+  /** Answers from them. */
+  #mounted: MountedStore | undefined;
   /** While the index is loading and can be read. */
   #early: EarlyReader | undefined;
   #missedPurges: MissedPurges | undefined;
@@ -321,32 +299,9 @@ export class DeviceStore implements SliceStore {
     this.#keeper.raiseFloors();
   }
 
-  /** Generation of the object in the index, purged or not; 0 when there is none. */
-  generationOf(objectHash: ObjectHash): number {
-    const catalogue = this.#readable()?.catalogue;
-    const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
-    return catalogue === undefined || tagSlot === NO_SLOT ? 0 : catalogue.generationOf(tagSlot);
-  }
-
-  /** Freshness of the object's generation as the index has it. */
-  freshnessOf(objectHash: ObjectHash, generation: number): ManifestFreshness | undefined {
-    const catalogue = this.#readable()?.catalogue;
-    const tagSlot = catalogue?.findCurrent(objectHash, generation) ?? NO_SLOT;
-    return catalogue === undefined || tagSlot === NO_SLOT ? undefined : catalogue.index.freshness(tagSlot);
-  }
-
   /** The manifest of this generation, if it is in memory. */
   manifestInMemory(objectHash: ObjectHash, generation: number): Manifest | undefined {
     return this.#shelf.find(objectHash, generation);
-  }
-
-  /** Whether readSlice may find the slice here; unlike hasSlice it does not ask purges. */
-  mayHoldSlice(generation: number, sliceNumber: number): boolean {
-    const parts = this.#readable();
-    if (parts === undefined) return false;
-    const { catalogue, sliceParts } = parts;
-    if (catalogue.resident.find(generation, sliceNumber) !== undefined || sliceParts.has(generation, sliceNumber)) return true;
-    return catalogue.findStored(generation, sliceNumber) !== NO_SLOT;
   }
 
   /** Reads here and there, before a device is taken back. @throws EdgeError DEVICE_FAULT */
@@ -365,112 +320,82 @@ export class DeviceStore implements SliceStore {
   }
 
   noteRequest(objectHash: ObjectHash, startBytes: number): void {
-    if (this.#policy.noteRequest(objectTag(objectHash), startBytes)) this.#readable()?.gate.onWanted(objectHash);
+    if (this.#policy.noteRequest(objectTag(objectHash), startBytes)) this.#mounted?.onWanted(objectHash);
+  }
+
+  /** Generation of the object in the index, purged or not; 0 when there is none. */
+  generationOf(objectHash: ObjectHash): number {
+    return this.#mounted?.generationOf(objectHash) ?? 0;
+  }
+
+  /** Freshness of the object's generation as the index has it. */
+  freshnessOf(objectHash: ObjectHash, generation: number): ManifestFreshness | undefined {
+    return this.#mounted?.freshnessOf(objectHash, generation);
+  }
+
+  /** Whether readSlice may find the slice here; unlike hasSlice it does not ask purges. */
+  mayHoldSlice(generation: number, sliceNumber: number): boolean {
+    return this.#mounted?.mayHoldSlice(generation, sliceNumber) ?? false;
   }
 
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
-    if (this.#early !== undefined) return this.#early.findManifest(objectHash);
-    const catalogue = this.#readable()?.catalogue;
-    const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
-    if (catalogue === undefined || tagSlot === NO_SLOT) return undefined;
-    const generation = catalogue.generationOf(tagSlot);
-    return this.#isHidden(generation) ? undefined : { generation, storedSlices: catalogue.index.slices(tagSlot) };
+    return this.#early === undefined ? this.#mounted?.findManifest(objectHash) : this.#early.findManifest(objectHash);
   }
 
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
     const early = this.#early;
-    if (early !== undefined) {
-      const found = await early.readManifest(objectHash, signal);
-      // Whole meanwhile, or not to be believed: what it says now counts.
-      return this.#early === early ? found : this.readManifest(objectHash, signal);
-    }
-    const parts = this.#readable();
-    const tagSlot = parts?.catalogue.findObject(objectHash) ?? NO_SLOT;
-    if (parts === undefined || tagSlot === NO_SLOT) return this.#miss('absent');
-    const { index } = parts.catalogue;
-    if (this.#purges.isForgotten(parts.catalogue.generationOf(tagSlot))) return this.#miss('absent');
-    index.markVisited(index.recordOf(tagSlot));
-    const known = this.#shelf.find(objectHash, parts.catalogue.generationOf(tagSlot));
-    if (known !== undefined) {
-      // Purges take what they cover out of memory at once, so what is there is not covered.
-      this.#purges.clear(known.generation);
-      this.metrics.add('reads', 1, 'ram');
-      return { kind: 'hit', manifest: known };
-    }
-    // Offered, not written, and no longer in memory: nothing is left of it.
-    if (index.blocks(index.recordOf(tagSlot)) === 0) return this.#miss('absent');
-    const verdict = await parts.reader.readManifest(objectHash, tagSlot, signal);
-    if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
-    const manifest = this.#desk.admit(verdict.manifest);
-    if (manifest === undefined) return this.#miss('absent');
-    this.metrics.add('reads', 1, 'device');
-    // What was offered while the device was reading is newer.
-    const newer = this.#shelf.find(objectHash, manifest.generation);
-    if (newer !== undefined) return { kind: 'hit', manifest: newer };
-    this.#shelf.keep(manifest);
-    return { kind: 'hit', manifest };
+    if (early === undefined) return this.#mounted?.readManifest(objectHash, signal) ?? this.#miss();
+    const found = await early.readManifest(objectHash, signal);
+    // Whole meanwhile, or not to be believed: what it says now counts.
+    return this.#early === early ? found : this.readManifest(objectHash, signal);
   }
 
   offerManifest(offered: Manifest, purgeSequence: number): OfferVerdict {
-    const { objectHash, generation } = offered;
-    assert(isSliceSize(offered.sliceSizeBytes), 'slice size is a power of two, 64 KiB to 8 MiB');
-    const parts = this.#writable();
-    const isCurrent = parts !== undefined && parts.catalogue.findCurrent(objectHash, generation) !== NO_SLOT;
-    const isStored = isCurrent && !this.#isHidden(generation);
-    const verdict = this.#purges.judgeOffer({ ...offered, purgeSequence, isStored });
-    if (verdict.kind === 'covered') return this.#decline('purged');
-    if (parts === undefined) return this.#decline('unavailable');
-    const manifest = verdict.kind === 'stale' ? staleFrom(offered, verdict.atMs) : offered;
-    const isGrowing = manifest.lengthBytes === undefined;
-    if (encodeManifestRecord(isGrowing ? { ...manifest, lengthBytes: 0 } : manifest) === undefined) return this.#decline('too-large');
-    if (parts.journal.isFull) return this.#decline('journal-full');
-    const { catalogue, writer } = parts;
-    let tagSlot = catalogue.findObject(objectHash);
-    const known = tagSlot === NO_SLOT ? 0 : catalogue.generationOf(tagSlot);
-    if (known > generation) return this.#decline('superseded');
-    if (!writer.hasRoom(0) || !this.#makePendingRoom(objectHash, catalogue)) return this.#decline('queue-full');
-    if (known !== generation) {
-      // Also when the index knows nothing: an evicted object may have left its manifest waiting.
-      this.#shelf.forget(objectHash);
-      if (tagSlot !== NO_SLOT) catalogue.dropObject(tagSlot, 'other');
-      if (!catalogue.reserveEntries(2) || catalogue.index.findManifest(generation) !== NO_SLOT) return this.#decline('no-space');
-      tagSlot = catalogue.index.putManifest(objectTag(objectHash), generation);
-    }
-    // Where devices share a counter, this one may not have given it; a purge that comes next has to cover it.
-    this.#generations.skipTo(generation + 1);
-    this.#purges.clear(generation);
-    catalogue.setFreshness(tagSlot, manifest);
-    const pending = this.#shelf.pending(objectHash) ?? this.#shelf.addPending(manifest);
-    pending.manifest = manifest;
-    if (isGrowing) {
-      // Its slices are written meanwhile; without a record they are orphans after a crash, as a body that broke off must be.
-      pending.state = 'growing';
-      return { kind: 'admitted' };
-    }
-    if (pending.state === 'growing') pending.state = 'waiting';
-    const isDue = manifest.lengthBytes === 0 || catalogue.isWritten(tagSlot);
-    if (pending.state === 'waiting' && isDue) writer.enqueueManifest(pending);
-    return { kind: 'admitted' };
+    return this.#mounted?.offerManifest(offered, purgeSequence) ?? this.#decline();
   }
 
   refreshManifest(objectHash: ObjectHash, generation: number, freshness: ManifestFreshness): void {
-    const catalogue = this.#readable()?.catalogue;
-    const tagSlot = catalogue?.findCurrent(objectHash, generation) ?? NO_SLOT;
-    if (catalogue === undefined || tagSlot === NO_SLOT || this.#isHidden(generation)) return;
-    catalogue.setFreshness(tagSlot, freshness);
-    const known = this.#shelf.find(objectHash, generation);
-    const { receivedAtMs, initialAgeSeconds, freshUntilMs } = freshness;
-    if (known !== undefined) this.#shelf.keep({ ...known, receivedAtMs, initialAgeSeconds, freshUntilMs });
+    this.#mounted?.refreshManifest(objectHash, generation, freshness);
   }
 
   dropManifest(objectHash: ObjectHash, generation: number | undefined): void {
-    if (this.#state === 'loading') return this.#early?.drop(objectHash);
-    const catalogue = this.#readable()?.catalogue;
-    const tagSlot = catalogue?.findObject(objectHash) ?? NO_SLOT;
-    if (catalogue === undefined || tagSlot === NO_SLOT) return;
-    if (generation !== undefined && catalogue.generationOf(tagSlot) !== generation) return;
-    this.#shelf.forget(objectHash);
-    catalogue.dropObject(tagSlot, 'other');
+    if (this.#state === 'loading') this.#early?.drop(objectHash);
+    else this.#mounted?.dropManifest(objectHash, generation);
+  }
+
+  hasSlice(generation: number, sliceNumber: number): boolean {
+    const answerer = this.#early ?? this.#mounted;
+    return answerer?.hasSlice(generation, sliceNumber) ?? false;
+  }
+
+  tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
+    return this.#mounted?.tryReadResident(read);
+  }
+
+  hasPart(generation: number, sliceNumber: number): boolean {
+    return this.#mounted?.hasPart(generation, sliceNumber) ?? false;
+  }
+
+  async readPart(address: SliceAddress, signal?: AbortSignal | undefined): Promise<PartVerdict> {
+    return this.#mounted?.readPart(address, signal) ?? this.#miss();
+  }
+
+  async readSlice(read: SliceRead, signal?: AbortSignal | undefined): Promise<SliceVerdict> {
+    const early = this.#early;
+    if (early === undefined) return this.#mounted?.readSlice(read, signal) ?? this.#miss();
+    const found = await early.readSlice(read, signal);
+    if (this.#early === early) return found;
+    if (found.kind === 'hit') found.lease.end();
+    return this.readSlice(read, signal);
+  }
+
+  offerSlice(offer: SliceOffer): OfferVerdict {
+    return this.#mounted?.offerSlice(offer) ?? this.#decline();
+  }
+
+  /** What the index knows of a slice's extent, or of the manifest's when `sliceNumber` is undefined (S6); for the simulation. */
+  extentState(generation: number, sliceNumber?: number | undefined): 'absent' | 'unproved' | 'sure' {
+    return this.#mounted?.extentState(generation, sliceNumber) ?? 'absent';
   }
 
   async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
@@ -499,124 +424,6 @@ export class DeviceStore implements SliceStore {
       throw error;
     }
     return { knownObjects, isWalkNeeded };
-  }
-
-  hasSlice(generation: number, sliceNumber: number): boolean {
-    if (this.#early !== undefined) return this.#early.hasSlice(generation, sliceNumber);
-    const catalogue = this.#readable()?.catalogue;
-    if (catalogue === undefined || this.#isHidden(generation) || catalogue.index.findManifest(generation) === NO_SLOT) return false;
-    if (catalogue.resident.find(generation, sliceNumber) !== undefined) return true;
-    return catalogue.isStored(generation, sliceNumber);
-  }
-
-  tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
-    assert(read.startBytes >= 0 && read.startBytes < read.endBytes, 'a read wants at least a byte');
-    const parts = this.#readable();
-    const slice = parts?.catalogue.resident.find(read.generation, read.sliceNumber);
-    if (parts === undefined || slice === undefined || read.endBytes > slice.lengthBytes) return undefined;
-    if (this.#isHidden(read.generation)) return undefined;
-    const { catalogue, gate } = parts;
-    if (catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return undefined;
-    slice.isVisited = true;
-    gate.onRead(slice);
-    const slot = catalogue.findStored(read.generation, read.sliceNumber);
-    if (slot !== NO_SLOT) catalogue.index.markVisited(slot);
-    this.metrics.add('reads', 1, 'ram');
-    const lease = slice.lease.share();
-    return { lease, bytes: lease.bytes.subarray(read.startBytes, read.endBytes) };
-  }
-
-  hasPart(generation: number, sliceNumber: number): boolean {
-    const parts = this.#readable();
-    if (parts === undefined || this.#isHidden(generation) || parts.catalogue.index.findManifest(generation) === NO_SLOT) return false;
-    return parts.sliceParts.has(generation, sliceNumber);
-  }
-
-  async readPart(address: SliceAddress, signal?: AbortSignal | undefined): Promise<PartVerdict> {
-    const obstacle = await this.#lookAt(address, signal);
-    const parts = this.#readable();
-    if (obstacle !== undefined) return this.#miss(obstacle);
-    if (parts === undefined || parts.catalogue.findCurrent(address.objectHash, address.generation) === NO_SLOT) return this.#miss('absent');
-    const verdict = await parts.sliceParts.read(address, signal);
-    if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
-    // A purge may have come while the device was reading.
-    const late = await this.#lookAt(address, signal);
-    if (late === undefined && parts.catalogue.findCurrent(address.objectHash, address.generation) !== NO_SLOT) {
-      this.metrics.add('reads', 1, 'device');
-      return verdict;
-    }
-    verdict.lease.end();
-    return this.#miss(late ?? 'absent');
-  }
-
-  async readSlice(read: SliceRead, signal?: AbortSignal | undefined): Promise<SliceVerdict> {
-    const resident = this.tryReadResident(read);
-    if (resident !== undefined) return { kind: 'hit', ...resident, tier: 'ram' };
-    const early = this.#early;
-    if (early !== undefined) {
-      const found = await early.readSlice(read, signal);
-      if (this.#early === early) return found;
-      if (found.kind === 'hit') found.lease.end();
-      return this.readSlice(read, signal);
-    }
-    const obstacle = await this.#lookAt(read, signal);
-    if (obstacle !== undefined) return this.#miss(obstacle);
-    const parts = this.#readable();
-    if (parts === undefined || parts.catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
-    const waiting = parts.sliceParts.tryRead(read);
-    if (waiting !== undefined) {
-      this.metrics.add('reads', 1, 'ram');
-      return { kind: 'hit', ...waiting, tier: 'ram' };
-    }
-    const slot = parts.catalogue.findStored(read.generation, read.sliceNumber);
-    if (slot === NO_SLOT) return this.#miss('absent');
-    parts.catalogue.index.markVisited(slot);
-    const lengthBytes = this.#sliceLength(read);
-    const { index } = parts.catalogue;
-    const isRiding = index.kind(slot) === 'manifest';
-    const verdict = isRiding
-      ? await parts.reader.readBody(read, index.tagSlotOf(slot), signal)
-      : await parts.reader.readSlice(read, slot, { lengthBytes, signal });
-    if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
-    // A purge may have come while the device was reading.
-    const late = await this.#lookAt(read, signal);
-    if (late === undefined) {
-      this.metrics.add('reads', 1, 'device');
-      return verdict;
-    }
-    verdict.lease.end();
-    return this.#miss(late);
-  }
-
-  offerSlice(offer: SliceOffer): OfferVerdict {
-    const { objectHash, generation, sliceNumber, lengthBytes } = offer;
-    assert(lengthBytes > 0 && lengthBytes <= offer.lease.sizeBytes, 'an offered slice lies in its slot');
-    assert(sliceNumber >= 0 && sliceNumber < MANIFEST_NUMBER, 'slice number is in range');
-    const parts = this.#writable();
-    if (parts === undefined) return this.#decline('unavailable');
-    const { blockSizeBytes, groupBytes } = this.geometry;
-    const isTooLarge = lengthBytes > PAYLOAD_BYTES_MAX || extentBlocks(lengthBytes, blockSizeBytes) * blockSizeBytes > groupBytes;
-    if (isTooLarge) return this.#decline('too-large');
-    const { catalogue, gate } = parts;
-    if (catalogue.findCurrent(objectHash, generation) === NO_SLOT || this.#isHidden(generation)) return this.#decline('superseded');
-    this.#assertWhole(offer);
-    const known = catalogue.resident.find(generation, sliceNumber);
-    if (known?.isQueued === true) return { kind: 'admitted' };
-    const stored = catalogue.findStored(generation, sliceNumber);
-    const isStored = catalogue.isStored(generation, sliceNumber);
-    if (isStored && !catalogue.index.isUnproved(stored)) return { kind: 'admitted' };
-    if (offer.present !== undefined) {
-      const obstacle = known === undefined && !isStored ? parts.sliceParts.offer(offer) : undefined;
-      return obstacle === undefined ? { kind: 'admitted' } : this.#decline(obstacle);
-    }
-    // An unproved one is from before a crash, its data may never have arrived; these bytes are sure and replace it once written.
-    const lease = offer.lease.share();
-    const slice = known ?? catalogue.addResident({ generation, sliceNumber, lengthBytes, lease });
-    const reason = gate.offer(slice, { objectHash, admission: offer.admission ?? 'auto' });
-    // Either way it stays readable; a declined one until its slot is needed.
-    if (known !== undefined) lease.end();
-    else if (reason !== undefined) lease.moveTo('resident');
-    return reason === undefined ? { kind: 'admitted' } : this.#decline(reason);
   }
 
   async drain(): Promise<void> {
@@ -649,37 +456,9 @@ export class DeviceStore implements SliceStore {
     return this.#parts?.catalogue.findContradiction();
   }
 
-  /** What the index knows of a slice's extent, or of the manifest's when `sliceNumber` is undefined (S6); for the simulation. */
-  extentState(generation: number, sliceNumber?: number | undefined): 'absent' | 'unproved' | 'sure' {
-    const catalogue = this.#parts?.catalogue;
-    if (catalogue === undefined) return 'absent';
-    const { index } = catalogue;
-    const slot = sliceNumber === undefined ? index.findManifest(generation) : catalogue.findStored(generation, sliceNumber);
-    if (slot === NO_SLOT || index.blocks(slot) === 0) return 'absent';
-    return index.isUnproved(slot) ? 'unproved' : 'sure';
-  }
-
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
-  }
-
-  #readable(): Parts | undefined {
-    return this.#state === 'online' || this.#state === 'readonly' ? this.#parts : undefined;
-  }
-
-  /** Whether a purge covers the generation, or may: until its record was looked at. */
-  #isHidden(generation: number): boolean {
-    return this.#purges.isForgotten(generation) || this.#purges.isSuspect(generation);
-  }
-
-  /** Reads an object's record if a purge may cover it. @returns why nothing of it may be handed out, or undefined */
-  async #lookAt({ objectHash, generation }: SliceAddress, signal: AbortSignal | undefined): Promise<'absent' | 'busy' | undefined> {
-    if (this.#purges.isForgotten(generation)) return 'absent';
-    if (!this.#purges.isSuspect(generation)) return undefined;
-    const verdict = await this.readManifest(objectHash, signal);
-    if (verdict.kind === 'busy') return 'busy';
-    return verdict.kind === 'hit' && verdict.manifest.generation === generation && !this.#isHidden(generation) ? undefined : 'absent';
   }
 
   /** Epochs that were carried out make room when a checkpoint that began after that is durable. */
@@ -689,42 +468,14 @@ export class DeviceStore implements SliceStore {
     await this.#keeper.checkpoint().catch((error: unknown) => this.#logger.warn({ err: error }, 'No checkpoint made room for a purge'));
   }
 
-  #writable(): Parts | undefined {
-    return this.#state === 'online' ? this.#parts : undefined;
+  #miss(): { readonly kind: 'absent' } {
+    this.metrics.add('reads', 1, 'absent');
+    return { kind: 'absent' };
   }
 
-  /** A slice that is shorter than its manifest says could never be read and would never heal. */
-  #assertWhole(offer: SliceOffer): void {
-    const expected = this.#sliceLength(offer) ?? offer.lengthBytes;
-    assert(offer.lengthBytes === expected, () => `slice ${offer.sliceNumber} is offered whole: ${offer.lengthBytes} of ${expected} bytes`);
-  }
-
-  /** Bytes of a slice, as far as its manifest is in memory and says. */
-  #sliceLength(address: SliceAddress): number | undefined {
-    const manifest = this.#shelf.find(address.objectHash, address.generation);
-    if (manifest?.lengthBytes === undefined) return undefined;
-    return Math.min(manifest.sliceSizeBytes, manifest.lengthBytes - address.sliceNumber * manifest.sliceSizeBytes);
-  }
-
-  #miss<Kind extends 'absent' | 'corrupt' | 'busy'>(kind: Kind): { readonly kind: Kind } {
-    this.metrics.add('reads', 1, kind);
-    return { kind };
-  }
-
-  #decline(reason: DeclineReason): OfferVerdict {
-    this.metrics.add('declined', 1, reason);
-    return { kind: 'declined', reason };
-  }
-
-  /** Room for one more manifest in memory; the one that waits longest for its first slice gives way. */
-  #makePendingRoom(objectHash: ObjectHash, catalogue: Catalogue): boolean {
-    if (!this.#shelf.isPendingFull || this.#shelf.pending(objectHash) !== undefined) return true;
-    const oldest = this.#shelf.oldestWaiting();
-    if (oldest === undefined) return false;
-    this.dropManifest(oldest.objectHash, oldest.generation);
-    this.#shelf.forget(oldest.objectHash);
-    assert(catalogue.findCurrent(oldest.objectHash, oldest.generation) === NO_SLOT, 'a manifest that gave way is gone');
-    return true;
+  #decline(): OfferVerdict {
+    this.metrics.add('declined', 1, 'unavailable');
+    return { kind: 'declined', reason: 'unavailable' };
   }
 
   async #recover(): Promise<RecoveryReport> {
@@ -732,10 +483,16 @@ export class DeviceStore implements SliceStore {
     const missed = this.#missedPurges?.purges ?? [];
     if (missed !== 'unknown') for (const purge of missed) this.#purges.remember(purge);
     const onReadable = missed === 'unknown' ? undefined : (view: LoadingView | undefined): void => this.#readEarly(view);
-    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot, onReadable);
+    const recovered = await recoverState(this.#keeper.checkpointPlace, this.#deviceRoot, {
+      onReadable,
+      pause: () => new Promise((resolve) => this.#clock.defer(resolve)),
+    });
     this.#generations.skipTo(recovered.generation);
     this.#writeSequences.skipTo(recovered.writeSequence);
     const parts = this.#build(recovered);
+    const { metrics, geometry } = this;
+    const shared = { shelf: this.#shelf, purges: this.#purges, desk: this.#desk, generations: this.#generations };
+    this.#mounted = new MountedStore({ parts, ...shared, geometry, metrics, state: () => this.#state });
     // Purges that came while the index was loading, or while the device was away, could not be journalled; they are carried out now.
     const late = this.#desk.attach(parts.catalogue, recovered.purges, this.#missedPurges);
     this.#parts = parts;
@@ -789,86 +546,25 @@ export class DeviceStore implements SliceStore {
     }
   }
 
-  #build(recovered: RecoveredState): Parts {
-    const { format, superblock } = this.#deviceRoot;
-    const shared = { device: this.#device, arena: this.#arena, clock: this.#clock, limits: this.#limits, metrics: this.metrics };
-    const epoch = superblock.epoch + 1;
-    const journal = new Journal({
-      ...shared,
-      geometry: this.geometry,
-      deviceTag: format.deviceUuid.subarray(0, 8),
-      epoch,
-      position: recovered.journal,
-      startSequence: recovered.journalStart,
-      purgeSequence: recovered.purges.newestSequence,
-      onCrowded: () => this.#keeper.checkpointBeside(),
-      onFailure: (_operation, error) => this.#health.metadataFailed(error),
-    });
-    const catalogue = new Catalogue({
-      index: recovered.index,
-      allocator: recovered.allocator,
-      journal,
-      limits: this.#limits,
-      metrics: this.metrics,
-      policy: this.#policy,
-      onVanish: (slice) => gate.forget(slice),
-    });
-    const { blockSizeBytes } = this.geometry;
-    const media = { ...shared, identity: format, blockSizeBytes };
-    const options = { ...shared, catalogue, blockSizeBytes };
-    const reading = { ...media, codec: this.#codec, slotWaitMs: this.#limits.slotWaitMs };
-    const reader = new SliceReader({
-      ...options,
-      // Nobody waits any longer for a read that has not begun by then.
-      extents: new ExtentReader({ ...reading, transferOptions: { beginWithinMs: this.#limits.readDeadlineMs } }),
-      onCorrupt: () => this.#health.corrupt(),
-      onManifestLost: (objectHash) => this.#shelf.forget(objectHash),
-    });
-    const packer = new ExtentPacker({ ...media, codec: this.#codec, policy: new CompressionPolicy(this.#compression) });
-    const writer = new SliceWriter({
-      ...options,
-      reader,
-      extents: new ExtentWriter({ ...media, epoch, newestPurge: () => this.#purges.newestSequence }),
-      packer,
-      shelf: this.#shelf,
-      writeSequences: this.#writeSequences,
-      isWritable: () => this.#state === 'online' || this.#isDraining,
-      onRoom: () => gate.onRoom(),
-    });
-    const walker = new PurgeWalker({
-      ...options,
-      extents: new ExtentReader({ ...media, slotWaitMs: this.#limits.slotWaitMs }),
+  #build(recovered: RecoveredState): StoreParts {
+    const isOnline = (): boolean => this.#state === 'online';
+    const base = { device: this.#device, arena: this.#arena, clock: this.#clock, limits: this.#limits, metrics: this.metrics };
+    const options: StorePartsOptions = {
+      ...base,
+      root: this.#deviceRoot,
+      keeper: this.#keeper,
+      health: this.#health,
       shelf: this.#shelf,
       purges: this.#purges,
-      isOnline: () => this.#state === 'online',
-    });
-    const gate = new SliceGate({
-      catalogue,
-      writer,
       policy: this.#policy,
-      metrics: this.metrics,
-      blockSizeBytes: this.geometry.blockSizeBytes,
-      isOpen: () => this.#state === 'online',
-    });
-    const sliceParts = new SliceParts({ ...options, shelf: this.#shelf, gate, reader, writer, packer });
-    const background = new ExtentReader({ ...reading, transferOptions: { priority: 'background' } });
-    const scrubber = this.#makeScrubber(catalogue, (slot) => reader.check(slot, background));
-    return { catalogue, writer, gate, sliceParts, reader, journal, walker, scrubber };
-  }
-
-  #makeScrubber(catalogue: Catalogue, check: SliceReader['check']): Scrubber | undefined {
-    const periodMs = this.#scrubPeriodMs;
-    if (periodMs === 0) return undefined;
-    return new Scrubber({
-      clock: this.#clock,
-      metrics: this.metrics,
-      catalogue,
-      reader: { check },
-      blockSizeBytes: this.geometry.blockSizeBytes,
-      periodMs,
-      isOpen: () => this.#state === 'online',
-      isBusy: () => this.#device.inFlight > 0,
-    });
+      codec: this.#codec,
+      compression: this.#compression,
+      scrubPeriodMs: this.#scrubPeriodMs,
+      writeSequences: this.#writeSequences,
+      isOnline,
+      isWritable: () => isOnline() || this.#isDraining,
+    };
+    return buildParts(options, recovered);
   }
 
   #degrade({ state, reason, error }: Degradation): void {

@@ -24,6 +24,7 @@ export function compressChunks(source: Buffer, target: Buffer): number[] {
     stored.copy(target, at);
     lengths.push(stored.length);
     at += stored.length;
+    release(compressed);
   }
   return lengths;
 }
@@ -44,6 +45,7 @@ export function decompressChunks(source: Buffer, lengths: readonly number[], tar
     const raw = lengthBytes === rawBytes ? stored : tryUncompress(stored, rawBytes);
     if (raw?.length !== rawBytes) return false;
     raw.copy(target, to);
+    if (raw !== stored) release(raw);
     from += lengthBytes;
     to += rawBytes;
   }
@@ -56,9 +58,20 @@ export function looksCompressible(source: Buffer): boolean {
   const gap = divFloor(source.length - SAMPLE_BYTES, 2);
   let compressedBytes = 0;
   for (let sample = 0; sample < 3; sample += 1) {
-    compressedBytes += compressSync(source.subarray(sample * gap, sample * gap + SAMPLE_BYTES)).length;
+    const compressed = compressSync(source.subarray(sample * gap, sample * gap + SAMPLE_BYTES));
+    compressedBytes += compressed.length;
+    release(compressed);
   }
   return compressedBytes * 8 <= 3 * SAMPLE_BYTES * 7;
+}
+
+/**
+ * Gives back at once what the library allocated. It is memory outside the heap, of which a thread that has nothing else to collect would
+ * pile up 100 MiB and more before it collects (DECISIONS.md).
+ */
+function release(bytes: Buffer): void {
+  const { buffer } = bytes;
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === bytes.length) buffer.transfer(0);
 }
 
 function tryUncompress(stored: Buffer, rawBytes: number): Buffer | undefined {

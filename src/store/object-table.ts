@@ -50,7 +50,11 @@ export class ObjectTable {
   }
 
   find(tag: ObjectTag): number {
-    for (let row = this.#buckets.first(hashOf(tag.tagLow, tag.tagHigh)); row !== NO_ROW; row = this.#words[row * WORDS + CHAIN] ?? NO_ROW) {
+    for (
+      let row = this.#buckets.first(this.#buckets.bucketOf(hashOf(tag)));
+      row !== NO_ROW;
+      row = this.#words[row * WORDS + CHAIN] ?? NO_ROW
+    ) {
       if (this.#words[row * WORDS + TAG_LOW] === tag.tagLow && this.#words[row * WORDS + TAG_HIGH] === tag.tagHigh) return row;
     }
     return NO_ROW;
@@ -69,14 +73,14 @@ export class ObjectTable {
     this.#words[at + TAG_LOW] = tag.tagLow;
     this.#words[at + TAG_HIGH] = tag.tagHigh;
     this.#words[at + RECORD] = record;
-    this.#buckets.add(hashOf(tag.tagLow, tag.tagHigh), row);
+    this.#buckets.add(this.#buckets.bucketOf(hashOf(tag)), row);
     this.#used += 1;
     return row;
   }
 
   remove(row: number): void {
-    const { tagLow, tagHigh } = this.tag(row);
-    this.#buckets.remove(hashOf(tagLow, tagHigh), row);
+    const tag = this.tag(row);
+    this.#buckets.remove(this.#buckets.bucketOf(hashOf(tag)), row);
     this.#words[row * WORDS + CHAIN] = this.#freeHead;
     this.#freeHead = row;
     this.#used -= 1;
@@ -121,6 +125,6 @@ export class ObjectTable {
   }
 }
 
-function hashOf(tagLow: number, tagHigh: number): number {
+function hashOf({ tagLow, tagHigh }: ObjectTag): number {
   return Math.imul(tagLow ^ tagHigh, 0x9e3779b1) >>> 0;
 }

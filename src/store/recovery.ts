@@ -34,6 +34,8 @@ import type { DeviceRoot } from './root-area.ts';
 import { COUNTER_MAX, EXTENT_BLOCKS_MAX, NO_SLOT, SliceIndex } from './slice-index.ts';
 
 const READ_BYTES = 128 * KIB;
+/** Entries that are settled before others may run: a few milliseconds. */
+const ENTRIES_PER_TURN = 8192;
 /** Generations and write sequences above it are nonsense, unless the superblock knows of them: to go on behind one leaves few to give. */
 export const NUMBER_MAX = 2 ** 37;
 /** Blocks behind the end of the chain that are searched for purges. */
@@ -84,8 +86,8 @@ export interface RecoveredState {
 }
 
 /** Reads checkpoint and journal. Never throws on what the device holds; @throws EdgeError STORE_UNAVAILABLE when the arena has no slot */
-export async function recoverState(place: CheckpointPlace, root: DeviceRoot, onReadable?: OnReadable): Promise<RecoveredState> {
-  const recovery = new Recovery(place, root, onReadable);
+export async function recoverState(place: CheckpointPlace, root: DeviceRoot, hooks: RecoveryHooks = {}): Promise<RecoveredState> {
+  const recovery = new Recovery(place, root, hooks);
   return recovery.run();
 }
 
@@ -113,6 +115,13 @@ function makeIndex(geometry: CheckpointPlace['geometry']): SliceIndex {
  */
 export type OnReadable = (view: LoadingView | undefined) => void;
 
+/** For a store that others use while it recovers; tools go without. */
+export interface RecoveryHooks {
+  readonly onReadable?: OnReadable | undefined;
+  /** Lets others run; called every few milliseconds of work. */
+  readonly pause?: (() => Promise<void>) | undefined;
+}
+
 /** What the journal says of objects and purges, before it is replayed. */
 interface JournalOutlook {
   readonly named: BloomFilter;
@@ -124,6 +133,7 @@ class Recovery {
   readonly #place: CheckpointPlace;
   readonly #root: DeviceRoot;
   readonly #onReadable: OnReadable | undefined;
+  readonly #pause: RecoveryHooks['pause'];
   /** What the journal says, before it is replayed; undefined where it cannot be believed. */
   #foreseen: JournalOutlook | undefined;
   #isReadable = false;
@@ -152,10 +162,11 @@ class Recovery {
     purgesBehind: 0,
   };
 
-  constructor(place: CheckpointPlace, root: DeviceRoot, onReadable: OnReadable | undefined) {
+  constructor(place: CheckpointPlace, root: DeviceRoot, hooks: RecoveryHooks) {
     this.#place = place;
     this.#root = root;
-    this.#onReadable = onReadable;
+    this.#onReadable = hooks.onReadable;
+    this.#pause = hooks.pause;
     this.#index = makeIndex(place.geometry);
     this.#allocator = makeAllocator(place.geometry);
     this.#generation = root.superblock.generationFloor;
@@ -172,8 +183,8 @@ class Recovery {
     const isPurgeMissing = !arePurgesWhole || replay.isPurgeMissing || superblock.purgeSequence > this.#purgeSequence;
     // More epochs than a checkpoint holds are met only where the older one had to serve.
     if (isPurgeMissing || this.#epochs.size > this.#place.geometry.purgesMax) this.#forgetEverything();
-    this.#dropBelow(this.#purgedGeneration);
-    this.#settle();
+    const steps = this.#settle();
+    while (steps.next().done !== true) await this.#pause?.();
     const { usedPrevious, isForgotten, purgesBehind } = this.#report;
     // A chain that ends before the newest checkpoint began must not give its sequences a second time.
     const isBroken = replay.position.nextSequence < superblock.checkpoint.journalStart;
@@ -241,16 +252,16 @@ class Recovery {
 
   #takeEntry(entry: CheckpointEntry): void {
     if (entry.kind === CHECKPOINT_KINDS.purge) return this.#takePurgeEntry(entry);
-    if (entry.kind === CHECKPOINT_KINDS.manifest) this.#putManifest(entry);
-    else if (entry.kind === CHECKPOINT_KINDS.slice) this.#putSlice(entry);
-    else if (entry.kind === CHECKPOINT_KINDS.badRun) this.#markBad(entry);
-    else this.#report.invalid += 1;
-    const index = this.#index;
+    if (entry.kind === CHECKPOINT_KINDS.badRun) return this.#markBad(entry);
     const isSlice = entry.kind === CHECKPOINT_KINDS.slice;
-    const slot = isSlice ? index.findSlice(entry.generation, entry.sliceNumber) : index.findManifest(entry.generation);
+    if (!isSlice && entry.kind !== CHECKPOINT_KINDS.manifest) {
+      this.#report.invalid += 1;
+      return;
+    }
+    const slot = isSlice ? this.#putSlice(entry) : this.#putManifest(entry);
     if (slot === NO_SLOT) return;
-    if ((entry.flags & ENTRY_FLAGS.visited) !== 0) index.markVisited(slot);
-    if ((entry.flags & ENTRY_FLAGS.unproved) !== 0) index.markUnproved(slot);
+    if ((entry.flags & ENTRY_FLAGS.visited) !== 0) this.#index.markVisited(slot);
+    if ((entry.flags & ENTRY_FLAGS.unproved) !== 0) this.#index.markUnproved(slot);
   }
 
   /**
@@ -409,10 +420,11 @@ class Recovery {
     if (this.#recentPurges.length >= 2 * max) this.#recentPurges = this.#recentPurges.slice(-max);
   }
 
-  #dropBelow(generation: number): void {
+  *#dropBelow(generation: number): Generator<void> {
     const index = this.#index;
     if (generation === 0) return;
-    for (const slot of index.recordSlots()) {
+    for (let slot = 0; slot < index.slotLimit; slot += 1) {
+      if (slot % ENTRIES_PER_TURN === ENTRIES_PER_TURN - 1) yield;
       if (index.kind(slot) === 'manifest' && index.generation(slot) < generation) index.removeManifest(index.tagSlotOf(slot));
     }
   }
@@ -433,39 +445,45 @@ class Recovery {
     if (slot !== NO_SLOT && this.#index.writeSequence(slot) <= record.writeSequence) this.#index.removeSlice(slot);
   }
 
-  #putSlice(entry: CheckpointEntry | JournalRecord): void {
+  /** @returns the slice's slot, or NO_SLOT when the entry is not to be trusted or there is no room */
+  #putSlice(entry: CheckpointEntry | JournalRecord): number {
     if (entry.sliceNumber >= MANIFEST_NUMBER) {
       this.#report.invalid += 1;
-      return;
+      return NO_SLOT;
     }
-    if (!this.#isSound(entry)) return;
-    const { block, blocks, writeSequence, flags } = entry;
-    const slot = this.#index.findSlice(entry.generation, entry.sliceNumber);
-    if (slot === NO_SLOT) this.#index.putSlice(entry.generation, entry.sliceNumber, { block, blocks, writeSequence, flags });
-    else if (this.#index.writeSequence(slot) < writeSequence) this.#index.setPlace(slot, { block, blocks, writeSequence, flags });
+    if (!this.#isSound(entry)) return NO_SLOT;
+    const slot = this.#index.ensureSlice(entry.generation, entry.sliceNumber);
+    if (slot === NO_SLOT) return NO_SLOT;
+    const isNewer = this.#index.blocks(slot) === 0 || this.#index.writeSequence(slot) < entry.writeSequence;
+    if (isNewer) this.#index.setPlace(slot, entry);
+    return slot;
   }
 
-  #putManifest(entry: CheckpointEntry | JournalRecord): void {
-    if (!this.#isSound(entry) || entry.receivedAtMs > U48_MAX || entry.freshUntilMs > U48_MAX) return;
-    const { block, blocks, writeSequence, flags, generation } = entry;
-    let tagSlot = this.#index.findTag(entry);
+  /** @returns the slot of the object's record, or NO_SLOT when the entry is not to be trusted, is of the past, or there is no room */
+  #putManifest(entry: CheckpointEntry | JournalRecord): number {
+    if (!this.#isSound(entry) || entry.receivedAtMs > U48_MAX || entry.freshUntilMs > U48_MAX) return NO_SLOT;
+    const index = this.#index;
+    const { writeSequence, generation } = entry;
+    let tagSlot = index.findTag(entry);
     if (tagSlot !== NO_SLOT) {
-      const record = this.#index.recordOf(tagSlot);
-      const known = this.#index.generation(record);
-      if (known > generation || (known === generation && this.#index.writeSequence(record) > writeSequence)) return;
+      const record = index.recordOf(tagSlot);
+      const known = index.generation(record);
+      if (known === generation && index.writeSequence(record) > writeSequence) return record;
+      if (known > generation) return NO_SLOT;
       if (known < generation) {
-        this.#index.removeManifest(tagSlot);
+        index.removeManifest(tagSlot);
         tagSlot = NO_SLOT;
       }
     }
     if (tagSlot === NO_SLOT) {
       // Two objects never share a generation; an entry that says so is not to be trusted.
-      if (this.#index.findManifest(generation) !== NO_SLOT) return;
-      tagSlot = this.#index.putManifest(entry, generation);
-      if (tagSlot === NO_SLOT) return;
+      if (index.findManifest(generation) !== NO_SLOT) return NO_SLOT;
+      tagSlot = index.putManifest(entry, generation);
+      if (tagSlot === NO_SLOT) return NO_SLOT;
     }
-    this.#index.setPlace(this.#index.recordOf(tagSlot), { block, blocks, writeSequence, flags });
-    this.#index.setFreshness(tagSlot, entry);
+    index.setPlace(index.recordOf(tagSlot), entry);
+    index.setFreshness(tagSlot, entry);
+    return index.recordOf(tagSlot);
   }
 
   #isSound(entry: CheckpointEntry | JournalRecord): boolean {
@@ -483,40 +501,55 @@ class Recovery {
     return true;
   }
 
-  /** Derives bitmap and counts, newest records first: where two claim a block, the higher write sequence has it. */
-  #settle(): void {
+  /** Derives bitmap and counts, newest records first: where two claim a block, the higher write sequence has it. Yields now and then. */
+  *#settle(): Generator<void> {
     const index = this.#index;
-    const sorted = index.sortByWriteSequence();
-    for (const slot of sorted.reverse()) {
-      const [block, blocks] = [index.block(slot), index.blocks(slot)];
-      const isManifest = index.kind(slot) === 'manifest';
-      const kind = isManifest && !index.hasBody(slot) ? 'manifest' : 'slice';
-      if (this.#allocator.tryClaim(block, blocks, bandOf(kind, blocks))) continue;
-      if (this.#allocator.isBad(block, blocks)) this.#report.onBadBlocks += 1;
-      else this.#report.overlaps += 1;
-      if (isManifest) index.removeManifest(index.tagSlotOf(slot));
-      else index.removeSlice(slot);
+    yield* this.#dropBelow(this.#purgedGeneration);
+    const sorted = yield* index.sortInPieces();
+    for (let at = sorted.length - 1; at >= 0; at -= 1) {
+      if (at % ENTRIES_PER_TURN === ENTRIES_PER_TURN - 1) yield;
+      this.#claim(sorted[at] ?? NO_SLOT);
     }
     const { isClean } = this.#root.superblock;
-    for (const slot of index.recordSlots()) {
+    for (let slot = 0; slot < index.slotLimit; slot += 1) {
+      if (slot % ENTRIES_PER_TURN === ENTRIES_PER_TURN - 1) yield;
+      if (index.kind(slot) === 'free') continue;
       if (!isClean) index.markUnproved(slot);
-      const generation = index.generation(slot);
-      if (index.kind(slot) === 'manifest') {
-        // The slice that rides in it, unless it has a record of its own too.
-        if (index.hasBody(slot) && index.findSlice(generation, 0) === NO_SLOT) index.addSlices(index.tagSlotOf(slot), 1);
-        continue;
-      }
-      const record = index.findManifest(generation);
-      if (record !== NO_SLOT) {
-        if (!index.isPartial(slot)) index.addSlices(index.tagSlotOf(record), 1);
-        continue;
-      }
-      this.#allocator.release(index.block(slot), index.blocks(slot));
-      index.removeSlice(slot);
-      this.#report.orphans += 1;
+      this.#countSlice(slot);
     }
     this.#trim();
     this.#report.records = index.recordCount;
+  }
+
+  #claim(slot: number): void {
+    const index = this.#index;
+    const [block, blocks] = [index.block(slot), index.blocks(slot)];
+    const isManifest = index.kind(slot) === 'manifest';
+    const kind = isManifest && !index.hasBody(slot) ? 'manifest' : 'slice';
+    if (this.#allocator.tryClaim(block, blocks, bandOf(kind, blocks))) return;
+    if (this.#allocator.isBad(block, blocks)) this.#report.onBadBlocks += 1;
+    else this.#report.overlaps += 1;
+    if (isManifest) index.removeManifest(index.tagSlotOf(slot));
+    else index.removeSlice(slot);
+  }
+
+  /** Counts it at its object; an orphan goes. */
+  #countSlice(slot: number): void {
+    const index = this.#index;
+    const generation = index.generation(slot);
+    if (index.kind(slot) === 'manifest') {
+      // The slice that rides in it, unless it has a record of its own too.
+      if (index.hasBody(slot) && index.findSlice(generation, 0) === NO_SLOT) index.addSlices(index.tagSlotOf(slot), 1);
+      return;
+    }
+    const record = index.findManifest(generation);
+    if (record !== NO_SLOT) {
+      if (!index.isPartial(slot)) index.addSlices(index.tagSlotOf(record), 1);
+      return;
+    }
+    this.#allocator.release(index.block(slot), index.blocks(slot));
+    index.removeSlice(slot);
+    this.#report.orphans += 1;
   }
 
   /** Gives up the oldest until no spare entry is in use; seldom anything, when deletes were dropped or not yet written. */

@@ -61,6 +61,7 @@ const KIND_NAMES: readonly EntryKind[] = ['free', 'slice', 'manifest'];
 /** Bits of a write sequence that one pass of the sort looks at; three passes see all 38. */
 const DIGIT_BITS = 13;
 const DIGITS = 2 ** DIGIT_BITS;
+const PASSES = 3;
 /** A long walk hands over after so many entries. */
 const WALK_PIECE = 16384;
 
@@ -351,7 +352,7 @@ export class SliceIndex {
 
   /** Radix sort; the keys move with the slots, because looking them up again would cost most of the time. */
   *#sortedRecords(): Generator<void, Uint32Array> {
-    let from = { slots: new Uint32Array(this.#records), lows: new Uint32Array(this.#records), highs: new Uint8Array(this.#records) };
+    let from = makeKeys(this.#records);
     let count = 0;
     for (let slot = 0; slot < this.#slotLimit; slot += 1) {
       if (slot % WALK_PIECE === WALK_PIECE - 1) yield;
@@ -362,26 +363,9 @@ export class SliceIndex {
       count += 1;
     }
     assert(count === this.#records, 'a walk over slots meets every record');
-    let to = { slots: new Uint32Array(count), lows: new Uint32Array(count), highs: new Uint8Array(count) };
-    for (let pass = 0; pass < 3; pass += 1) {
-      const digit = (at: number): number =>
-        pass < 2 ? ((from.lows[at] ?? 0) >>> (pass * DIGIT_BITS)) % DIGITS : ((from.lows[at] ?? 0) >>> 26) + (from.highs[at] ?? 0) * 64;
-      const starts = new Uint32Array(DIGITS + 1);
-      for (let at = 0; at < count; at += 1) {
-        if (at % WALK_PIECE === WALK_PIECE - 1) yield;
-        starts[digit(at) + 1] = (starts[digit(at) + 1] ?? 0) + 1;
-      }
-      for (let value = 0; value < DIGITS; value += 1) starts[value + 1] = (starts[value + 1] ?? 0) + (starts[value] ?? 0);
-      for (let at = 0; at < count; at += 1) {
-        if (at % WALK_PIECE === WALK_PIECE - 1) yield;
-        const value = digit(at);
-        const target = starts[value] ?? 0;
-        starts[value] = target + 1;
-        to.slots[target] = from.slots[at] ?? 0;
-        to.lows[target] = from.lows[at] ?? 0;
-        to.highs[target] = from.highs[at] ?? 0;
-      }
-      [from, to] = [to, from];
+    let to = makeKeys(count);
+    for (let pass = 0; pass < PASSES; pass += 1) {
+      if (yield* sortPass(from, to, pass)) [from, to] = [to, from];
     }
     return from.slots;
   }
@@ -400,7 +384,7 @@ export class SliceIndex {
     const words = this.#words;
     const low = generation % 2 ** 32;
     const high = Math.floor(generation / 2 ** 32);
-    for (let slot = this.#buckets.first(hashOf(generation, sliceNumber)); slot !== NO_SLOT; ) {
+    for (let slot = this.#buckets.first(this.#bucketOf(generation, sliceNumber)); slot !== NO_SLOT; ) {
       const at = slot * WORDS;
       if (words[at + GENERATION] === low && (kind === KIND_MANIFEST || words[at + NUMBER] === sliceNumber)) {
         const highs = words[at + HIGHS] ?? 0;
@@ -409,6 +393,11 @@ export class SliceIndex {
       slot = words[at + CHAIN] ?? NO_SLOT;
     }
     return NO_SLOT;
+  }
+
+  /** The slices of an object lie in buckets one behind the other, its manifest before them: whoever wants one wants the next. */
+  #bucketOf(generation: number, sliceNumber: number): number {
+    return this.#buckets.bucketOf(hashOf(generation), sliceNumber === MANIFEST_NUMBER ? 0 : sliceNumber + 1);
   }
 
   #addRecord(kind: number, generation: number, sliceNumber: number): number {
@@ -422,14 +411,14 @@ export class SliceIndex {
     this.#words[at + GENERATION] = generation % 2 ** 32;
     this.#words[at + NUMBER] = sliceNumber;
     this.#words[at + HIGHS] = (Math.floor(generation / 2 ** 32) << GENERATION_SHIFT) | kind;
-    this.#buckets.add(hashOf(generation, sliceNumber), slot);
+    this.#buckets.add(this.#bucketOf(generation, sliceNumber), slot);
     this.#linkNewest(slot);
     this.#records += 1;
     return slot;
   }
 
   #removeRecord(slot: number): void {
-    this.#buckets.remove(hashOf(this.generation(slot), this.sliceNumber(slot)), slot);
+    this.#buckets.remove(this.#bucketOf(this.generation(slot), this.sliceNumber(slot)), slot);
     this.#unlink(slot);
     this.#words[slot * WORDS + HIGHS] = KIND_FREE;
     this.#words[slot * WORDS + CHAIN] = this.#freeHead;
@@ -465,9 +454,49 @@ export class SliceIndex {
   }
 }
 
-function hashOf(generation: number, sliceNumber: number): number {
+/** Slots with their write sequences. */
+interface SortKeys {
+  readonly slots: Uint32Array;
+  readonly lows: Uint32Array;
+  readonly highs: Uint8Array;
+}
+
+function makeKeys(count: number): SortKeys {
+  return { slots: new Uint32Array(count), lows: new Uint32Array(count), highs: new Uint8Array(count) };
+}
+
+function digitOf(low: number, high: number, pass: number): number {
+  if (pass === 0) return low % DIGITS;
+  return pass === 1 ? (low >>> DIGIT_BITS) % DIGITS : (low >>> (2 * DIGIT_BITS)) + high * 2 ** (32 - 2 * DIGIT_BITS);
+}
+
+/** Puts `from` into `to` in order of one digit. @returns false when all have the same: nothing was done then */
+function* sortPass(from: SortKeys, to: SortKeys, pass: number): Generator<void, boolean> {
+  const { slots, lows, highs } = from;
+  const count = slots.length;
+  const starts = new Uint32Array(DIGITS + 1);
+  for (let at = 0; at < count; at += 1) {
+    if (at % WALK_PIECE === WALK_PIECE - 1) yield;
+    const next = digitOf(lows[at] ?? 0, highs[at] ?? 0, pass) + 1;
+    starts[next] = (starts[next] ?? 0) + 1;
+  }
+  if (count === 0 || starts[digitOf(lows[0] ?? 0, highs[0] ?? 0, pass) + 1] === count) return false;
+  for (let value = 0; value < DIGITS; value += 1) starts[value + 1] = (starts[value + 1] ?? 0) + (starts[value] ?? 0);
+  for (let at = 0; at < count; at += 1) {
+    if (at % WALK_PIECE === WALK_PIECE - 1) yield;
+    const value = digitOf(lows[at] ?? 0, highs[at] ?? 0, pass);
+    const target = starts[value] ?? 0;
+    starts[value] = target + 1;
+    to.slots[target] = slots[at] ?? 0;
+    to.lows[target] = lows[at] ?? 0;
+    to.highs[target] = highs[at] ?? 0;
+  }
+  return true;
+}
+
+function hashOf(generation: number): number {
   let hash = Math.imul(generation % 2 ** 32, 0x9e3779b1) ^ Math.imul(Math.floor(generation / 2 ** 32) + 1, 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) ^ Math.imul(sliceNumber + 1, 0xc2b2ae35);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
   hash = Math.imul(hash ^ (hash >>> 13), 0x297a2d39);
   return (hash ^ (hash >>> 16)) >>> 0;
 }

@@ -10,7 +10,8 @@ import { Origin } from '../helpers/origin.ts';
 import { startRawslice } from '../helpers/rawslice-process.ts';
 
 const ARENA_BYTES = 64 * MIB;
-const RSS_MAX_BYTES = ARENA_BYTES + 250 * MIB;
+/** The program itself, six threads of the device (50 MiB) and two of the codec (20 MiB). */
+const RSS_MAX_BYTES = ARENA_BYTES + 330 * MIB;
 /** How much more may be resident in the second half of the transfer than in the first. */
 const GROWTH_MAX_BYTES = 40 * MIB;
 

@@ -61,7 +61,7 @@ export function addFormatCommand(program: Command, io: CommandIo): void {
     .argument('<path...>', 'block device, or file that exists or will be created; several become one cache')
     .option('--join <path>', 'a device of the cache that the new ones join')
     .option('--size <size>', 'size of a file that is created (default: half of the free space, at most 10GiB), or with --grow its new size')
-    .option('--entries <n>', 'most slices and objects that the cache can hold (default: one for each 256KiB)')
+    .option('--entries <n>', 'most slices and objects that the cache can hold (default: one for each 128KiB)')
     .option('--yes', 'do not ask; needed where nobody can be asked')
     .option('--force', 'overwrite a file system or other foreign data')
     .addOption(
