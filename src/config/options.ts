@@ -105,7 +105,7 @@ export const OPTIONS = {
     min: '1MiB',
     max: '1024TiB',
     description:
-      'Bytes a day that may be written once the device is full, counted before compression; more is not kept, unless a rule says `store: always`. Unset: no limit',
+      'Bytes a day that may be written to each device once it is full, counted before compression; more is not kept, unless a rule says `store: always`. Unset: no limit',
   },
   'device.io': {
     kind: 'choice',
