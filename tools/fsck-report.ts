@@ -7,10 +7,13 @@ import type { RebuildReport } from '../src/store/check/rebuild-index.ts';
 import type { RepairReport } from '../src/store/check/repair-device.ts';
 import type { Terminal } from './terminal.ts';
 
+/** Places of one kind that are shown to a person; whoever wants more takes --json. */
+const SHOWN_MAX = 10;
+
 /** Notes by kind, each with what it costs and what to do; then what is on the device. */
 export function* describeCheck(terminal: Terminal, check: DeviceCheck): Generator<string> {
   for (const { code, findings, remarks } of check.counts) {
-    const notes = check.notes.filter((note) => note.code === code);
+    const notes = check.notes.filter((note) => note.code === code).slice(0, SHOWN_MAX);
     for (const { kind, message, offsetBytes } of notes) {
       const word = kind === 'finding' ? terminal.style('red', 'damage') : terminal.style('dim', 'remark');
       const place = offsetBytes === undefined ? '' : ` (at byte ${offsetBytes})`;

@@ -2,7 +2,7 @@
  * The generated parts of the documentation: tables of options, rule keys, errors and metrics, made from the tables in the code. They stand
  * between markers in README.md and METRICS.md; update-docs.ts writes them, and a parity test says when somebody forgot.
  */
-import { globSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ERRORS } from '../src/base/errors.ts';
@@ -24,6 +24,7 @@ export function renderParts(metrics: MetricTables): ReadonlyMap<string, string> 
     ['rule-keys', renderRuleKeys()],
     ['errors', renderErrors()],
     ['metrics', renderMetrics(metrics)],
+    ['survived', renderSurvived(path.resolve(import.meta.dirname, '..'))],
   ]);
 }
 
@@ -93,6 +94,27 @@ function renderMetrics(metrics: MetricTables): string {
 
 function describeLabel(row: MetricRow): string {
   return row.label === undefined ? '' : `${row.label}: ${(row.values ?? []).join(', ')}`;
+}
+
+/** Figures of the last recorded run of `npm run survival`. */
+function renderSurvived(root: string): string {
+  const report: Record<string, unknown> = JSON.parse(readFileSync(path.join(root, 'test/simulation/report.json'), 'utf8'));
+  const number = (name: string): string => Number(report[name]).toLocaleString('en');
+  const faults = Object.entries(report.faults ?? {}).map(([name, count]) => `${name} ${Number(count).toLocaleString('en')}`);
+  const mutants = `${number('mutantsCaught')} of ${number('mutants')}; ${number('mutantsRedundant')} break what another rule does as well, ${number('mutantsOpen')} are not caught yet`;
+  const rows = [
+    ['Run', `${String(report.date)}, commit ${String(report.commit)}, ${number('seeds')} seeds from ${number('firstSeed')}`],
+    ['Steps of random work; operations of the disk', `${number('steps')}; ${number('operations')}`],
+    ['Crashes; starts that were verified', `${number('crashes')}; ${number('recoveries')}`],
+    ['Crash points swept one by one', number('sweptCrashPoints')],
+    ['kill -9 of the real program under load', number('killRounds')],
+    ['Faults that struck', faults.join(', ')],
+    ['Durable records looked for after a start; lost', `${number('foundAgain')}; ${number('lostDurable')}`],
+    ['Purges acknowledged; come back', `${number('purges')}; ${number('resurrectedPurges')}`],
+    ['Bytes compared; wrong', `${number('bytesChecked')}; ${number('wrongBytes')}`],
+    ['Broken variants of the engine that were caught', mutants],
+  ];
+  return renderTable(['What', 'How much'], rows);
 }
 
 function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -10,6 +10,7 @@ import type { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
 import { createSparseFile, defaultFileSizeBytes } from '../device/create-file.ts';
+import { findAlias } from '../device/device-alias.ts';
 import type { DEVICE_METRICS } from '../device/device-metrics.ts';
 import { type DirectDevice, openDirectDevice } from '../device/direct-device.ts';
 import { mayCreateFile, mayFormat, mayOpen } from '../device/guard.ts';
@@ -43,10 +44,12 @@ export interface CacheDevices {
 /**
  * Formats what is new, all of one cache. What is missing or failing is left to be met again at its opening.
  *
- * @throws EdgeError DEVICE_*, with what to do about it
+ * @throws EdgeError DEVICE_*, with what to do about it; CONFIG_INVALID when two paths lead to one device
  */
 export async function prepareCacheDevices(options: CacheDeviceOptions): Promise<CacheDevices> {
   const { paths, formatsBlank } = options.device;
+  const alias = await findAlias(paths);
+  if (alias !== undefined) throw new EdgeError('CONFIG_INVALID', `${alias[1]} names the same device as ${alias[0]}; name it once`);
   const found: { readonly path: string; readonly probe: DeviceProbe }[] = [];
   for (const path of paths) {
     const probe = await tryProbe(path);

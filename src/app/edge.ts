@@ -124,8 +124,8 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
     // What waits to be written may hold a quarter of the arena, so that a slow disk leaves room for transfers.
     const queueBytes = Math.min(DEFAULT_STORE_LIMITS.queueBytes, arena.sizeBytes / 4) / prepared.devices.length;
     const admission = options.admitsEverything === true ? undefined : { writeBudgetBytes: config.device.writeBudgetBytes };
-    const { compression, scrubPeriodMs } = config.device;
-    const shared = { arena, clock, random, logger, limits: { queueBytes }, admission, compression, scrubPeriodMs, codec };
+    const { compression, scrubPeriodMs, trims } = config.device;
+    const shared = { arena, clock, random, logger, limits: { queueBytes }, admission, compression, scrubPeriodMs, trims, codec };
     const store = await openDeviceSet({ ...shared, devices: prepared.devices });
     // Meanwhile, and whatever comes of it, the origin serves.
     void store.recover();

@@ -2,7 +2,7 @@
 import type { NamedPurge, PurgeReport } from '../admin/admin-server.ts';
 import { EdgeError } from '../base/errors.ts';
 import { type CacheKey, cacheKey } from '../cache/cache-key.ts';
-import { parseRequestTarget } from '../http/request-target.ts';
+import { parseRequestTarget, type TargetFault } from '../http/request-target.ts';
 import type { ProxyServices } from '../proxy/services.ts';
 import type { PurgeTarget } from '../store/slice-store.ts';
 
@@ -43,10 +43,19 @@ function targetOf(named: NamedPurge, siteName: string): { readonly target: Purge
   }
 }
 
+/** What is wrong with a target, for whoever typed it. */
+const TARGET_WORDS: Readonly<Record<TargetFault, string>> = {
+  'too-long': 'it is too long',
+  form: 'a path begins with /, a URL with http:// or https://',
+  character: 'spaces, # and what is not ASCII are written with %',
+  'percent-encoding': 'two hexadecimal digits follow every %',
+  host: 'its host is none',
+};
+
 function keyOf(url: string, siteName: string): CacheKey {
   const target = parseRequestTarget(url, undefined);
   if (target.kind === 'invalid')
-    throw new EdgeError('REQUEST_INVALID', `${JSON.stringify(url)} is no URL or path that could be cached (${target.why})`);
+    throw new EdgeError('REQUEST_INVALID', `${JSON.stringify(url)} is no URL or path that could be cached; ${TARGET_WORDS[target.why]}`);
   const key = cacheKey({ siteName, path: target.path, query: target.query });
   if (key === undefined) throw new EdgeError('REQUEST_INVALID', 'The URL is too long to be cached');
   return key;

@@ -49,6 +49,8 @@ export interface EdgeConfig {
     readonly compression: 'auto' | 'off';
     /** 0: not scrubbed. */
     readonly scrubPeriodMs: number;
+    /** Whether devices are told of free room. */
+    readonly trims: boolean;
   };
   readonly memory: { readonly arenaBytes: number };
   readonly slice: { readonly sizeBytes: number };

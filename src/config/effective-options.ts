@@ -45,6 +45,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'device.writeBudget': (config) => (config.device.writeBudgetBytes === undefined ? undefined : formatSize(config.device.writeBudgetBytes)),
   'device.compression': (config) => config.device.compression,
   'device.scrub': (config) => formatDuration(config.device.scrubPeriodMs),
+  'device.trim': (config) => String(config.device.trims),
   'memory.arena': (config) => formatSize(config.memory.arenaBytes),
   'slice.size': (config) => formatSize(config.slice.sizeBytes),
   'limits.requests': (config) => String(config.limits.requestsMax),

@@ -194,6 +194,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       writeBudgetBytes: values['device.writeBudget'],
       compression: values['device.compression'],
       scrubPeriodMs: values['device.scrub'],
+      trims: values['device.trim'],
     },
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },

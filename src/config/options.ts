@@ -105,7 +105,7 @@ export const OPTIONS = {
     min: '1MiB',
     max: '1024TiB',
     description:
-      'Bytes a day that may be written once the device is full, counted before compression; more is not kept, unless a rule says `store: always`. Unset: no limit',
+      'Bytes a day that may be written to each device once it is full, counted before compression; more is not kept, unless a rule says `store: always`. Unset: no limit',
   },
   'device.io': {
     kind: 'choice',
@@ -127,6 +127,12 @@ export const OPTIONS = {
     max: '365d',
     description:
       'Time in which everything on a device is read and verified once, beside other work and at 64MiB a second at most, so that sectors that rot are found and fetched anew; 0 for never',
+  },
+  'device.trim': {
+    kind: 'boolean',
+    default: 'false',
+    description:
+      'Tell the device of room that stays free for a minute or more, while it has nothing else to do: TRIM of a block device, holes in a file',
   },
   'memory.arena': {
     kind: 'size',

@@ -32,6 +32,7 @@ export const OPTION_SCHEMA = z.object({
   'device.io': choice(DEVICE_IO),
   'device.compression': choice(COMPRESSION_WORDS),
   'device.scrub': duration('device.scrub'),
+  'device.trim': fromText(parseBoolean),
   'memory.arena': size('memory.arena'),
   'slice.size': size('slice.size', (bytes) => (isPowerOfTwo(bytes) ? undefined : 'must be a power of two')),
   'limits.requests': count('limits.requests'),

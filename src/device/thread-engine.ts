@@ -146,6 +146,8 @@ export class ThreadEngine implements IoEngine {
 
   /** A device at work keeps the process alive, an idle one does not. A thread that starts does; the end of one is waited for by close(). */
   #holdProcess(isHeld: boolean): void {
+    // A thread that gets ready, or ends its last request, while it is being stopped must not be let go: close() waits for its end.
+    if (this.#isClosing) return;
     for (const { worker, state } of this.#threads) {
       if (state !== 'ready') continue;
       if (isHeld) worker.ref();

@@ -23,7 +23,7 @@ export const DEVICE_MIN_BYTES = 64 * MIB;
 /** Block addresses are 32 bits. */
 const BLOCK_COUNT_MAX = 2 ** 32 - 1;
 /** Expected size of a record; sets the default number of index entries. */
-const EXPECTED_RECORD_BYTES = 256 * KIB;
+const EXPECTED_RECORD_BYTES = 128 * KIB;
 const ENTRIES_MIN = 8192;
 const LABEL_BYTES = MIB;
 const GROUP_BYTES = GIB;

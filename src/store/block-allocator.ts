@@ -4,7 +4,7 @@
  * A run never crosses a group's end.
  *
  *   reserve -> acquire -> release        a record that was written, and later dropped
- *   reserve -> forfeit                   a write that failed or was overtaken
+ *   reserve -> forfeit                   a write that failed or was overtaken, or free room that was lent to be discarded
  *
  * Best fit among the next 16 free runs from a cursor: the evictor frees in write order, so holes are refilled in order. Manifests, small and
  * large extents (bands) have cursors and groups of their own, so that a listing reads a small share of the device and large runs splinter
@@ -92,6 +92,7 @@ export class BlockAllocator {
   #freeBlocks: number;
   #reservedBlocks = 0;
   #idleBadBlocks = 0;
+  #observer: ((block: number, blocks: number) => void) | undefined;
 
   constructor(shape: BlockAllocatorShape) {
     this.shape = shape;
@@ -159,6 +160,15 @@ export class BlockAllocator {
     return start + this.firstBlock;
   }
 
+  /** As reserve, for just this run, and wherever the cursors are. @returns false (and nothing is taken) when it is not free */
+  tryReserveRun(block: number, blocks: number): boolean {
+    const start = block - this.firstBlock;
+    if (!this.#isWithinGroup(start, blocks) || !this.#bitmap.isFree(start, blocks)) return false;
+    this.#take(start, blocks);
+    this.#reservedBlocks += blocks;
+    return true;
+  }
+
   /** The reserved run is now in the index. */
   acquire(block: number, blocks: number): void {
     assert(this.isUsed(block, blocks), 'acquire: blocks are reserved');
@@ -190,6 +200,17 @@ export class BlockAllocator {
     const isMost = owner === NO_OWNER || (this.#claimed[mine] ?? 0) > (this.#claimed[group * BANDS.length + owner] ?? 0);
     if (isMost) this.#groupOwner[group] = BANDS.indexOf(band);
     return true;
+  }
+
+  /** From now on `observer` is told of every run that is taken or becomes free, within one group each. One observer at most. */
+  observe(observer: (block: number, blocks: number) => void): void {
+    assert(this.#observer === undefined, 'observe: once');
+    this.#observer = observer;
+  }
+
+  /** Whether no block of the run is taken. */
+  isFree(block: number, blocks: number): boolean {
+    return this.#bitmap.isFree(block - this.firstBlock, blocks);
   }
 
   /** Whether every block of the run is taken. */
@@ -233,6 +254,7 @@ export class BlockAllocator {
 
   #take(start: number, blocks: number): void {
     this.#bitmap.take(start, blocks);
+    this.#observer?.(start + this.firstBlock, blocks);
     const group = divFloor(start, this.#groupBlocks);
     this.#groupFree[group] = (this.#groupFree[group] ?? 0) - blocks;
     this.#freeBlocks -= blocks;
@@ -261,6 +283,7 @@ export class BlockAllocator {
 
   #give(start: number, blocks: number): void {
     this.#bitmap.give(start, blocks);
+    this.#observer?.(start + this.firstBlock, blocks);
     const group = divFloor(start, this.#groupBlocks);
     const free = (this.#groupFree[group] ?? 0) + blocks;
     this.#groupFree[group] = free;

@@ -219,7 +219,11 @@ export class DeviceSet implements SliceStore {
     const holders = this.#holders(objectHash).filter((holder) => holder.generationOf(objectHash) === generation);
     const manifest = holders.map((holder) => holder.manifestInMemory(objectHash, generation)).find((known) => known !== undefined);
     const verdict = manifest === undefined ? undefined : store.offerManifest(manifest, this.purgeSequence);
-    if (verdict?.kind === 'admitted') return store.offerSlice(offer);
+    if (verdict?.kind === 'admitted') {
+      // A manifest that was offered where none of its slices came, since its device was the only one then, would wait there for ever.
+      for (const holder of holders) if (isBare(holder, objectHash)) holder.dropManifest(objectHash, generation);
+      return store.offerSlice(offer);
+    }
     const holder = holders.find(({ state }) => state === 'online');
     return holder?.offerSlice(offer) ?? verdict ?? { kind: 'declined', reason: 'superseded' };
   }
@@ -303,4 +307,9 @@ export async function openDeviceSet(options: DeviceSetOptions): Promise<DeviceSe
     await set.close();
     throw error;
   }
+}
+
+/** Whether a device that takes changes knows the object and holds nothing of it. */
+function isBare(store: DeviceStore, objectHash: ObjectHash): boolean {
+  return store.state === 'online' && store.findManifest(objectHash)?.storedSlices === 0;
 }

@@ -68,6 +68,8 @@ export interface StoreOptions {
   readonly compression?: CompressionMode | undefined;
   /** Time in which everything stored is read once by the scrubber; not scrubbed when undefined or 0. */
   readonly scrubPeriodMs?: number | undefined;
+  /** Whether the device is told of room that stays free; not when undefined. */
+  readonly trims?: boolean | undefined;
   /** Who does it; the owner closes it after the store. INLINE_CODEC when undefined. */
   readonly codec?: ChunkCodec | undefined;
   /** How a full device chooses; undefined: everything is admitted. `writeBudgetBytes` a day, undefined for no limit. */
@@ -126,6 +128,7 @@ export class DeviceStore implements SliceStore {
   readonly #codec: ChunkCodec;
   readonly #compression: CompressionMode;
   readonly #scrubPeriodMs: number;
+  readonly #trims: boolean;
   readonly #purges: PurgeMemory;
   readonly #desk: PurgeDesk;
   readonly #health: DeviceHealth;
@@ -166,6 +169,7 @@ export class DeviceStore implements SliceStore {
     this.#codec = options.codec ?? INLINE_CODEC;
     this.#compression = options.compression ?? 'off';
     this.#scrubPeriodMs = options.scrubPeriodMs ?? 0;
+    this.#trims = options.trims ?? false;
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
     this.#shelf = new ManifestShelf(this.#limits);
@@ -506,6 +510,7 @@ export class DeviceStore implements SliceStore {
     this.#keeper.start();
     if (this.#purges.activeEpochs > 0 || late.length > 0) parts.walker.start();
     parts.scrubber?.start();
+    parts.trimmer?.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
     return recovered.report;
   }
@@ -560,6 +565,7 @@ export class DeviceStore implements SliceStore {
       codec: this.#codec,
       compression: this.#compression,
       scrubPeriodMs: this.#scrubPeriodMs,
+      trims: this.#trims,
       writeSequences: this.#writeSequences,
       isOnline,
       isWritable: () => isOnline() || this.#isDraining,
@@ -605,6 +611,7 @@ export class DeviceStore implements SliceStore {
     if (parts !== undefined) {
       await parts.walker.stop();
       await parts.scrubber?.stop();
+      parts.trimmer?.stop();
       await parts.writer.idle();
       await parts.reader.idle();
       this.#isDraining = false;

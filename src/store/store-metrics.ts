@@ -159,6 +159,11 @@ export const STORE_METRICS = {
   scrubbedBytes: { kind: 'counter', name: 'rawslice_store_scrubbed_bytes_total', help: 'Bytes that the scrubber read' },
   scrubCycles: { kind: 'counter', name: 'rawslice_store_scrub_cycles_total', help: 'Times that the scrubber has seen everything' },
   scrubYields: { kind: 'counter', name: 'rawslice_store_scrub_yields_total', help: 'Times that the scrubber stood back for others' },
+  trimRounds: {
+    kind: 'counter',
+    name: 'rawslice_store_trim_rounds_total',
+    help: 'Times that all free room was gone through for what the device is to be told of',
+  },
   scrubProgress: { kind: 'gauge', name: 'rawslice_store_scrub_progress', help: 'Share of the present cycle that is done, 0 to 1' },
   journalRecords: { kind: 'counter', name: 'rawslice_store_journal_records_total', help: 'Journal records appended' },
   journalDropped: {

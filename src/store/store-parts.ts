@@ -29,6 +29,7 @@ import { SliceReader } from './slice-reader.ts';
 import { SliceWriter } from './slice-writer.ts';
 import type { StoreLimits } from './store-limits.ts';
 import type { STORE_METRICS } from './store-metrics.ts';
+import { Trimmer } from './trimmer.ts';
 import type { WatchedDevice } from './watched-device.ts';
 
 /** The parts that exist once the index is loaded. */
@@ -42,6 +43,8 @@ export interface StoreParts {
   readonly walker: PurgeWalker;
   /** Undefined where nobody wants it. */
   readonly scrubber: Scrubber | undefined;
+  /** The same. */
+  readonly trimmer: Trimmer | undefined;
 }
 
 /** What the parts are built from. */
@@ -61,6 +64,8 @@ export interface StorePartsOptions {
   readonly compression: CompressionMode;
   /** 0: nothing is scrubbed. */
   readonly scrubPeriodMs: number;
+  /** Whether the device is told of free room. */
+  readonly trims: boolean;
   readonly writeSequences: PersistentCounter;
   readonly isOnline: () => boolean;
   /** Online, or closing with writes still to be done. */
@@ -139,7 +144,7 @@ export function buildParts(options: StorePartsOptions, recovered: RecoveredState
   // Without kept headers: the scrubber looks at what lies on the device.
   const background = new ExtentReader({ ...reading, transferOptions: { priority: 'background' } });
   const scrubber = makeScrubber(options, catalogue, (slot) => reader.check(slot, background));
-  return { catalogue, writer, gate, sliceParts, reader, journal, walker, scrubber };
+  return { catalogue, writer, gate, sliceParts, reader, journal, walker, scrubber, trimmer: makeTrimmer(options, catalogue) };
 }
 
 function makeScrubber(options: StorePartsOptions, catalogue: Catalogue, check: SliceReader['check']): Scrubber | undefined {
@@ -155,4 +160,11 @@ function makeScrubber(options: StorePartsOptions, catalogue: Catalogue, check: S
     isOpen: isOnline,
     isBusy: () => device.inFlight > 0,
   });
+}
+
+function makeTrimmer(options: StorePartsOptions, { allocator }: Catalogue): Trimmer | undefined {
+  const { trims, clock, metrics, device, isOnline, root } = options;
+  if (!trims) return undefined;
+  const { blockSizeBytes } = root.format.geometry;
+  return new Trimmer({ clock, metrics, allocator, device, blockSizeBytes, isOpen: isOnline, isBusy: () => device.inFlight > 0 });
 }

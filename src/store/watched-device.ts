@@ -1,10 +1,10 @@
 /**
- * The device as the store sees it: every operation passes through here and tells the device's health how it ended, or that it has not for
+ * The device as the store sees it: every transfer and flush passes through here and tells the device's health how it ended, or that it has not for
  * too long. It changes nothing about an operation. An operation that is late while others are answered waits in a queue; one that is late
  * while nothing is answered stalls, and only that is a fault.
  */
 import type { Clock, Timer } from '../base/clock.ts';
-import type { BlockDevice } from '../device/block-device.ts';
+import type { BlockDevice, DiscardOutcome } from '../device/block-device.ts';
 import type { DeviceHealth } from './device-health.ts';
 import type { StoreOperation } from './fault-class.ts';
 
@@ -76,6 +76,11 @@ export class WatchedDevice implements BlockDevice {
 
   flush(): Promise<void> {
     return this.#watch('flush', () => this.#options.device.flush());
+  }
+
+  /** Not watched: nobody waits for it, it may take long, and it says nothing about the device's health. */
+  discard(offsetBytes: number, lengthBytes: number): Promise<DiscardOutcome> {
+    return this.#options.device.discard?.(offsetBytes, lengthBytes) ?? Promise.resolve('unable');
   }
 
   close(): Promise<void> {

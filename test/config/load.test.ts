@@ -64,6 +64,7 @@ test('loadConfig() fills in every default', () => {
       writeBudgetBytes: undefined,
       compression: 'auto',
       scrubPeriodMs: 30 * 86_400_000,
+      trims: false,
     },
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
@@ -255,6 +256,7 @@ test('config/default.yaml is valid', () => {
         writeBudgetBytes: undefined,
         compression: 'auto',
         scrubPeriodMs: 30 * 86_400_000,
+        trims: false,
       },
     ],
   );

@@ -156,6 +156,7 @@ async function crashRepeatedly(context: TestContext, place: CachePlace, rounds: 
     const rawslice = await startRawslice(context, { upstream: origin.url, device, set: SET, ...(round === 0 ? { flags } : {}) });
     await liveAndDie(rawslice, origin, campaign);
   }
+  context.diagnostic(`survived: ${JSON.stringify({ killRounds: rounds })}`);
 }
 
 for (const place of CACHE_PLACES) {

@@ -10,7 +10,7 @@ import { unwinding } from '../helpers/unwinding.ts';
 
 test('two files and a device that is missing serve as one cache, and say how they are', async (context) => {
   await using origin = await Origin.start();
-  const paths = Array.from({ length: 12 }, (_, number) => `/object-${number}.iso`);
+  const paths = Array.from({ length: 24 }, (_, number) => `/object-${number}.iso`);
   for (const name of paths) origin.setObject(name, { lengthBytes: MIB + 1, cacheControl: 'max-age=3600' });
   const directory = await temporaryDirectory(unwinding(context));
   const [first, second, missing] = [path.join(directory, 'a'), path.join(directory, 'b'), '/dev/rawslice-is-not-here'];
@@ -27,7 +27,8 @@ test('two files and a device that is missing serve as one cache, and say how the
       [missing, 'absent'],
     ],
   );
-  assert.ok(listed[0].usedBytes > MIB && listed[1].usedBytes > MIB, 'both hold something');
+  // Random device names place the objects: one of them may get few, none is all but impossible.
+  assert.ok(listed[0].usedBytes > 0 && listed[1].usedBytes > 0, 'both hold something');
   assert.match(listed[2].reason, /does not exist/);
   const ready = await rawslice.admin('/readyz');
   assert.equal(ready.status, 200);

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync, symlinkSync, writeSync } from 'node:fs';
 import { copyFile, readdir, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -156,6 +156,18 @@ function patchLabels(file: string, sizeBytes: number, patch: (block: Buffer) => 
     closeSync(descriptor);
   }
 }
+
+test('a device that is named twice, the second time by a link, is told so', async (context) => {
+  await using origin = await Origin.start();
+  const directory = await directoryOf(context);
+  const [device, link] = [path.join(directory, 'cache'), path.join(directory, 'link')];
+  assert.equal((await runRawslice(['format', device, '--size', '64MiB'])).exit, 0);
+  symlinkSync(device, link);
+  const addresses = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
+  const { exit, stderr } = await runRawslice(['serve', '--upstream', origin.url, '--device', device, '--device', link, ...addresses]);
+  assert.equal(exit, 78);
+  assert.ok(stderr.includes(`rawslice: ${link} names the same device as ${device}; name it once\n`), stderr);
+});
 
 test('a second process on the device, or on the port, is refused and harms nothing', async (context) => {
   await using origin = await Origin.start();

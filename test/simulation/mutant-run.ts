@@ -78,7 +78,9 @@ async function tryMutant(folder: string, mutant: Mutant, budget: MutantBudget): 
     writeFileSync(path.join(folder, file), parts.join(instead));
   }
   try {
-    const hunt = ['test/simulation/simulate.ts', '--hunt', '--seeds', String(budget.seeds), '--steps', String(budget.steps)];
+    // One that is thought to survive gets a third: it is played to the end each time.
+    const seeds = (mutant.redundant ?? mutant.open) === undefined ? budget.seeds : Math.ceil(budget.seeds / 3);
+    const hunt = ['test/simulation/simulate.ts', '--hunt', '--seeds', String(seeds), '--steps', String(budget.steps)];
     const words = mutant.test === undefined ? hunt : ['--test', mutant.test];
     const { status, output } = await run(folder, words);
     const last = output.trimEnd().split('\n').at(-1) ?? '';

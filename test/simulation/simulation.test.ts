@@ -7,6 +7,7 @@ import { isHeavy } from '../helpers/heavy.ts';
 import { runPlay } from './play.ts';
 import { PROFILES } from './profiles.ts';
 import { simulate } from './simulate.ts';
+import { addPlay, emptyTotals } from './survival.ts';
 import { makeStage } from './world.ts';
 
 const stage = makeStage();
@@ -38,6 +39,15 @@ test('a seed is played the same way every time, in a process of its own too', as
     encoding: 'utf8',
   });
   assert.deepEqual([run.status, JSON.parse(run.stdout)], [0, first], run.stderr);
+});
+
+test('a report adds up what plays counted', async () => {
+  const totals = emptyTotals();
+  const report = await runPlay({ seed: 7, steps: 40, stage });
+  addPlay(totals, report);
+  addPlay(totals, report);
+  assert.deepEqual([totals.seeds, totals.steps, totals.crashes], [2, 80, 2 * report.crashes]);
+  for (const [name, count] of totals.faults) assert.equal(count, 2 * (report.struck[name] ?? 0), name);
 });
 
 test('the command refuses what it does not understand', async () => {

@@ -135,6 +135,30 @@ function losing(slots: readonly Slot[], errno: 'EIO' | 'ENODEV'): void {
   for (const operation of ['read', 'write', 'flush'] as const) slots[0]?.disk.addFault({ operation, effect: { kind: 'error', errno } });
 }
 
+test('a manifest does not wait on a device that gets none of its slices', async () => {
+  const bench = await openSet(await makeSlots(3, 2), 1);
+  const { store } = bench;
+  const holders = (manifest: Manifest): number[] =>
+    store.members.flatMap((member, place) => (member.store?.generationOf(manifest.objectHash) === manifest.generation ? [place] : []));
+  const manifest = makeManifest('scattered', store.nextGeneration(), 32 * 64 * SLICE_BYTES);
+  assert.deepEqual(store.offerManifest(manifest, store.purgeSequence), { kind: 'admitted' });
+  const [home] = holders(manifest);
+  const uuids = store.members.map(({ store: member }) => member?.identity ?? assert.fail('both are there'));
+  const elsewhere = Array.from({ length: 32 }, (_, unit) => unit * 64).filter(
+    (sliceNumber) => placementOrder(uuids, manifest.objectHash, sliceNumber)[0] !== home,
+  );
+  assert.ok(elsewhere.length > 0);
+  for (const sliceNumber of elsewhere) assert.deepEqual(offerOne(bench, manifest, sliceNumber), { kind: 'admitted' });
+  assert.deepEqual(holders(manifest), [home === 0 ? 1 : 0]);
+  // It comes back with a slice that does belong there.
+  assert.deepEqual(offerOne(bench, manifest, 0), { kind: 'admitted' });
+  await store.drain();
+  assert.deepEqual(holders(manifest), [0, 1]);
+  for (const sliceNumber of [0, ...elsewhere]) assert.notEqual(await readAndCheck(store, manifest, sliceNumber), 'absent');
+  await store.close();
+  assertNoLeases(bench.arena);
+});
+
 test('a device that fails costs its share; it comes back by itself with what it had, but not with what was purged', async () => {
   const clock = new VirtualClock();
   const slots = await makeSlots(3, 2);

@@ -1,7 +1,7 @@
 /** `rawslice format` on real files and, where root allows, on loop devices with real file systems. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { SystemClock } from '../../src/base/clock.ts';
@@ -207,4 +207,25 @@ test('several devices become one cache, and one more can join it', async (contex
   assert.ok(joined.stdout.includes(one.cacheUuid) && joined.stdout.includes(`--device ${first} --device ${third}`), joined.stdout);
   const twice = await runWords(['format', first, first, '--yes']);
   assert.equal(twice.code, 2, twice.stderr);
+});
+
+test('one device under two names is refused before anything is written', async (context) => {
+  const folder = await temporaryDirectory(context);
+  const [file, link, folderLink] = ['a', 'link', 'folder'].map((name) => path.join(folder, name)) as [string, string, string];
+  assert.equal((await runWords(['format', file, '--size', '64MiB'])).code, 0);
+  const before = await readFile(file);
+  await symlink(file, link);
+  await symlink(folder, folderLink);
+  for (const words of [
+    [file, link],
+    [file, '--join', file],
+    [link, '--join', file],
+    [path.join(folder, 'new'), path.join(folderLink, 'new'), '--size', '64MiB'],
+  ]) {
+    const { code, stderr } = await runWords(['format', ...words, '--yes']);
+    assert.equal(code, 2, `${words.join(' ')}: ${stderr}`);
+    assert.match(stderr, /names the same device as|cannot join itself/);
+  }
+  assert.ok(before.equals(await readFile(file)), 'not a byte was changed');
+  await assert.rejects(stat(path.join(folder, 'new')));
 });

@@ -152,7 +152,7 @@ test('what cannot be inspected is refused with advice', async () => {
     [['inspect', 'usage', blank], 1, /is blank; format it/],
     [['inspect'], 2, /missing required argument 'path'/],
     [['inspect', 'objects', cache, '--limit', '0'], 2, /--limit takes a number/],
-    [['inspect', 'zoens', cache], 2, /too many arguments/],
+    [['inspect', 'zoens', cache], 2, /inspect has no subcommand "zoens"; it has overview, superblock, zones, .*hex\b/],
   ];
   for (const [words, code, message] of cases) {
     const run = await runWords(words);
@@ -218,6 +218,23 @@ test('fsck tells damage by code and ends with 4', async () => {
         `${name}: ${stdout}`,
       );
   }
+});
+
+test('of many places with the same damage fsck shows a person ten, and counts all', async () => {
+  const copy = path.join(folder, 'many');
+  await copyFile(cache, copy);
+  const handle = await open(copy, 'r+');
+  try {
+    await handle.write(Buffer.alloc(LABEL_BYTES - 4096, 1), 0, LABEL_BYTES - 4096, 4096);
+  } finally {
+    await handle.close();
+  }
+  const [text, json] = [await runWords(['fsck', copy]), await runWords(['fsck', copy, '--json'])];
+  assert.deepEqual([text.code, json.code], [4, 4]);
+  assert.equal(text.stdout.match(/superblock place \d+ of label 0 is damaged/g)?.length, 10, text.stdout);
+  const blocks = LABEL_BYTES / 4096 - 1;
+  assert.ok(text.stdout.includes(`        and ${blocks - 10} more of them\n`), text.stdout);
+  assert.equal(JSON.parse(json.stdout).notes.filter(({ code }: { code: string }) => code === 'superblock-damaged').length, 100);
 });
 
 test('whatever bytes change, fsck ends with a verdict', async (context) => {

@@ -93,6 +93,11 @@ test('what the server refuses is shown with advice', async () => {
   const some = await runWords(['purge', '/a', 'no url', '--admin', admin.address, '--token', TOKEN]);
   assert.deepEqual([some.code, some.stdout.split('\n').length], [4, 2]);
   assert.match(some.stderr, /no url was not purged: "no url" is no URL or path/);
+  const prefix = await runWords(['purge', '--prefix', 'debian/', '--admin', admin.address, '--token', TOKEN]);
+  assert.equal(
+    prefix.stderr,
+    'rawslice: debian/ was not purged: "debian/" is no URL or path that could be cached; a path begins with /, a URL with http:// or https://\n',
+  );
 });
 
 test('no server, and a server of something else', async () => {

@@ -9,6 +9,7 @@ import { createSilentLogger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { alignDown, formatBytes, MIB } from '../../src/base/units.ts';
 import { createSparseFile, lengthenFile } from '../../src/device/create-file.ts';
+import { findAlias } from '../../src/device/device-alias.ts';
 import { type DirectDevice, openDirectDevice } from '../../src/device/direct-device.ts';
 import { wipeEdges } from '../../src/device/wipe.ts';
 import type { Geometry } from '../../src/format/geometry.ts';
@@ -60,7 +61,7 @@ export function addFormatCommand(program: Command, io: CommandIo): void {
     .argument('<path...>', 'block device, or file that exists or will be created; several become one cache')
     .option('--join <path>', 'a device of the cache that the new ones join')
     .option('--size <size>', 'size of a file that is created (default: half of the free space, at most 10GiB), or with --grow its new size')
-    .option('--entries <n>', 'most slices and objects that the cache can hold (default: one for each 256KiB)')
+    .option('--entries <n>', 'most slices and objects that the cache can hold (default: one for each 128KiB)')
     .option('--yes', 'do not ask; needed where nobody can be asked')
     .option('--force', 'overwrite a file system or other foreign data')
     .addOption(
@@ -74,7 +75,7 @@ export function addFormatCommand(program: Command, io: CommandIo): void {
 }
 
 async function run(io: CommandIo, paths: readonly string[], options: FormatCommandOptions): Promise<void> {
-  if (new Set(paths).size < paths.length) throw new EdgeError('USAGE', 'A device is named twice');
+  await refuseAlias(paths, options.join);
   const plans: FormatPlan[] = [];
   for (const path of paths) {
     const plan = await planFormat({
@@ -97,6 +98,14 @@ async function run(io: CommandIo, paths: readonly string[], options: FormatComma
   }
   if (options.json === true) io.terminal.printJson(results.length === 1 ? results[0] : results);
   else for (const line of reportUse([...(options.join === undefined ? [] : [options.join]), ...paths])) io.terminal.print(line);
+}
+
+/** @throws EdgeError USAGE when a device would be formatted twice, or join the cache that its format ends */
+async function refuseAlias(paths: readonly string[], join: string | undefined): Promise<void> {
+  const alias = await findAlias(paths);
+  if (alias !== undefined) throw new EdgeError('USAGE', `${alias[1]} names the same device as ${alias[0]}; name it once`);
+  if (join === undefined || (await findAlias([...paths, join])) === undefined) return;
+  throw new EdgeError('USAGE', `${join} cannot join itself; --join names a device of the cache that stays as it is`);
 }
 
 async function announce(io: CommandIo, plan: FormatPlan, isAgreed: boolean): Promise<void> {

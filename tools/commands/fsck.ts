@@ -34,7 +34,8 @@ themselves whenever they are read, so a damaged one costs a fetch from the origi
   --repair   drops damaged entries, puts blocks that cannot be read out of use, restores labels, writes the
              checkpoints anew and closes the journal off; no server may have the device
   --rebuild  makes the index from a scan of the whole device: finds what a lost checkpoint has forgotten, but nothing
-             that was purged, or may have been; what it finds is asked for at the origin before it is served
+             that was purged, or may have been; what it finds is asked for at the origin before it is served. Run it
+             before a server opens the damaged device: a start gives up what cannot be proved to be unpurged
 
 Exit codes, which are bits: 0 clean, 1 damage was repaired, 4 damage is left, 8 it could not be checked, 16 wrong usage,
 32 cancelled (nothing was changed, unless a repair had begun to write)`;

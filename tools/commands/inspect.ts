@@ -3,6 +3,7 @@
  * then sees the device as it was a moment ago, without what the server has in memory only.
  */
 import type { Command } from 'commander';
+import { EdgeError } from '../../src/base/errors.ts';
 import { findStoredRuns, measureUsage, viewDevice } from '../../src/store/inspect-device.ts';
 import { readRoot } from '../../src/store/root-area.ts';
 import type { CommandIo } from '../command-io.ts';
@@ -58,7 +59,13 @@ export function addInspectCommand(program: Command, io: CommandIo): void {
     .description('the state of the device in short; what `inspect PATH` shows')
     .argument('<path>', PATH_WORDS)
     .option('--json', JSON_WORDS)
-    .action((path: string, options: JsonOption) => showOverview(io, path, options));
+    .allowExcessArguments()
+    .action((path: string, options: JsonOption, command: Command) => {
+      // What is no subcommand arrives here as a path.
+      if (command.args.length === 1) return showOverview(io, path, options);
+      const subjects = inspect.commands.map((one) => one.name()).join(', ');
+      throw new EdgeError('USAGE', `inspect has no subcommand ${JSON.stringify(path)}; it has ${subjects}; the path comes behind it`);
+    });
   add('superblock', 'who the device is, and the state in which its last writer left it').action((path: string, options: JsonOption) =>
     showRoot(io, path, options, describeSuperblock),
   );

@@ -3,7 +3,7 @@
  * beginning of URLs, by tag, or all. The server acknowledges when the order is on the disk, so what is reported as purged stays purged over a
  * crash.
  */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { NamedPurge, PurgeReport } from '../../src/admin/admin-server.ts';
 import { EdgeError, systemErrorCode } from '../../src/base/errors.ts';
 import { KIB } from '../../src/base/units.ts';
@@ -42,13 +42,14 @@ Examples:
 
 /** Adds the `purge` command to the program. */
 export function addPurgeCommand(program: Command, io: CommandIo): void {
-  const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+  const listOption = (flags: string, description: string): Option =>
+    new Option(flags, description).argParser((value, before: readonly string[]) => [...before, value]).default([], 'none');
   program
     .command('purge')
     .description('make a running server forget objects')
     .argument('[url...]', 'what to forget: a path with its query, such as /debian/pool/a.deb, or a URL of which path and query count')
-    .option('--prefix <prefix>', 'forget whatever begins so, such as /debian/dists/; may be repeated', collect, [])
-    .option('--tag <tag>', 'forget whatever carries the tag; may be repeated', collect, [])
+    .addOption(listOption('--prefix <prefix>', 'forget whatever begins so, such as /debian/dists/; may be repeated'))
+    .addOption(listOption('--tag <tag>', 'forget whatever carries the tag; may be repeated'))
     .option('--all', 'forget everything; on a terminal it asks, elsewhere it wants --yes')
     .option('--soft', 'make stale instead of forgetting: the origin is asked whether what is stored still holds')
     .option('--yes', 'do not ask before --all')

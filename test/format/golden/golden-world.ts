@@ -78,7 +78,7 @@ export async function makeGoldenImage(end: 'clean' | 'crash'): Promise<GoldenIma
   const parameters = { labelBytes: 32 * KIB, journalBytes: 64 * KIB, groupBytes: MIB, entryCount: 64 };
   await formatDevice(formatting, { clock, random, parameters });
   await formatting.close();
-  const store = await openStore({ device: disk.open(), arena, clock, logger: createSilentLogger() });
+  const store = await openStore({ device: disk.open(), arena, clock, logger: createSilentLogger(), compression: 'auto' });
   const wait = <T>(promise: Promise<T>): Promise<T> => clock.wait(promise, 'the maker of golden images', LIMIT_MS);
 
   const add = async (keyText: string, lengthBytes: number, changes: Partial<Manifest> = {}): Promise<GoldenObject> => {
@@ -115,12 +115,17 @@ export async function makeGoldenImage(end: 'clean' | 'crash'): Promise<GoldenIma
   store.refreshManifest(large.manifest.objectHash, large.manifest.generation, freshness);
   store.dropManifest(dropped.manifest.objectHash, dropped.manifest.generation);
   await wait(store.purge({ kind: 'object', objectHash: purged.manifest.objectHash }));
-  const last = await add('http://golden/last', 65_537);
+  const hidden = await add('http://golden/by-prefix/one', 70 * KIB);
+  const tagged = await add('http://golden/by-tag', 300, { tags: ['release'] });
+  await wait(store.purge({ kind: 'prefix', keyPrefix: 'http://golden/by-prefix/' }));
+  await wait(store.purge({ kind: 'tag', tag: 'release' }));
+  const last = await add('http://golden/last', 65_537, { fields: [['content-type', 'text/plain']] });
   if (old.manifest.generation >= replaced.manifest.generation) throw new Error('generations rise');
   if (end === 'crash') disk.crash(random, 'none');
   await wait(store.close());
   const present = [{ ...large, manifest: { ...large.manifest, ...freshness } }, empty, small, replaced, last];
-  const facts = { formatVersion: FORMAT_VERSION, end, present, absent: ['http://golden/purged', 'http://golden/dropped'] };
+  const gone = [purged, dropped, hidden, tagged].map(({ manifest }) => manifest.keyText);
+  const facts = { formatVersion: FORMAT_VERSION, end, present, absent: gone };
   return { name: `v${FORMAT_VERSION}-${end}`, facts, bytes: disk.peek(0, CAPACITY_BYTES) };
 }
 
