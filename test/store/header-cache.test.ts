@@ -75,7 +75,7 @@ function mixedBytes(lengthBytes: number): Buffer {
   return bytes;
 }
 
-/** Stores `bytes` as slice 0 of an object that is larger, so that it does not ride in the object's record. */
+/** Stores `bytes` as the one slice of an object; more than 64 KiB, so that it does not ride in the record of the object. */
 async function storeSlice(
   stage: Bench,
   key: string,
