@@ -274,8 +274,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'every check of an extent but its CRC ignored',
     file: READER,
-    text: 'isPlace && isRecord && isSlice && isLength && isPartSound(header, kind) ? header',
-    instead: 'isLength && isPartSound(header, kind) ? header',
+    text: 'return isPlace && isRecord && isSlice && isLength && isPartSound(header, kind);',
+    instead: 'return isLength && isPartSound(header, kind);',
     test: 'test/store/damage.test.ts',
   },
   // Writing and evicting.
