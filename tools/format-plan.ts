@@ -5,7 +5,7 @@ import { defaultFileSizeBytes } from '../src/device/create-file.ts';
 import { type GuardVerdict, mayCreateFile, mayFormat } from '../src/device/guard.ts';
 import { type DeviceProbe, probeDevice } from '../src/device/probe.ts';
 import { computeGeometry, DEVICE_MIN_BYTES, defaultParameters, type Geometry } from '../src/format/geometry.ts';
-import { indexMemoryBytes } from '../src/store/slice-index.ts';
+import { indexMemoryBytes } from '../src/store/index/slice-index.ts';
 
 /** What was asked for. */
 export interface FormatWishes {

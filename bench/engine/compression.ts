@@ -15,7 +15,7 @@ import type { ObjectHash } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
 import { type DeviceStore, openStore } from '../../src/store/device-store.ts';
-import { ThreadCodec } from '../../src/store/thread-codec.ts';
+import { ThreadCodec } from '../../src/store/extents/thread-codec.ts';
 import type { EngineBenchContext, EngineBenchmark, EngineFigure } from './engine-benchmark.ts';
 
 const ARENA_BYTES = 64 * MIB;

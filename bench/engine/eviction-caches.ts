@@ -3,8 +3,8 @@
  * product's own index; the others are the textbook.
  */
 import { must } from '../../src/base/assert.ts';
-import type { ObjectTag } from '../../src/store/object-table.ts';
-import { NO_SLOT, SliceIndex } from '../../src/store/slice-index.ts';
+import type { ObjectTag } from '../../src/store/index/object-table.ts';
+import { NO_SLOT, SliceIndex } from '../../src/store/index/slice-index.ts';
 
 const NONE = 2 ** 32 - 1;
 

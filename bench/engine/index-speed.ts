@@ -1,7 +1,7 @@
 /** What the index costs with ten million entries: memory, time to build it, time to find a slice that is there and one that is not. */
 import assert from 'node:assert/strict';
 import { SeededRandom } from '../../src/base/random.ts';
-import { NO_SLOT, SliceIndex } from '../../src/store/slice-index.ts';
+import { NO_SLOT, SliceIndex } from '../../src/store/index/slice-index.ts';
 import type { EngineBenchContext, EngineBenchmark, EngineFigure } from './engine-benchmark.ts';
 
 const SLICES_PER_OBJECT = 8;

@@ -19,8 +19,8 @@ import { wipeEdges } from '../device/wipe.ts';
 import { DEVICE_MIN_BYTES } from '../format/geometry.ts';
 import type { Arena } from '../memory/arena.ts';
 import { formatDevice, makeUuid } from '../store/device-format.ts';
-import type { MemberDevice } from '../store/device-member.ts';
-import { readRoot } from '../store/root-area.ts';
+import type { MemberDevice } from '../store/devices/device-member.ts';
+import { readRoot } from '../store/recovery/root-area.ts';
 
 /** What opening needs. */
 export interface CacheDeviceOptions {

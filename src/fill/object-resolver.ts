@@ -11,7 +11,7 @@ import { UnstorableMarks } from '../cache/unstorable-marks.ts';
 import { strongValidator } from '../cache/validators.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import { type RangeSpec, resolveRange } from '../http/range.ts';
-import { matcherOf } from '../store/purge.ts';
+import { matcherOf } from '../store/purges/purge.ts';
 import type { PurgeTarget } from '../store/slice-store.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import type { BodyReader } from './body-reader.ts';

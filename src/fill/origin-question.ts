@@ -15,7 +15,7 @@ import { confirmsStored, sameRepresentation, validatorsOf } from '../cache/valid
 import type { Manifest } from '../format/manifest.ts';
 import { fieldValue } from '../http/header-fields.ts';
 import { formatRangeHeader, formatSuffixRangeHeader, type RangeSpec } from '../http/range.ts';
-import type { Coverable } from '../store/purge.ts';
+import type { Coverable } from '../store/purges/purge.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BodyReader, DiscardingSink } from './body-reader.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';

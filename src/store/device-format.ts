@@ -13,7 +13,7 @@ import { computeGeometry, DEVICE_MIN_BYTES, defaultParameters, type FormatParame
 import { type CheckpointReference, encodeSuperblock, NO_MOUNT_ID, type Superblock } from '../format/superblock.ts';
 import { Arena } from '../memory/arena.ts';
 import { withStaging } from './device-io.ts';
-import { superblockOffset } from './root-area.ts';
+import { superblockOffset } from './recovery/root-area.ts';
 
 const ARENA_BYTES = 4 * 1024 * KIB;
 const WRITE_BYTES = 128 * KIB;

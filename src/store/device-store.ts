@@ -16,27 +16,28 @@ import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest
 import type { Superblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { Lease } from '../memory/lease.ts';
-import { AdmissionLadder } from './admission-ladder.ts';
-import { ADMIT_EVERYTHING, type AdmissionPolicy } from './admission-policy.ts';
-import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
-import type { CompressionMode } from './compression-policy.ts';
-import { type Degradation, DeviceHealth } from './device-health.ts';
+import { AdmissionLadder } from './admission/admission-ladder.ts';
+import { ADMIT_EVERYTHING, type AdmissionPolicy } from './admission/admission-policy.ts';
 import { withStaging } from './device-io.ts';
-import { EarlyReader, type LoadingView } from './early-reader.ts';
-import { ExtentReader } from './extent-reader.ts';
-import type { Journal } from './journal.ts';
-import { ManifestShelf } from './manifest-shelf.ts';
-import type { MountHistory } from './membership.ts';
+import type { MountHistory } from './devices/membership.ts';
+import type { PlaceableDevice } from './devices/placement.ts';
+import { type ChunkCodec, INLINE_CODEC } from './extents/chunk-codec.ts';
+import type { CompressionMode } from './extents/compression-policy.ts';
+import { ExtentReader } from './extents/extent-reader.ts';
+import { type Degradation, DeviceHealth } from './health/device-health.ts';
+import { WatchedDevice } from './health/watched-device.ts';
+import { ManifestShelf } from './index/manifest-shelf.ts';
+import { objectTag } from './index/slice-index.ts';
 import { MountedStore } from './mounted-store.ts';
-import { type NumberSequence, PersistentCounter } from './persistent-counter.ts';
-import type { PlaceableDevice } from './placement.ts';
-import { type Purge, purgeRecord } from './purge.ts';
-import { type MissedPurges, PurgeDesk } from './purge-desk.ts';
-import { PurgeMemory } from './purge-memory.ts';
-import { type RecoveredState, type RecoveryReport, recoverState } from './recovery.ts';
-import { type DeviceRoot, readRoot } from './root-area.ts';
-import { RootKeeper } from './root-keeper.ts';
-import { objectTag } from './slice-index.ts';
+import { type Purge, purgeRecord } from './purges/purge.ts';
+import { type MissedPurges, PurgeDesk } from './purges/purge-desk.ts';
+import { PurgeMemory } from './purges/purge-memory.ts';
+import { EarlyReader, type LoadingView } from './recovery/early-reader.ts';
+import type { Journal } from './recovery/journal.ts';
+import { type NumberSequence, PersistentCounter } from './recovery/persistent-counter.ts';
+import { type RecoveredState, type RecoveryReport, recoverState } from './recovery/recovery.ts';
+import { type DeviceRoot, readRoot } from './recovery/root-area.ts';
+import { RootKeeper } from './recovery/root-keeper.ts';
 import type {
   ManifestEntry,
   ManifestVerdict,
@@ -55,7 +56,6 @@ import type {
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from './store-limits.ts';
 import { STORE_METRICS } from './store-metrics.ts';
 import { buildParts, type StoreParts, type StorePartsOptions } from './store-parts.ts';
-import { WatchedDevice } from './watched-device.ts';
 
 /** What a store is built from. Once created it owns `device` and closes it; the arena is shared, its reclaimer becomes the store's. */
 export interface StoreOptions {

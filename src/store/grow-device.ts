@@ -18,7 +18,7 @@ import { encodeSuperblock } from '../format/superblock.ts';
 import type { Arena } from '../memory/arena.ts';
 import { scanLabel } from './check/scan-labels.ts';
 import { withStaging } from './device-io.ts';
-import { type DeviceRoot, readRoot, superblockOffset } from './root-area.ts';
+import { type DeviceRoot, readRoot, superblockOffset } from './recovery/root-area.ts';
 
 const WRITE_BYTES = 128 * KIB;
 

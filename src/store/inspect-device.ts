@@ -11,10 +11,10 @@ import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import { BODY_BYTES_MAX, decodeManifestRecord, MANIFEST_RECORD_BYTES_MAX } from '../format/manifest-record.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { BlockRun } from './check/extent-order.ts';
-import { ExtentReader } from './extent-reader.ts';
-import { type RecoveredState, recoverState } from './recovery.ts';
-import { type DeviceRoot, readRoot } from './root-area.ts';
-import { NO_SLOT, objectTag } from './slice-index.ts';
+import { ExtentReader } from './extents/extent-reader.ts';
+import { NO_SLOT, objectTag } from './index/slice-index.ts';
+import { type RecoveredState, recoverState } from './recovery/recovery.ts';
+import { type DeviceRoot, readRoot } from './recovery/root-area.ts';
 
 /** For a slot of the arena; a tool's is small and used by nobody else. */
 const SLOT_WAIT_MS = SECOND_MS;

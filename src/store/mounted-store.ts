@@ -10,12 +10,12 @@ import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts';
 import type { Lease } from '../memory/lease.ts';
-import type { Catalogue } from './catalogue.ts';
-import type { ManifestShelf } from './manifest-shelf.ts';
-import type { PersistentCounter } from './persistent-counter.ts';
-import { type PurgeDesk, staleFrom } from './purge-desk.ts';
-import type { PurgeMemory } from './purge-memory.ts';
-import { NO_SLOT, objectTag } from './slice-index.ts';
+import type { Catalogue } from './index/catalogue.ts';
+import type { ManifestShelf } from './index/manifest-shelf.ts';
+import { NO_SLOT, objectTag } from './index/slice-index.ts';
+import { type PurgeDesk, staleFrom } from './purges/purge-desk.ts';
+import type { PurgeMemory } from './purges/purge-memory.ts';
+import type { PersistentCounter } from './recovery/persistent-counter.ts';
 import type {
   DeclineReason,
   ManifestEntry,

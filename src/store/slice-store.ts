@@ -5,7 +5,7 @@
  */
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
-import type { Admission } from './admission-policy.ts';
+import type { Admission } from './admission/admission-policy.ts';
 
 /** `loading`: index not yet complete; what of it was not touched since its checkpoint can be read, nothing is taken. `readonly`: hits only. `failed`: nothing. `closed`: after close(). */
 export type StoreState = 'loading' | 'online' | 'readonly' | 'failed' | 'closed';

@@ -1,7 +1,7 @@
 /** What a store counts. Gauges are read at each scrape. */
 import type { MetricTable } from '../base/metrics.ts';
-import { COMPRESSION_OUTCOMES } from './compression-policy.ts';
-import { FAULT_CLASSES } from './fault-class.ts';
+import { COMPRESSION_OUTCOMES } from './extents/compression-policy.ts';
+import { FAULT_CLASSES } from './health/fault-class.ts';
 import { DECLINE_REASONS } from './slice-store.ts';
 
 /** Every metric of a store; README lists the same rows. */

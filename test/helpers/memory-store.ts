@@ -6,7 +6,7 @@ import { SystemClock } from '../../src/base/clock.ts';
 import { CHUNK_BYTES } from '../../src/format/geometry.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../../src/format/manifest.ts';
 import type { Arena } from '../../src/memory/arena.ts';
-import { type Coverable, matcherOf } from '../../src/store/purge.ts';
+import { type Coverable, matcherOf } from '../../src/store/purges/purge.ts';
 import type {
   ManifestEntry,
   ManifestVerdict,

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { SeededRandom } from '../../src/base/random.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
 import { cacheKey } from '../../src/cache/cache-key.ts';
-import type { DeviceSet } from '../../src/store/device-set.ts';
+import type { DeviceSet } from '../../src/store/devices/device-set.ts';
 import { emptyResident } from '../contract/slice-store.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';

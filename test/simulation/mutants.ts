@@ -24,13 +24,13 @@ export interface Mutant extends Change {
   readonly redundant?: string | undefined;
 }
 
-const RECOVERY = 'src/store/recovery.ts';
-const JOURNAL = 'src/store/journal.ts';
-const KEEPER = 'src/store/root-keeper.ts';
-const ROOT = 'src/store/root-area.ts';
-const READER = 'src/store/extent-reader.ts';
-const WRITER = 'src/store/slice-writer.ts';
-const CATALOGUE = 'src/store/catalogue.ts';
+const RECOVERY = 'src/store/recovery/recovery.ts';
+const JOURNAL = 'src/store/recovery/journal.ts';
+const KEEPER = 'src/store/recovery/root-keeper.ts';
+const ROOT = 'src/store/recovery/root-area.ts';
+const READER = 'src/store/extents/extent-reader.ts';
+const WRITER = 'src/store/extents/slice-writer.ts';
+const CATALOGUE = 'src/store/index/catalogue.ts';
 const HEADER = 'src/format/extent-header.ts';
 
 export const MUTANTS: readonly Mutant[] = [
@@ -97,7 +97,7 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'checkpoints always in one zone', file: KEEPER, text: 'zone: 1 - readable.zone', instead: 'zone: 0' },
   {
     name: 'the index names an extent before its write',
-    file: 'src/store/extent-writer.ts',
+    file: 'src/store/extents/extent-writer.ts',
     text: 'await this.#device.write(',
     instead: 'void this.#device.write(',
   },

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { SeededRandom } from '../../src/base/random.ts';
-import { type Band, BlockAllocator, type BlockRun, bandOf } from '../../src/store/block-allocator.ts';
-import { BlockBitmap } from '../../src/store/block-bitmap.ts';
+import { type Band, BlockAllocator, type BlockRun, bandOf } from '../../src/store/index/block-allocator.ts';
+import { BlockBitmap } from '../../src/store/index/block-bitmap.ts';
 
 const BANDS: readonly Band[] = ['manifest', 'small', 'large'];
 const FIRST = 1000;

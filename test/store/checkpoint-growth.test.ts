@@ -5,8 +5,8 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
 import { computeGeometry } from '../../src/format/geometry.ts';
 import { Arena } from '../../src/memory/arena.ts';
-import { writeCheckpoint } from '../../src/store/checkpoint.ts';
-import { NO_SLOT, SliceIndex } from '../../src/store/slice-index.ts';
+import { NO_SLOT, SliceIndex } from '../../src/store/index/slice-index.ts';
+import { writeCheckpoint } from '../../src/store/recovery/checkpoint.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
 import { clock, tinyParameters } from './store-bench.ts';
 

@@ -8,10 +8,10 @@ import { KIB, MIB } from '../../src/base/units.ts';
 import { CHUNK_BYTES } from '../../src/format/geometry.ts';
 import type { HeaderField, Manifest } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
-import { type ChunkCodec, INLINE_CODEC } from '../../src/store/chunk-codec.ts';
-import { CompressionPolicy } from '../../src/store/compression-policy.ts';
-import { compressChunks, decompressChunks, looksCompressible } from '../../src/store/lz4-chunks.ts';
-import { ThreadCodec } from '../../src/store/thread-codec.ts';
+import { type ChunkCodec, INLINE_CODEC } from '../../src/store/extents/chunk-codec.ts';
+import { CompressionPolicy } from '../../src/store/extents/compression-policy.ts';
+import { compressChunks, decompressChunks, looksCompressible } from '../../src/store/extents/lz4-chunks.ts';
+import { ThreadCodec } from '../../src/store/extents/thread-codec.ts';
 import { emptyResident } from '../contract/slice-store.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
 import {

@@ -11,7 +11,7 @@ import type { Manifest } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { checkDevice } from '../../src/store/check/check-device.ts';
 import { openStore } from '../../src/store/device-store.ts';
-import { HeaderCache } from '../../src/store/header-cache.ts';
+import { HeaderCache } from '../../src/store/extents/header-cache.ts';
 import { DEFAULT_STORE_LIMITS } from '../../src/store/store-limits.ts';
 import { STORE_METRICS } from '../../src/store/store-metrics.ts';
 import { emptyResident } from '../contract/slice-store.ts';

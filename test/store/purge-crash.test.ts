@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { SeededRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
-import { matcherOf } from '../../src/store/purge.ts';
+import { matcherOf } from '../../src/store/purges/purge.ts';
 import type { PurgeTarget } from '../../src/store/slice-store.ts';
 import { type CrashKeeps, SimulatedDisk } from '../simulation/simulated-device.ts';
 import { type Bench, formatTiny, makeManifest, offerOne, openBench, readAndCheck, SLICE_BYTES, tinyParameters } from './store-bench.ts';

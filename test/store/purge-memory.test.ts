@@ -1,8 +1,8 @@
 /** What is remembered of purges, for late answers and for devices that were away. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Purge, purgeEntry, purgeOfEntry, purgeOfRecord, purgeRecord, scopeOf } from '../../src/store/purge.ts';
-import { PurgeMemory } from '../../src/store/purge-memory.ts';
+import { type Purge, purgeEntry, purgeOfEntry, purgeOfRecord, purgeRecord, scopeOf } from '../../src/store/purges/purge.ts';
+import { PurgeMemory } from '../../src/store/purges/purge-memory.ts';
 import type { PurgeTarget } from '../../src/store/slice-store.ts';
 import { hashOf } from './store-bench.ts';
 

@@ -6,7 +6,7 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
 import { createStore } from '../../src/store/device-store.ts';
-import { readRoot } from '../../src/store/root-area.ts';
+import { readRoot } from '../../src/store/recovery/root-area.ts';
 import type { PurgeTarget } from '../../src/store/slice-store.ts';
 import type { StoreLimits } from '../../src/store/store-limits.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';

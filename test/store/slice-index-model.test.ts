@@ -6,8 +6,8 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
 import { MANIFEST_NUMBER } from '../../src/format/journal-block.ts';
 import { Arena } from '../../src/memory/arena.ts';
-import { RootArea, readRoot } from '../../src/store/root-area.ts';
-import { COUNTER_MAX, EXTENT_BLOCKS_MAX, NO_SLOT, SliceIndex } from '../../src/store/slice-index.ts';
+import { COUNTER_MAX, EXTENT_BLOCKS_MAX, NO_SLOT, SliceIndex } from '../../src/store/index/slice-index.ts';
+import { RootArea, readRoot } from '../../src/store/recovery/root-area.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
 import { clock, formatTiny, makeManifest, openBench, readAndCheck, storeObject } from './store-bench.ts';
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SeededRandom } from '../../src/base/random.ts';
-import { NO_SLOT, objectTag, SliceIndex } from '../../src/store/slice-index.ts';
+import { NO_SLOT, objectTag, SliceIndex } from '../../src/store/index/slice-index.ts';
 import { hashOf } from './store-bench.ts';
 
 test('the index agrees with a Map', () => {

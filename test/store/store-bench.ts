@@ -13,8 +13,8 @@ import type { Manifest, ObjectHash } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
 import { type DeviceStore, openStore, type StoreOptions } from '../../src/store/device-store.ts';
+import { objectTag } from '../../src/store/index/slice-index.ts';
 import { type DeviceView, viewDevice } from '../../src/store/inspect-device.ts';
-import { objectTag } from '../../src/store/slice-index.ts';
 import type { OfferVerdict, SliceStore } from '../../src/store/slice-store.ts';
 import type { StoreLimits } from '../../src/store/store-limits.ts';
 

@@ -16,7 +16,7 @@ import type { Geometry } from '../../src/format/geometry.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { type FormatSummary, formatDevice, makeUuid } from '../../src/store/device-format.ts';
 import { growDevice } from '../../src/store/grow-device.ts';
-import { readRoot } from '../../src/store/root-area.ts';
+import { readRoot } from '../../src/store/recovery/root-area.ts';
 import type { CommandIo } from '../command-io.ts';
 import { withReadableDevice } from '../device-view.ts';
 import { describePlan, type FormatPlan, planFormat } from '../format-plan.ts';

@@ -5,7 +5,7 @@
 import type { Command } from 'commander';
 import { EdgeError } from '../../src/base/errors.ts';
 import { findStoredRuns, measureUsage, viewDevice } from '../../src/store/inspect-device.ts';
-import { readRoot } from '../../src/store/root-area.ts';
+import { readRoot } from '../../src/store/recovery/root-area.ts';
 import type { CommandIo } from '../command-io.ts';
 import { type ReadableDevice, withReadableDevice } from '../device-view.ts';
 import { describeIdentity, describeObject, describeSuperblock, describeUsage, describeZones } from '../inspect/describe-device.ts';

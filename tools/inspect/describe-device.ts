@@ -2,9 +2,9 @@
 import { countText } from '../../src/base/count-text.ts';
 import { formatBytes } from '../../src/base/units.ts';
 import { formatUuid } from '../../src/format/format-block.ts';
+import { indexMemoryBytes } from '../../src/store/index/slice-index.ts';
 import type { DeviceUsage, StoredObject } from '../../src/store/inspect-device.ts';
-import type { DeviceRoot } from '../../src/store/root-area.ts';
-import { indexMemoryBytes } from '../../src/store/slice-index.ts';
+import type { DeviceRoot } from '../../src/store/recovery/root-area.ts';
 import type { TableRow } from './format-table.ts';
 
 /** The same in both forms. */

@@ -8,7 +8,7 @@ import { judgeHeader } from '../../src/store/check/judge-extent.ts';
 import { type BlockPlace, locateBlock } from '../../src/store/check/locate-block.ts';
 import { tryReadCopy } from '../../src/store/check/read-copy.ts';
 import { type DeviceView, keyOfGeneration, outOfUse, viewDevice } from '../../src/store/inspect-device.ts';
-import { readRoot } from '../../src/store/root-area.ts';
+import { readRoot } from '../../src/store/recovery/root-area.ts';
 import type { CommandIo } from '../command-io.ts';
 import type { ReadableDevice } from '../device-view.ts';
 import { dumpLines, nameFields, structureOf } from './annotated-dump.ts';

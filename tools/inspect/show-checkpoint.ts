@@ -1,7 +1,7 @@
 /** `rawslice inspect checkpoint`: the parts of a checkpoint and, on request, their entries in words. */
 import { countText } from '../../src/base/count-text.ts';
 import { scanCheckpoint } from '../../src/store/check/scan-checkpoint.ts';
-import { readRoot } from '../../src/store/root-area.ts';
+import { readRoot } from '../../src/store/recovery/root-area.ts';
 import type { CommandIo } from '../command-io.ts';
 import type { ReadableDevice } from '../device-view.ts';
 import { ListWriter } from './list-writer.ts';

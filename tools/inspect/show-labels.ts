@@ -4,7 +4,7 @@ import { countText } from '../../src/base/count-text.ts';
 import { formatUuid } from '../../src/format/format-block.ts';
 import type { Superblock } from '../../src/format/superblock.ts';
 import { type LabelBlock, scanLabel } from '../../src/store/check/scan-labels.ts';
-import { readRoot } from '../../src/store/root-area.ts';
+import { readRoot } from '../../src/store/recovery/root-area.ts';
 import type { CommandIo } from '../command-io.ts';
 import type { ReadableDevice } from '../device-view.ts';
 import { timeText } from './describe-device.ts';

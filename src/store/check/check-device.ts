@@ -5,7 +5,7 @@
  */
 import { EdgeError } from '../../base/errors.ts';
 import { type DeviceUsage, type DeviceView, measureUsage, viewDevice } from '../inspect-device.ts';
-import type { RecoveryReport } from '../recovery.ts';
+import type { RecoveryReport } from '../recovery/recovery.ts';
 import { checkExtents, type ExtentCheck } from './check-extents.ts';
 import { type CheckCount, CheckLog, type CheckNote } from './check-log.ts';
 import { checkRoot, type DamagedPlaces } from './check-root.ts';

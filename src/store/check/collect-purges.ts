@@ -4,8 +4,8 @@
  */
 import { CHECKPOINT_KINDS } from '../../format/checkpoint-part.ts';
 import { JOURNAL_TYPES } from '../../format/journal-block.ts';
-import { type Purge, purgeOfEntry, purgeOfRecord } from '../purge.ts';
-import type { DeviceRoot } from '../root-area.ts';
+import { type Purge, purgeOfEntry, purgeOfRecord } from '../purges/purge.ts';
+import type { DeviceRoot } from '../recovery/root-area.ts';
 import type { ScanSource } from './read-copy.ts';
 import { scanCheckpoint } from './scan-checkpoint.ts';
 import { scanJournal } from './scan-journal.ts';

@@ -4,8 +4,8 @@
  */
 import { divFloor } from '../../base/units.ts';
 import type { Geometry } from '../../format/geometry.ts';
-import { type Band, bandOf } from '../block-allocator.ts';
-import type { SliceIndex } from '../slice-index.ts';
+import { type Band, bandOf } from '../index/block-allocator.ts';
+import type { SliceIndex } from '../index/slice-index.ts';
 
 /** A run of blocks; `end` is not part of it. */
 export interface BlockRun {

@@ -7,8 +7,8 @@
 import type { ExtentHeader } from '../../format/extent-header.ts';
 import type { Manifest } from '../../format/manifest.ts';
 import { U48_MAX } from '../../format/manifest-record.ts';
-import { type Coverable, type Purge, purgeHash } from '../purge.ts';
-import type { DeviceRoot } from '../root-area.ts';
+import { type Coverable, type Purge, purgeHash } from '../purges/purge.ts';
+import type { DeviceRoot } from '../recovery/root-area.ts';
 import { collectPurges } from './collect-purges.ts';
 import type { ScanSource } from './read-copy.ts';
 import { scanJournal } from './scan-journal.ts';

@@ -11,12 +11,12 @@ import { CODECS, EXTENT_KINDS, type ExtentHeader } from '../../format/extent-hea
 import { MANIFEST_NUMBER } from '../../format/journal-block.ts';
 import type { Manifest, ManifestFreshness } from '../../format/manifest.ts';
 import { decodeManifestRecord } from '../../format/manifest-record.ts';
-import { bandOf } from '../block-allocator.ts';
-import { ExtentReader } from '../extent-reader.ts';
+import { ExtentReader } from '../extents/extent-reader.ts';
+import { bandOf } from '../index/block-allocator.ts';
+import { EXTENT_BLOCKS_MAX, type ExtentPlace, NO_SLOT, objectTag, SliceIndex } from '../index/slice-index.ts';
 import { viewDevice } from '../inspect-device.ts';
-import { makeAllocator, NUMBER_MAX, type RecoveredState, recoverState } from '../recovery.ts';
-import { type DeviceRoot, readRoot } from '../root-area.ts';
-import { EXTENT_BLOCKS_MAX, type ExtentPlace, NO_SLOT, objectTag, SliceIndex } from '../slice-index.ts';
+import { makeAllocator, NUMBER_MAX, type RecoveredState, recoverState } from '../recovery/recovery.ts';
+import { type DeviceRoot, readRoot } from '../recovery/root-area.ts';
 import { CheckLog } from './check-log.ts';
 import { checkRoot } from './check-root.ts';
 import { judgeHeader } from './judge-extent.ts';

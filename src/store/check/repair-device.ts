@@ -4,7 +4,7 @@
  * damaged becomes a miss. The caller holds the device alone.
  */
 import type { Superblock } from '../../format/superblock.ts';
-import { NO_SLOT } from '../slice-index.ts';
+import { NO_SLOT } from '../index/slice-index.ts';
 import type { Findings } from './check-device.ts';
 import type { BlockRun } from './extent-order.ts';
 import { scanLabel } from './scan-labels.ts';

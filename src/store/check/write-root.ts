@@ -10,13 +10,13 @@ import { encodeFormatBlock } from '../../format/format-block.ts';
 import type { CheckpointReference, Superblock } from '../../format/superblock.ts';
 import { encodeSuperblock } from '../../format/superblock.ts';
 import type { Arena } from '../../memory/arena.ts';
-import type { BlockAllocator } from '../block-allocator.ts';
-import { badRunEntries, writeCheckpoint } from '../checkpoint.ts';
 import { withStaging } from '../device-io.ts';
-import { purgeEntry } from '../purge.ts';
-import type { RememberedPurges } from '../purge-memory.ts';
-import { type DeviceRoot, RootArea, superblockOffset } from '../root-area.ts';
-import type { SliceIndex } from '../slice-index.ts';
+import type { BlockAllocator } from '../index/block-allocator.ts';
+import type { SliceIndex } from '../index/slice-index.ts';
+import { purgeEntry } from '../purges/purge.ts';
+import type { RememberedPurges } from '../purges/purge-memory.ts';
+import { badRunEntries, writeCheckpoint } from '../recovery/checkpoint.ts';
+import { type DeviceRoot, RootArea, superblockOffset } from '../recovery/root-area.ts';
 import type { LabelBlock } from './scan-labels.ts';
 
 /** A device that this process holds alone. */

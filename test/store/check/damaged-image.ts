@@ -13,10 +13,10 @@ import type { Manifest } from '../../../src/format/manifest.ts';
 import type { Superblock } from '../../../src/format/superblock.ts';
 import { Arena } from '../../../src/memory/arena.ts';
 import type { DamageCode } from '../../../src/store/check/check-log.ts';
-import { writeCheckpoint } from '../../../src/store/checkpoint.ts';
+import { NO_SLOT } from '../../../src/store/index/slice-index.ts';
 import { type DeviceView, viewDevice } from '../../../src/store/inspect-device.ts';
-import { RootArea } from '../../../src/store/root-area.ts';
-import { NO_SLOT } from '../../../src/store/slice-index.ts';
+import { writeCheckpoint } from '../../../src/store/recovery/checkpoint.ts';
+import { RootArea } from '../../../src/store/recovery/root-area.ts';
 import { type DiskSnapshot, SimulatedDisk } from '../../simulation/simulated-device.ts';
 import { clock, formatTiny, hashOf, openBench, SLICE_BYTES, storeObject, tinyParameters } from '../store-bench.ts';
 
