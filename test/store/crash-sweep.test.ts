@@ -1,11 +1,10 @@
 /** One short play, with the power failing inside each of its device operations in turn, and once more while the store comes back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SeededRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
 import { isHeavy } from '../helpers/heavy.ts';
-import { type CrashKeeps, SimulatedDisk } from '../simulation/simulated-device.ts';
+import { CrashDisk } from './crash-disk.ts';
 import {
   type Bench,
   formatTiny,
@@ -27,30 +26,9 @@ interface Promised {
   readonly purged: Manifest[];
 }
 
-class Sweep {
-  readonly disk: SimulatedDisk;
-  readonly random = new SeededRandom(61);
-  operations = 0;
-  #crashAt = 0;
-  #keeps: CrashKeeps = 'any';
-  hasCrashed = false;
-
+class Sweep extends CrashDisk {
   constructor() {
-    this.disk = new SimulatedDisk({ capacityBytes: 4 * MIB, random: this.random, delay: () => this.#count() });
-  }
-
-  async #count(): Promise<void> {
-    this.operations += 1;
-    if (this.operations !== this.#crashAt) return;
-    this.hasCrashed = true;
-    this.disk.crash(this.random, this.#keeps);
-  }
-
-  crashAt(operation: number, keeps: CrashKeeps): void {
-    this.operations = 0;
-    this.#crashAt = operation;
-    this.#keeps = keeps;
-    this.hasCrashed = false;
+    super(61);
   }
 
   /** Stores, purges, checkpoints, closes; notes what was promised while the power was on. */

@@ -5,12 +5,11 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SeededRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
 import { matcherOf } from '../../src/store/purges/purge.ts';
 import type { PurgeTarget } from '../../src/store/slice-store.ts';
-import { type CrashKeeps, SimulatedDisk } from '../simulation/simulated-device.ts';
+import { CrashDisk } from './crash-disk.ts';
 import { type Bench, formatTiny, makeManifest, offerOne, openBench, readAndCheck, SLICE_BYTES, tinyParameters } from './store-bench.ts';
 
 /** Every so many operations; 1 sweeps them all. */
@@ -19,34 +18,9 @@ const FAR_MS = 4_000_000_000_000;
 
 type Fate = 'durable' | 'open' | 'purged' | 'stale';
 
-class Sweep {
-  readonly disk: SimulatedDisk;
-  readonly random: SeededRandom;
-  operations = 0;
-  hasCrashed = false;
+class Sweep extends CrashDisk {
   /** What has to be true of each object after a crash now; `open`: nothing. */
   fates = new Map<Manifest, Fate>();
-  #crashAt = 0;
-  #keeps: CrashKeeps = 'any';
-
-  constructor(seed: number) {
-    this.random = new SeededRandom(seed);
-    this.disk = new SimulatedDisk({ capacityBytes: 4 * MIB, random: this.random, delay: () => this.#count() });
-  }
-
-  async #count(): Promise<void> {
-    this.operations += 1;
-    if (this.operations !== this.#crashAt) return;
-    this.hasCrashed = true;
-    this.disk.crash(this.random, this.#keeps);
-  }
-
-  crashAt(operation: number, keeps: CrashKeeps): void {
-    this.operations = 0;
-    this.#crashAt = operation;
-    this.#keeps = keeps;
-    this.hasCrashed = false;
-  }
 
   async store(bench: Bench, keyText: string, tags: readonly string[]): Promise<Manifest> {
     const manifest = makeManifest(keyText, bench.store.nextGeneration(), SLICE_BYTES + 100, { tags, freshUntilMs: FAR_MS });
