@@ -2,7 +2,7 @@
  * Device I/O in threads of its own: some read, others write and flush, so that neither waits for the other, and nothing else in the process
  * waits for the device. Requests go through shared memory (thread-ring.ts); one message tells of all that is done since the last.
  *
- * A thread that dies fails what it was doing; when the last one of a lane has died, libuv's pool takes over. A thread that hangs in the
+ * A thread that dies fails what it was doing; when the last one of a lane has died, libuv's pool takes over what waits and what comes. A thread that hangs in the
  * kernel cannot be ended by anybody and takes nothing but its own room. Made by direct-device.ts.
  */
 import { getSystemErrorName } from 'node:util';
@@ -13,7 +13,7 @@ import type { MetricSet } from '../base/metrics.ts';
 import type { DEVICE_METRICS } from './device-metrics.ts';
 import { type IoEngine, IoError, type MoveOperation } from './io-engine.ts';
 import { PoolEngine } from './pool-engine.ts';
-import { LANE_SLOTS, REQUEST_BUFFERS_MAX, type RequestOperation, type ThreadAssignment, ThreadRing } from './thread-ring.ts';
+import { LANE_SLOTS, REQUEST_BUFFERS_MAX, type ThreadAssignment, ThreadRing } from './thread-ring.ts';
 import type { LaneName } from './transfer-queue.ts';
 
 /** What an engine with threads needs. */
@@ -41,8 +41,10 @@ interface Thread {
 }
 
 interface Call {
-  readonly resolve: (result: number) => void;
+  readonly resolve: (result: number | Promise<number>) => void;
   readonly reject: (error: IoError) => void;
+  /** Does it without a thread, for a request that no thread has begun. */
+  readonly fallBack: () => Promise<number>;
 }
 
 /** See IoEngine. */
@@ -71,13 +73,15 @@ export class ThreadEngine implements IoEngine {
   move(operation: MoveOperation, buffers: readonly Buffer[], offsetBytes: number): Promise<number> {
     // Formatting has a small arena of its own; the threads know the program's only.
     const isOurs = buffers.every(({ buffer }) => buffer === this.#options.memory);
-    if (!isOurs || !this.#hasThread(operation)) return this.#fallback.move(operation, buffers, offsetBytes);
-    return this.#call(operation, operation, { buffers, offsetBytes });
+    const fallBack = (): Promise<number> => this.#fallback.move(operation, buffers, offsetBytes);
+    if (!isOurs || !this.#hasThread(operation)) return fallBack();
+    return this.#call(this.#ring.put(operation, operation, { buffers, offsetBytes }), fallBack);
   }
 
   async flush(): Promise<void> {
-    if (this.#hasThread('write')) await this.#call('write', 'flush', { buffers: [], offsetBytes: 0 });
-    else await this.#fallback.flush();
+    const fallBack = (): Promise<number> => this.#fallback.flush().then(() => 0);
+    if (this.#hasThread('write')) await this.#call(this.#ring.put('write', 'flush', { buffers: [], offsetBytes: 0 }), fallBack);
+    else await fallBack();
   }
 
   async close(): Promise<void> {
@@ -121,10 +125,9 @@ export class ThreadEngine implements IoEngine {
     worker.on('exit', () => this.#onExit(thread, number));
   }
 
-  #call(lane: LaneName, operation: RequestOperation, place: { buffers: readonly Buffer[]; offsetBytes: number }): Promise<number> {
-    const slot = this.#ring.put(lane, operation, place);
+  #call(slot: number, fallBack: Call['fallBack']): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#calls.set(slot, { resolve, reject });
+      this.#calls.set(slot, { resolve, reject, fallBack });
       if (this.#calls.size === 1) this.#holdProcess(true);
     });
   }
@@ -161,8 +164,14 @@ export class ThreadEngine implements IoEngine {
     if (this.#isClosing) return;
     this.#collect();
     const isLast = !this.#threads.some(({ lane, state }) => lane === thread.lane && state !== 'ended');
-    for (const slot of this.#ring.abandon(thread.lane, number, isLast)) {
+    for (const slot of this.#ring.abandon(thread.lane, number)) {
       this.#remove(slot).reject(new IoError(THREAD_ENDED, 'the thread ended while it had the request'));
+    }
+    if (isLast) {
+      for (const slot of this.#ring.withdraw(thread.lane)) {
+        const { resolve, fallBack } = this.#remove(slot);
+        resolve(fallBack());
+      }
     }
     this.#ring.wake(thread.lane);
     const { path, logger } = this.#options;

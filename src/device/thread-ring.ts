@@ -112,12 +112,14 @@ export class ThreadRing {
     return done;
   }
 
-  /** Frees the slots of a thread that has ended, and with `isLast` all that its lane has queued. @returns them */
-  abandon(lane: LaneName, thread: number, isLast: boolean): readonly number[] {
-    return SLOTS_OF[lane].filter((slot) => {
-      const change = (from: number): boolean => Atomics.compareExchange(this.#words, slotAt(slot), from, LAYOUT.free) === from;
-      return change(LAYOUT.taken + thread) || (isLast && change(LAYOUT.queued));
-    });
+  /** Frees the slots that a thread had taken when it ended. @returns them */
+  abandon(lane: LaneName, thread: number): readonly number[] {
+    return SLOTS_OF[lane].filter((slot) => freeIf(this.#words, slot, LAYOUT.taken + thread));
+  }
+
+  /** Frees the slots of `lane` that no thread has taken. @returns them */
+  withdraw(lane: LaneName): readonly number[] {
+    return SLOTS_OF[lane].filter((slot) => freeIf(this.#words, slot, LAYOUT.queued));
   }
 
   /** Ends every thread when it has nothing to do. */
@@ -143,6 +145,10 @@ export class ThreadRing {
     Atomics.add(this.#words, at + LAYOUT.signal, 1);
     if (Atomics.load(this.#words, at + LAYOUT.sleepers) > 0) Atomics.notify(this.#words, at + LAYOUT.signal, 1);
   }
+}
+
+function freeIf(words: Int32Array, slot: number, state: number): boolean {
+  return Atomics.compareExchange(words, slotAt(slot), state, LAYOUT.free) === state;
 }
 
 function slotAt(slot: number): number {

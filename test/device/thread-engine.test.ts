@@ -14,6 +14,7 @@ import { createLogger, createSilentLogger } from '../../src/base/log.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
 import { type DirectDevice, openDirectDevice } from '../../src/device/direct-device.ts';
 import { RequestTaker } from '../../src/device/io-worker.mjs';
+import { DEFAULT_THREADS } from '../../src/device/thread-engine.ts';
 import { ThreadRing } from '../../src/device/thread-ring.ts';
 import type { LaneName } from '../../src/device/transfer-queue.ts';
 import { Arena } from '../../src/memory/arena.ts';
@@ -92,11 +93,11 @@ test('the slots of a dead thread are known by its number', () => {
   const slots = Array.from({ length: 4 }, () => ring.put('write', 'flush', place));
   taker(ring, 'write', 4).take();
   taker(ring, 'write', 5).take();
-  assert.deepEqual(ring.abandon('write', 4, false), [slots[0]]);
-  assert.deepEqual(ring.abandon('write', 4, false), []);
-  // The last thread takes with it what nobody will take any more.
-  assert.deepEqual(ring.abandon('write', 5, true), slots.slice(1));
-  assert.deepEqual(ring.abandon('read', 5, true), []);
+  assert.deepEqual(ring.abandon('write', 4), [slots[0]]);
+  assert.deepEqual(ring.abandon('write', 4), []);
+  assert.deepEqual(ring.abandon('write', 5), [slots[1]]);
+  assert.deepEqual(ring.withdraw('write'), slots.slice(2), 'what no thread has begun');
+  assert.deepEqual(ring.withdraw('read'), []);
   const again = ring.put('write', 'flush', place);
   assert.equal(taker(ring, 'write', 6).take(), again);
 });
@@ -164,7 +165,7 @@ test('threads that die at work fail their requests and lose none', async () => {
       failed += 1;
     }
   }
-  assert.ok(failed <= 16, `${failed} failed, more than were at the threads`);
+  assert.ok(failed <= DEFAULT_THREADS.read, `${failed} failed, more than were at the threads`);
   assert.equal(device.metrics.value('errors', 'read'), failed);
   await Promise.all(deaths);
   for (const slot of slots) slot.end();
