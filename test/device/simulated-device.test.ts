@@ -156,6 +156,19 @@ test('a crash inside an operation leaves any part of it', async () => {
   assert.equal(disk.peek(0, 1)[0], 2);
 });
 
+test('what a dead device wants to write never lands, whenever the power fails again', async () => {
+  const { disk, put } = setUp();
+  const dead = disk.open();
+  await put(dead, 1, 0);
+  await dead.flush();
+  disk.crash(new SeededRandom(1), 'all');
+  const { write: writes } = disk.counts;
+  const late = put(dead, 9, 0);
+  disk.crash(new SeededRandom(2), 'all');
+  await assert.rejects(late, hasErrno('ENODEV'));
+  assert.deepEqual([disk.peek(0, 1)[0], disk.counts.write], [1, writes]);
+});
+
 test('faults strike the operations that they name, as often as they say', async () => {
   const { disk, put, get } = setUp();
   const device = disk.open();

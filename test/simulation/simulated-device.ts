@@ -277,6 +277,7 @@ export class SimulatedDisk {
   }
 
   async performWrite(epoch: number, buffers: readonly Buffer[], offsetBytes: number, lengthBytes: number): Promise<void> {
+    this.#refuseDead('write', epoch, offsetBytes, lengthBytes);
     const write = { offsetBytes, bytes: Buffer.concat(buffers) };
     for (const other of this.#inFlight) {
       const isApart = other.offsetBytes + other.bytes.length <= offsetBytes || offsetBytes + lengthBytes <= other.offsetBytes;
@@ -336,6 +337,11 @@ export class SimulatedDisk {
   /** A second delay inside one operation. */
   async #pause(operation: SimulatedOperation, epoch: number, offsetBytes: number, lengthBytes: number): Promise<void> {
     await this.#delay(operation, offsetBytes, lengthBytes);
+    this.#refuseDead(operation, epoch, offsetBytes, lengthBytes);
+  }
+
+  /** What a device wants after its disk has crashed is never begun: it is not counted, and no later crash may keep it. */
+  #refuseDead(operation: SimulatedOperation, epoch: number, offsetBytes: number, lengthBytes: number): void {
     if (epoch !== this.#epoch) throw faultError(operation, offsetBytes, lengthBytes, 'ENODEV');
   }
 
@@ -360,12 +366,13 @@ export class SimulatedDisk {
 
   /** Counts, waits and applies the fault plan. @returns an effect that the caller must bring about */
   async #begin(operation: SimulatedOperation, epoch: number, offsetBytes: number, lengthBytes: number): Promise<FaultEffect | undefined> {
+    this.#refuseDead(operation, epoch, offsetBytes, lengthBytes);
     this.counts[operation] += 1;
     const effect = this.#nextEffect(operation, offsetBytes, lengthBytes);
     if (effect !== undefined) this.#strike(`${operation} ${effect.kind === 'error' ? effect.errno : effect.kind}`);
     for (let left = effect?.kind === 'slow' ? effect.times : 1; left > 0; left -= 1) await this.#delay(operation, offsetBytes, lengthBytes);
     if (effect?.kind === 'hang' && epoch === this.#epoch) await new Promise<void>((resolve) => this.#hung.push(resolve));
-    if (epoch !== this.#epoch) throw faultError(operation, offsetBytes, lengthBytes, 'ENODEV');
+    this.#refuseDead(operation, epoch, offsetBytes, lengthBytes);
     if (effect?.kind === 'error') throw faultError(operation, offsetBytes, lengthBytes, effect.errno);
     return effect;
   }
