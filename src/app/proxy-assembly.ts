@@ -15,7 +15,7 @@ import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS } from '../proxy/proxy-metrics.ts';
 import type { ProxyServices, Site } from '../proxy/services.ts';
 import type { SliceStore } from '../store/slice-store.ts';
-import { UndiciTransport } from '../upstream/undici-transport.ts';
+import { OriginTransport } from '../upstream/origin-transport.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 
 /** Largest response head that is taken from an origin. */
@@ -37,7 +37,7 @@ export interface ProxyBase {
 export interface AssembledProxy {
   readonly listener: Listener;
   readonly services: ProxyServices;
-  readonly transport: UndiciTransport;
+  readonly transport: OriginTransport;
   readonly metricSets: readonly { register(registry: Registry): void }[];
 }
 
@@ -47,7 +47,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
   const upstreamMetrics = new MetricSet(UPSTREAM_METRICS);
   const fillMetrics = new MetricSet(FILL_METRICS);
   const proxyMetrics = new MetricSet(PROXY_METRICS);
-  const transport = new UndiciTransport({
+  const transport = new OriginTransport({
     origin: config.upstream.origin,
     connectTimeoutMs: config.upstream.connectTimeoutMs,
     headTimeoutMs: config.upstream.headTimeoutMs,
@@ -86,7 +86,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
   return { listener, services, transport, metricSets: [upstreamMetrics, fillMetrics, proxyMetrics] };
 }
 
-function siteOf(config: EdgeConfig, transport: UndiciTransport): Site {
+function siteOf(config: EdgeConfig, transport: OriginTransport): Site {
   const { origin, basePath, preservesHost } = config.upstream;
   return { name: siteName(origin, basePath), transport, authority: new URL(origin).host, basePath, preservesHost, rules: config.rules };
 }

@@ -1,59 +1,45 @@
 /**
- * The transport that takes any origin: undici's pool, its body chunks copied once into the receiver's room. When the receiver has no room
+ * The transport for requests that the lane does not take (origin-transport.ts), uploads above all: undici's pool, its body chunks copied once into the receiver's room. When the receiver has no room
  * undici is paused, which stops reading from the socket; what was read already (at most a socket buffer) waits here.
  */
 import { buildConnector, type Dispatcher, Pool } from 'undici';
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
-import { EdgeError, systemErrorCode } from '../base/errors.ts';
-import type { MetricSet } from '../base/metrics.ts';
+import { EdgeError } from '../base/errors.ts';
 import { parseRawFields } from '../http/header-fields.ts';
+import type { ConnectionBudget } from './connection-budget.ts';
 import { ResetWatch } from './reset-watch.ts';
-import type { UPSTREAM_METRICS, UPSTREAM_OUTCOMES } from './upstream-metrics.ts';
+import type { TransportOptions } from './transport-options.ts';
+import { outcomeOf, type UpstreamOutcome, upstreamError } from './upstream-error.ts';
 import type { BodySink, ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
 
-type Outcome = (typeof UPSTREAM_OUTCOMES)[number];
-
-/** Limits of one origin. */
-export interface TransportOptions {
-  /** Scheme and authority, such as `https://mirror.example`. */
-  readonly origin: string;
-  readonly connectTimeoutMs: number;
-  /** From the request to its response head. */
-  readonly headTimeoutMs: number;
-  /** Between two pieces of a body, while it is being read. */
-  readonly bodyTimeoutMs: number;
-  readonly connectionsMax: number;
-  readonly headBytesMax: number;
-  readonly clock: Clock;
-  readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
+/** What undici's side of an origin needs. */
+export interface UndiciOptions extends Omit<TransportOptions, 'connectionsMax'> {
+  readonly budget: ConnectionBudget;
+  /** How long an idle connection is kept, unless the origin says less. */
+  readonly keepAliveMs: number;
 }
-
-/** How long an idle connection is kept, unless the origin says less. */
-const KEEP_ALIVE_MS = 30_000;
 
 /** Requests through undici. */
 export class UndiciTransport implements UpstreamTransport {
   readonly #pool: Pool;
-  readonly #options: TransportOptions;
+  readonly #options: UndiciOptions;
   readonly #resets = new ResetWatch();
-  #inFlight = 0;
+  /** Requests that have not ended. */
+  inFlight = 0;
 
-  constructor(options: TransportOptions) {
+  constructor(options: UndiciOptions) {
     this.#options = options;
     this.#pool = new Pool(options.origin, {
       allowH2: false,
-      connections: options.connectionsMax,
       pipelining: 1,
       headersTimeout: options.headTimeoutMs,
       bodyTimeout: options.bodyTimeoutMs,
       maxHeaderSize: options.headBytesMax,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      connect: this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs })),
+      keepAliveTimeout: options.keepAliveMs,
+      keepAliveMaxTimeout: options.keepAliveMs,
+      connect: withinBudget(options.budget, this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs }))),
     });
     this.#pool.on('connect', () => options.metrics.add('connections'));
-    options.metrics.setGauge('inFlight', () => this.#inFlight);
   }
 
   get waitingRequests(): number {
@@ -61,9 +47,9 @@ export class UndiciTransport implements UpstreamTransport {
   }
 
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
-    this.#inFlight += 1;
-    const onOutcome = (outcome: Outcome): void => {
-      this.#inFlight -= 1;
+    this.inFlight += 1;
+    const onOutcome = (outcome: UpstreamOutcome): void => {
+      this.inFlight -= 1;
       this.#options.metrics.add('requests', 1, outcome);
     };
     const shared = { pool: this.#pool, options: this.#options, resets: this.#resets };
@@ -80,10 +66,10 @@ export class UndiciTransport implements UpstreamTransport {
 class UndiciTransfer implements Transfer {
   readonly #pool: Pool;
   readonly #resets: ResetWatch;
-  readonly #options: TransportOptions;
+  readonly #options: UndiciOptions;
   readonly #request: UpstreamRequest;
   readonly #receiver: ResponseReceiver;
-  readonly #onOutcome: (outcome: Outcome) => void;
+  readonly #onOutcome: (outcome: UpstreamOutcome) => void;
   readonly #startedMs: number;
   #controller: Dispatcher.DispatchController | undefined;
   #sink: BodySink | undefined;
@@ -94,10 +80,10 @@ class UndiciTransfer implements Transfer {
   #mayRetry: boolean;
 
   constructor(
-    shared: { readonly pool: Pool; readonly options: TransportOptions; readonly resets: ResetWatch },
+    shared: { readonly pool: Pool; readonly options: UndiciOptions; readonly resets: ResetWatch },
     request: UpstreamRequest,
     receiver: ResponseReceiver,
-    onOutcome: (outcome: Outcome) => void,
+    onOutcome: (outcome: UpstreamOutcome) => void,
   ) {
     const { pool, options, resets } = shared;
     this.#pool = pool;
@@ -190,7 +176,7 @@ class UndiciTransfer implements Transfer {
       return;
     }
     const sink = this.#sink;
-    this.#end(OUTCOME_OF_CODE[error.code] ?? 'invalid');
+    this.#end(outcomeOf(error));
     if (sink === undefined) this.#receiver.onFailure(error);
     else sink.onError(error);
   }
@@ -219,55 +205,24 @@ class UndiciTransfer implements Transfer {
     sink?.onEnd();
   }
 
-  #end(outcome: Outcome): void {
+  #end(outcome: UpstreamOutcome): void {
     this.#hasEnded = true;
     this.#waiting = [];
     this.#onOutcome(outcome);
   }
 }
 
-const OUTCOME_OF_CODE: Readonly<Partial<Record<EdgeError['code'], Outcome>>> = {
-  UPSTREAM_UNREACHABLE: 'unreachable',
-  UPSTREAM_TIMEOUT: 'timeout',
-  UPSTREAM_BROKEN: 'broken',
-  UPSTREAM_INVALID: 'invalid',
-};
-
-const UNREACHABLE_CODES = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'EADDRNOTAVAIL',
-  'ERR_TLS_CERT_ALTNAME_INVALID',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'CERT_HAS_EXPIRED',
-]);
-const TIMEOUT_CODES = new Set(['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'ETIMEDOUT']);
-const BROKEN_CODES = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE', 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH']);
-
-/** @param about.isInBody whether the head had come: what goes wrong then, whatever it is called, cuts the body off */
-function upstreamError(cause: unknown, about: { readonly origin: string; readonly isInBody: boolean }): EdgeError {
-  if (cause instanceof EdgeError) return cause;
-  const errno = systemErrorCode(cause) ?? (cause instanceof AggregateError ? systemErrorCode(cause.errors[0]) : undefined) ?? 'unknown';
-  const { origin, isInBody } = about;
-  const context = { origin, errno };
-  if (UNREACHABLE_CODES.has(errno)) {
-    return new EdgeError('UPSTREAM_UNREACHABLE', `Origin ${origin} cannot be reached (${errno}); check upstream.url and the network`, {
-      context,
-      cause,
-    });
-  }
-  if (TIMEOUT_CODES.has(errno)) {
-    return new EdgeError('UPSTREAM_TIMEOUT', `Origin ${origin} did not answer in time (${errno})`, { context, cause });
-  }
-  if (isInBody || BROKEN_CODES.has(errno)) {
-    return new EdgeError('UPSTREAM_BROKEN', `Origin ${origin} broke off its response (${errno})`, { context, cause });
-  }
-  return new EdgeError('UPSTREAM_INVALID', `Origin ${origin} sent a response that cannot be used (${errno})`, { context, cause });
+/** Each connection takes a place in the origin's budget before it is opened, and gives it back when it is closed. */
+function withinBudget(budget: ConnectionBudget, connect: buildConnector.connector): buildConnector.connector {
+  return (options, callback) => {
+    budget.take(() =>
+      connect(options, (...result) => {
+        if (result[0] === null) result[1].once('close', () => budget.giveBack());
+        else budget.giveBack();
+        callback(...result);
+      }),
+    );
+  };
 }
 
 /** undici gives the wire's own pairs; other shapes that its types allow come from its interceptors, which are not used. */

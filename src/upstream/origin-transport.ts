@@ -1,0 +1,40 @@
+/**
+ * The door to one origin: plain requests take the lane (lane-transport.ts), whatever else there is goes through undici. Both share the
+ * origin's budget of connections.
+ */
+import { SECOND_MS } from '../base/units.ts';
+import { ConnectionBudget } from './connection-budget.ts';
+import { isPlain, LaneTransport } from './lane-transport.ts';
+import type { TransportOptions } from './transport-options.ts';
+import { UndiciTransport } from './undici-transport.ts';
+import type { ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
+
+/** How long an idle connection is kept, unless the origin says less. */
+const KEEP_ALIVE_MS = 30 * SECOND_MS;
+/** The same for undici's, which cannot be asked to give one up. */
+const UNDICI_KEEP_ALIVE_MS = SECOND_MS;
+
+/** Requests to one origin. */
+export class OriginTransport implements UpstreamTransport {
+  readonly #lane: LaneTransport;
+  readonly #undici: UndiciTransport;
+
+  constructor(options: TransportOptions) {
+    const budget = new ConnectionBudget(options.connectionsMax);
+    this.#lane = new LaneTransport({ ...options, budget, keepAliveMs: KEEP_ALIVE_MS });
+    this.#undici = new UndiciTransport({ ...options, budget, keepAliveMs: UNDICI_KEEP_ALIVE_MS });
+    options.metrics.setGauge('inFlight', () => this.#lane.inFlight + this.#undici.inFlight);
+  }
+
+  get waitingRequests(): number {
+    return this.#lane.waitingRequests + this.#undici.waitingRequests;
+  }
+
+  start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
+    return (isPlain(request) ? this.#lane : this.#undici).start(request, receiver);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#lane.close(), this.#undici.close()]);
+  }
+}
