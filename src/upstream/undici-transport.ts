@@ -13,7 +13,7 @@ import { outcomeOf, type UpstreamOutcome, upstreamError } from './upstream-error
 import type { BodySink, ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
 
 /** What undici's side of an origin needs. */
-export interface UndiciOptions extends Omit<TransportOptions, 'connectionsMax'> {
+export interface UndiciOptions extends TransportOptions {
   readonly budget: ConnectionBudget;
   /** How long an idle connection is kept, unless the origin says less. */
   readonly keepAliveMs: number;
@@ -31,6 +31,7 @@ export class UndiciTransport implements UpstreamTransport {
     this.#options = options;
     this.#pool = new Pool(options.origin, {
       allowH2: false,
+      connections: options.connectionsMax,
       pipelining: 1,
       headersTimeout: options.headTimeoutMs,
       bodyTimeout: options.bodyTimeoutMs,
@@ -212,9 +213,12 @@ class UndiciTransfer implements Transfer {
   }
 }
 
-/** Each connection takes a place in the origin's budget before it is opened, and gives it back when it is closed. */
+/**
+ * Each connection takes a place in the origin's budget before it is opened, and gives it back when it is closed. The name that TLS asks for and
+ * verifies is the origin's: undici would take the one in Host, which may be the client's.
+ */
 function withinBudget(budget: ConnectionBudget, connect: buildConnector.connector): buildConnector.connector {
-  return (options, callback) => {
+  return ({ servername: _, ...options }, callback) => {
     budget.take(() =>
       connect(options, (...result) => {
         if (result[0] === null) result[1].once('close', () => budget.giveBack());

@@ -15,6 +15,7 @@ runUpstreamTransportContract(
       origin,
       connectTimeoutMs: 1000,
       budget: new ConnectionBudget(4),
+      connectionsMax: 4,
       keepAliveMs: 30_000,
       headBytesMax: 64 * KIB,
       clock: new SystemClock(),
