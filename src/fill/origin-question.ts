@@ -270,6 +270,8 @@ export class OriginQuestion {
     if (this.#isDetached) return undefined;
     const live = this.#live.findCurrent(asked.objectHash);
     if (live !== undefined) return live.generation === asked.generation && live.failure === undefined ? live.manifest : undefined;
+    // It was growing when the origin was asked, and has come to its end: the store knows its length, this question does not.
+    if (asked.lengthBytes === undefined) return undefined;
     return this.#context.store.findManifest(asked.objectHash)?.generation === asked.generation ? asked : undefined;
   }
 

@@ -35,7 +35,7 @@ export class LaneTransport implements UpstreamTransport, ConnectionOwner {
   /** Connections that wait for a place in the budget. */
   #opening = 0;
   /** Connections that have a place and are not connected yet. */
-  #connecting = new Set<OriginConnection>();
+  readonly #connecting = new Set<OriginConnection>();
   #isClosed = false;
 
   constructor(options: LaneOptions) {
@@ -43,8 +43,9 @@ export class LaneTransport implements UpstreamTransport, ConnectionOwner {
     options.budget.reclaim = () => this.#closeIdle();
   }
 
+  /** Not those whose connection is on its way. */
   get waitingRequests(): number {
-    return this.#waiting.length;
+    return Math.max(0, this.#waiting.length - this.#connecting.size);
   }
 
   /** Requests that have not ended. */

@@ -124,7 +124,7 @@ export class OriginConnection {
 
   /** There may be room again. */
   resume(): void {
-    if (this.#state !== 'body' || this.#isTaking) return;
+    if (this.#state !== 'body' || this.#isTaking || this.#isReading) return;
     this.#takeWaiting();
     if (this.#state !== 'body' || this.#waiting.length > 0) return;
     // Node has chosen the scratch for the next read already; the read after it goes into the room.
