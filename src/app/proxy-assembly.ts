@@ -8,11 +8,13 @@ import type { Random } from '../base/random.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
+import { Purger } from '../fill/purger.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS } from '../proxy/proxy-metrics.ts';
+import { PurgeGate } from '../proxy/purge-gate.ts';
 import type { ProxyServices, Site } from '../proxy/services.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import { UndiciTransport } from '../upstream/undici-transport.ts';
@@ -57,6 +59,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     clock,
     metrics: upstreamMetrics,
   });
+  const site = siteOf(config, transport);
   const resolver = new ObjectResolver({
     store,
     arena,
@@ -65,14 +68,17 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     standing: new StandingTransfers(clock, fillMetrics),
     sliceSizeBytes: config.slice.sizeBytes,
   });
+  const purger = new Purger({ store, resolver, siteName: site.name, metrics: fillMetrics });
   const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
   const load = { requests: 0, isDraining: false };
   proxyMetrics.setGauge('inFlight', () => load.requests);
   proxyMetrics.setGauge('pinnedSlots', () => pins.taken);
   const services: ProxyServices = {
-    site: siteOf(config, transport),
+    site,
     store,
     resolver,
+    purger,
+    purgeGate: new PurgeGate(config.purge),
     clock,
     logger,
     metrics: proxyMetrics,

@@ -21,6 +21,7 @@ interface ErrorRow {
 export const ERRORS = {
   REQUEST_INVALID: { source: 'downstream', retry: 'never', httpStatus: 400, sentence: 'The request is malformed' },
   METHOD_UNSUPPORTED: { source: 'downstream', retry: 'never', httpStatus: 501, sentence: 'The method is not supported by this proxy' },
+  PURGE_FORBIDDEN: { source: 'downstream', retry: 'never', httpStatus: 403, sentence: 'This client may not purge' },
   CLIENT_GONE: { source: 'downstream', retry: 'never', httpStatus: 499, sentence: 'The client closed the connection' },
   CLIENT_STALLED: { source: 'downstream', retry: 'never', httpStatus: 408, sentence: 'The client took no bytes for too long' },
   LOOP_DETECTED: {

@@ -4,10 +4,12 @@ import type { Logger } from '../base/log.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectResolver } from '../fill/object-resolver.ts';
+import type { Purger } from '../fill/purger.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS } from './proxy-metrics.ts';
+import type { PurgeGate } from './purge-gate.ts';
 
 /** What one listener fronts. */
 export interface Site {
@@ -34,6 +36,8 @@ export interface ProxyServices {
   readonly site: Site;
   readonly store: SliceStore;
   readonly resolver: ObjectResolver;
+  readonly purger: Purger;
+  readonly purgeGate: PurgeGate;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MetricSet<typeof PROXY_METRICS>;
