@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { isSameSecret } from '../../src/base/same-secret.ts';
 import { PurgeGate } from '../../src/proxy/purge-gate.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
 import { tinyDevice } from '../helpers/tiny-device.ts';
 
@@ -40,12 +41,14 @@ test('PURGE of a URL, hard and soft, with what it did; a query makes it another 
     assert.deepEqual([await ask('/x/a?v=1'), await ask('/x/a')], ['REVALIDATED', 'HIT']);
   }
   assert.equal(JSON.parse((await purge(edge, '/x/none', { 'Soft-Purge': '0' })).text).objects, 0);
-  assert.deepEqual([edge.metric('fill', 'purges', 'url'), edge.metric('fill', 'purges', 'soft-url')], [2, 2]);
+  assert.equal(await edge.metric('rawslice_purges_total{kind="url"}'), 2);
+  assert.equal(await edge.metric('rawslice_purges_total{kind="soft-url"}'), 2);
 });
 
 test('PURGE by prefix, tag, host and of everything, with the count when the walk is done', async () => {
   await using origin = await Origin.start();
-  for (const path of ['/x/a', '/x/b', '/y']) origin.setObject(path, { ...FRESH, headers: { 'Surrogate-Key': path === '/y' ? 'blue' : 'red' } });
+  for (const path of ['/x/a', '/x/b', '/y'])
+    origin.setObject(path, { ...FRESH, headers: { 'Surrogate-Key': path === '/y' ? 'blue' : 'red' } });
   await using edge = await startEdge({ origin, set: ALLOWED, makeStore: tinyDevice });
   const cases: readonly (readonly [path: string, headers: Record<string, string>, objects: number])[] = [
     ['/x/', { 'X-Purge-Method': 'prefix' }, 2],
@@ -63,7 +66,7 @@ test('PURGE by prefix, tag, host and of everything, with the count when the walk
     const results = [await cached(edge, '/x/a'), await cached(edge, '/y')];
     const again = headers['Soft-Purge'] === undefined ? 'MISS' : 'REVALIDATED';
     assert.deepEqual(results, [again, objects === 3 ? again : 'HIT'], kind);
-    await edge.walked();
+    await eventually(() => edge.services.purger.find(id)?.isDone === true, { what: 'the end of the walk' });
     assert.deepEqual(edge.services.purger.find(id), { ...JSON.parse(answer.text), objects, isDone: true }, kind);
   }
 });
@@ -84,7 +87,7 @@ test('PURGE that says nothing clear is refused, and nothing is purged', async ()
     ['*', {}],
   ];
   for (const [path, headers] of cases) assert.equal((await purge(edge, path, headers)).status, 400, JSON.stringify([path, headers]));
-  assert.equal(edge.metric('proxy', 'purgesRefused', 'invalid'), cases.length);
+  assert.equal(await edge.metric('rawslice_http_purges_refused_total{reason="invalid"}'), cases.length);
   assert.equal(await cached(edge, '/a'), 'HIT');
 });
 
@@ -109,7 +112,8 @@ test('who may: nobody unless configured, else by address, by token, or by both; 
     const answer = await purge(edge, '/a', headers);
     assert.equal(answer.status, status, JSON.stringify(set));
     assert.equal(await cached(edge, '/a'), status === 200 ? 'MISS' : 'HIT');
-    if (reason !== undefined) assert.equal(edge.metric('proxy', 'purgesRefused', reason), 1, JSON.stringify(set));
+    if (reason !== undefined)
+      assert.equal(await edge.metric(`rawslice_http_purges_refused_total{reason="${reason}"}`), 1, JSON.stringify(set));
   }
   assert.ok(origin.requests.every(({ method }) => method === 'GET'));
 });
@@ -124,7 +128,8 @@ test('addresses of the other family are looked up as what they are; a Unix socke
   });
   const refused = ['192.0.3.1', '::ffff:192.0.3.1', '2001:db9::1', undefined].map((address) => gate.refuse(address, undefined));
   assert.deepEqual(refused, ['address', 'address', 'address', 'address']);
-  for (const address of ['192.0.2.9', '::ffff:192.0.2.9', '2001:db8:1::1']) assert.equal(gate.refuse(address, undefined), undefined, address);
+  for (const address of ['192.0.2.9', '::ffff:192.0.2.9', '2001:db8:1::1'])
+    assert.equal(gate.refuse(address, undefined), undefined, address);
   assert.deepEqual([isSameSecret('a', 'a'), isSameSecret('a', 'ab'), isSameSecret('', 'a')], [true, false, false]);
 });
 
@@ -135,5 +140,5 @@ test('a store that cannot keep a purge answers 503, and it is counted', async ()
   await edge.store.close();
   const answer = await purge(edge, '/a');
   assert.deepEqual([answer.status, answer.headers['retry-after']], [503, '1']);
-  assert.equal(edge.metric('proxy', 'purgesRefused', 'failed'), 1);
+  assert.equal(await edge.metric('rawslice_http_purges_refused_total{reason="failed"}'), 1);
 });

@@ -192,8 +192,7 @@ test('an object that nobody asks for is dropped by the walk, and its blocks are 
   await storeTagged(bench, ['red', 'red']);
   await bench.store.close();
   bench = await openBench(disk.open());
-  const { sequence, objects, isDone } = await bench.store.purge({ kind: 'prefix', keyPrefix: 'k/' });
-  assert.deepEqual([objects, isDone], [0, false]);
+  const { sequence } = await bench.store.purge({ kind: 'prefix', keyPrefix: 'k/' });
   await bench.store.walked();
   assert.deepEqual(bench.store.purgeProgress(sequence), { objects: 2, isDone: true });
   assert.equal(bench.store.usage.usedBytes, usedBytes);
