@@ -6,6 +6,26 @@ export const CACHE_RESULTS = ['HIT', 'PARTIAL', 'MISS', 'STALE', 'REVALIDATED', 
 /** One of CACHE_RESULTS; NONE where the cache had no part in the answer. */
 export type CacheResult = (typeof CACHE_RESULTS)[number];
 
+/** What is wrong with requests that are refused. */
+export const REFUSAL_KINDS = [
+  'syntax',
+  'content',
+  'framing',
+  'host',
+  'target',
+  'target-length',
+  'head-size',
+  'field-count',
+  'head-time',
+  'upload-stall',
+  'pipelining',
+  'coding',
+  'expectation',
+  'method',
+  'version',
+  'loop',
+] as const;
+
 export const PROXY_METRICS = {
   requests: {
     kind: 'counter',
@@ -42,7 +62,13 @@ export const PROXY_METRICS = {
     name: 'rawslice_http_requests_rejected_total',
     help: 'Requests refused because limits.requests was reached',
   },
-  malformed: { kind: 'counter', name: 'rawslice_http_requests_malformed_total', help: 'Connections that sent no valid request in time' },
+  refused: {
+    kind: 'counter',
+    name: 'rawslice_http_requests_refused_total',
+    help: 'Requests refused for what they are: malformed, ambiguous, too large, too slow, not supported',
+    label: 'kind',
+    values: REFUSAL_KINDS,
+  },
   stalled: {
     kind: 'counter',
     name: 'rawslice_http_clients_stalled_total',
