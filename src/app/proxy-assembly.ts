@@ -85,6 +85,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     random: base.random,
     loopId: `rawslice-${Buffer.from(base.random.bytes(4)).toString('hex')}`,
     logsAccess: config.log.access,
+    showsCacheKey: config.cacheStatus.key,
     load,
   };
   const listener = new Listener(services, config.limits);

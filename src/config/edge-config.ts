@@ -64,6 +64,8 @@ export interface EdgeConfig {
     /** A minute. */
     readonly clientSurplusBytes: number;
   };
+  /** Whether Cache-Status names the key. */
+  readonly cacheStatus: { readonly key: boolean };
   readonly log: { readonly level: LogLevel; readonly access: boolean };
   readonly shutdown: { readonly drainMs: number };
 }

@@ -55,6 +55,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'limits.ranges': (config) => String(config.limits.rangesMax),
   'limits.rangeSurplus': (config) => formatSize(config.limits.rangeSurplusBytes),
   'limits.clientSurplus': (config) => formatSize(config.limits.clientSurplusBytes),
+  'cacheStatus.key': (config) => String(config.cacheStatus.key),
   'log.level': (config) => config.log.level,
   'log.access': (config) => String(config.log.access),
   'shutdown.drain': (config) => formatDuration(config.shutdown.drainMs),

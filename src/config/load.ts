@@ -207,6 +207,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       rangeSurplusBytes: values['limits.rangeSurplus'],
       clientSurplusBytes: values['limits.clientSurplus'],
     },
+    cacheStatus: { key: values['cacheStatus.key'] },
     log: { level: values['log.level'], access: values['log.access'] },
     shutdown: { drainMs: values['shutdown.drain'] },
   };

@@ -199,6 +199,11 @@ export const OPTIONS = {
     description:
       'The same for each client (address, or /64 of IPv6) and minute; past it, requests with ranges for what is not stored go to the origin as they came',
   },
+  'cacheStatus.key': {
+    kind: 'boolean',
+    default: 'false',
+    description: "Name the object's key in Cache-Status",
+  },
   'log.level': { kind: 'choice', default: 'info', choices: LOG_LEVELS, description: 'Lowest level that is logged' },
   'log.access': { kind: 'boolean', default: 'true', description: 'One line for each request' },
   'shutdown.drain': {

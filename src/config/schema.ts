@@ -42,6 +42,7 @@ export const OPTION_SCHEMA = z.object({
   'limits.ranges': count('limits.ranges'),
   'limits.rangeSurplus': size('limits.rangeSurplus'),
   'limits.clientSurplus': size('limits.clientSurplus'),
+  'cacheStatus.key': fromText(parseBoolean),
   'log.level': choice(LOG_LEVELS),
   'log.access': fromText(parseBoolean),
   'shutdown.drain': duration('shutdown.drain'),

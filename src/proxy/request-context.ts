@@ -10,6 +10,7 @@ import type { Lookup } from '../cache/request-policy.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { FillTarget } from '../fill/fill-context.ts';
 import type { Resolution } from '../fill/object-resolver.ts';
+import type { ForwardReason } from '../http/cache-status.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
@@ -65,6 +66,8 @@ export class RequestContext {
   cacheStatus: string | undefined;
   error: EdgeError | undefined;
   bypassReason: string | undefined;
+  /** Why the origin is asked, where a stage knows better than the bypass. */
+  forward: ForwardReason | undefined;
   // deliver, bypass
   firstByteMs: number | undefined;
   sentBytes = 0;

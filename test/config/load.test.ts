@@ -77,6 +77,7 @@ test('loadConfig() fills in every default', () => {
       rangeSurplusBytes: 128 * 1024 ** 2,
       clientSurplusBytes: 1024 ** 3,
     },
+    cacheStatus: { key: false },
     log: { level: 'info', access: true },
     shutdown: { drainMs: 30_000 },
   });
