@@ -12,6 +12,8 @@ import type { FillTarget } from '../fill/fill-context.ts';
 import type { Resolution } from '../fill/object-resolver.ts';
 import type { ForwardReason } from '../http/cache-status.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
+import type { MultipartLayout } from '../http/multipart-ranges.ts';
+import type { RangeSpec } from '../http/range.ts';
 import type { CacheResult } from './proxy-metrics.ts';
 
 /** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
@@ -19,6 +21,10 @@ export interface PlannedBody {
   readonly status: 200 | 206;
   readonly start: number;
   readonly end: number | undefined;
+  /** Several parts instead of [start, end). */
+  readonly multipart?: MultipartLayout | undefined;
+  /** What is missing is fetched as asked, past the cache. */
+  readonly isExact?: boolean | undefined;
   readonly hitSlices: number;
   readonly plannedSlices: number;
 }
@@ -45,6 +51,8 @@ export class RequestContext {
   query: string | undefined;
   rule: SiteRule | undefined;
   // identify
+  /** The ranges of a GET, at least one, when the Range field counts. */
+  ranges: readonly RangeSpec[] | undefined;
   key: CacheKey | undefined;
   target: FillTarget | undefined;
   // resolve
