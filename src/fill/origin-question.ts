@@ -6,6 +6,7 @@ import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp, divFloor } from '../base/units.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
+import { openingRange } from '../cache/range-plan.ts';
 import { renewedManifest } from '../cache/renewal.ts';
 import type { Lookup } from '../cache/request-policy.ts';
 import { judgeResponse } from '../cache/response-policy.ts';
@@ -28,8 +29,8 @@ import { type Asked, checkResponse } from './response-check.ts';
 export interface ResolveRequest {
   readonly target: FillTarget;
   readonly lookup: Lookup;
-  /** The one range asked for, if there is exactly one. */
-  readonly range: RangeSpec | undefined;
+  /** The ranges asked for; none means everything. */
+  readonly ranges: readonly RangeSpec[];
   /** Whether a response to the request's shared form may be given to this client although it is not stored. */
   readonly acceptsSharedAnswer: boolean;
   readonly signal: AbortSignal;
@@ -100,7 +101,7 @@ export class OriginQuestion {
     this.#marks = marks;
     this.#request = request;
     this.#stored = stored;
-    this.#asked = askFor(request.range, stored, context.sliceSizeBytes);
+    this.#asked = askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
     this.#purgeSequence = context.store.purgeSequence;
     this.#requestTimeMs = context.clock.wallMs();
   }
