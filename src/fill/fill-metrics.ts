@@ -1,5 +1,6 @@
 /** What is counted of fills: transfers from origins into slots, and those who read along. */
 import type { MetricTable } from '../base/metrics.ts';
+import { INVALIDATION_CAUSES } from '../cache/invalidation.ts';
 import { PURGE_SCOPES } from '../cache/named-purge.ts';
 import { DECLINE_REASONS } from '../store/slice-store.ts';
 
@@ -59,6 +60,18 @@ export const FILL_METRICS = {
     help: 'Purges asked for, through the admin port or by the method PURGE; `soft` ones make stale',
     label: 'kind',
     values: PURGE_KINDS,
+  },
+  invalidations: {
+    kind: 'counter',
+    name: 'rawslice_invalidations_total',
+    help: 'Objects invalidated by the answer to an unsafe method, by what of it named them',
+    label: 'cause',
+    values: INVALIDATION_CAUSES,
+  },
+  invalidationsFailed: {
+    kind: 'counter',
+    name: 'rawslice_invalidations_failed_total',
+    help: 'Invalidations that hold in memory only, or were refused because too many purges are in force',
   },
   resumes: { kind: 'counter', name: 'rawslice_fill_resumes_total', help: 'Fills asked for again after the origin broke off' },
 } as const satisfies MetricTable;
