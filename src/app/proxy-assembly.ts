@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
+import { PartMemory } from '../cache/part-memory.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
@@ -57,12 +58,15 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     clock,
     metrics: upstreamMetrics,
   });
+  const partMemory = new PartMemory(() => fillMetrics.add('evictedParts'));
+  fillMetrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
   const resolver = new ObjectResolver({
     store,
     arena,
     clock,
     metrics: fillMetrics,
     standing: new StandingTransfers(clock, fillMetrics),
+    partMemory,
     sliceSizeBytes: config.slice.sizeBytes,
   });
   const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));

@@ -75,7 +75,7 @@ export class SliceSource implements Follower {
       if (this.#signal.aborted) throw new EdgeError('CLIENT_GONE');
       this.#isWoken = false;
       if (this.#position >= this.#endBytes()) return undefined;
-      if (this.#private?.isGivenUp === true) this.#private = undefined;
+      if (this.#private?.isOver === true) this.#private = undefined;
       const piece = this.#private === undefined ? await this.#nextFromSlices(limitBytes) : await this.#private.next();
       if (piece === undefined) continue;
       this.#position += piece.bytes.length;
@@ -120,13 +120,16 @@ export class SliceSource implements Follower {
     if (resident !== undefined) return { ...resident, tier: 'ram' };
     const filling = object.tryRead(read.sliceNumber, read.startBytes, read.endBytes);
     if (filling !== undefined) return { ...filling, tier: 'fill' };
-    const run = object.findRun(read.sliceNumber);
+    const part = object.tryReadPart(this.#position, this.#position + read.endBytes - read.startBytes);
+    if (part !== undefined) return { bytes: part, lease: undefined, tier: 'ram' };
+    const run = object.findRunFor(this.#position);
     if (run !== undefined) return this.#waitForProgress(run, read.sliceNumber);
     const stored = await this.#readStored(read, limitBytes);
     if (stored === 'busy') return this.#awaitSlot();
     if (stored !== undefined) return stored;
     // The device took its time: somebody may have begun to fill the slice meanwhile.
-    if (object.findRun(read.sliceNumber) !== undefined || this.#signal.aborted) return undefined;
+    if (object.findRunFor(this.#position) !== undefined || object.hasPartInMemoryAt(this.#position) || this.#signal.aborted)
+      return undefined;
     return this.#fetch(read.sliceNumber);
   }
 
@@ -211,7 +214,7 @@ export class SliceSource implements Follower {
         'A part of the object is no longer in the cache and the origin offers no way to fetch it alone; ask again',
       );
     }
-    this.#lastRun = startRun(object, sliceNumber, this.endSlice);
+    this.#lastRun = startRun(object, this.#position, this.endSlice);
   }
 
   /** Counts the failure of the run that this source waited for, whoever has begun the next one. @throws EdgeError after too many */
@@ -235,12 +238,13 @@ export class SliceSource implements Follower {
     const object = this.#object;
     if (!object.isResumable || this.#private !== undefined) return;
     const sliceNumber = divFloor(this.#position, object.sliceSizeBytes);
-    const run = object.findRun(sliceNumber);
+    const run = object.findRunFor(this.#position);
     if (run === undefined) return;
     const next = run.endSlice;
     if (next - sliceNumber > SUCCESSOR_SLICES || next >= this.endSlice) return;
-    if (object.context.store.hasSlice(object.generation, next) || object.findRun(next) !== undefined) return;
-    startRun(object, next, this.endSlice);
+    // Of a slice that is there in part it is not known yet what is missing.
+    if (object.context.store.hasSlice(object.generation, next) || object.hasPart(next) || object.findRun(next) !== undefined) return;
+    startRun(object, next * object.sliceSizeBytes, this.endSlice);
   }
 
   async #waitForProgress(run: Run, sliceNumber: number): Promise<undefined> {

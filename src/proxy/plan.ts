@@ -6,7 +6,6 @@ import type { LiveObject } from '../fill/live-object.ts';
 import { evaluatePreconditions, isRangeAllowedByIfRange } from '../http/conditional.ts';
 import { type FieldList, fieldValue } from '../http/header-fields.ts';
 import { formatUnsatisfiedContentRange, resolveRange } from '../http/range.ts';
-import type { SliceStore } from '../store/slice-store.ts';
 import { wantedRange } from './identify.ts';
 import type { RequestContext } from './request-context.ts';
 import { describeCache, storyFields } from './respond.ts';
@@ -47,7 +46,7 @@ export function plan(context: RequestContext, services: ProxyServices): StageOut
       dateMs: validators.dateMs,
     });
   if (lengthBytes === undefined || !isRangeWanted) {
-    context.body = { status: 200, start: 0, end: lengthBytes, ...countSlices(services.store, object, { start: 0, end: lengthBytes }) };
+    context.body = { status: 200, start: 0, end: lengthBytes, ...countSlices(object, { start: 0, end: lengthBytes }) };
     return NEXT;
   }
   const resolved = resolveRange(range, lengthBytes);
@@ -58,22 +57,18 @@ export function plan(context: RequestContext, services: ProxyServices): StageOut
     ]);
   }
   const { start, end } = resolved;
-  context.body = { status: 206, start, end, ...countSlices(services.store, object, { start, end }) };
+  context.body = { status: 206, start, end, ...countSlices(object, { start, end }) };
   return NEXT;
 }
 
 /** A planned hit is a hint: a slice that is gone at delivery is fetched then. */
-function countSlices(
-  store: SliceStore,
-  object: LiveObject,
-  range: { start: number; end: number | undefined },
-): { hitSlices: number; plannedSlices: number } {
-  const { lengthBytes, sliceSizeBytes, generation } = object.manifest;
+function countSlices(object: LiveObject, range: { start: number; end: number | undefined }): { hitSlices: number; plannedSlices: number } {
+  const { lengthBytes, sliceSizeBytes } = object.manifest;
   if (lengthBytes === undefined || range.end === undefined || range.end === range.start) return { hitSlices: 0, plannedSlices: 0 };
   const slices = planSlices({ start: range.start, end: range.end, lengthBytes, sliceSizeBytes });
   const end = Math.min(slices.endSlice, slices.firstSlice + LOOKED_UP_SLICES_MAX);
   let hitSlices = 0;
-  for (let slice = slices.firstSlice; slice < end; slice += 1) if (store.hasSlice(generation, slice)) hitSlices += 1;
+  for (let slice = slices.firstSlice; slice < end; slice += 1) if (object.hasBytes(slices.step(slice))) hitSlices += 1;
   return { hitSlices, plannedSlices: end - slices.firstSlice };
 }
 
