@@ -15,6 +15,7 @@ import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS } from '../proxy/proxy-metrics.ts';
 import type { ProxyServices, Site } from '../proxy/services.ts';
+import { SurplusBudget } from '../proxy/surplus-budget.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import { UndiciTransport } from '../upstream/undici-transport.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
@@ -70,6 +71,8 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     sliceSizeBytes: config.slice.sizeBytes,
   });
   const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
+  const surplus = new SurplusBudget({ clock, metrics: proxyMetrics, bytesPerMinute: config.limits.clientSurplusBytes });
+  proxyMetrics.setGauge('surplusClients', () => surplus.clientCount);
   const load = { requests: 0, isDraining: false };
   proxyMetrics.setGauge('inFlight', () => load.requests);
   proxyMetrics.setGauge('pinnedSlots', () => pins.taken);
@@ -80,10 +83,13 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     clock,
     logger,
     metrics: proxyMetrics,
-    limits: { requestsMax: config.limits.requestsMax, clientStallMs: config.limits.clientStallMs },
+    limits: config.limits,
     pins,
+    surplus,
+    random: base.random,
     loopId: `rawslice-${Buffer.from(base.random.bytes(4)).toString('hex')}`,
     logsAccess: config.log.access,
+    showsCacheKey: config.cacheStatus.key,
     load,
   };
   const listener = new Listener(services, config.limits);

@@ -59,7 +59,13 @@ export interface EdgeConfig {
     readonly clientStallMs: number;
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
+    readonly rangesMax: number;
+    readonly rangeSurplusBytes: number;
+    /** A minute. */
+    readonly clientSurplusBytes: number;
   };
+  /** Whether Cache-Status names the key. */
+  readonly cacheStatus: { readonly key: boolean };
   readonly log: { readonly level: LogLevel; readonly access: boolean };
   readonly shutdown: { readonly drainMs: number };
 }

@@ -203,7 +203,11 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       clientStallMs: values['limits.clientStall'],
       headerBytesMax: values['limits.headerBytes'],
       headerTimeoutMs: values['limits.headerTimeout'],
+      rangesMax: values['limits.ranges'],
+      rangeSurplusBytes: values['limits.rangeSurplus'],
+      clientSurplusBytes: values['limits.clientSurplus'],
     },
+    cacheStatus: { key: values['cacheStatus.key'] },
     log: { level: values['log.level'], access: values['log.access'] },
     shutdown: { drainMs: values['shutdown.drain'] },
   };

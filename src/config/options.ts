@@ -176,6 +176,34 @@ export const OPTIONS = {
     max: '10m',
     description: "Time for a request's line and header fields to arrive",
   },
+  'limits.ranges': {
+    kind: 'count',
+    default: '256',
+    min: '1',
+    max: '1000',
+    description: 'Ranges of one request; one that asks for more is answered with everything',
+  },
+  'limits.rangeSurplus': {
+    kind: 'size',
+    default: '128MiB',
+    min: '64KiB',
+    max: '1TiB',
+    description:
+      'Bytes around the ranges of one request that are fetched with them, to fill slices; where it would be more, what is missing is fetched as asked and not stored',
+  },
+  'limits.clientSurplus': {
+    kind: 'size',
+    default: '1GiB',
+    min: '64KiB',
+    max: '1TiB',
+    description:
+      'The same for each client (address, or /64 of IPv6) and minute; past it, requests with ranges for what is not stored go to the origin as they came',
+  },
+  'cacheStatus.key': {
+    kind: 'boolean',
+    default: 'false',
+    description: "Name the object's key in Cache-Status",
+  },
   'log.level': { kind: 'choice', default: 'info', choices: LOG_LEVELS, description: 'Lowest level that is logged' },
   'log.access': { kind: 'boolean', default: 'true', description: 'One line for each request' },
   'shutdown.drain': {

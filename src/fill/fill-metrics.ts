@@ -54,7 +54,7 @@ export const FILL_METRICS = {
   privateStreams: {
     kind: 'counter',
     name: 'rawslice_fill_private_streams_total',
-    help: 'Responses streamed past the cache because no slot was free',
+    help: 'Ranges streamed past the cache: no slot was free, or the slices around them would have been too much (limits.rangeSurplus)',
   },
   connectionsYielded: {
     kind: 'counter',

@@ -6,6 +6,7 @@ import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp } from '../base/units.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
+import { openingRange } from '../cache/range-plan.ts';
 import { renewedManifest } from '../cache/renewal.ts';
 import type { Lookup } from '../cache/request-policy.ts';
 import { judgeResponse } from '../cache/response-policy.ts';
@@ -14,6 +15,7 @@ import { confirmsStored, sameRepresentation, strongValidator, validatorsOf } fro
 import type { Manifest } from '../format/manifest.ts';
 import { fieldValue } from '../http/header-fields.ts';
 import { formatRangeHeader, formatSuffixRangeHeader, parseContentRange, type RangeSpec } from '../http/range.ts';
+import { resolveRangeSet } from '../http/range-set.ts';
 import type { Coverable } from '../store/purges/purge.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BodyReader, DiscardingSink } from './body-reader.ts';
@@ -27,8 +29,8 @@ import { type Asked, checkResponse, type Usable, wantedInterval } from './respon
 export interface ResolveRequest {
   readonly target: FillTarget;
   readonly lookup: Lookup;
-  /** The one range asked for, if there is exactly one. */
-  readonly range: RangeSpec | undefined;
+  /** The ranges asked for; none means everything. */
+  readonly ranges: readonly RangeSpec[];
   /** Whether a response to the request's shared form may be given to this client although it is not stored. */
   readonly acceptsSharedAnswer: boolean;
   readonly signal: AbortSignal;
@@ -100,7 +102,7 @@ export class OriginQuestion {
     this.#marks = marks;
     this.#request = request;
     this.#stored = stored;
-    this.#asked = askFor(request.range, stored, context.sliceSizeBytes);
+    this.#asked = askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
     this.#purgeSequence = context.store.purgeSequence;
     this.#requestTimeMs = context.clock.wallMs();
   }
@@ -214,10 +216,17 @@ export class OriginQuestion {
     if (lengthBytes === undefined || part.end > lengthBytes) return undefined;
     const asked = wantedInterval(this.#asked, lengthBytes);
     if (!part.isMeasured && (part.start !== asked.start || part.end !== asked.end)) return undefined;
-    const wanted = wantedInterval(askedBy(this.#request.range), lengthBytes);
-    const hasAll = wanted.start >= wanted.end || (part.start <= wanted.start && part.end >= wanted.end);
+    const hasAll = this.#wanted(lengthBytes).every(({ start, end }) => part.start <= start && part.end >= end);
     if (!hasAll && strongValidator(head.fields) === undefined) return undefined;
     return { ...part, lengthBytes };
+  }
+
+  /** What the client wants of an object of this length; nothing where no range has any of it. */
+  #wanted(lengthBytes: number): readonly { readonly start: number; readonly end: number }[] {
+    const { ranges } = this.#request;
+    if (ranges.length === 0) return [{ start: 0, end: lengthBytes }];
+    const set = resolveRangeSet(ranges, lengthBytes);
+    return set.kind === 'unsatisfiable' ? [] : set.ranges;
   }
 
   /** A 206 that no object can begin with (RFC 9110 s14.4). */
@@ -308,8 +317,9 @@ export class OriginQuestion {
     // Purged by a tag, perhaps, that nobody knew it had.
     const isJoinable = offer !== undefined && !(offer.kind === 'declined' && offer.reason === 'purged');
     const object = this.#live.begin(this.#request.target, manifest, { purgeSequence: this.#purgeSequence, isJoinable });
-    const wanted = wantedInterval(askedBy(this.#request.range), usable.lengthBytes);
-    const run = new FillRun(object, shapeOf(usable, wanted.start, manifest.sliceSizeBytes));
+    const wanted = usable.lengthBytes === undefined ? [] : this.#wanted(usable.lengthBytes);
+    const wantedStart = Math.min(...wanted.map(({ start }) => start));
+    const run = new FillRun(object, shapeOf(usable, wantedStart, manifest.sliceSizeBytes));
     run.attach(transfer);
     return { outcome: { kind: 'object', object, state: 'fetched', status: head.status }, sink: run };
   }
@@ -369,13 +379,6 @@ function rangeFields(asked: Asked): [string, string][] {
   if (asked.kind === 'whole') return [];
   if (asked.kind === 'suffix') return [['range', formatSuffixRangeHeader(asked.suffixBytes)]];
   return [['range', formatRangeHeader(asked.start, asked.end)]];
-}
-
-/** The client's own range, as it would be asked for without slices. */
-function askedBy(range: RangeSpec | undefined): Asked {
-  if (range === undefined) return { kind: 'whole' };
-  if ('suffix' in range) return { kind: 'suffix', suffixBytes: range.suffix };
-  return { kind: 'range', start: range.first, end: range.last === undefined ? undefined : range.last + 1 };
 }
 
 /** What a response brings; what was asked for only so that the wanted bytes begin at a slice is not kept. */

@@ -7,7 +7,6 @@
  *      |        |         `- bypass  |  `- bypass                 |
  *      `--------`- fail              `------------ again ---------'
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { toEdgeError } from '../base/errors.ts';
 import { admit } from './admit.ts';
 import { bypass } from './bypass.ts';
@@ -16,7 +15,7 @@ import { fail } from './fail.ts';
 import { finish } from './finish.ts';
 import { identify } from './identify.ts';
 import { plan } from './plan.ts';
-import { RequestContext } from './request-context.ts';
+import type { RequestContext } from './request-context.ts';
 import { resolve } from './resolve.ts';
 import { respond } from './respond.ts';
 import { route } from './route.ts';
@@ -29,8 +28,7 @@ const FROM_RESOLVE: readonly Stage[] = [resolve, plan, respond, deliver];
 const TURNS_MAX = 3;
 
 /** Handles one request from its head to its end; never throws. */
-export async function handleRequest(request: IncomingMessage, response: ServerResponse, services: ProxyServices): Promise<void> {
-  const context = new RequestContext(request, response, services.clock.monotonicMs());
+export async function handleRequest(context: RequestContext, services: ProxyServices): Promise<void> {
   services.load.requests += 1;
   try {
     await settle(await runAll(context, services), context, services);

@@ -68,7 +68,16 @@ test('loadConfig() fills in every default', () => {
     },
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
-    limits: { requestsMax: 10_000, clientStallMs: 60_000, headerBytesMax: 16 * 1024, headerTimeoutMs: 10_000 },
+    limits: {
+      requestsMax: 10_000,
+      clientStallMs: 60_000,
+      headerBytesMax: 16 * 1024,
+      headerTimeoutMs: 10_000,
+      rangesMax: 256,
+      rangeSurplusBytes: 128 * 1024 ** 2,
+      clientSurplusBytes: 1024 ** 3,
+    },
+    cacheStatus: { key: false },
     log: { level: 'info', access: true },
     shutdown: { drainMs: 30_000 },
   });
