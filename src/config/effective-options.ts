@@ -5,6 +5,7 @@
 import { formatDuration } from './duration.ts';
 import type { ConfigRule, EdgeConfig } from './edge-config.ts';
 import { formatListenAddress } from './listen-address.ts';
+import { formatNetworks } from './network.ts';
 import { OPTION_KEYS, type OptionKey } from './options.ts';
 import { formatSize } from './size.ts';
 
@@ -31,6 +32,8 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   listen: (config) => formatListenAddress(config.listen),
   'admin.listen': (config) => formatListenAddress(config.admin.listen),
   'admin.token': (config) => (config.admin.token === undefined ? undefined : '(set)'),
+  'purge.allow': (config) => (config.purge.allow === undefined ? undefined : formatNetworks(config.purge.allow)),
+  'purge.token': (config) => (config.purge.token === undefined ? undefined : '(set)'),
   'upstream.url': (config) => config.upstream.origin + config.upstream.basePath,
   'upstream.connectTimeout': (config) => formatDuration(config.upstream.connectTimeoutMs),
   'upstream.headTimeout': (config) => formatDuration(config.upstream.headTimeoutMs),

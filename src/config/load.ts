@@ -175,6 +175,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
   return {
     listen: values.listen,
     admin: { listen: values['admin.listen'], token: values['admin.token'] },
+    purge: { allow: values['purge.allow'], token: values['purge.token'] },
     upstream: {
       origin: upstream.origin,
       basePath: upstream.basePath,

@@ -1,9 +1,12 @@
 /** What is counted of fills: transfers from origins into slots, and those who read along. */
 import type { MetricTable } from '../base/metrics.ts';
+import { PURGE_SCOPES } from '../cache/named-purge.ts';
 import { DECLINE_REASONS } from '../store/slice-store.ts';
 
 /** Why a run of slices ended. */
 export const RUN_ENDS = ['complete', 'met-stored', 'abandoned', 'stalled', 'no-slot', 'failed', 'changed'] as const;
+
+const PURGE_KINDS = [...PURGE_SCOPES, ...PURGE_SCOPES.map((scope) => `soft-${scope}` as const)] as const;
 
 export const FILL_METRICS = {
   runs: { kind: 'counter', name: 'rawslice_fill_runs_total', help: 'Runs of slices by how they ended', label: 'end', values: RUN_ENDS },
@@ -60,6 +63,13 @@ export const FILL_METRICS = {
     kind: 'counter',
     name: 'rawslice_fill_connections_yielded_total',
     help: 'Connections to origins given up by transfers that stood still, because requests waited',
+  },
+  purges: {
+    kind: 'counter',
+    name: 'rawslice_purges_total',
+    help: 'Purges asked for, through the admin port or by the method PURGE; `soft` ones make stale',
+    label: 'kind',
+    values: PURGE_KINDS,
   },
   resumes: { kind: 'counter', name: 'rawslice_fill_resumes_total', help: 'Fills asked for again after the origin broke off' },
 } as const satisfies MetricTable;

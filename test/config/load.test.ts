@@ -44,6 +44,7 @@ function headsOf(result: LoadResult): readonly string[] {
 test('loadConfig() fills in every default', () => {
   assert.deepEqual(mustLoad(MINIMAL), {
     listen: { host: '127.0.0.1', port: 8080 },
+    purge: { allow: undefined, token: undefined },
     admin: { listen: { host: '127.0.0.1', port: 8081 }, token: undefined },
     upstream: {
       origin: 'http://origin.test',
@@ -178,6 +179,7 @@ test('options that contradict each other are found while others are wrong', () =
   ]);
   mustLoad(`${MINIMAL}admin: { listen: 0.0.0.0:9, token: 0123456789 }\n`);
   mustLoad(`${MINIMAL}admin: { listen: 127.0.0.1:0 }\nlisten: 127.0.0.1:0\n`);
+  mustLoad(`${MINIMAL}purge: { allow: [127.0.0.1, 192.0.2.0/24] }\n`);
 });
 
 test('bounds hold, and are named', () => {
