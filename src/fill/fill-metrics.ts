@@ -28,12 +28,23 @@ export const FILL_METRICS = {
   keptParts: {
     kind: 'counter',
     name: 'rawslice_fill_parts_kept_total',
-    help: 'Slices that a transfer ended in the middle of, and whose beginning the store took',
+    help: 'Slices that a transfer brought a part of, and of which the store took that part',
   },
   loadedPartBytes: {
     kind: 'counter',
     name: 'rawslice_fill_part_bytes_loaded_total',
-    help: 'Bytes of slices that were not asked for again because the store had the beginning of the slice',
+    help: 'Bytes of slices that were not asked for again because a part of the slice was kept',
+  },
+  narrowAnswers: {
+    kind: 'counter',
+    name: 'rawslice_fill_narrow_answers_total',
+    help: 'Answers of origins that brought less than was asked for, or more',
+  },
+  partMemoryBytes: { kind: 'gauge', name: 'rawslice_fill_part_memory_bytes', help: 'Bytes in memory of slices that are not there whole' },
+  evictedParts: {
+    kind: 'counter',
+    name: 'rawslice_fill_parts_evicted_total',
+    help: 'Slices whose parts in memory had to make room for others',
   },
   pauses: {
     kind: 'counter',
