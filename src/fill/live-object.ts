@@ -8,6 +8,7 @@
 import { assert } from '../base/assert.ts';
 import type { EdgeError } from '../base/errors.ts';
 import { sliceCount } from '../cache/slice-plan.ts';
+import { isSliced } from '../cache/status-policy.ts';
 import { strongValidator } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
@@ -82,7 +83,7 @@ export class LiveObject {
     this.context = context;
     this.target = target;
     this.#manifest = source.manifest;
-    this.#hasStrongValidator = strongValidator(source.manifest.fields) !== undefined;
+    this.#hasStrongValidator = isJoinable(source.manifest);
     this.purgeSequence = source.purgeSequence;
   }
 
@@ -123,7 +124,7 @@ export class LiveObject {
     assert(manifest.generation === this.generation, 'a manifest is renewed within its generation');
     assert(manifest.lengthBytes === this.#manifest.lengthBytes, 'a renewal does not change the length');
     this.#manifest = manifest;
-    this.#hasStrongValidator = strongValidator(manifest.fields) !== undefined;
+    this.#hasStrongValidator = isJoinable(manifest);
   }
 
   /** A growing object has come to its end, or its length was told by a later response. */
@@ -292,6 +293,11 @@ export class LiveObject {
   #wakeAll(): void {
     for (const follower of [...this.followers]) follower.wake();
   }
+}
+
+/** Whether bytes of several responses may be joined to this one: a 200 with a strong validator (RFC 9111 s3.4); an error is one body. */
+function isJoinable({ status, fields }: Manifest): boolean {
+  return isSliced(status) && strongValidator(fields) !== undefined;
 }
 
 /** A loan of part of a slot; undefined when the part is empty. */

@@ -18,15 +18,15 @@ export type Usable =
   | { readonly kind: 'whole'; readonly lengthBytes: number | undefined }
   | { readonly kind: 'unusable'; readonly why: string };
 
-/** Judges the head of a 200 or 206. */
+/** Judges the head of a response that is stored; any status but 206 is one whole body (RFC 9110 s14.4 on Content-Range elsewhere: ignored). */
 export function checkResponse(asked: Asked, head: UpstreamHead): Usable {
   const contentLength = contentLengthOf(head);
   if (contentLength === 'invalid') return unusable('Content-Length is not one number');
   // An unasked-for encoding has other bytes than the identity representation that is stored.
   const encoding = fieldValue(head.fields, 'content-encoding');
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return unusable('the content is encoded');
-  if (head.status === 200) return { kind: 'whole', lengthBytes: contentLength };
-  if (head.status !== 206) return unusable(`status ${head.status}`);
+  // A 204 has no content, whatever its fields say (RFC 9110 s15.3.5).
+  if (head.status !== 206) return { kind: 'whole', lengthBytes: head.status === 204 ? 0 : contentLength };
   if (asked.kind === 'whole') return unusable('206 to a request without Range');
   return checkPart(asked, head, contentLength);
 }

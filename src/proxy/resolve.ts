@@ -13,6 +13,7 @@ export async function resolve(context: RequestContext, services: ProxyServices):
     // A HEAD is answered from what is stored; it is no reason to fetch a body.
     lookup: isHead ? { ...lookup, onlyIfCached: true } : lookup,
     range: wantedRange(context),
+    credentials: context.fields.filter(([name]) => name === 'authorization'),
     acceptsSharedAnswer: !hasField(context.fields, 'cookie'),
     signal: context.signal,
   });
