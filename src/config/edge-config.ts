@@ -4,6 +4,7 @@
  */
 import type { LogLevel } from '../base/log.ts';
 import type { ListenAddress } from './listen-address.ts';
+import type { Network } from './network.ts';
 import type { DEVICE_IO, PresetName } from './options.ts';
 
 /** A site rule, in the shape in which the cache layer takes it. */
@@ -30,6 +31,8 @@ export interface ConfigRule {
 export interface EdgeConfig {
   readonly listen: ListenAddress;
   readonly admin: { readonly listen: ListenAddress; readonly token: string | undefined };
+  /** Who may purge through the port of the clients; undefined: does not restrict, and nobody may where both are. */
+  readonly purge: { readonly allow: readonly Network[] | undefined; readonly token: string | undefined };
   readonly upstream: {
     /** `http://host[:port]` or https, without path. */
     readonly origin: string;
@@ -67,6 +70,10 @@ export interface EdgeConfig {
     readonly clientStallMs: number;
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
+    readonly rangesMax: number;
+    readonly rangeSurplusBytes: number;
+    /** A minute. */
+    readonly clientSurplusBytes: number;
   };
   /** Whether Cache-Status names the key. */
   readonly cacheStatus: { readonly key: boolean };

@@ -5,6 +5,7 @@
 import { formatDuration } from './duration.ts';
 import type { ConfigRule, EdgeConfig } from './edge-config.ts';
 import { formatListenAddress } from './listen-address.ts';
+import { formatNetworks } from './network.ts';
 import { OPTION_KEYS, type OptionKey } from './options.ts';
 import { formatSize } from './size.ts';
 
@@ -31,6 +32,8 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   listen: (config) => formatListenAddress(config.listen),
   'admin.listen': (config) => formatListenAddress(config.admin.listen),
   'admin.token': (config) => (config.admin.token === undefined ? undefined : '(set)'),
+  'purge.allow': (config) => (config.purge.allow === undefined ? undefined : formatNetworks(config.purge.allow)),
+  'purge.token': (config) => (config.purge.token === undefined ? undefined : '(set)'),
   'upstream.url': (config) => config.upstream.origin + config.upstream.basePath,
   'upstream.connectTimeout': (config) => formatDuration(config.upstream.connectTimeoutMs),
   'upstream.headTimeout': (config) => formatDuration(config.upstream.headTimeoutMs),
@@ -53,6 +56,9 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
   'limits.headerBytes': (config) => formatSize(config.limits.headerBytesMax),
   'limits.headerTimeout': (config) => formatDuration(config.limits.headerTimeoutMs),
+  'limits.ranges': (config) => String(config.limits.rangesMax),
+  'limits.rangeSurplus': (config) => formatSize(config.limits.rangeSurplusBytes),
+  'limits.clientSurplus': (config) => formatSize(config.limits.clientSurplusBytes),
   'cacheStatus.key': (config) => String(config.cacheStatus.key),
   'log.level': (config) => config.log.level,
   'log.access': (config) => String(config.log.access),

@@ -3,6 +3,7 @@
  * many requests find it stale, a bounded number in all, and none for a while after the origin failed. Used by object-resolver.ts.
  */
 import { KeyMarks } from '../cache/key-marks.ts';
+import { openingRange } from '../cache/range-plan.ts';
 import type { ObjectHash } from '../format/manifest.ts';
 import { type RangeSpec, resolveRange } from '../http/range.ts';
 import { BACKGROUND_RENEWALS_MAX, FAILED_RENEWAL_MARK_MS, type FillContext, RUN_BYTES_MAX, UNSTORABLE_MARKS_MAX } from './fill-context.ts';
@@ -51,14 +52,14 @@ export class BackgroundRenewals {
 }
 
 /**
- * Takes what a request would take of an object that has just changed, so that the next one finds it: the range that was asked for, up to
- * what one run brings.
+ * Takes what a request would take of an object that has just changed, so that the next one finds it: the range at which the
+ * origin's answer begins, up to what one run brings.
  *
  * @param attached called when the reader is there
  * @throws EdgeError as the origin fails
  */
-export async function readForNext(object: LiveObject, range: RangeSpec | undefined, attached: () => void): Promise<void> {
-  const wanted = wantedBytes(object, range);
+export async function readForNext(object: LiveObject, ranges: readonly RangeSpec[], attached: () => void): Promise<void> {
+  const wanted = wantedBytes(object, openingRange(ranges));
   if (wanted === undefined) return;
   // Nobody can abort it but the origin and its time-outs.
   const source = new SliceSource(object, wanted, new AbortController().signal);

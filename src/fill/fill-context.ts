@@ -50,6 +50,8 @@ export const PAUSED_MS_MAX = 10_000;
 export const SLOT_WAIT_MS = 50;
 /** How often a response waits for a slot to read a stored slice into, before it goes on past the cache. */
 export const BUSY_READS_MAX = 4;
+/** Parts of a response whose slices are asked for ahead of the part that is being sent, where they lie apart. */
+export const PARTS_AHEAD = 4;
 /** How often one response asks again after the origin broke off, without a whole slice in between. */
 export const RESUMES_MAX = 3;
 /** Room that a response without a slot streams through. */

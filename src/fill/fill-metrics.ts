@@ -1,5 +1,6 @@
 /** What is counted of fills: transfers from origins into slots, and those who read along. */
 import type { MetricTable } from '../base/metrics.ts';
+import { PURGE_SCOPES } from '../cache/named-purge.ts';
 import { DECLINE_REASONS } from '../store/slice-store.ts';
 
 /** Why a run of slices ended. */
@@ -7,6 +8,8 @@ export const RUN_ENDS = ['complete', 'met-stored', 'abandoned', 'stalled', 'no-s
 
 /** What came of the wish to renew an object in the background; `limit`: too many were under way, `held-off`: the origin had just failed. */
 export const BACKGROUND_RESULTS = ['renewed', 'replaced', 'failed', 'limit', 'held-off'] as const;
+
+const PURGE_KINDS = [...PURGE_SCOPES, ...PURGE_SCOPES.map((scope) => `soft-${scope}` as const)] as const;
 
 export const FILL_METRICS = {
   runs: { kind: 'counter', name: 'rawslice_fill_runs_total', help: 'Runs of slices by how they ended', label: 'end', values: RUN_ENDS },
@@ -58,12 +61,19 @@ export const FILL_METRICS = {
   privateStreams: {
     kind: 'counter',
     name: 'rawslice_fill_private_streams_total',
-    help: 'Responses streamed past the cache because no slot was free',
+    help: 'Ranges streamed past the cache: no slot was free, or the slices around them would have been too much (limits.rangeSurplus)',
   },
   connectionsYielded: {
     kind: 'counter',
     name: 'rawslice_fill_connections_yielded_total',
     help: 'Connections to origins given up by transfers that stood still, because requests waited',
+  },
+  purges: {
+    kind: 'counter',
+    name: 'rawslice_purges_total',
+    help: 'Purges asked for, through the admin port or by the method PURGE; `soft` ones make stale',
+    label: 'kind',
+    values: PURGE_KINDS,
   },
   resumes: { kind: 'counter', name: 'rawslice_fill_resumes_total', help: 'Fills asked for again after the origin broke off' },
 } as const satisfies MetricTable;

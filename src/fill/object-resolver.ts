@@ -13,7 +13,8 @@ import { planSlices, sliceCount } from '../cache/slice-plan.ts';
 import { isSliced } from '../cache/status-policy.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import type { ForwardReason } from '../http/cache-status.ts';
-import { type RangeSpec, resolveRange } from '../http/range.ts';
+import type { RangeSpec } from '../http/range.ts';
+import { resolveRangeSet } from '../http/range-set.ts';
 import { matcherOf } from '../store/purges/purge.ts';
 import type { PurgeTarget } from '../store/slice-store.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
@@ -115,7 +116,7 @@ export class ObjectResolver {
       const outcome = await (pending ?? this.#ask(wanted, stored)).join(request.signal);
       const resolution = await this.#conclude(request, outcome, { isCollapsed: pending !== undefined, forward });
       if (resolution !== undefined) return resolution;
-      if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, range: undefined };
+      if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, ranges: [] };
     }
     return { kind: 'bypass', forward: forward ?? 'miss' };
   }
@@ -175,7 +176,7 @@ export class ObjectResolver {
     const { object, attached, release } = granted(outcome, { isCollapsed: false, forward: 'stale' });
     try {
       if (outcome.state !== 'fetched') return 'renewed';
-      await readForNext(object, request.range, attached);
+      await readForNext(object, request.ranges, attached);
       return 'replaced';
     } finally {
       release();
@@ -244,24 +245,26 @@ export class ObjectResolver {
     const object = this.#live.open(request.target, manifest);
     if (object.failure !== undefined) return undefined;
     const canBeCompleted = object.isRefetchable && !request.lookup.isAuthorized;
-    if (canBeCompleted || this.#hasAll(object, isSliced(manifest.status) ? request.range : undefined)) return object;
+    if (canBeCompleted || this.#hasAll(object, isSliced(manifest.status) ? request.ranges : [])) return object;
     object.forgetIfIdle();
     return undefined;
   }
 
   /** Whether every slice that the request needs is stored or on its way. */
-  #hasAll(object: LiveObject, range: RangeSpec | undefined): boolean {
+  #hasAll(object: LiveObject, ranges: readonly RangeSpec[]): boolean {
     const { lengthBytes, sliceSizeBytes, generation, objectHash } = object.manifest;
     if (lengthBytes === undefined) return true;
     const count = sliceCount(lengthBytes, sliceSizeBytes);
     const { store } = this.#context;
     if (store.findManifest(objectHash)?.storedSlices === count) return true;
-    const resolved = range === undefined ? undefined : resolveRange(range, lengthBytes);
-    if (resolved?.kind === 'unsatisfiable' || count === 0) return true;
-    const { start, end } = resolved ?? { start: 0, end: lengthBytes };
-    const plan = planSlices({ start, end, lengthBytes, sliceSizeBytes });
-    for (let slice = plan.firstSlice; slice < plan.endSlice; slice += 1) {
-      if (!store.hasSlice(generation, slice) && object.findRun(slice) === undefined) return false;
+    if (count === 0) return true;
+    const set = ranges.length === 0 ? undefined : resolveRangeSet(ranges, lengthBytes);
+    if (set?.kind === 'unsatisfiable') return true;
+    for (const { start, end } of set?.ranges ?? [{ start: 0, end: lengthBytes }]) {
+      const plan = planSlices({ start, end, lengthBytes, sliceSizeBytes });
+      for (let slice = plan.firstSlice; slice < plan.endSlice; slice += 1) {
+        if (!store.hasSlice(generation, slice) && object.findRun(slice) === undefined) return false;
+      }
     }
     return true;
   }

@@ -7,6 +7,7 @@ import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp, divFloor } from '../base/units.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
 import type { KeyMarks } from '../cache/key-marks.ts';
+import { openingRange } from '../cache/range-plan.ts';
 import { renewedManifest } from '../cache/renewal.ts';
 import type { Lookup } from '../cache/request-policy.ts';
 import { responseControl } from '../cache/response-control.ts';
@@ -30,8 +31,8 @@ import { type Asked, checkResponse } from './response-check.ts';
 export interface ResolveRequest {
   readonly target: FillTarget;
   readonly lookup: Lookup;
-  /** The one range asked for, if there is exactly one. */
-  readonly range: RangeSpec | undefined;
+  /** The ranges asked for; none means everything. */
+  readonly ranges: readonly RangeSpec[];
   /** Whether a response to the request's shared form may be given to this client although it is not stored. */
   readonly acceptsSharedAnswer: boolean;
   /** The client's Authorization, or nothing. The origin is asked with it on behalf of this client alone. */
@@ -111,7 +112,7 @@ export class OriginQuestion {
     this.#marks = marks;
     this.#request = request;
     this.#stored = stored;
-    this.#asked = askFor(request.range, stored, context.sliceSizeBytes);
+    this.#asked = askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
     this.#purgeSequence = context.store.purgeSequence;
     this.#requestTimeMs = context.clock.wallMs();
   }

@@ -18,12 +18,24 @@ const SUCCESSOR_SLICES = 2;
 
 type HeldPiece = Extract<SliceVerdict, { kind: 'hit' }>;
 
-/** Reads [start, end) of one generation. */
+/** What a source reads. */
+export interface SourceRange {
+  readonly start: number;
+  /** Exclusive; undefined means the object's end, which may not be known yet. */
+  readonly end: number | undefined;
+  /** What is missing is asked for as it is, past the cache, instead of in whole slices; where the origin answers ranges. */
+  readonly isExact?: boolean | undefined;
+}
+
+/** Reads [start, end) of one generation, or the parts of it that are picked. */
 export class SliceSource implements Follower {
   readonly #object: LiveObject;
   readonly #signal: AbortSignal;
   readonly #end: number | undefined;
+  readonly #isExact: boolean;
   #position: number;
+  /** End of the part that was picked. */
+  #stop = Number.POSITIVE_INFINITY;
   #wake: (() => void) | undefined;
   #isWoken = false;
   /** The run that this source waited for last; all who waited for one take its failure alike. */
@@ -37,11 +49,11 @@ export class SliceSource implements Follower {
   #held: { readonly sliceNumber: number; readonly startBytes: number; readonly piece: HeldPiece } | undefined;
   #isClosed = false;
 
-  /** @param range.end exclusive; undefined means the object's end, which may not be known yet */
-  constructor(object: LiveObject, range: { start: number; end: number | undefined }, signal: AbortSignal) {
+  constructor(object: LiveObject, range: SourceRange, signal: AbortSignal) {
     this.#object = object;
     this.#position = range.start;
     this.#end = range.end;
+    this.#isExact = range.isExact === true;
     this.#signal = signal;
     object.hold();
     object.addFollower(this);
@@ -65,8 +77,29 @@ export class SliceSource implements Follower {
     this.#wake?.();
   }
 
+  /** Goes on at `start`, not before the present place, and no further than `end` until the next part is picked. */
+  pick({ start, end }: { readonly start: number; readonly end: number }): void {
+    assert(this.#position <= start && start < end && end <= this.#endBytes(), 'a part lies ahead of the source');
+    this.#position = start;
+    this.#stop = end;
+    // It brings the part that was picked before.
+    this.#private?.abort();
+    this.#private = undefined;
+    this.#object.onFollowerProgress();
+  }
+
+  /** Asks for the slice at the present place if it is missing, so that it is on its way when next() wants it. */
+  askAhead(): void {
+    const object = this.#object;
+    const { store } = object.context;
+    const sliceNumber = divFloor(this.#position, object.sliceSizeBytes);
+    if (this.#isExact || !object.isResumable || object.failure !== undefined || this.#signal.aborted) return;
+    if (store.hasSlice(object.generation, sliceNumber) || store.hasPart(object.generation, sliceNumber)) return;
+    if (object.findRun(sliceNumber) === undefined) startRun(object, sliceNumber, this.endSlice);
+  }
+
   /**
-   * The next bytes, at most `limitBytes` of them; undefined at the end.
+   * The next bytes, at most `limitBytes` of them; undefined at the end of the range or of the part that was picked.
    *
    * @throws EdgeError UPSTREAM_* when bytes are missing and the origin cannot bring them, CLIENT_GONE when the signal aborts
    */
@@ -74,9 +107,10 @@ export class SliceSource implements Follower {
     for (;;) {
       if (this.#signal.aborted) throw new EdgeError('CLIENT_GONE');
       this.#isWoken = false;
-      if (this.#position >= this.#endBytes()) return undefined;
+      if (this.#position >= this.#stopBytes()) return undefined;
       if (this.#private?.isGivenUp === true) this.#private = undefined;
-      const piece = this.#private === undefined ? await this.#nextFromSlices(limitBytes) : await this.#private.next();
+      const limit = Math.min(limitBytes, this.#stop - this.#position);
+      const piece = this.#private === undefined ? await this.#nextFromSlices(limit) : await this.#private.next();
       if (piece === undefined) continue;
       this.#position += piece.bytes.length;
       this.#object.onFollowerProgress();
@@ -200,7 +234,7 @@ export class SliceSource implements Follower {
     const object = this.#object;
     if (object.failure !== undefined) throw object.failure;
     const last = this.#lastRun;
-    if (last?.end === 'no-slot' && object.isResumable) return this.#goPrivate();
+    if ((last?.end === 'no-slot' || this.#isExact) && object.isResumable) return this.#goPrivate();
     // An origin that refuses connections is down; one that broke off may be asked for the rest.
     const code = last?.error?.code;
     if (last?.error !== undefined && (code === 'UPSTREAM_UNREACHABLE' || code === 'UPSTREAM_TIMEOUT')) throw last.error;
@@ -227,7 +261,7 @@ export class SliceSource implements Follower {
 
   async #goPrivate(): Promise<undefined> {
     this.#object.context.metrics.add('privateStreams');
-    this.#private = await openPrivateStream(this.#object, { start: this.#position, end: this.#endBytes() }, this.#signal);
+    this.#private = await openPrivateStream(this.#object, { start: this.#position, end: this.#stopBytes() }, this.#signal);
   }
 
   /** Asks for the next run shortly before the present one ends, so that the client does not wait for the origin in between. */
@@ -262,6 +296,10 @@ export class SliceSource implements Follower {
     const endBytes = Math.min(sliceSizeBytes, this.#endBytes() - sliceNumber * sliceSizeBytes, startBytes + limitBytes);
     assert(endBytes > startBytes, 'a read is not empty');
     return { objectHash: target.objectHash, generation, sliceNumber, startBytes, endBytes };
+  }
+
+  #stopBytes(): number {
+    return Math.min(this.#stop, this.#endBytes());
   }
 
   #endBytes(): number {
