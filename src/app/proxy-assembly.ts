@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
+import { PartMemory } from '../cache/part-memory.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
@@ -60,6 +61,8 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     clock,
     metrics: upstreamMetrics,
   });
+  const partMemory = new PartMemory(() => fillMetrics.add('evictedParts'));
+  fillMetrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
   const site = siteOf(config, transport);
   const resolver = new ObjectResolver({
     store,
@@ -67,6 +70,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     clock,
     metrics: fillMetrics,
     standing: new StandingTransfers(clock, fillMetrics),
+    partMemory,
     sliceSizeBytes: config.slice.sizeBytes,
     staleIfErrorMs: config.cache.staleIfErrorMs,
   });

@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { KIB, MIB } from '../base/units.ts';
+import type { PartMemory } from '../cache/part-memory.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectHash } from '../format/manifest.ts';
 import type { FieldList } from '../http/header-fields.ts';
@@ -18,6 +19,8 @@ export interface FillContext {
   readonly clock: Clock;
   readonly metrics: MetricSet<typeof FILL_METRICS>;
   readonly standing: StandingTransfers;
+  /** What is known of slices that are not there whole. */
+  readonly partMemory: PartMemory;
   /** Slice size of new objects, in bytes. */
   readonly sliceSizeBytes: number;
   /** How long past its freshness an object is served while the origin fails, where neither the origin nor a rule says. */
@@ -54,6 +57,10 @@ export const BUSY_READS_MAX = 4;
 export const PARTS_AHEAD = 4;
 /** How often one response asks again after the origin broke off, without a whole slice in between. */
 export const RESUMES_MAX = 3;
+/** Answers in a row that may bring less than was asked for, and each less than NARROW_BYTES_MIN, before everything is asked for at once. */
+export const NARROW_ANSWERS_MAX = 64;
+/** An origin that answers with this much at a time is asked as often as it takes. */
+export const NARROW_BYTES_MIN = 64 * KIB;
 /** Room that a response without a slot streams through. */
 export const PRIVATE_BUFFER_BYTES = 64 * KIB;
 /** How long requests for a key are not collapsed after its response was not storable. */

@@ -1,5 +1,6 @@
 /** What is counted of fills: transfers from origins into slots, and those who read along. */
 import type { MetricTable } from '../base/metrics.ts';
+import { INVALIDATION_CAUSES } from '../cache/invalidation.ts';
 import { PURGE_SCOPES } from '../cache/named-purge.ts';
 import { DECLINE_REASONS } from '../store/slice-store.ts';
 
@@ -30,12 +31,23 @@ export const FILL_METRICS = {
   keptParts: {
     kind: 'counter',
     name: 'rawslice_fill_parts_kept_total',
-    help: 'Slices that a transfer ended in the middle of, and whose beginning the store took',
+    help: 'Slices that a transfer brought a part of, and of which the store took that part',
   },
   loadedPartBytes: {
     kind: 'counter',
     name: 'rawslice_fill_part_bytes_loaded_total',
-    help: 'Bytes of slices that were not asked for again because the store had the beginning of the slice',
+    help: 'Bytes of slices that were not asked for again because a part of the slice was kept',
+  },
+  narrowAnswers: {
+    kind: 'counter',
+    name: 'rawslice_fill_narrow_answers_total',
+    help: 'Answers of origins that brought less than was asked for, or more',
+  },
+  partMemoryBytes: { kind: 'gauge', name: 'rawslice_fill_part_memory_bytes', help: 'Bytes in memory of slices that are not there whole' },
+  evictedParts: {
+    kind: 'counter',
+    name: 'rawslice_fill_parts_evicted_total',
+    help: 'Slices whose parts in memory had to make room for others',
   },
   pauses: {
     kind: 'counter',
@@ -74,6 +86,18 @@ export const FILL_METRICS = {
     help: 'Purges asked for, through the admin port or by the method PURGE; `soft` ones make stale',
     label: 'kind',
     values: PURGE_KINDS,
+  },
+  invalidations: {
+    kind: 'counter',
+    name: 'rawslice_invalidations_total',
+    help: 'Objects invalidated by the answer to an unsafe method, by what of it named them',
+    label: 'cause',
+    values: INVALIDATION_CAUSES,
+  },
+  invalidationsFailed: {
+    kind: 'counter',
+    name: 'rawslice_invalidations_failed_total',
+    help: 'Invalidations that hold in memory only, or were refused because too many purges are in force',
   },
   resumes: { kind: 'counter', name: 'rawslice_fill_resumes_total', help: 'Fills asked for again after the origin broke off' },
 } as const satisfies MetricTable;

@@ -252,7 +252,7 @@ export class ObjectResolver {
 
   /** Whether every slice that the request needs is stored or on its way. */
   #hasAll(object: LiveObject, ranges: readonly RangeSpec[]): boolean {
-    const { lengthBytes, sliceSizeBytes, generation, objectHash } = object.manifest;
+    const { lengthBytes, sliceSizeBytes, objectHash } = object.manifest;
     if (lengthBytes === undefined) return true;
     const count = sliceCount(lengthBytes, sliceSizeBytes);
     const { store } = this.#context;
@@ -263,7 +263,7 @@ export class ObjectResolver {
     for (const { start, end } of set?.ranges ?? [{ start: 0, end: lengthBytes }]) {
       const plan = planSlices({ start, end, lengthBytes, sliceSizeBytes });
       for (let slice = plan.firstSlice; slice < plan.endSlice; slice += 1) {
-        if (!store.hasSlice(generation, slice) && object.findRun(slice) === undefined) return false;
+        if (!object.hasBytes(plan.step(slice)) && object.findRun(slice) === undefined) return false;
       }
     }
     return true;

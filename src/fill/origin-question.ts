@@ -4,7 +4,7 @@
  */
 import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
-import { alignDown, alignUp, divFloor } from '../base/units.ts';
+import { alignDown, alignUp } from '../base/units.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
 import type { KeyMarks } from '../cache/key-marks.ts';
 import { openingRange } from '../cache/range-plan.ts';
@@ -12,20 +12,20 @@ import { renewedManifest } from '../cache/renewal.ts';
 import type { Lookup } from '../cache/request-policy.ts';
 import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization, judgeResponse, storedStatus } from '../cache/response-policy.ts';
-import { sliceCount } from '../cache/slice-plan.ts';
 import { isMissing, isNeverStored, isSliced } from '../cache/status-policy.ts';
-import { confirmsStored, sameRepresentation, validatorsOf } from '../cache/validators.ts';
+import { confirmsStored, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
 import { type FieldList, fieldValue } from '../http/header-fields.ts';
-import { formatRangeHeader, formatSuffixRangeHeader, type RangeSpec } from '../http/range.ts';
+import { formatRangeHeader, formatSuffixRangeHeader, parseContentRange, type RangeSpec } from '../http/range.ts';
+import { resolveRangeSet } from '../http/range-set.ts';
 import type { Coverable } from '../store/purges/purge.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BodyReader, DiscardingSink } from './body-reader.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
-import { FillRun } from './fill-run.ts';
+import { FillRun, type RunShape } from './fill-run.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
-import { type Asked, checkResponse } from './response-check.ts';
+import { type Asked, checkResponse, type Usable, wantedInterval } from './response-check.ts';
 
 /** What a request wants of an object. */
 export interface ResolveRequest {
@@ -74,10 +74,11 @@ export interface OriginAnswer {
 }
 
 /** Content that slices can be made of. */
-type Content = Exclude<ReturnType<typeof checkResponse>, { kind: 'unusable' }>;
+type Content = Extract<Usable, { kind: 'whole' }> | (Part & { readonly lengthBytes: number });
+type Part = Extract<Usable, { kind: 'part' }>;
 
 interface Judgement {
-  readonly outcome: HeadOutcome;
+  readonly outcome: HeadOutcome | EdgeError;
   readonly sink: BodySink | undefined;
 }
 
@@ -209,12 +210,46 @@ export class OriginQuestion {
       return { outcome: { kind: 'failed', status: head.status, error: undefined }, sink: new DiscardingSink(transfer) };
     }
     if (!isNeverStored(head.status)) {
-      const usable = checkResponse(this.#asked, head);
-      if (usable.kind !== 'unusable') return this.#judgeContent(usable, head, transfer);
-      // What a range brings cannot be trusted; the whole object may still be had.
-      if (this.#asked.kind !== 'whole' && head.status === 206) return { outcome: { kind: 'again', isRangeless: true }, sink: undefined };
+      const usable = checkResponse(head);
+      const content = usable.kind === 'part' ? this.#fitting(usable, head) : usable;
+      if (content !== undefined && content.kind !== 'unusable') return this.#judgeContent(content, head, transfer);
+      if (head.status === 206) return this.#judgeUnfit(usable);
     }
     return this.#unstorable(head, transfer);
+  }
+
+  /**
+   * A 206 that an object can begin with: its length is known, and either it has all that the client wants or the rest can be asked for.
+   * Another interval than was asked for is believed when Content-Length agrees.
+   */
+  #fitting(part: Part, head: UpstreamHead): Content | undefined {
+    const isOfStored = this.#stored !== undefined && sameRepresentation(this.#stored.fields, head.fields);
+    const lengthBytes = part.lengthBytes ?? (isOfStored ? this.#stored?.lengthBytes : undefined);
+    if (lengthBytes === undefined || part.end > lengthBytes) return undefined;
+    const asked = wantedInterval(this.#asked, lengthBytes);
+    if (!part.isMeasured && (part.start !== asked.start || part.end !== asked.end)) return undefined;
+    const hasAll = this.#wanted(lengthBytes).every(({ start, end }) => part.start <= start && part.end >= end);
+    if (!hasAll && strongValidator(head.fields) === undefined) return undefined;
+    return { ...part, lengthBytes };
+  }
+
+  /** What the client wants of an object of this length; nothing where no range has any of it. */
+  #wanted(lengthBytes: number): readonly { readonly start: number; readonly end: number }[] {
+    const { ranges } = this.#request;
+    if (ranges.length === 0) return [{ start: 0, end: lengthBytes }];
+    const set = resolveRangeSet(ranges, lengthBytes);
+    return set.kind === 'unsatisfiable' ? [] : set.ranges;
+  }
+
+  /** A 206 that no object can begin with (RFC 9110 s14.4). */
+  #judgeUnfit(usable: Usable): Judgement {
+    // What a range brings cannot be trusted, or does not say how long the object is; the whole object may still be had.
+    if (this.#asked.kind !== 'whole') return { outcome: { kind: 'again', isRangeless: true }, sink: undefined };
+    // An origin that tells no length either way: what it sends is for the one who asks, and for nobody else.
+    const isOpen = usable.kind === 'part' && usable.lengthBytes === undefined;
+    if (isOpen) return { outcome: { kind: 'refused-range', answer: undefined }, sink: undefined };
+    const why = usable.kind === 'unusable' ? usable.why : 'it is a part, which was not asked for';
+    return { outcome: new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${why}`), sink: undefined };
   }
 
   #judgeContent(usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
@@ -297,7 +332,9 @@ export class OriginQuestion {
     // Purged by a tag, perhaps, that nobody knew it had.
     const isJoinable = offer !== undefined && !(offer.kind === 'declined' && offer.reason === 'purged');
     const object = this.#live.begin(this.#request.target, manifest, { purgeSequence: this.#purgeSequence, isJoinable });
-    const run = new FillRun(object, shapeOf(usable, manifest.sliceSizeBytes));
+    const wanted = usable.lengthBytes === undefined ? [] : this.#wanted(usable.lengthBytes);
+    const wantedStart = Math.min(...wanted.map(({ start }) => start));
+    const run = new FillRun(object, shapeOf(usable, wantedStart, manifest.sliceSizeBytes));
     run.attach(transfer);
     return { outcome: { kind: 'object', object, state: 'fetched', status: head.status }, sink: run };
   }
@@ -308,7 +345,9 @@ export class OriginQuestion {
     // A failure that passes is no property of the object: it must not keep requests apart for a minute, nor cost what is stored.
     const isPassing = head.status >= 500 || head.status === 429;
     if (!isRefusedRange && !isPassing) this.#marks.add(objectHash);
-    const isGone = (head.status < 400 || isMissing(head.status)) && this.#request.credentials.length === 0;
+    const isReplaced = head.status < 400 || isMissing(head.status) || (isRefusedRange && this.#isOtherLength(head));
+    // What one client with credentials is told is no word about what others have.
+    const isGone = isReplaced && this.#request.credentials.length === 0;
     if (this.#stored !== undefined && isGone) {
       this.#context.store.dropManifest(objectHash, this.#stored.generation);
       this.#live.detach(objectHash);
@@ -324,6 +363,12 @@ export class OriginQuestion {
       return { outcome: { ...outcome, answer: undefined }, sink: undefined };
     const reader = new BodyReader(transfer);
     return { outcome: { ...outcome, answer: { head, reader } }, sink: reader };
+  }
+
+  /** Whether a 416 tells another length than that of the stored version, which is over then. */
+  #isOtherLength(head: UpstreamHead): boolean {
+    const told = parseContentRange(fieldValue(head.fields, 'content-range') ?? '');
+    return told?.kind === 'unsatisfied' && told.lengthBytes !== undefined && told.lengthBytes !== this.#stored?.lengthBytes;
   }
 
   /** Whether the one who asked takes the stored version where the origin fails. */
@@ -363,13 +408,10 @@ function rangeFields(asked: Asked): [string, string][] {
   return [['range', formatRangeHeader(asked.start, asked.end)]];
 }
 
-function shapeOf(usable: Content, sliceSizeBytes: number): { firstSlice: number; endSlice: number; skipBytes: number } {
-  if (usable.kind === 'whole') {
-    const endSlice = usable.lengthBytes === undefined ? Number.POSITIVE_INFINITY : sliceCount(usable.lengthBytes, sliceSizeBytes);
-    return { firstSlice: 0, endSlice, skipBytes: 0 };
-  }
-  const firstByte = alignUp(usable.start, sliceSizeBytes);
-  const isToEnd = usable.end === usable.lengthBytes;
-  const endSlice = isToEnd ? sliceCount(usable.lengthBytes, sliceSizeBytes) : divFloor(usable.end, sliceSizeBytes);
-  return { firstSlice: firstByte / sliceSizeBytes, endSlice, skipBytes: firstByte - usable.start };
+/** What a response brings; what was asked for only so that the wanted bytes begin at a slice is not kept. */
+function shapeOf(usable: Content, wantedStart: number, sliceSizeBytes: number): RunShape {
+  if (usable.kind === 'whole') return { start: 0, end: usable.lengthBytes ?? Number.POSITIVE_INFINITY, skipBytes: 0 };
+  const aligned = alignUp(usable.start, sliceSizeBytes);
+  const start = aligned <= wantedStart && aligned < usable.end ? aligned : usable.start;
+  return { start, end: usable.end, skipBytes: start - usable.start };
 }
