@@ -69,6 +69,7 @@ test('loadConfig() fills in every default', () => {
     },
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
+    cache: { staleIfErrorMs: 86_400_000 },
     limits: {
       requestsMax: 10_000,
       clientStallMs: 60_000,
