@@ -10,7 +10,7 @@ import { openingRange } from '../cache/range-plan.ts';
 import { renewedManifest } from '../cache/renewal.ts';
 import type { Lookup } from '../cache/request-policy.ts';
 import { judgeResponse } from '../cache/response-policy.ts';
-import { sliceCount } from '../cache/slice-plan.ts';
+import { isCuttable, sliceCount } from '../cache/slice-plan.ts';
 import type { UnstorableMarks } from '../cache/unstorable-marks.ts';
 import { confirmsStored, sameRepresentation, validatorsOf } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
@@ -215,7 +215,8 @@ export class OriginQuestion {
       responseTimeMs: this.#context.clock.wallMs(),
       rule: this.#request.target.rule,
     });
-    if (verdict.kind !== 'store') return this.#unstorable(head, transfer);
+    const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
+    if (!isStorable) return this.#unstorable(head, transfer);
     if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
     const { objectHash, keyText } = this.#request.target;
     const manifest: Manifest = {

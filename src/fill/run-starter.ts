@@ -4,6 +4,7 @@
  */
 import { EdgeError } from '../base/errors.ts';
 import { divFloor } from '../base/units.ts';
+import { isCuttable } from '../cache/slice-plan.ts';
 import { sameRepresentation } from '../cache/validators.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { formatRangeHeader } from '../http/range.ts';
@@ -89,7 +90,10 @@ function judge(run: FillRun, asked: Asked, head: UpstreamHead, transfer: Transfe
     return undefined;
   }
   if (!isSameVersion(object, head, usable.lengthBytes)) return changed(object, 'the origin has another version now');
-  if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) object.learnLength(usable.lengthBytes);
+  if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) {
+    if (!isCuttable(usable.lengthBytes, object.sliceSizeBytes)) return changed(object, 'it is too long for slices');
+    object.learnLength(usable.lengthBytes);
+  }
   if (usable.kind === 'whole' && asked.kind !== 'whole') {
     object.markRangeless();
     run.reshape({ firstSlice: 0, endSlice: object.endSlice, skipBytes: 0 });
