@@ -91,11 +91,10 @@ export class SliceSource implements Follower {
   /** Asks for the slice at the present place if it is missing, so that it is on its way when next() wants it. */
   askAhead(): void {
     const object = this.#object;
-    const { store } = object.context;
     const sliceNumber = divFloor(this.#position, object.sliceSizeBytes);
     if (this.#isExact || !object.isResumable || object.failure !== undefined || this.#signal.aborted) return;
-    if (store.hasSlice(object.generation, sliceNumber) || store.hasPart(object.generation, sliceNumber)) return;
-    if (object.findRun(sliceNumber) === undefined) startRun(object, sliceNumber, this.endSlice);
+    if (object.context.store.hasSlice(object.generation, sliceNumber) || object.hasPart(sliceNumber)) return;
+    if (object.findRun(sliceNumber) === undefined) startRun(object, this.#position, this.endSlice);
   }
 
   /**
@@ -108,7 +107,7 @@ export class SliceSource implements Follower {
       if (this.#signal.aborted) throw new EdgeError('CLIENT_GONE');
       this.#isWoken = false;
       if (this.#position >= this.#stopBytes()) return undefined;
-      if (this.#private?.isGivenUp === true) this.#private = undefined;
+      if (this.#private?.isOver === true) this.#private = undefined;
       const limit = Math.min(limitBytes, this.#stop - this.#position);
       const piece = this.#private === undefined ? await this.#nextFromSlices(limit) : await this.#private.next();
       if (piece === undefined) continue;
@@ -154,13 +153,16 @@ export class SliceSource implements Follower {
     if (resident !== undefined) return { ...resident, tier: 'ram' };
     const filling = object.tryRead(read.sliceNumber, read.startBytes, read.endBytes);
     if (filling !== undefined) return { ...filling, tier: 'fill' };
-    const run = object.findRun(read.sliceNumber);
+    const part = object.tryReadPart(this.#position, this.#position + read.endBytes - read.startBytes);
+    if (part !== undefined) return { bytes: part, lease: undefined, tier: 'ram' };
+    const run = object.findRunFor(this.#position);
     if (run !== undefined) return this.#waitForProgress(run, read.sliceNumber);
     const stored = await this.#readStored(read, limitBytes);
     if (stored === 'busy') return this.#awaitSlot();
     if (stored !== undefined) return stored;
     // The device took its time: somebody may have begun to fill the slice meanwhile.
-    if (object.findRun(read.sliceNumber) !== undefined || this.#signal.aborted) return undefined;
+    if (object.findRunFor(this.#position) !== undefined || object.hasPartInMemoryAt(this.#position) || this.#signal.aborted)
+      return undefined;
     return this.#fetch(read.sliceNumber);
   }
 
@@ -245,7 +247,7 @@ export class SliceSource implements Follower {
         'A part of the object is no longer in the cache and the origin offers no way to fetch it alone; ask again',
       );
     }
-    this.#lastRun = startRun(object, sliceNumber, this.endSlice);
+    this.#lastRun = startRun(object, this.#position, this.endSlice);
   }
 
   /** Counts the failure of the run that this source waited for, whoever has begun the next one. @throws EdgeError after too many */
@@ -269,12 +271,13 @@ export class SliceSource implements Follower {
     const object = this.#object;
     if (!object.isResumable || this.#private !== undefined) return;
     const sliceNumber = divFloor(this.#position, object.sliceSizeBytes);
-    const run = object.findRun(sliceNumber);
+    const run = object.findRunFor(this.#position);
     if (run === undefined) return;
     const next = run.endSlice;
     if (next - sliceNumber > SUCCESSOR_SLICES || next >= this.endSlice) return;
-    if (object.context.store.hasSlice(object.generation, next) || object.findRun(next) !== undefined) return;
-    startRun(object, next, this.endSlice);
+    // Of a slice that is there in part it is not known yet what is missing.
+    if (object.context.store.hasSlice(object.generation, next) || object.hasPart(next) || object.findRun(next) !== undefined) return;
+    startRun(object, next * object.sliceSizeBytes, this.endSlice);
   }
 
   async #waitForProgress(run: Run, sliceNumber: number): Promise<undefined> {

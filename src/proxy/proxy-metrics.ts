@@ -8,6 +8,26 @@ export const RANGE_LIMITS = ['count', 'overlap', 'length', 'order', 'request', '
 /** One of CACHE_RESULTS; NONE where the cache had no part in the answer. */
 export type CacheResult = (typeof CACHE_RESULTS)[number];
 
+/** What is wrong with requests that are refused. */
+export const REFUSAL_KINDS = [
+  'syntax',
+  'content',
+  'framing',
+  'host',
+  'target',
+  'target-length',
+  'head-size',
+  'field-count',
+  'head-time',
+  'upload-stall',
+  'pipelining',
+  'coding',
+  'expectation',
+  'method',
+  'version',
+  'loop',
+] as const;
+
 export const PROXY_METRICS = {
   requests: {
     kind: 'counter',
@@ -56,7 +76,20 @@ export const PROXY_METRICS = {
     name: 'rawslice_http_requests_rejected_total',
     help: 'Requests refused because limits.requests was reached',
   },
-  malformed: { kind: 'counter', name: 'rawslice_http_requests_malformed_total', help: 'Connections that sent no valid request in time' },
+  purgesRefused: {
+    kind: 'counter',
+    name: 'rawslice_http_purges_refused_total',
+    help: 'Requests with the method PURGE that were refused: nobody may (`off`), not this `address`, not without the `token`, `invalid`, or the store could not (`failed`)',
+    label: 'reason',
+    values: ['off', 'address', 'token', 'invalid', 'failed'],
+  },
+  refused: {
+    kind: 'counter',
+    name: 'rawslice_http_requests_refused_total',
+    help: 'Requests refused for what they are: malformed, ambiguous, too large, too slow, not supported',
+    label: 'kind',
+    values: REFUSAL_KINDS,
+  },
   stalled: {
     kind: 'counter',
     name: 'rawslice_http_clients_stalled_total',

@@ -18,7 +18,8 @@ import type { CacheResult } from './proxy-metrics.ts';
 
 /** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
 export interface PlannedBody {
-  readonly status: 200 | 206;
+  /** 206, or the status as stored. */
+  readonly status: number;
   readonly start: number;
   readonly end: number | undefined;
   /** Several parts instead of [start, end). */
@@ -42,6 +43,8 @@ export class RequestContext {
   readonly method: string;
   readonly fields: FieldList;
   readonly startedMs: number;
+  /** Undefined for a Unix socket. A request that is destroyed has no socket any more. */
+  readonly clientAddress: string | undefined;
   readonly #abort = new AbortController();
 
   // route
@@ -65,6 +68,8 @@ export class RequestContext {
   cacheResult: CacheResult = 'NONE';
   cacheStatus: string | undefined;
   error: EdgeError | undefined;
+  /** What turned out to be wrong with the request while it was being handled. */
+  refusal: EdgeError | undefined;
   bypassReason: string | undefined;
   /** Why the origin is asked, where a stage knows better than the bypass. */
   forward: ForwardReason | undefined;
@@ -79,14 +84,22 @@ export class RequestContext {
     this.method = request.method ?? 'GET';
     this.fields = parseRawFields(request.rawHeaders);
     this.startedMs = startedMs;
+    this.clientAddress = request.socket.remoteAddress;
     response.on('close', () => {
       if (!response.writableFinished) this.#abort.abort();
     });
   }
 
-  /** Aborts when the client leaves before its response is complete. */
+  /** Aborts when the client leaves before its response is complete, or when the request is refused. */
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+
+  /** The rest of the request is not HTTP, or does not come: whatever is being done for it ends, and the answer names the error. */
+  refuse(error: EdgeError): void {
+    if (this.refusal !== undefined || this.response.headersSent) return;
+    this.refusal = error;
+    this.#abort.abort();
   }
 
   /** A field that an earlier stage filled. @throws AssertionFailure when the stages ran in another order */

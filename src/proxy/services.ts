@@ -5,10 +5,12 @@ import type { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectResolver } from '../fill/object-resolver.ts';
+import type { Purger } from '../fill/purger.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS } from './proxy-metrics.ts';
+import type { PurgeGate } from './purge-gate.ts';
 import type { SurplusBudget } from './surplus-budget.ts';
 
 /** What one listener fronts. */
@@ -40,6 +42,8 @@ export interface ProxyServices {
   readonly site: Site;
   readonly store: SliceStore;
   readonly resolver: ObjectResolver;
+  readonly purger: Purger;
+  readonly purgeGate: PurgeGate;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MetricSet<typeof PROXY_METRICS>;
