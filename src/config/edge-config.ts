@@ -19,6 +19,8 @@ export interface ConfigRule {
   readonly staleIfErrorMs: number | undefined;
   readonly ignoresClientCacheControl: boolean;
   readonly store: 'auto' | 'always' | 'never';
+  /** Undefined: redirects are passed to the client. */
+  readonly redirects?: { readonly hopsMax: number; readonly hosts: readonly string[] } | undefined;
 }
 
 /** One configuration that was found valid. */

@@ -71,6 +71,10 @@ function describeRule(rule: ConfigRule): string {
   if (rule.freshForMs !== undefined) facts.push(`freshFor ${formatDuration(rule.freshForMs)}`);
   if (rule.staleIfErrorMs !== undefined) facts.push(`staleIfError ${formatDuration(rule.staleIfErrorMs)}`);
   if (rule.ignoresClientCacheControl) facts.push('ignoreClientCacheControl');
+  if (rule.redirects !== undefined) {
+    facts.push(`followRedirects ${rule.redirects.hopsMax}`);
+    if (rule.redirects.hosts.length > 0) facts.push(`redirectHosts ${rule.redirects.hosts.join(' ')}`);
+  }
   if (rule.store !== 'auto') facts.push(`store ${rule.store}`);
   return facts.join(', ');
 }

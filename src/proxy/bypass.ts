@@ -13,7 +13,7 @@ import { commitHead, countPiece, createWriter } from './deliver.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
-import { passedRequestFields, upstreamPath } from './upstream-request.ts';
+import { passedRequestFields, transportFor, upstreamPath } from './upstream-request.ts';
 
 /** RFC 9110 s9.2.1. */
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
@@ -51,7 +51,7 @@ async function askOrigin(context: RequestContext, services: ProxyServices): Prom
   const { request, fields, method, signal } = context;
   const hasContent = hasField(fields, 'content-length') || hasField(fields, 'transfer-encoding');
   const answered = Promise.withResolvers<{ head: UpstreamHead; reader: BodyReader }>();
-  const transfer = site.transport.start(
+  const transfer = transportFor(context.rule, site).start(
     {
       method,
       path: upstreamPath(site, context.need('path'), context.query),
