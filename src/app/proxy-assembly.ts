@@ -62,6 +62,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     standing: new StandingTransfers(clock, fillMetrics),
     partMemory,
     sliceSizeBytes: config.slice.sizeBytes,
+    staleIfErrorMs: config.cache.staleIfErrorMs,
   });
   const purger = new Purger({ store, resolver, siteName: site.name, metrics: fillMetrics });
   const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));

@@ -1,10 +1,14 @@
 /** What is counted of fills: transfers from origins into slots, and those who read along. */
 import type { MetricTable } from '../base/metrics.ts';
+import { INVALIDATION_CAUSES } from '../cache/invalidation.ts';
 import { PURGE_SCOPES } from '../cache/named-purge.ts';
 import { DECLINE_REASONS } from '../store/slice-store.ts';
 
 /** Why a run of slices ended. */
 export const RUN_ENDS = ['complete', 'met-stored', 'abandoned', 'stalled', 'no-slot', 'failed', 'changed'] as const;
+
+/** What came of the wish to renew an object in the background; `limit`: too many were under way, `held-off`: the origin had just failed. */
+export const BACKGROUND_RESULTS = ['renewed', 'replaced', 'failed', 'limit', 'held-off'] as const;
 
 const PURGE_KINDS = [...PURGE_SCOPES, ...PURGE_SCOPES.map((scope) => `soft-${scope}` as const)] as const;
 
@@ -53,6 +57,18 @@ export const FILL_METRICS = {
   collapsed: { kind: 'counter', name: 'rawslice_fill_collapsed_total', help: 'Requests that waited for the response head of another' },
   revalidations: { kind: 'counter', name: 'rawslice_fill_revalidations_total', help: 'Conditional requests to origins' },
   renewals: { kind: 'counter', name: 'rawslice_fill_renewals_total', help: 'Objects renewed by a 304' },
+  backgroundRenewals: {
+    kind: 'counter',
+    name: 'rawslice_fill_background_renewals_total',
+    help: 'Stale objects that were served while the origin was asked about them, by what came of it',
+    label: 'result',
+    values: BACKGROUND_RESULTS,
+  },
+  backgroundRenewalsActive: {
+    kind: 'gauge',
+    name: 'rawslice_fill_background_renewals_active',
+    help: 'Stale objects that the origin is being asked about in the background',
+  },
   generationsReplaced: { kind: 'counter', name: 'rawslice_fill_generations_replaced_total', help: 'Objects found changed at the origin' },
   privateStreams: {
     kind: 'counter',
@@ -70,6 +86,18 @@ export const FILL_METRICS = {
     help: 'Purges asked for, through the admin port or by the method PURGE; `soft` ones make stale',
     label: 'kind',
     values: PURGE_KINDS,
+  },
+  invalidations: {
+    kind: 'counter',
+    name: 'rawslice_invalidations_total',
+    help: 'Objects invalidated by the answer to an unsafe method, by what of it named them',
+    label: 'cause',
+    values: INVALIDATION_CAUSES,
+  },
+  invalidationsFailed: {
+    kind: 'counter',
+    name: 'rawslice_invalidations_failed_total',
+    help: 'Invalidations that hold in memory only, or were refused because too many purges are in force',
   },
   resumes: { kind: 'counter', name: 'rawslice_fill_resumes_total', help: 'Fills asked for again after the origin broke off' },
 } as const satisfies MetricTable;

@@ -3,8 +3,9 @@
  * for, so that nobody joins it. It remembers the last purges, whose counts grow while the index is walked.
  */
 import type { MetricSet } from '../base/metrics.ts';
+import type { InvalidationCause } from '../cache/invalidation.ts';
 import { type NamedPurge, resolvePurge } from '../cache/named-purge.ts';
-import type { SliceStore } from '../store/slice-store.ts';
+import type { PurgeTarget, SliceStore } from '../store/slice-store.ts';
 import type { FILL_METRICS } from './fill-metrics.ts';
 import type { ObjectResolver } from './object-resolver.ts';
 
@@ -61,6 +62,22 @@ export class Purger {
     const report: PurgeReport = { id: sequence, kind: named.kind, key, isSoft, objects, isDone };
     this.#remember(report);
     return report;
+  }
+
+  /**
+   * Something was changed at the origin: what is stored of the target is forgotten and what was asked for before is not taken, from now on and,
+   * as soon as the device has written that, over a crash too. Nothing waits for it; where it cannot be made durable it is counted.
+   */
+  invalidate(target: PurgeTarget, cause: InvalidationCause): void {
+    const { store, resolver, metrics } = this.#options;
+    resolver.forget(target);
+    // Most of what is sent to an origin is about nothing that is stored; a purge of that would cost a write each.
+    if (target.kind === 'object' && !store.mayHold(target.objectHash)) return;
+    metrics.add('invalidations', 1, cause);
+    store.purge(target).then(
+      () => resolver.forget(target),
+      () => metrics.add('invalidationsFailed'),
+    );
   }
 
   /** A purge of this process as it is now; undefined when it is too old. */

@@ -16,6 +16,7 @@ export async function resolve(context: RequestContext, services: ProxyServices):
     // A HEAD is answered from what is stored; it is no reason to fetch a body. A client's ranges are none for slices when it has had too many.
     lookup: isHead || isUsedUp ? { ...lookup, onlyIfCached: true } : lookup,
     ranges,
+    credentials: context.fields.filter(([name]) => name === 'authorization'),
     acceptsSharedAnswer: !hasField(context.fields, 'cookie'),
     signal: context.signal,
   });

@@ -16,7 +16,12 @@ export async function tinyDisk(): Promise<SimulatedDisk> {
   return disk;
 }
 
-/** The store of a fresh disk, online; for startEdge({ makeStore }). */
+/** The store of a disk, online; for startEdge({ makeStore }). */
+export function openTiny(disk: SimulatedDisk, arena: Arena): Promise<SliceStore> {
+  return openBenchOn(disk.open(), arena);
+}
+
+/** The store of a fresh disk. */
 export async function tinyDevice(arena: Arena): Promise<SliceStore> {
-  return openBenchOn((await tinyDisk()).open(), arena);
+  return openTiny(await tinyDisk(), arena);
 }
