@@ -5,6 +5,7 @@
 import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp } from '../base/units.ts';
+import { siteNameOf } from '../cache/cache-key.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
 import type { KeyMarks } from '../cache/key-marks.ts';
 import { openingRange } from '../cache/range-plan.ts';
@@ -262,6 +263,7 @@ export class OriginQuestion {
       requestTimeMs: this.#requestTimeMs,
       responseTimeMs: this.#context.clock.wallMs(),
       rule: this.#request.target.rule,
+      siteName: siteNameOf(this.#request.target.keyText),
     });
     if (verdict.kind !== 'store') return this.#unstorable(head, transfer);
     if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
