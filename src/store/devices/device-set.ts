@@ -187,6 +187,13 @@ export class DeviceSet implements SliceStore {
     };
   }
 
+  holdGeneration(manifest: Manifest): () => void {
+    const releases = this.#stores().map((store) => store.holdGeneration(manifest));
+    return () => {
+      for (const release of releases) release();
+    };
+  }
+
   hasSlice(generation: number, sliceNumber: number): boolean {
     return this.#stores().some((store) => store.hasSlice(generation, sliceNumber));
   }
