@@ -53,10 +53,10 @@ export async function startOrigin(stage: Stage, sizes: Readonly<Record<string, n
   const logPath = path.join(stage.directory, 'origin.log');
   const nginx = findProgram('nginx');
   if (nginx === undefined) {
-    const words = [path.join(ROOT, 'test/helpers/origin.ts'), '--port', String(port)];
+    const words = [path.join(ROOT, 'test/helpers/origin-command.ts'), '--port', String(port)];
     const child = stage.pool.start({ command: process.execPath, words, cores: stage.pinning?.load, logPath });
     await child.waitUntilReady(() => acceptsConnections(port));
-    return { port, description: 'node, test/helpers/origin.ts' };
+    return { port, description: 'node, test/helpers/origin-command.ts' };
   }
   const directory = path.join(stage.directory, 'origin');
   mkdirSync(directory, { recursive: true });

@@ -80,6 +80,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     pins,
     loopId: `rawslice-${Buffer.from(base.random.bytes(4)).toString('hex')}`,
     logsAccess: config.log.access,
+    showsCacheKey: config.cacheStatus.key,
     load,
   };
   const listener = new Listener(services, config.limits);

@@ -60,6 +60,8 @@ export interface EdgeConfig {
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
   };
+  /** Whether Cache-Status names the key. */
+  readonly cacheStatus: { readonly key: boolean };
   readonly log: { readonly level: LogLevel; readonly access: boolean };
   readonly shutdown: { readonly drainMs: number };
 }

@@ -52,6 +52,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
   'limits.headerBytes': (config) => formatSize(config.limits.headerBytesMax),
   'limits.headerTimeout': (config) => formatDuration(config.limits.headerTimeoutMs),
+  'cacheStatus.key': (config) => String(config.cacheStatus.key),
   'log.level': (config) => config.log.level,
   'log.access': (config) => String(config.log.access),
   'shutdown.drain': (config) => formatDuration(config.shutdown.drainMs),

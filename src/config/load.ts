@@ -204,6 +204,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       headerBytesMax: values['limits.headerBytes'],
       headerTimeoutMs: values['limits.headerTimeout'],
     },
+    cacheStatus: { key: values['cacheStatus.key'] },
     log: { level: values['log.level'], access: values['log.access'] },
     shutdown: { drainMs: values['shutdown.drain'] },
   };

@@ -176,6 +176,11 @@ export const OPTIONS = {
     max: '10m',
     description: "Time for a request's line and header fields to arrive",
   },
+  'cacheStatus.key': {
+    kind: 'boolean',
+    default: 'false',
+    description: "Name the object's key in Cache-Status",
+  },
   'log.level': { kind: 'choice', default: 'info', choices: LOG_LEVELS, description: 'Lowest level that is logged' },
   'log.access': { kind: 'boolean', default: 'true', description: 'One line for each request' },
   'shutdown.drain': {

@@ -39,6 +39,7 @@ export const OPTION_SCHEMA = z.object({
   'limits.clientStall': duration('limits.clientStall'),
   'limits.headerBytes': size('limits.headerBytes'),
   'limits.headerTimeout': duration('limits.headerTimeout'),
+  'cacheStatus.key': fromText(parseBoolean),
   'log.level': choice(LOG_LEVELS),
   'log.access': fromText(parseBoolean),
   'shutdown.drain': duration('shutdown.drain'),

@@ -10,6 +10,7 @@ import { planSlices, sliceCount } from '../cache/slice-plan.ts';
 import { UnstorableMarks } from '../cache/unstorable-marks.ts';
 import { strongValidator } from '../cache/validators.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
+import type { ForwardReason } from '../http/cache-status.ts';
 import { type RangeSpec, resolveRange } from '../http/range.ts';
 import { matcherOf } from '../store/purges/purge.ts';
 import type { PurgeTarget } from '../store/slice-store.ts';
@@ -30,14 +31,16 @@ export type Resolution =
       readonly object: LiveObject;
       readonly state: ObjectState;
       readonly isCollapsed: boolean;
+      /** Why the origin was asked; undefined when it was not. */
+      readonly forward: ForwardReason | undefined;
       /** Status of the origin's answer, when it was asked. */
       readonly forwardStatus: number | undefined;
       /** The request's reader is attached, so that nothing has to wait for it any more; `release` does it too. */
       readonly attached: () => void;
       readonly release: () => void;
     }
-  | { readonly kind: 'answer'; readonly head: UpstreamHead; readonly reader: BodyReader }
-  | { readonly kind: 'bypass' }
+  | { readonly kind: 'answer'; readonly head: UpstreamHead; readonly reader: BodyReader; readonly forward: ForwardReason }
+  | { readonly kind: 'bypass'; readonly forward: ForwardReason }
   | { readonly kind: 'absent' };
 
 /** Turns after which a request that keeps finding changed objects goes to the origin by itself. */
@@ -67,6 +70,7 @@ export class ObjectResolver {
   async resolve(request: ResolveRequest): Promise<Resolution> {
     const { objectHash } = request.target;
     let wanted = request;
+    let forward: ForwardReason | undefined;
     for (let turn = 0; turn < TURNS_MAX; turn += 1) {
       if (request.signal.aborted) throw new EdgeError('CLIENT_GONE');
       const manifest = await this.#findManifest(objectHash, request.signal);
@@ -77,21 +81,22 @@ export class ObjectResolver {
         known.reserve();
         return granted(
           { kind: 'object', object: known, state: isFresh(known.manifest, nowMs) ? 'fresh' : 'stale', status: undefined },
-          false,
+          { isCollapsed: false, forward: undefined },
         );
       }
       const stored = known?.manifest;
+      forward ??= forwardReason(manifest, stored, nowMs);
       known?.forgetIfIdle();
       if (request.lookup.onlyIfCached) return { kind: 'absent' };
-      if (this.#marks.has(objectHash)) return { kind: 'bypass' };
+      if (this.#marks.has(objectHash)) return { kind: 'bypass', forward };
       const pending = turn < COLLAPSED_TURNS_MAX ? this.#pending.get(objectHash) : undefined;
       if (pending !== undefined) this.#context.metrics.add('collapsed');
       const outcome = await (pending ?? this.#ask(wanted, stored)).join(request.signal);
-      const resolution = this.#conclude(outcome, pending !== undefined);
+      const resolution = this.#conclude(outcome, { isCollapsed: pending !== undefined, forward });
       if (resolution !== undefined) return resolution;
       if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, range: undefined };
     }
-    return { kind: 'bypass' };
+    return { kind: 'bypass', forward: forward ?? 'miss' };
   }
 
   /**
@@ -113,19 +118,20 @@ export class ObjectResolver {
   }
 
   /** What an outcome is for one of those who waited for it; undefined means: look again. */
-  #conclude(outcome: HeadOutcome, isCollapsed: boolean): Resolution | undefined {
+  #conclude(outcome: HeadOutcome, story: ForwardStory & { readonly forward: ForwardReason }): Resolution | undefined {
+    const { isCollapsed, forward } = story;
     switch (outcome.kind) {
       case 'object': {
-        const resolution = granted(outcome, isCollapsed);
+        const resolution = granted(outcome, story);
         if (outcome.object.failure === undefined) return resolution;
         resolution.release();
         return undefined;
       }
       case 'unstorable':
-        return !isCollapsed && outcome.answer !== undefined ? { kind: 'answer', ...outcome.answer } : { kind: 'bypass' };
+        return !isCollapsed && outcome.answer !== undefined ? { kind: 'answer', ...outcome.answer, forward } : { kind: 'bypass', forward };
       case 'refused-range':
         if (isCollapsed) return undefined;
-        return outcome.answer === undefined ? { kind: 'bypass' } : { kind: 'answer', ...outcome.answer };
+        return outcome.answer === undefined ? { kind: 'bypass', forward } : { kind: 'answer', ...outcome.answer, forward };
       case 'again':
         return undefined;
     }
@@ -178,8 +184,26 @@ export class ObjectResolver {
   }
 }
 
+/** How a request reached the origin, if it did. */
+interface ForwardStory {
+  readonly isCollapsed: boolean;
+  readonly forward: ForwardReason | undefined;
+}
+
+/**
+ * Why the cache has to ask (RFC 9211 s2.2).
+ *
+ * @param found  what is stored under the key
+ * @param usable the same when it can be revalidated; fresh, then, means that the request's own directives want more
+ */
+function forwardReason(found: Manifest | undefined, usable: Manifest | undefined, nowMs: number): ForwardReason {
+  if (found === undefined) return 'uri-miss';
+  if (usable === undefined) return 'miss';
+  return isFresh(usable, nowMs) ? 'request' : 'stale';
+}
+
 /** Hands an object out, with the hold and the reservation that were taken for the request. */
-function granted(outcome: GrantedObject, isCollapsed: boolean): Extract<Resolution, { kind: 'object' }> {
+function granted(outcome: GrantedObject, { isCollapsed, forward }: ForwardStory): Extract<Resolution, { kind: 'object' }> {
   const { object, state, status } = outcome;
   let isReserved = true;
   const attached = (): void => {
@@ -193,5 +217,5 @@ function granted(outcome: GrantedObject, isCollapsed: boolean): Extract<Resoluti
     attached();
     object.release();
   };
-  return { kind: 'object', object, state, isCollapsed, forwardStatus: status, attached, release };
+  return { kind: 'object', object, state, isCollapsed, forward, forwardStatus: status, attached, release };
 }

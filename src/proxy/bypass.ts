@@ -5,7 +5,7 @@
 import { unlessGone } from '../base/abort.ts';
 import { toEdgeError } from '../base/errors.ts';
 import { BodyReader } from '../fill/body-reader.ts';
-import { formatCacheStatus } from '../http/cache-status.ts';
+import { type ForwardReason, formatCacheStatus } from '../http/cache-status.ts';
 import { endToEndFields, fieldValue, hasField } from '../http/header-fields.ts';
 import { appendVia } from '../http/via.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
@@ -26,8 +26,9 @@ export async function bypass(context: RequestContext, services: ProxyServices, r
     const { head, reader } = context.answer ?? (await askOrigin(context, services));
     invalidateAfter(context, services, head.status);
     context.cacheStatus = formatCacheStatus({
-      forward: reason === 'not-storable' ? 'uri-miss' : reason === 'method' ? 'method' : 'bypass',
+      forward: context.forward ?? forwardReason(reason),
       forwardStatus: head.status,
+      key: services.showsCacheKey ? context.key?.keyText : undefined,
       detail: reason,
     });
     context.head = { status: head.status, fields: passedResponseFields(context, head) };
@@ -37,6 +38,12 @@ export async function bypass(context: RequestContext, services: ProxyServices, r
   } catch (error) {
     return { kind: 'fail', error: toEdgeError(error) };
   }
+}
+
+/** RFC 9211 s2.2. A HEAD of what is not stored, and an object that changes too fast, miss. */
+function forwardReason(reason: string): ForwardReason {
+  if (reason === 'method') return 'method';
+  return reason === 'head' || reason === 'changing' ? 'miss' : 'bypass';
 }
 
 async function askOrigin(context: RequestContext, services: ProxyServices): Promise<{ head: UpstreamHead; reader: BodyReader }> {

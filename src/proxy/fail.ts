@@ -4,6 +4,7 @@ import { formatCacheStatus } from '../http/cache-status.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { appendVia } from '../http/via.ts';
 import { commitHead } from './deliver.ts';
+import { proxyStatusOf } from './proxy-error.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
@@ -21,13 +22,19 @@ export function fail(context: RequestContext, services: ProxyServices, error: Ed
   }
   if (context.cacheResult === 'NONE' && error.source === 'upstream') context.cacheResult = 'MISS';
   const text = `${error.message}\n`;
-  context.cacheStatus = formatCacheStatus({ forward: context.bypassReason === undefined ? 'uri-miss' : 'bypass', detail: error.code });
+  const isForwarded = error.source === 'upstream';
+  context.cacheStatus = formatCacheStatus({
+    forward: isForwarded ? (context.forward ?? (context.bypassReason === undefined ? 'miss' : 'bypass')) : undefined,
+    detail: error.code,
+  });
+  const proxyStatus = proxyStatusOf(error);
   const fields: FieldList = [
     ['content-type', 'text/plain; charset=utf-8'],
     ['content-length', String(Buffer.byteLength(text))],
     ['cache-control', 'no-store'],
     ['via', appendVia(undefined, '1.1')],
     ['cache-status', context.cacheStatus],
+    ...(proxyStatus === undefined ? [] : [['proxy-status', proxyStatus] as const]),
     ['x-cache', context.cacheResult],
     ...(error.httpStatus === 503 ? [['retry-after', String(RETRY_AFTER_SECONDS)] as const] : []),
   ];

@@ -10,6 +10,7 @@ import type { Lookup } from '../cache/request-policy.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { FillTarget } from '../fill/fill-context.ts';
 import type { Resolution } from '../fill/object-resolver.ts';
+import type { ForwardReason } from '../http/cache-status.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { CacheResult } from './proxy-metrics.ts';
 
@@ -57,6 +58,8 @@ export class RequestContext {
   cacheStatus: string | undefined;
   error: EdgeError | undefined;
   bypassReason: string | undefined;
+  /** Why the origin is asked, where a stage knows better than the bypass. */
+  forward: ForwardReason | undefined;
   // deliver, bypass
   firstByteMs: number | undefined;
   sentBytes = 0;

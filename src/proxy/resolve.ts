@@ -19,11 +19,14 @@ export async function resolve(context: RequestContext, services: ProxyServices):
   switch (resolution.kind) {
     case 'object':
       context.resolution = resolution;
+      context.forward = resolution.forward;
       return NEXT;
     case 'answer':
       context.answer = resolution;
+      context.forward = resolution.forward;
       return { kind: 'bypass', reason: 'not-storable' };
     case 'bypass':
+      context.forward = resolution.forward;
       return { kind: 'bypass', reason: 'not-storable' };
     case 'absent':
       return isHead && !lookup.onlyIfCached ? { kind: 'bypass', reason: 'head' } : notCached();

@@ -1,5 +1,6 @@
 /** Stage *respond*: status and header fields of an answer from the cache, decided once; `deliver` commits them with the first bytes. */
 import { currentAgeSeconds } from '../cache/freshness.ts';
+import type { ObjectState } from '../fill/origin-question.ts';
 import { formatCacheStatus } from '../http/cache-status.ts';
 import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
 import { formatHttpDate } from '../http/http-date.ts';
@@ -47,33 +48,32 @@ export function describeCache(
   services: ProxyServices,
   slices: { readonly hitSlices: number; readonly plannedSlices: number },
 ): void {
-  const { state, forwardStatus, isCollapsed, object } = context.need('resolution');
-  const ttlSeconds = Math.floor((object.manifest.freshUntilMs - services.clock.wallMs()) / 1000);
-  const missSlices = slices.plannedSlices - slices.hitSlices;
-  const isStored = services.store.findManifest(object.target.objectHash)?.generation === object.generation;
-  if (state === 'fetched') {
-    context.cacheResult = 'MISS';
-    context.cacheStatus = formatCacheStatus({ forward: 'uri-miss', forwardStatus, isStored, isCollapsed });
-  } else if (state === 'renewed') {
-    context.cacheResult = missSlices > 0 ? 'PARTIAL' : 'REVALIDATED';
-    context.cacheStatus = formatCacheStatus({
-      forward: 'stale',
-      forwardStatus,
-      ttlSeconds,
-      isStored,
-      isCollapsed,
-      detail: sliceDetail(slices),
-    });
-  } else if (missSlices > 0) {
-    context.cacheResult = slices.hitSlices > 0 ? 'PARTIAL' : 'MISS';
-    context.cacheStatus = formatCacheStatus({ forward: 'partial', ttlSeconds, isStored, detail: sliceDetail(slices) });
-  } else {
-    const result: CacheResult = state === 'stale' ? 'STALE' : 'HIT';
-    context.cacheResult = result;
-    context.cacheStatus = formatCacheStatus({ hit: true, ttlSeconds, detail: state === 'stale' ? 'stale' : undefined });
-  }
+  const { state, forward, forwardStatus, isCollapsed, object } = context.need('resolution');
+  const isAllAtHand = slices.hitSlices === slices.plannedSlices;
+  context.cacheResult = cacheResult(state, slices);
+  const isHit = forward === undefined && isAllAtHand;
+  context.cacheStatus = formatCacheStatus({
+    hit: isHit,
+    forward: forward ?? 'partial',
+    forwardStatus,
+    // Of what came just now nobody has to be told.
+    ttlSeconds: state === 'fetched' ? undefined : Math.floor((object.manifest.freshUntilMs - services.clock.wallMs()) / 1000),
+    isStored: !isHit && state !== 'stale' && services.store.findManifest(object.target.objectHash)?.generation === object.generation,
+    isCollapsed,
+    key: services.showsCacheKey ? object.target.keyText : undefined,
+    detail: state === 'stale' ? 'stale' : state === 'fetched' || isAllAtHand ? undefined : sliceDetail(slices),
+  });
 }
 
-function sliceDetail({ hitSlices, plannedSlices }: { readonly hitSlices: number; readonly plannedSlices: number }): string | undefined {
-  return plannedSlices === 0 ? undefined : `slices=${hitSlices}/${plannedSlices}`;
+function cacheResult(
+  state: ObjectState,
+  { hitSlices, plannedSlices }: { readonly hitSlices: number; readonly plannedSlices: number },
+): CacheResult {
+  if (state === 'fetched') return 'MISS';
+  if (hitSlices < plannedSlices) return hitSlices > 0 || state === 'renewed' ? 'PARTIAL' : 'MISS';
+  return state === 'renewed' ? 'REVALIDATED' : state === 'stale' ? 'STALE' : 'HIT';
+}
+
+function sliceDetail({ hitSlices, plannedSlices }: { readonly hitSlices: number; readonly plannedSlices: number }): string {
+  return `slices=${hitSlices}/${plannedSlices}`;
 }

@@ -42,6 +42,8 @@ export interface ProxyServices {
   /** This process in CDN-Loop (RFC 8586). */
   readonly loopId: string;
   readonly logsAccess: boolean;
+  /** Whether Cache-Status names the key (RFC 9211 s2.7). */
+  readonly showsCacheKey: boolean;
   /** Requests in progress; the pipeline counts. */
   readonly load: { requests: number; isDraining: boolean };
 }

@@ -69,6 +69,7 @@ test('loadConfig() fills in every default', () => {
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
     limits: { requestsMax: 10_000, clientStallMs: 60_000, headerBytesMax: 16 * 1024, headerTimeoutMs: 10_000 },
+    cacheStatus: { key: false },
     log: { level: 'info', access: true },
     shutdown: { drainMs: 30_000 },
   });

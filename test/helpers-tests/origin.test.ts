@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { bodyBytes, verifyBody } from '../helpers/body.ts';
 import { ClientConnection, exchange, request } from '../helpers/client.ts';
 import { Origin } from '../helpers/origin.ts';
+import { parseWrong } from '../helpers/origin-command.ts';
 import type { Misbehaviour } from '../helpers/origin-script.ts';
 
 const LENGTH = 300_000;
@@ -300,7 +303,7 @@ test('a stopped origin refuses and comes back on the same port', async (context)
 });
 
 test('an origin starts from the command line', async (context) => {
-  const file = path.resolve(import.meta.dirname, '../helpers/origin.ts');
+  const file = path.resolve(import.meta.dirname, '../helpers/origin-command.ts');
   const child = spawn(process.execPath, [file, '--port', '0', '--size', '1KiB', '--etag', 'weak'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -312,4 +315,49 @@ test('an origin starts from the command line', async (context) => {
   assert.equal((await request({ port, path: '/else' })).bodyBytes, 1024);
   child.kill('SIGTERM');
   assert.deepEqual(await once(child, 'exit'), [0, null]);
+});
+
+test('on the command line an origin does wrong what it is told, and obeys lines', async (context) => {
+  const file = path.resolve(import.meta.dirname, '../helpers/origin-command.ts');
+  const wrong = ['--wrong', '/bytes/1KiB/a={"status":503,"times":1}', '--wrong', '/bytes/1KiB/b={"pauseAfterBytes":100}'];
+  const child = spawn(process.execPath, [file, '--port', '0', '--show-requests', ...wrong], { stdio: ['pipe', 'pipe', 'ignore'] });
+  context.after(() => child.kill('SIGKILL'));
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const port = Number(/:(\d+)$/.exec(String((await lines.next()).value))?.[1]);
+  assert.equal((await request({ port, path: '/bytes/1KiB/a' })).status, 503);
+  const { etag } = (await request({ port, path: '/bytes/1KiB/a' })).headers;
+  const shown = [await lines.next(), await lines.next()].map(({ value }) => JSON.parse(String(value)));
+  assert.deepEqual([shown[0]?.status, shown[1]?.status, shown[1]?.bodyBytesSent], [503, 200, 1024]);
+
+  child.stdin.write('nonsense\nchange /bytes/1KiB/a\n');
+  let isChanged = false;
+  while (!isChanged) isChanged = (await request({ port, path: '/bytes/1KiB/a' })).headers.etag !== etag;
+  let isOver = false;
+  const held = request({ port, path: '/bytes/1KiB/b' }).finally(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    child.stdin.write('release /bytes/1KiB/b\n');
+    await request({ port, path: '/bytes/1KiB/a' });
+  }
+  assert.equal((await held).bodyBytes, 1024);
+});
+
+test('a misbehaviour that cannot be read is refused with its place', () => {
+  assert.deepEqual(parseWrong('/a?b=c={"raw":"x","times":2}'), { path: '/a?b=c', misbehaviour: { raw: 'x' }, times: 2 });
+  assert.throws(() => parseWrong('/a'), /PATH=JSON/);
+  assert.throws(() => parseWrong('a={}'), /PATH=JSON/);
+  assert.throws(() => parseWrong('/a={'), /--wrong \/a: /);
+  assert.throws(() => parseWrong('*={"resetAfter":1}'), /resetAfter/);
+  assert.throws(() => parseWrong('*={"resetAfterBytes":-1}'), /resetAfterBytes/);
+});
+
+test('every misbehaviour of a script can be asked for on the command line', async () => {
+  const script = await readFile(path.resolve(import.meta.dirname, '../helpers/origin-script.ts'), 'utf8');
+  const body = /interface Misbehaviour \{([\s\S]*?)\n\}/.exec(script)?.[1] ?? '';
+  const names = [...body.matchAll(/readonly (\w+)\?:/g)].map(([, name]) => name ?? '');
+  assert.ok(names.length > 25);
+  const command = await readFile(path.resolve(import.meta.dirname, '../helpers/origin-command.ts'), 'utf8');
+  const missing = names.filter((name) => name !== 'when' && !new RegExp(`^  ${name}: `, 'm').test(command));
+  assert.deepEqual(missing, [], 'missing in origin-command.ts (and in its --help)');
 });

@@ -2,15 +2,14 @@
  * A scripted origin for tests: an HTTP/1.1 server on raw sockets of the loopback, correct by default, and wrong in exactly the way a test
  * asks for, down to the byte. Bodies are computed (body.ts), so objects of any size cost no memory. It respects back-pressure, records
  * every request, and never waits by time except for `bytesPerSecond`. What it can do wrong stands in origin-script.ts.
- *
- * Alone: `node test/helpers/origin.ts --port 9000` serves `/bytes/SIZE/NAME` (as `/bytes/64MiB/a`); see `--help`.
+ * On the command line it is origin-command.ts.
  */
 import net from 'node:net';
 import tls from 'node:tls';
-import { parseArgs } from 'node:util';
 import { type Clock, SystemClock } from '../../src/base/clock.ts';
 import type { BodyIdentity } from './body.ts';
 import { type Answer, answerRequest, type BodySource, objectEtag, objectLastModified, objectSource } from './origin-answer.ts';
+import { Connection } from './origin-connection.ts';
 import {
   fieldPairs,
   type Misbehaviour,
@@ -20,7 +19,6 @@ import {
   type StoredObject,
 } from './origin-script.ts';
 
-const HEAD_LIMIT_BYTES = 256 * 1024;
 const WRITE_BYTES = 64 * 1024;
 const REASONS: Readonly<Record<number, string>> = {
   100: 'Continue',
@@ -392,171 +390,8 @@ export class Origin {
   }
 }
 
-/** One accepted socket: requests in, bytes out, and knowing when the other side has gone. */
-class Connection {
-  readonly number: number;
-  /** Called once when the connection breaks. */
-  onBroken: (() => void) | undefined;
-  readonly #socket: net.Socket;
-  #received: Buffer = Buffer.alloc(0);
-  #wakeReader: (() => void) | undefined;
-  #wakeWriter: (() => void) | undefined;
-  #pendingWrites = 0;
-  #isEnded = false;
-
-  constructor(socket: net.Socket, number: number) {
-    this.number = number;
-    this.#socket = socket;
-    const wake = (): void => {
-      this.#wakeReader?.();
-      this.#wakeWriter?.();
-    };
-    socket.on('data', (bytes) => {
-      if (typeof bytes !== 'string') this.#received = Buffer.concat([this.#received, bytes]);
-      this.#wakeReader?.();
-    });
-    socket.on('end', () => {
-      this.#isEnded = true;
-      wake();
-    });
-    socket.on('drain', () => this.#wakeWriter?.());
-    // A reset by the peer is one way for a connection to end; `close` follows.
-    socket.on('error', () => undefined);
-    socket.on('close', () => {
-      this.#isEnded = true;
-      wake();
-      this.onBroken?.();
-    });
-  }
-
-  /** Whether nothing more can be written. */
-  get isBroken(): boolean {
-    return this.#socket.destroyed || !this.#socket.writable;
-  }
-
-  /** The next request's head, or undefined when the connection ends (or sends what is no head). */
-  async readRequest(): Promise<OriginRequest | undefined> {
-    for (;;) {
-      const end = this.#received.indexOf('\r\n\r\n');
-      if (end !== -1) {
-        const text = this.#received.toString('latin1', 0, end);
-        this.#received = this.#received.subarray(end + 4);
-        return parseRequest(text);
-      }
-      if (this.#isEnded || this.#received.length > HEAD_LIMIT_BYTES) return undefined;
-      await this.#more();
-    }
-  }
-
-  /** Reads and forgets the request's body; resolves to its size in bytes. */
-  async skipBody(request: OriginRequest): Promise<number> {
-    const isChunked = request.headers['transfer-encoding'] !== undefined;
-    const lengthBytes = Number(request.headers['content-length'] ?? 0);
-    if (!isChunked && lengthBytes === 0) return 0;
-    if (request.headers.expect !== undefined) await this.write('HTTP/1.1 100 Continue\r\n\r\n');
-    if (!isChunked) return this.#skip(lengthBytes);
-    let totalBytes = 0;
-    for (;;) {
-      const sizeBytes = Number.parseInt(await this.#readLine(), 16);
-      if (!(sizeBytes > 0)) break;
-      totalBytes += await this.#skip(sizeBytes);
-      await this.#readLine();
-    }
-    while ((await this.#readLine()) !== '');
-    return totalBytes;
-  }
-
-  /** Writes and, when the socket is full, waits until it is not or is gone; `onTaken` when the kernel has the bytes. */
-  async write(bytes: Uint8Array | string, onTaken?: () => void): Promise<void> {
-    if (this.isBroken) return;
-    const data = typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes;
-    this.#pendingWrites += 1;
-    const hasRoom = this.#socket.write(data, (error) => {
-      this.#pendingWrites -= 1;
-      if (error === undefined || error === null) onTaken?.();
-      if (this.#pendingWrites === 0) this.#wakeWriter?.();
-    });
-    while (!hasRoom && this.#socket.writableNeedDrain && !this.isBroken) await this.#room();
-  }
-
-  /** Waits until the kernel has taken everything written, or has refused it because the connection is gone. */
-  async flushed(): Promise<void> {
-    while (this.#pendingWrites > 0) await this.#room();
-  }
-
-  /** Waits `delayMs`, or until the connection breaks. */
-  async pause(clock: Clock, delayMs: number): Promise<void> {
-    const abort = new AbortController();
-    this.onBroken = () => abort.abort();
-    if (!this.isBroken) await clock.sleep(delayMs, abort.signal);
-    this.onBroken = undefined;
-  }
-
-  end(): void {
-    this.#socket.end();
-  }
-
-  reset(): void {
-    if (this.#socket instanceof tls.TLSSocket) this.#socket.destroy();
-    else this.#socket.resetAndDestroy();
-  }
-
-  #more(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wakeReader = resolve;
-    });
-  }
-
-  #room(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wakeWriter = resolve;
-    });
-  }
-
-  async #skip(lengthBytes: number): Promise<number> {
-    let leftBytes = lengthBytes;
-    for (;;) {
-      const count = Math.min(leftBytes, this.#received.length);
-      this.#received = this.#received.subarray(count);
-      leftBytes -= count;
-      if (leftBytes === 0 || this.#isEnded) return lengthBytes - leftBytes;
-      await this.#more();
-    }
-  }
-
-  async #readLine(): Promise<string> {
-    for (;;) {
-      const end = this.#received.indexOf('\r\n');
-      if (end !== -1) {
-        const line = this.#received.toString('latin1', 0, end);
-        this.#received = this.#received.subarray(end + 2);
-        return line;
-      }
-      if (this.#isEnded) return '';
-      await this.#more();
-    }
-  }
-}
-
 function isFor(record: OriginRequest, path: string): boolean {
   return path === '*' || record.target === path || record.path === path;
-}
-
-function parseRequest(text: string): OriginRequest | undefined {
-  const [requestLine = '', ...lines] = text.split('\r\n');
-  const [method = '', target = '', protocol = ''] = requestLine.split(' ');
-  if (!protocol.startsWith('HTTP/1.')) return undefined;
-  const headers: Record<string, string> = {};
-  const rawHeaders = lines.map((line): [string, string] => {
-    const colon = line.indexOf(':');
-    return [line.slice(0, colon), line.slice(colon + 1).trim()];
-  });
-  for (const [name, value] of rawHeaders) {
-    const key = name.toLowerCase();
-    headers[key] = headers[key] === undefined ? value : `${headers[key]}, ${value}`;
-  }
-  if (protocol === 'HTTP/1.0' && headers.connection === undefined) headers.connection = 'close';
-  return { method, target, path: target.split('?')[0] ?? target, headers, rawHeaders };
 }
 
 function headText(answer: Answer): string {
@@ -573,52 +408,3 @@ function stepSizeBytes({ chunked, bytesPerSecond }: Misbehaviour): number {
   // Twenty steps a second: even enough for a client, few enough for a timer.
   return bytesPerSecond === undefined ? chunkBytes : Math.max(1, Math.min(chunkBytes, Math.ceil(bytesPerSecond / 20)));
 }
-
-const USAGE = `node test/helpers/origin.ts [options]
-  --port N              port on 127.0.0.1 (default 9000; 0: any)
-  --size SIZE           length of paths other than /bytes/SIZE/NAME (default: 404)
-  --cache-control TEXT  (default max-age=3600)
-  --etag KIND           strong, weak or none
-  --ignore-range        200 to every request
-  --chunked             no Content-Length
-  --rate SIZE           bytes a second for each response
-`;
-
-/** A size as `4096`, `64KiB` or `3GiB`. @throws RangeError */
-export function parseSizeBytes(text: string): number {
-  const match = /^(\d+)(B|KiB|MiB|GiB|TiB)?$/.exec(text);
-  if (match === null) throw new RangeError(`A size is a number with B, KiB, MiB, GiB or TiB, not ${text}`);
-  return Number(match[1]) * 1024 ** ['B', 'KiB', 'MiB', 'GiB', 'TiB'].indexOf(match[2] ?? 'B');
-}
-
-/** The command: serves until it is told to stop. */
-async function main(words: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...words],
-    options: {
-      port: { type: 'string', default: '9000' },
-      size: { type: 'string' },
-      'cache-control': { type: 'string', default: 'max-age=3600' },
-      etag: { type: 'string', default: 'strong' },
-      'ignore-range': { type: 'boolean', default: false },
-      chunked: { type: 'boolean', default: false },
-      rate: { type: 'string' },
-      help: { type: 'boolean', default: false },
-    },
-  });
-  if (values.help) return void process.stdout.write(USAGE);
-  const etag = values.etag === 'weak' || values.etag === 'none' ? values.etag : 'strong';
-  const resolve = (target: string): ObjectDefinition | undefined => {
-    const size = /^\/bytes\/([^/]+)\//.exec(target)?.[1] ?? values.size;
-    if (size === undefined || !/^\d+[A-Za-z]*$/.test(size)) return undefined;
-    return { lengthBytes: parseSizeBytes(size), etag, cacheControl: values['cache-control'] };
-  };
-  const origin = await Origin.start({ port: Number(values.port), resolve });
-  const bytesPerSecond = values.rate === undefined ? undefined : parseSizeBytes(values.rate);
-  origin.misbehave('*', { ignoreRange: values['ignore-range'], chunked: values.chunked, bytesPerSecond });
-  process.stdout.write(`listening ${origin.url}\n`);
-  process.once('SIGTERM', () => void origin.close());
-  process.once('SIGINT', () => void origin.close());
-}
-
-if (import.meta.main) await main(process.argv.slice(2));

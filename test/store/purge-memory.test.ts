@@ -61,6 +61,23 @@ test('an object of the index is suspect from an epoch on until it was looked at,
   assert.equal(memory.retiringEpochs, 1, 'the second was walked after that checkpoint began');
 });
 
+test('of two soft purges of one scope the first says since when what both cover is stale, in whichever order they are met', () => {
+  const red: PurgeTarget = { kind: 'tag', tag: 'red' };
+  const about = { objectHash: hashOf('a'), keyText: 'a', tags: ['red'], generation: 4 };
+  for (const order of [
+    [1, 2],
+    [2, 1],
+  ]) {
+    const memory = new PurgeMemory({ scopesMax: 9, epochsMax: 9, clearedMax: 2 });
+    for (const sequence of order) memory.remember(purgeOf(red, sequence, true));
+    assert.deepEqual(memory.judgeStored(about), { kind: 'stale', atMs: 1001 });
+    assert.deepEqual(memory.judgeStored({ ...about, generation: 19 }).kind, 'stale');
+    assert.deepEqual(memory.judgeStored({ ...about, generation: 20 }).kind, 'clear');
+    assert.equal(memory.activeEpochs, 1);
+    assert.deepEqual(memory.judgeOffer({ ...about, purgeSequence: 0, isStored: true }), { kind: 'stale', atMs: 1001 });
+  }
+});
+
 test('the last purges are told one by one, without a gap, or not at all', () => {
   const memory = new PurgeMemory({ scopesMax: 9, epochsMax: 3, clearedMax: 2 });
   for (let sequence = 1; sequence <= 5; sequence += 1) memory.remember(purgeOf(object(`k${sequence % 2}`), sequence));
