@@ -220,7 +220,8 @@ export class MountedStore {
     const obstacle = await this.#lookAt(address, signal);
     const parts = this.#readable();
     if (obstacle !== undefined) return this.#miss(obstacle);
-    if (parts === undefined || parts.catalogue.findReadable(address.objectHash, address.generation) === NO_SLOT) return this.#miss('absent');
+    if (parts === undefined || parts.catalogue.findReadable(address.objectHash, address.generation) === NO_SLOT)
+      return this.#miss('absent');
     const verdict = await parts.sliceParts.read(address, signal);
     if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
     // A purge may have come while the device was reading.

@@ -193,7 +193,8 @@ export class Work {
     const { store } = mount;
     const version = this.#model.current(this.#key());
     const manifest = version?.manifests.at(-1);
-    if (version === undefined || manifest === undefined || store.findManifest(version.objectHash)?.generation !== version.generation) return;
+    if (version === undefined || manifest === undefined || store.findManifest(version.objectHash)?.generation !== version.generation)
+      return;
     const release = store.holdGeneration(manifest);
     const end = this.#model.hold(version);
     this.#world.note(`hold ${version.keyText}/${version.generation}`);

@@ -305,7 +305,8 @@ export class Catalogue {
       const counted = index.slices(index.tagSlotOf(slot));
       if (counted !== (counts.get(generation) ?? 0))
         return `generation ${generation} counts ${counted} slices, has ${counts.get(generation)}`;
-      if (index.isFoundByTag(index.tagSlotOf(slot)) === this.#retired.has(generation)) return `generation ${generation} is lost or found twice`;
+      if (index.isFoundByTag(index.tagSlotOf(slot)) === this.#retired.has(generation))
+        return `generation ${generation} is lost or found twice`;
     }
     return undefined;
   }
