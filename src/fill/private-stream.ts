@@ -1,6 +1,6 @@
 /**
  * The rest of a response straight from the origin, through a private buffer and not stored: for a client that found no free slot. It must
- * be the same version, since the response has begun.
+ * be the same version, since the response has begun. When it breaks off, its reader asks for the rest as after a run. Called by slice-source.ts.
  */
 import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
@@ -10,7 +10,7 @@ import type { BodySink } from '../upstream/upstream-transport.ts';
 import { BodyReader } from './body-reader.ts';
 import type { LiveObject } from './live-object.ts';
 import type { Piece } from './piece.ts';
-import { type Asked, checkResponse } from './response-check.ts';
+import { type Asked, checkResponse, GONE_STATUSES } from './response-check.ts';
 import type { StandingTransfer, StandingTransfers } from './standing-transfers.ts';
 
 /** A private transfer of one range. */
@@ -23,13 +23,13 @@ export interface PrivateStream {
 }
 
 /**
- * Asks the origin for [start, end) of the same version.
+ * Asks the origin for [start, end) of the same version; to its end when that is not known yet. Another version ends the generation.
  *
  * @throws EdgeError UPSTREAM_CHANGED, UPSTREAM_INVALID, CLIENT_GONE when the signal aborts, or what the transport met
  */
 export async function openPrivateStream(
   object: LiveObject,
-  range: { start: number; end: number },
+  range: { start: number; end: number | undefined },
   signal: AbortSignal,
 ): Promise<PrivateStream> {
   const asked: Asked = { kind: 'range', ...range };
@@ -41,13 +41,21 @@ export async function openPrivateStream(
       onFailure: opened.reject,
       onHead: (head, running) => {
         const usable = checkResponse(asked, head);
-        const isSame = usable.kind === 'part' && sameRepresentation(object.manifest.fields, head.fields);
-        if (!isSame) {
-          const code = usable.kind === 'unusable' ? 'UPSTREAM_INVALID' : 'UPSTREAM_CHANGED';
-          opened.reject(new EdgeError(code, 'The origin did not send the rest of this version; ask again'));
+        if (usable.kind === 'unusable') {
+          const isGone = GONE_STATUSES.has(head.status);
+          const error = new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${usable.why}`);
+          opened.reject(isGone ? object.endAsChanged(`the origin answers ${head.status} now`) : error);
           return undefined;
         }
-        const stream = new PrivateRange(new BodyReader(running), object.context.standing, range.end - range.start);
+        if (!sameRepresentation(object.manifest.fields, head.fields)) {
+          opened.reject(object.endAsChanged('the origin has another version now'));
+          return undefined;
+        }
+        if (usable.kind === 'whole') {
+          opened.reject(new EdgeError('UPSTREAM_INVALID', 'The origin sent everything instead of the rest of this version'));
+          return undefined;
+        }
+        const stream = new PrivateRange(new BodyReader(running), object.context.standing, usable.end - usable.start);
         opened.resolve(stream);
         return stream;
       },

@@ -18,6 +18,9 @@ export type Usable =
   | { readonly kind: 'whole'; readonly lengthBytes: number | undefined }
   | { readonly kind: 'unusable'; readonly why: string };
 
+/** With these the origin says that the object, or this part of it, is there no more; any other error may pass (429, 503 ...). */
+export const GONE_STATUSES: ReadonlySet<number> = new Set([404, 410, 416]);
+
 /** Judges the head of a 200 or 206. */
 export function checkResponse(asked: Asked, head: UpstreamHead): Usable {
   const contentLength = contentLengthOf(head);

@@ -12,10 +12,7 @@ import { DiscardingSink } from './body-reader.ts';
 import { RUN_BYTES_MAX } from './fill-context.ts';
 import { FillRun } from './fill-run.ts';
 import type { LiveObject } from './live-object.ts';
-import { type Asked, checkResponse } from './response-check.ts';
-
-/** With these the origin says that the object, or this part of it, is there no more; any other error may pass (429, 503 ...). */
-const GONE_STATUSES = new Set([404, 410, 416]);
+import { type Asked, checkResponse, GONE_STATUSES } from './response-check.ts';
 
 /**
  * Begins to fetch missing slices.
@@ -80,7 +77,7 @@ function judge(run: FillRun, asked: Asked, head: UpstreamHead, transfer: Transfe
     );
     return new DiscardingSink(transfer);
   }
-  if (status !== 200 && status !== 206) return changed(object, `the origin answers ${status} now`);
+  if (status !== 200 && status !== 206) return changed(run, `the origin answers ${status} now`);
   const usable = checkResponse(asked, head);
   if (usable.kind === 'unusable') {
     // What a range brings from this origin cannot be trusted; the whole object may still be had.
@@ -88,7 +85,7 @@ function judge(run: FillRun, asked: Asked, head: UpstreamHead, transfer: Transfe
     run.onError(new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${usable.why}`));
     return undefined;
   }
-  if (!isSameVersion(object, head, usable.lengthBytes)) return changed(object, 'the origin has another version now');
+  if (!isSameVersion(object, head, usable.lengthBytes)) return changed(run, 'the origin has another version now');
   if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) object.learnLength(usable.lengthBytes);
   if (usable.kind === 'whole' && asked.kind !== 'whole') {
     object.markRangeless();
@@ -103,9 +100,9 @@ function isSameVersion(object: LiveObject, head: UpstreamHead, lengthBytes: numb
   return sameRepresentation(object.manifest.fields, head.fields) && (known ?? lengthBytes) === (lengthBytes ?? known);
 }
 
-function changed(object: LiveObject, why: string): undefined {
-  object.context.metrics.add('generationsReplaced');
-  object.fail(new EdgeError('UPSTREAM_CHANGED', `The object changed during the transfer: ${why}; ask again`));
+function changed(run: FillRun, why: string): undefined {
+  run.stop('changed');
+  run.object.endAsChanged(why);
 }
 
 function strongTag(fields: FieldList): string | undefined {

@@ -54,6 +54,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'src/store/recovery/checkpoint.ts',
     text: '  if (tagSlot !== NO_SLOT && !index.isFoundByTag(tagSlot)) return undefined;\n',
     instead: '',
+    test: 'test/store/held-generations.test.ts',
   },
   {
     name: 'a purge that leaves what was replaced to its readers',
