@@ -5,7 +5,8 @@
 import { TAGS_MAX } from '../format/manifest-record.ts';
 import { type FieldList, fieldLines, hasField } from '../http/header-fields.ts';
 
-const TAG_FIELDS = ['surrogate-key', 'cache-tag', 'xkey'] as const;
+/** Fields that carry tags: in responses, and in requests to purge by one. */
+export const TAG_FIELDS = ['surrogate-key', 'cache-tag', 'xkey'] as const;
 /** Characters of all tags together: the manifest's record has room for them beside its fields. */
 const TAGS_CHARACTERS_MAX = 8192;
 

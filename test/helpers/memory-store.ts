@@ -7,6 +7,7 @@ import { CHUNK_BYTES } from '../../src/format/geometry.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../../src/format/manifest.ts';
 import type { Arena } from '../../src/memory/arena.ts';
 import { type Coverable, matcherOf } from '../../src/store/purges/purge.ts';
+import type { PurgeProgress } from '../../src/store/purges/purge-ledger.ts';
 import type {
   ManifestEntry,
   ManifestVerdict,
@@ -45,6 +46,7 @@ export class MemoryStore implements SliceStore {
     readonly isSoft: boolean;
     readonly atMs: number;
   }[] = [];
+  readonly #progress = new Map<number, PurgeProgress>();
   readonly #clock = new SystemClock();
   /** Readers of each generation that is held. */
   readonly #holds = new Map<number, number>();
@@ -135,6 +137,7 @@ export class MemoryStore implements SliceStore {
       this.#retired.delete(generation);
       this.#forgetSlices(generation);
     }
+    const objects = covered.filter(({ freshUntilMs }) => !isSoft || freshUntilMs > atMs).length;
     for (const manifest of covered) {
       const { objectHash, generation, freshUntilMs } = manifest;
       if (isSoft) this.#manifests.set(objectHash, { ...manifest, freshUntilMs: Math.min(freshUntilMs, atMs) });
@@ -143,7 +146,16 @@ export class MemoryStore implements SliceStore {
         this.#forgetSlices(generation);
       }
     }
-    return { knownObjects: covered.length, isWalkNeeded: false };
+    this.#progress.set(this.purgeSequence, { objects, isDone: true });
+    return { sequence: this.purgeSequence, objects, isDone: true };
+  }
+
+  mayHold(objectHash: ObjectHash): boolean {
+    return this.#manifests.has(objectHash);
+  }
+
+  purgeProgress(sequence: number): PurgeProgress | undefined {
+    return this.#progress.get(sequence);
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {

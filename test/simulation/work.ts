@@ -353,8 +353,8 @@ export class Work {
     }
     this.#world.note(`purge ${isSoft ? 'soft' : 'hard'} ${JSON.stringify(target)}: ${isInForce}`);
     try {
-      const { knownObjects, isWalkNeeded } = await purging;
-      this.#world.note(`purged ${JSON.stringify(target)}: ${knownObjects} ${isWalkNeeded}`);
+      const { objects, isDone } = await purging;
+      this.#world.note(`purged ${JSON.stringify(target)}: ${objects} ${isDone}`);
       this.purges += 1;
       if (isSoft) this.#model.bindFreshness(standing);
       else this.#model.bury(covered);
