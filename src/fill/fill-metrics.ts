@@ -90,14 +90,14 @@ export const FILL_METRICS = {
   invalidations: {
     kind: 'counter',
     name: 'rawslice_invalidations_total',
-    help: 'Objects invalidated by the answer to an unsafe method, by what of it named them',
+    help: 'Objects and groups of objects (Cache-Group-Invalidation) invalidated by answers to unsafe methods, by what named them',
     label: 'cause',
     values: INVALIDATION_CAUSES,
   },
   invalidationsFailed: {
     kind: 'counter',
     name: 'rawslice_invalidations_failed_total',
-    help: 'Invalidations that hold in memory only, or were refused because too many purges are in force',
+    help: 'Invalidations that hold in memory only, or were not done: too many purges in force, or more than 128 groups in one answer',
   },
   resumes: { kind: 'counter', name: 'rawslice_fill_resumes_total', help: 'Fills asked for again after the origin broke off' },
 } as const satisfies MetricTable;

@@ -5,6 +5,7 @@
 import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp } from '../base/units.ts';
+import { siteNameOf } from '../cache/cache-key.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
 import type { KeyMarks } from '../cache/key-marks.ts';
 import { openingRange } from '../cache/range-plan.ts';
@@ -12,6 +13,7 @@ import { renewedManifest } from '../cache/renewal.ts';
 import type { Lookup } from '../cache/request-policy.ts';
 import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization, judgeResponse, storedStatus } from '../cache/response-policy.ts';
+import { isCuttable } from '../cache/slice-plan.ts';
 import { isMissing, isNeverStored, isSliced } from '../cache/status-policy.ts';
 import { confirmsStored, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
@@ -19,8 +21,9 @@ import { type FieldList, fieldValue } from '../http/header-fields.ts';
 import { formatRangeHeader, formatSuffixRangeHeader, parseContentRange, type RangeSpec } from '../http/range.ts';
 import { resolveRangeSet } from '../http/range-set.ts';
 import type { Coverable } from '../store/purges/purge.ts';
+import { DiscardingSink } from '../upstream/discarding-sink.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
-import { BodyReader, DiscardingSink } from './body-reader.ts';
+import { BodyReader } from './body-reader.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
 import { FillRun, type RunShape } from './fill-run.ts';
 import type { LiveObject } from './live-object.ts';
@@ -261,8 +264,10 @@ export class OriginQuestion {
       requestTimeMs: this.#requestTimeMs,
       responseTimeMs: this.#context.clock.wallMs(),
       rule: this.#request.target.rule,
+      siteName: siteNameOf(this.#request.target.keyText),
     });
-    if (verdict.kind !== 'store') return this.#unstorable(head, transfer);
+    const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
+    if (!isStorable) return this.#unstorable(head, transfer);
     if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
     const { objectHash, keyText } = this.#request.target;
     const manifest: Manifest = {
