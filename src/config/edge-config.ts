@@ -15,10 +15,18 @@ export interface ConfigRule {
   readonly isImmutable: boolean;
   /** Undefined: the origin decides. */
   readonly freshForMs: number | undefined;
+  /** Of 404 and 410. Undefined: the origin decides. */
+  readonly missingFreshForMs: number | undefined;
+  /** Undefined: the origin decides. */
+  readonly staleWhileRevalidateMs: number | undefined;
   /** Undefined: the origin decides. */
   readonly staleIfErrorMs: number | undefined;
+  /** What becomes of a response with Set-Cookie. */
+  readonly setCookie: 'refuse' | 'strip' | 'keep';
   readonly ignoresClientCacheControl: boolean;
   readonly store: 'auto' | 'always' | 'never';
+  /** Undefined: redirects are passed to the client. */
+  readonly redirects?: { readonly hopsMax: number; readonly hosts: readonly string[] } | undefined;
 }
 
 /** One configuration that was found valid. */
@@ -57,6 +65,8 @@ export interface EdgeConfig {
   };
   readonly memory: { readonly arenaBytes: number };
   readonly slice: { readonly sizeBytes: number };
+  /** `staleIfErrorMs`: past freshness, where neither origin nor rule says. */
+  readonly cache: { readonly staleIfErrorMs: number };
   readonly limits: {
     readonly requestsMax: number;
     readonly clientStallMs: number;

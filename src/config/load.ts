@@ -199,6 +199,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
     },
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },
+    cache: { staleIfErrorMs: values['cache.staleIfError'] },
     limits: {
       requestsMax: values['limits.requests'],
       clientStallMs: values['limits.clientStall'],

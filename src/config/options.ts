@@ -157,6 +157,14 @@ export const OPTIONS = {
     max: '8MiB',
     description: 'Bytes of one slice, a power of two; objects stored already keep theirs',
   },
+  'cache.staleIfError': {
+    kind: 'duration',
+    default: '1d',
+    min: '0',
+    max: '365d',
+    description:
+      'How long past its freshness a response is served while the origin fails, where neither the origin (`stale-if-error`) nor a rule says; never where the origin forbids it (`must-revalidate`, `proxy-revalidate`, `no-cache`, `s-maxage`)',
+  },
   'limits.requests': {
     kind: 'count',
     default: '10000',

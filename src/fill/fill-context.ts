@@ -23,6 +23,8 @@ export interface FillContext {
   readonly partMemory: PartMemory;
   /** Slice size of new objects, in bytes. */
   readonly sliceSizeBytes: number;
+  /** How long past its freshness an object is served while the origin fails, where neither the origin nor a rule says. */
+  readonly staleIfErrorMs: number;
 }
 
 /** One resource: its key, and how to ask its origin for it. */
@@ -65,3 +67,7 @@ export const PRIVATE_BUFFER_BYTES = 64 * KIB;
 export const UNSTORABLE_MARK_MS = 60_000;
 /** Keys marked at a time; the oldest is forgotten first. */
 export const UNSTORABLE_MARKS_MAX = 16_384;
+/** Objects renewed behind their clients' backs at a time; another one stays stale until a later request. */
+export const BACKGROUND_RENEWALS_MAX = 64;
+/** How long an object is not renewed in the background again after the origin failed to renew it. */
+export const FAILED_RENEWAL_MARK_MS = 5000;

@@ -9,6 +9,7 @@ import { assert } from '../base/assert.ts';
 import type { EdgeError } from '../base/errors.ts';
 import { divFloor } from '../base/units.ts';
 import { type SliceStep, sliceCount } from '../cache/slice-plan.ts';
+import { isSliced } from '../cache/status-policy.ts';
 import { strongValidator } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
@@ -87,7 +88,7 @@ export class LiveObject {
     this.context = context;
     this.target = target;
     this.#manifest = source.manifest;
-    this.#hasStrongValidator = strongValidator(source.manifest.fields) !== undefined;
+    this.#hasStrongValidator = isJoinable(source.manifest);
     this.purgeSequence = source.purgeSequence;
   }
 
@@ -128,7 +129,7 @@ export class LiveObject {
     assert(manifest.generation === this.generation, 'a manifest is renewed within its generation');
     assert(manifest.lengthBytes === this.#manifest.lengthBytes, 'a renewal does not change the length');
     this.#manifest = manifest;
-    this.#hasStrongValidator = strongValidator(manifest.fields) !== undefined;
+    this.#hasStrongValidator = isJoinable(manifest);
   }
 
   /** A growing object has come to its end, or its length was told by a later response. */
@@ -344,6 +345,11 @@ export class LiveObject {
   #wakeAll(): void {
     for (const follower of [...this.followers]) follower.wake();
   }
+}
+
+/** Whether bytes of several responses may be joined to this one: a 200 with a strong validator (RFC 9111 s3.4); an error is one body. */
+function isJoinable({ status, fields }: Manifest): boolean {
+  return isSliced(status) && strongValidator(fields) !== undefined;
 }
 
 /** A loan of part of a slot; undefined when the part is empty. */

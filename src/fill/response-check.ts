@@ -28,15 +28,17 @@ export type Usable =
   | { readonly kind: 'whole'; readonly lengthBytes: number | undefined }
   | { readonly kind: 'unusable'; readonly why: string };
 
-/** Judges the head of a 200 or 206. Content-Range counts in a 206 only (RFC 9110 s14.4). */
+/**
+ * Judges the head of a response that may be stored: any status but 206 is one whole body. Content-Range counts in a 206 only (RFC 9110 s14.4).
+ */
 export function checkResponse(head: UpstreamHead): Usable {
   const contentLength = contentLengthOf(head);
   if (contentLength === 'invalid') return unusable('Content-Length is not one number');
   // An unasked-for encoding has other bytes than the identity representation that is stored.
   const encoding = fieldValue(head.fields, 'content-encoding');
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return unusable('the content is encoded');
-  if (head.status === 200) return { kind: 'whole', lengthBytes: contentLength };
-  if (head.status !== 206) return unusable(`status ${head.status}`);
+  // A 204 has no content, whatever its fields say (RFC 9110 s15.3.5).
+  if (head.status !== 206) return { kind: 'whole', lengthBytes: head.status === 204 ? 0 : contentLength };
   return checkPart(head, contentLength);
 }
 

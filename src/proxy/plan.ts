@@ -1,6 +1,7 @@
 /** Stage *plan*: preconditions, then ranges, then which slices the answer is made of (RFC 9110 s13.2.2, s14.2). */
 import { EdgeError } from '../base/errors.ts';
 import { planSlices } from '../cache/slice-plan.ts';
+import { isSliced, isSuccess } from '../cache/status-policy.ts';
 import { validatorsOf } from '../cache/validators.ts';
 import type { LiveObject } from '../fill/live-object.ts';
 import { evaluatePreconditions } from '../http/conditional.ts';
@@ -20,14 +21,17 @@ const NOT_MODIFIED_FIELDS = new Set(['cache-control', 'content-location', 'date'
 
 export function plan(context: RequestContext, services: ProxyServices): StageOutcome {
   const { object } = context.need('resolution');
-  const { fields, lengthBytes } = object.manifest;
+  const { fields, lengthBytes, status, receivedAtMs } = object.manifest;
   const validators = validatorsOf(fields);
-  const verdict = evaluatePreconditions({
+  const conditions = {
     method: context.method,
     requestFields: context.fields,
     entityTag: validators.entityTag,
     lastModified: validators.lastModified?.text,
-  });
+    recordedMs: validators.dateMs ?? receivedAtMs,
+  };
+  // Conditions count where the answer would be a 2xx (RFC 9110 s13.2.1), ranges where it would be a 200 (s14.2).
+  const verdict = isSuccess(status) ? evaluatePreconditions(conditions) : 'proceed';
   if (verdict === 'not-modified')
     return reply(
       context,
@@ -37,6 +41,10 @@ export function plan(context: RequestContext, services: ProxyServices): StageOut
     );
   if (verdict === 'precondition-failed') return reply(context, services, 412, [['content-length', '0']]);
 
+  if (!isSliced(status)) {
+    context.body = { status, start: 0, end: lengthBytes, ...countSlices(object, [{ start: 0, end: lengthBytes }]) };
+    return NEXT;
+  }
   const plan = planRanges(context, services);
   switch (plan.kind) {
     case 'whole':
