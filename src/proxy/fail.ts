@@ -5,6 +5,7 @@ import type { FieldList } from '../http/header-fields.ts';
 import { appendVia } from '../http/via.ts';
 import { commitHead } from './deliver.ts';
 import { proxyStatusOf } from './proxy-error.ts';
+import { endsConnection } from './refusal.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
@@ -12,11 +13,13 @@ import type { ProxyServices } from './services.ts';
 const RETRY_AFTER_SECONDS = 1;
 
 /** Answers with the error. */
-export function fail(context: RequestContext, services: ProxyServices, error: EdgeError): void {
+export function fail(context: RequestContext, services: ProxyServices, cause: EdgeError): void {
+  // The request was refused meanwhile: whatever failed then, failed for that.
+  const error = context.refusal ?? cause;
   context.error = error;
   if (error.code === 'INTERNAL') services.logger.error({ err: error, path: context.path }, 'request failed inside the program');
   const { response } = context;
-  if (response.headersSent || context.signal.aborted) {
+  if (response.headersSent || (context.signal.aborted && context.refusal === undefined) || response.destroyed) {
     breakOff(context);
     return;
   }
@@ -39,6 +42,7 @@ export function fail(context: RequestContext, services: ProxyServices, error: Ed
     ...(error.httpStatus === 503 ? [['retry-after', String(RETRY_AFTER_SECONDS)] as const] : []),
   ];
   context.head = { status: error.httpStatus, fields };
+  if (endsConnection(error)) response.shouldKeepAlive = false;
   commitHead(context, services);
   response.end(context.method === 'HEAD' ? undefined : text);
 }

@@ -5,6 +5,13 @@ import { formatProxyStatus, type ProxyErrorType } from '../http/proxy-status.ts'
 /** By the code alone; an errno may say more. Codes that are missing are no errors of a proxy (NOT_CACHED is what the client asked for). */
 const TYPES: Readonly<Partial<Record<ErrorCode, ProxyErrorType>>> = {
   REQUEST_INVALID: 'http_request_error',
+  TARGET_TOO_LONG: 'http_request_error',
+  HEAD_TOO_LARGE: 'http_request_error',
+  HEAD_TOO_SLOW: 'http_request_error',
+  UPLOAD_STALLED: 'http_request_error',
+  CODING_UNSUPPORTED: 'http_request_error',
+  EXPECTATION_UNKNOWN: 'http_request_error',
+  VERSION_UNSUPPORTED: 'http_request_error',
   METHOD_UNSUPPORTED: 'http_request_denied',
   LOOP_DETECTED: 'proxy_loop_detected',
   SERVER_BUSY: 'http_request_denied',

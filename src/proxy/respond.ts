@@ -1,5 +1,6 @@
 /** Stage *respond*: status and header fields of an answer from the cache, decided once; `deliver` commits them with the first bytes. */
 import { currentAgeSeconds } from '../cache/freshness.ts';
+import { isSliced } from '../cache/status-policy.ts';
 import type { ObjectState } from '../fill/origin-question.ts';
 import { formatCacheStatus } from '../http/cache-status.ts';
 import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
@@ -11,21 +12,39 @@ import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 
+/** Fields that say how the bytes of a representation are to be read. */
+const DESCRIBING_FIELDS = new Set(['content-type', 'content-encoding', 'content-language']);
+
 export function respond(context: RequestContext, services: ProxyServices): StageOutcome {
   const { object } = context.need('resolution');
   const { manifest } = object;
   const body = context.need('body');
   describeCache(context, services, body);
   const fields: (readonly [string, string])[] = manifest.fields
-    .filter(([name]) => name !== 'via' && name !== 'accept-ranges')
+    .filter(([name]) => name !== 'via' && name !== 'accept-ranges' && !isLeftOut(name, context))
     .map(([name, value]) => [name, value]);
-  if (body.end !== undefined) fields.push(['content-length', String(body.end - body.start)]);
-  if (body.status === 206) fields.push(['content-range', formatContentRange(body.start, body.end ?? 0, manifest.lengthBytes)]);
+  if (body.multipart !== undefined) {
+    // Each part has its Content-Range, the message has none (RFC 9110 s15.3.7.2).
+    fields.push(['content-type', body.multipart.contentType], ['content-length', String(body.multipart.lengthBytes)]);
+  } else {
+    // RFC 9110 s8.6: never in a 204.
+    if (body.end !== undefined && body.status !== 204) fields.push(['content-length', String(body.end - body.start)]);
+    if (body.status === 206) fields.push(['content-range', formatContentRange(body.start, body.end ?? 0, manifest.lengthBytes)]);
+  }
   // Whatever the origin can do, ranges of an object of known length are answered here (RFC 9110 s14.3).
-  if (manifest.lengthBytes !== undefined) fields.push(['accept-ranges', 'bytes']);
+  if (manifest.lengthBytes !== undefined && isSliced(manifest.status)) fields.push(['accept-ranges', 'bytes']);
   fields.push(...storyFields(context, services));
   context.head = { status: body.status, fields };
   return NEXT;
+}
+
+/**
+ * Whether a stored field is not sent with a 206. Each part of a multipart body says itself how it is to be read; and a client that sent If-Range
+ * has a response with these fields already (RFC 9110 s15.3.7). Last-Modified stays: it may be the validator, and clients give their files its date.
+ */
+function isLeftOut(name: string, { body, fields }: RequestContext): boolean {
+  if (body?.status !== 206 || !DESCRIBING_FIELDS.has(name)) return false;
+  return hasField(fields, 'if-range') || (body.multipart !== undefined && name !== 'content-language');
 }
 
 /** Age, Via, Cache-Status and X-Cache of an answer made from the object. */

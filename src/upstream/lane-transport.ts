@@ -144,6 +144,7 @@ class LaneTransfer implements Transfer, Exchange {
 
   constructor(lane: LaneTransport, options: LaneOptions, request: UpstreamRequest, receiver: ResponseReceiver) {
     lane.inFlight += 1;
+    options.metrics.add('inFlight');
     this.#lane = lane;
     this.#options = options;
     this.#request = request;
@@ -213,6 +214,7 @@ class LaneTransfer implements Transfer, Exchange {
   #end(outcome: UpstreamOutcome): void {
     this.#hasEnded = true;
     this.#lane.inFlight -= 1;
+    this.#options.metrics.add('inFlight', -1);
     this.#options.metrics.add('requests', 1, outcome);
   }
 }

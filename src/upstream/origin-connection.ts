@@ -9,7 +9,7 @@
  * Node asks for the next buffer right after each read, also when the read was answered with "stop": so the buffer of the next read is chosen
  * before this file returns from a read, and it is room only when room is there.
  */
-import net from 'node:net';
+import net, { type LookupFunction } from 'node:net';
 import tls from 'node:tls';
 import { assert } from '../base/assert.ts';
 import type { Clock, Timer } from '../base/clock.ts';
@@ -37,6 +37,8 @@ export interface ConnectionOptions {
   /** How long an idle connection is kept, unless the origin says less. */
   readonly keepAliveMs: number;
   readonly headBytesMax: number;
+  /** In place of `dns.lookup`. */
+  readonly lookup?: LookupFunction | undefined;
   readonly clock: Clock;
 }
 
@@ -96,7 +98,7 @@ export class OriginConnection {
     this.#options = options;
     this.#owner = owner;
     this.#keepAliveMs = options.keepAliveMs;
-    this.#socket = connect(options.origin, {
+    this.#socket = connect(options, {
       buffer: () => this.#nextBuffer(),
       callback: (count, buffer) => this.#onRead(count, buffer),
     });
@@ -428,11 +430,17 @@ const WAITED_FOR: Readonly<Record<State, string>> = {
   closed: 'connection',
 };
 
-function connect(origin: string, onread: net.OnReadOpts): net.Socket {
+function connect({ origin, lookup }: ConnectionOptions, onread: net.OnReadOpts): net.Socket {
   const { protocol, hostname, port } = new URL(origin);
   const host = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
   const isTls = protocol === 'https:';
-  const place = { host, port: port === '' ? (isTls ? 443 : 80) : Number(port), noDelay: true, onread };
+  const place = {
+    host,
+    port: port === '' ? (isTls ? 443 : 80) : Number(port),
+    noDelay: true,
+    onread,
+    ...(lookup === undefined ? {} : { lookup }),
+  };
   if (!isTls) return net.connect(place);
   return tls.connect({ ...place, ALPNProtocols: ['http/1.1'], ...(net.isIP(host) === 0 ? { servername: host } : {}) });
 }

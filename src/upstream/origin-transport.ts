@@ -6,8 +6,9 @@ import { SECOND_MS } from '../base/units.ts';
 import { ConnectionBudget } from './connection-budget.ts';
 import { isPlain, LaneTransport } from './lane-transport.ts';
 import type { TransportOptions } from './transport-options.ts';
+import type { PooledTransport } from './transport-pool.ts';
 import { UndiciTransport } from './undici-transport.ts';
-import type { ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
+import type { ResponseReceiver, Transfer, UpstreamRequest } from './upstream-transport.ts';
 
 /** How long an idle connection is kept, unless the origin says less. */
 const KEEP_ALIVE_MS = 30 * SECOND_MS;
@@ -15,7 +16,7 @@ const KEEP_ALIVE_MS = 30 * SECOND_MS;
 const UNDICI_KEEP_ALIVE_MS = SECOND_MS;
 
 /** Requests to one origin. */
-export class OriginTransport implements UpstreamTransport {
+export class OriginTransport implements PooledTransport {
   readonly #lane: LaneTransport;
   readonly #undici: UndiciTransport;
 
@@ -23,11 +24,14 @@ export class OriginTransport implements UpstreamTransport {
     const budget = new ConnectionBudget(options.connectionsMax);
     this.#lane = new LaneTransport({ ...options, budget, keepAliveMs: KEEP_ALIVE_MS });
     this.#undici = new UndiciTransport({ ...options, budget, keepAliveMs: UNDICI_KEEP_ALIVE_MS });
-    options.metrics.setGauge('inFlight', () => this.#lane.inFlight + this.#undici.inFlight);
   }
 
   get waitingRequests(): number {
     return this.#lane.waitingRequests + this.#undici.waitingRequests;
+  }
+
+  get isIdle(): boolean {
+    return this.#lane.inFlight === 0 && this.#undici.inFlight === 0;
   }
 
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {

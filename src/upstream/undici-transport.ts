@@ -1,6 +1,6 @@
 /**
- * The transport for requests that the lane does not take (origin-transport.ts), uploads above all: undici's pool, its body chunks copied once into the receiver's room. When the receiver has no room
- * undici is paused, which stops reading from the socket; what was read already (at most a socket buffer) waits here.
+ * The transport for requests that the lane does not take (origin-transport.ts), uploads above all: undici's pool, its body chunks copied once
+ * into the receiver's room. When the receiver has no room undici is paused, which stops reading from the socket; what was read already (at most a socket buffer) waits here.
  */
 import { buildConnector, type Dispatcher, Pool } from 'undici';
 import { assert } from '../base/assert.ts';
@@ -29,6 +29,7 @@ export class UndiciTransport implements UpstreamTransport {
 
   constructor(options: UndiciOptions) {
     this.#options = options;
+    const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
     this.#pool = new Pool(options.origin, {
       allowH2: false,
       connections: options.connectionsMax,
@@ -38,7 +39,10 @@ export class UndiciTransport implements UpstreamTransport {
       maxHeaderSize: options.headBytesMax,
       keepAliveTimeout: options.keepAliveMs,
       keepAliveMaxTimeout: options.keepAliveMs,
-      connect: withinBudget(options.budget, this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs }))),
+      connect: withinBudget(
+        options.budget,
+        this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs, ...lookup })),
+      ),
     });
     this.#pool.on('connect', () => options.metrics.add('connections'));
   }
@@ -49,8 +53,10 @@ export class UndiciTransport implements UpstreamTransport {
 
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     this.inFlight += 1;
+    this.#options.metrics.add('inFlight');
     const onOutcome = (outcome: UpstreamOutcome): void => {
       this.inFlight -= 1;
+      this.#options.metrics.add('inFlight', -1);
       this.#options.metrics.add('requests', 1, outcome);
     };
     const shared = { pool: this.#pool, options: this.#options, resets: this.#resets };

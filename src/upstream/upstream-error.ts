@@ -1,5 +1,6 @@
 /** What went wrong with an origin, by our own names: every transport tells it alike. */
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
+import { SPECIAL_ADDRESS_CODE } from './address-guard.ts';
 import type { UPSTREAM_OUTCOMES } from './upstream-metrics.ts';
 
 /** How a request ended, for the counters. */
@@ -13,6 +14,7 @@ const OUTCOME_OF_CODE: Readonly<Partial<Record<EdgeError['code'], UpstreamOutcom
 };
 
 const UNREACHABLE_CODES = new Set([
+  SPECIAL_ADDRESS_CODE,
   'ECONNREFUSED',
   'ENOTFOUND',
   'EAI_AGAIN',
