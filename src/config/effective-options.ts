@@ -50,6 +50,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'slice.size': (config) => formatSize(config.slice.sizeBytes),
   'limits.requests': (config) => String(config.limits.requestsMax),
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
+  'limits.uploadStall': (config) => formatDuration(config.limits.uploadStallMs),
   'limits.headerBytes': (config) => formatSize(config.limits.headerBytesMax),
   'limits.headerTimeout': (config) => formatDuration(config.limits.headerTimeoutMs),
   'limits.ranges': (config) => String(config.limits.rangesMax),

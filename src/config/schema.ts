@@ -37,6 +37,7 @@ export const OPTION_SCHEMA = z.object({
   'slice.size': size('slice.size', (bytes) => (isPowerOfTwo(bytes) ? undefined : 'must be a power of two')),
   'limits.requests': count('limits.requests'),
   'limits.clientStall': duration('limits.clientStall'),
+  'limits.uploadStall': duration('limits.uploadStall'),
   'limits.headerBytes': size('limits.headerBytes'),
   'limits.headerTimeout': duration('limits.headerTimeout'),
   'limits.ranges': count('limits.ranges'),

@@ -92,7 +92,7 @@ export class ObjectResolver {
       if (this.#marks.has(objectHash)) return { kind: 'bypass', forward };
       const pending = turn < COLLAPSED_TURNS_MAX ? this.#pending.get(objectHash) : undefined;
       if (pending !== undefined) this.#context.metrics.add('collapsed');
-      const outcome = await (pending ?? this.#ask(wanted, stored)).join(request.signal);
+      const outcome = await (pending ?? this.#ask(wanted, stored)).join(request);
       const resolution = this.#conclude(outcome, { isCollapsed: pending !== undefined, forward });
       if (resolution !== undefined) return resolution;
       if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, ranges: [] };

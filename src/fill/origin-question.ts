@@ -34,6 +34,8 @@ export interface ResolveRequest {
   /** Whether a response to the request's shared form may be given to this client although it is not stored. */
   readonly acceptsSharedAnswer: boolean;
   readonly signal: AbortSignal;
+  /** Hears of interim responses (1xx) as long as the request waits for the origin's head. */
+  readonly onInterim?: ((head: UpstreamHead) => void) | undefined;
 }
 
 /** How an object became usable. */
@@ -86,6 +88,7 @@ export class OriginQuestion {
   #isOpen = true;
   #isDetached = false;
   #waiting = 0;
+  readonly #interimListeners = new Set<(head: UpstreamHead) => void>();
   /** Held for those who wait, until each of them has a hold of its own. */
   #held: LiveObject | undefined;
 
@@ -117,6 +120,9 @@ export class OriginQuestion {
     this.#transfer = target.transport.start(
       { method: 'GET', path: target.upstreamPath, fields },
       {
+        onInterim: (head) => {
+          for (const listener of this.#interimListeners) listener(head);
+        },
         onHead: (head, transfer) => {
           const { outcome, sink } = this.#judge(head, transfer);
           this.#settle(outcome);
@@ -133,8 +139,9 @@ export class OriginQuestion {
    *
    * @throws EdgeError as the request to the origin failed, or CLIENT_GONE
    */
-  async join(signal: AbortSignal): Promise<HeadOutcome> {
+  async join({ signal, onInterim }: Pick<ResolveRequest, 'signal' | 'onInterim'>): Promise<HeadOutcome> {
     this.#waiting += 1;
+    if (onInterim !== undefined) this.#interimListeners.add(onInterim);
     try {
       const outcome = await unlessGone(this.#outcome.promise, signal);
       if (outcome.kind === 'object') {
@@ -144,6 +151,7 @@ export class OriginQuestion {
       return outcome;
     } finally {
       this.#waiting -= 1;
+      if (onInterim !== undefined) this.#interimListeners.delete(onInterim);
       if (this.#waiting === 0) this.#endWaiting();
     }
   }

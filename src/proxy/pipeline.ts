@@ -21,6 +21,7 @@ import { respond } from './respond.ts';
 import { route } from './route.ts';
 import type { ProxyServices } from './services.ts';
 import type { Reply, Stage, StageOutcome } from './stage.ts';
+import { Upload } from './upload.ts';
 
 const BEFORE_RESOLVE: readonly Stage[] = [admit, route, identify];
 const FROM_RESOLVE: readonly Stage[] = [resolve, plan, respond, deliver];
@@ -37,6 +38,7 @@ export async function handleRequest(context: RequestContext, services: ProxyServ
   } finally {
     services.load.requests -= 1;
     context.resolution?.release();
+    if (!context.request.complete) void (context.upload ?? new Upload(context, services)).close();
     finish(context, services);
   }
 }

@@ -6,6 +6,7 @@ import { endToEndFields, type FieldList, fieldValue } from '../http/header-field
 import { appendCdnLoop, appendVia } from '../http/via.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices, Site } from './services.ts';
+import { expectsContinue } from './upload.ts';
 
 /** Path and query at the origin. */
 export function upstreamPath(site: Site, path: string, query: string | undefined): string {
@@ -25,7 +26,7 @@ export function sharedRequestFields(context: RequestContext, services: ProxyServ
   ];
 }
 
-/** Fields that this proxy writes itself. `expect` was answered by the listener. */
+/** Fields that this proxy writes itself. */
 const REPLACED = new Set(['host', 'via', 'cdn-loop', 'expect', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']);
 
 /** The client's own fields, for a request that passes through. */
@@ -43,6 +44,8 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
     ...(forwardedFor === '' ? [] : [['x-forwarded-for', forwardedFor] as const]),
     ...(host === undefined ? [] : [['x-forwarded-host', host] as const]),
     ['x-forwarded-proto', 'http'],
+    // RFC 9110 s10.1.1: whether the content is wanted is for the origin to say.
+    ...(expectsContinue(context) ? [['expect', '100-continue'] as const] : []),
   ];
 }
 

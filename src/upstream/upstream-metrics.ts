@@ -13,6 +13,7 @@ export const UPSTREAM_METRICS = {
     values: UPSTREAM_OUTCOMES,
   },
   retries: { kind: 'counter', name: 'rawslice_upstream_retries_total', help: 'Requests sent again because a kept connection was gone' },
+  interim: { kind: 'counter', name: 'rawslice_upstream_interim_total', help: 'Interim responses (1xx) of origins' },
   receivedBytes: { kind: 'counter', name: 'rawslice_upstream_received_bytes_total', help: 'Body bytes received from origins' },
   connections: { kind: 'counter', name: 'rawslice_upstream_connections_total', help: 'Connections opened to origins' },
   inFlight: { kind: 'gauge', name: 'rawslice_upstream_requests_in_flight', help: 'Requests to origins in progress' },
