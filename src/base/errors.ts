@@ -53,6 +53,7 @@ export const ERRORS = {
   },
   VERSION_UNSUPPORTED: { source: 'downstream', retry: 'never', httpStatus: 505, sentence: 'The listener speaks HTTP/1.0 and HTTP/1.1' },
   METHOD_UNSUPPORTED: { source: 'downstream', retry: 'never', httpStatus: 501, sentence: 'The method is not supported by this proxy' },
+  PURGE_FORBIDDEN: { source: 'downstream', retry: 'never', httpStatus: 403, sentence: 'This client may not purge' },
   CLIENT_GONE: { source: 'downstream', retry: 'never', httpStatus: 499, sentence: 'The client closed the connection' },
   CLIENT_STALLED: { source: 'downstream', retry: 'never', httpStatus: 408, sentence: 'The client took no bytes for too long' },
   LOOP_DETECTED: {

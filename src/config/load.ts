@@ -175,6 +175,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
   return {
     listen: values.listen,
     admin: { listen: values['admin.listen'], token: values['admin.token'] },
+    purge: { allow: values['purge.allow'], token: values['purge.token'] },
     upstream: {
       origin: upstream.origin,
       basePath: upstream.basePath,
@@ -198,6 +199,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
     },
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },
+    cache: { staleIfErrorMs: values['cache.staleIfError'] },
     limits: {
       requestsMax: values['limits.requests'],
       clientStallMs: values['limits.clientStall'],

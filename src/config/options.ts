@@ -17,7 +17,7 @@ export const DEVICE_IO = ['auto', 'threads', 'pool'] as const;
 export const COMPRESSION_WORDS = ['auto', 'off'] as const;
 
 /** Text form of an option's value. */
-export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'paths' | 'secret';
+export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'paths' | 'networks' | 'secret';
 
 /** One row. `default`, `min` and `max` are in the text form of the kind. Without a default an option is unset unless it is required. */
 export interface OptionRow {
@@ -43,6 +43,15 @@ export const OPTIONS = {
     description: 'Address of health, metrics and purge; any but a loopback address needs `admin.token`',
   },
   'admin.token': { kind: 'secret', description: 'Secret that admin requests must carry as a bearer token (8 to 256 visible characters)' },
+  'purge.allow': {
+    kind: 'networks',
+    description:
+      'Clients that may purge with the method PURGE: networks such as 192.0.2.0/24 or single addresses; a list in YAML, commas between them elsewhere. With `purge.token` too, both must hold; with neither, nobody may',
+  },
+  'purge.token': {
+    kind: 'secret',
+    description: 'Secret that a PURGE must carry as a bearer token (8 to 256 visible characters)',
+  },
   'upstream.url': {
     kind: 'url',
     isRequired: true,
@@ -153,6 +162,14 @@ export const OPTIONS = {
     min: '64KiB',
     max: '8MiB',
     description: 'Bytes of one slice, a power of two; objects stored already keep theirs',
+  },
+  'cache.staleIfError': {
+    kind: 'duration',
+    default: '1d',
+    min: '0',
+    max: '365d',
+    description:
+      'How long past its freshness a response is served while the origin fails, where neither the origin (`stale-if-error`) nor a rule says; never where the origin forbids it (`must-revalidate`, `proxy-revalidate`, `no-cache`, `s-maxage`)',
   },
   'limits.requests': {
     kind: 'count',

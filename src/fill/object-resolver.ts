@@ -5,10 +5,12 @@
  */
 import { EdgeError } from '../base/errors.ts';
 import { isFresh } from '../cache/freshness.ts';
-import { isReusable } from '../cache/request-policy.ts';
+import { KeyMarks } from '../cache/key-marks.ts';
+import { judgeReuse, type Reuse } from '../cache/request-policy.ts';
+import { responseControl } from '../cache/response-control.ts';
+import { isSharedDespiteAuthorization } from '../cache/response-policy.ts';
 import { planSlices, sliceCount } from '../cache/slice-plan.ts';
-import { UnstorableMarks } from '../cache/unstorable-marks.ts';
-import { strongValidator } from '../cache/validators.ts';
+import { isSliced } from '../cache/status-policy.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import type { ForwardReason } from '../http/cache-status.ts';
 import type { RangeSpec } from '../http/range.ts';
@@ -16,11 +18,19 @@ import { resolveRangeSet } from '../http/range-set.ts';
 import { matcherOf } from '../store/purges/purge.ts';
 import type { PurgeTarget } from '../store/slice-store.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
+import { BackgroundRenewals, type RenewalResult, readForNext } from './background-renewals.ts';
 import type { BodyReader } from './body-reader.ts';
 import { type FillContext, UNSTORABLE_MARK_MS, UNSTORABLE_MARKS_MAX } from './fill-context.ts';
 import type { LiveObject } from './live-object.ts';
 import { LiveObjects } from './live-objects.ts';
-import { type GrantedObject, type HeadOutcome, type ObjectState, OriginQuestion, type ResolveRequest } from './origin-question.ts';
+import {
+  type GrantedObject,
+  type HeadOutcome,
+  mayBeStaleFor,
+  type ObjectState,
+  OriginQuestion,
+  type ResolveRequest,
+} from './origin-question.ts';
 
 /**
  * `object`: use it, then call `release` once. `answer`: the origin's response, not stored, for this client alone. `bypass`: ask the origin
@@ -49,22 +59,38 @@ const TURNS_MAX = 4;
 /** Turns in which it may wait for the response head of another. */
 const COLLAPSED_TURNS_MAX = 2;
 
+/** What the cache has for a request. */
+interface Found {
+  readonly manifest: Manifest | undefined;
+  /** Undefined also where the manifest lacks slices that only a new response could bring. */
+  readonly known: LiveObject | undefined;
+  readonly reuse: Reuse;
+}
+
 /** Resolves requests to live objects. */
 export class ObjectResolver {
   readonly #context: FillContext;
   readonly #live: LiveObjects;
-  readonly #marks: UnstorableMarks;
+  readonly #marks: KeyMarks;
+  /** Of responses to requests with credentials, which say nothing about those without. */
+  readonly #authorizedMarks: KeyMarks;
+  readonly #background: BackgroundRenewals;
   readonly #pending = new Map<ObjectHash, OriginQuestion>();
+  /** Asked with one client's credentials: nobody else waits for them. */
+  readonly #alone = new Set<OriginQuestion>();
 
   constructor(context: FillContext) {
     this.#context = context;
     this.#live = new LiveObjects(context);
-    this.#marks = new UnstorableMarks({ clock: context.clock, lifeMs: UNSTORABLE_MARK_MS, countMax: UNSTORABLE_MARKS_MAX });
+    const bounds = { clock: context.clock, lifeMs: UNSTORABLE_MARK_MS, countMax: UNSTORABLE_MARKS_MAX };
+    this.#marks = new KeyMarks(bounds);
+    this.#authorizedMarks = new KeyMarks(bounds);
+    this.#background = new BackgroundRenewals(context);
   }
 
-  /** Objects in use now; zero when nothing is going on. */
+  /** Objects in use now, those that are being renewed in the background included; zero when nothing is going on. */
   get liveCount(): number {
-    return this.#live.count;
+    return this.#live.count + this.#background.count;
   }
 
   /** @throws EdgeError UPSTREAM_* when the origin is needed and fails, CLIENT_GONE when the signal aborts */
@@ -74,26 +100,22 @@ export class ObjectResolver {
     let forward: ForwardReason | undefined;
     for (let turn = 0; turn < TURNS_MAX; turn += 1) {
       if (request.signal.aborted) throw new EdgeError('CLIENT_GONE');
-      const manifest = await this.#findManifest(objectHash, request.signal);
-      const known = manifest === undefined ? undefined : this.#usable(request, manifest);
-      const nowMs = this.#context.clock.wallMs();
-      if (known !== undefined && isReusable(known.manifest, request.lookup, nowMs)) {
-        known.hold();
-        known.reserve();
-        return granted(
-          { kind: 'object', object: known, state: isFresh(known.manifest, nowMs) ? 'fresh' : 'stale', status: undefined },
-          { isCollapsed: false, forward: undefined },
-        );
-      }
+      const found = await this.#lookUp(request);
+      const { manifest, known } = found;
+      if (known !== undefined && found.reuse !== 'none') return this.#serve(request, known, found.reuse);
       const stored = known?.manifest;
-      forward ??= forwardReason(manifest, stored, nowMs);
+      forward ??= forwardReason(manifest, stored, this.#context.clock.wallMs());
       known?.forgetIfIdle();
-      if (request.lookup.onlyIfCached) return { kind: 'absent' };
-      if (this.#marks.has(objectHash)) return { kind: 'bypass', forward };
-      const pending = turn < COLLAPSED_TURNS_MAX ? this.#pending.get(objectHash) : undefined;
+      // A HEAD confirms what is stored; it is no reason to fetch a body.
+      if (request.lookup.onlyIfCached || (request.method === 'HEAD' && stored === undefined)) return { kind: 'absent' };
+      if (this.#marksFor(request).has(objectHash)) return { kind: 'bypass', forward };
+      // Asked for whole with credentials, it would take the place of what others have of it.
+      const isOthers = request.lookup.isAuthorized && manifest !== undefined && known === undefined;
+      if (isOthers && isFresh(manifest, this.#context.clock.wallMs())) return { kind: 'bypass', forward };
+      const pending = turn < COLLAPSED_TURNS_MAX && !request.lookup.isAuthorized ? this.#pending.get(objectHash) : undefined;
       if (pending !== undefined) this.#context.metrics.add('collapsed');
       const outcome = await (pending ?? this.#ask(wanted, stored)).join(request);
-      const resolution = this.#conclude(outcome, { isCollapsed: pending !== undefined, forward });
+      const resolution = await this.#conclude(request, outcome, { isCollapsed: pending !== undefined, forward });
       if (resolution !== undefined) return resolution;
       if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, ranges: [] };
     }
@@ -108,7 +130,8 @@ export class ObjectResolver {
     const matches = matcherOf(target);
     if (isSoft) this.#live.makeStale(matches, this.#context.clock.wallMs());
     else this.#live.detachAll(matches);
-    if (target.kind === 'object') this.#marks.delete(target.objectHash);
+    if (target.kind === 'object') for (const marks of [this.#marks, this.#authorizedMarks]) marks.delete(target.objectHash);
+    for (const question of this.#alone) if (question.isAbout(matches)) question.detach();
     // What was asked for before the purge is for those who wait for it already, and for nobody else. What tags an answer will have is not
     // known before it comes; the store then refuses it by those.
     for (const [objectHash, question] of this.#pending) {
@@ -118,8 +141,59 @@ export class ObjectResolver {
     }
   }
 
+  /** What the cache has, and whether it will do. */
+  async #lookUp(request: ResolveRequest): Promise<Found> {
+    const { target, lookup } = request;
+    const manifest = await this.#findManifest(target.objectHash, request.signal);
+    const known = manifest === undefined ? undefined : this.#usable(request, manifest);
+    const nowMs = this.#context.clock.wallMs();
+    const reuse = known === undefined ? 'none' : judgeReuse({ stored: known.manifest, nowMs, rule: target.rule }, lookup);
+    return { manifest, known, reuse };
+  }
+
+  /** Hands out what is stored; what may be renewed meanwhile is. */
+  #serve(request: ResolveRequest, object: LiveObject, reuse: Exclude<Reuse, 'none'>): Resolution {
+    if (reuse === 'while-revalidating') this.#renewBehind(request, object.manifest);
+    object.hold();
+    object.reserve();
+    const state = reuse === 'fresh' ? 'fresh' : 'stale';
+    return granted({ kind: 'object', object, state, status: undefined }, { isCollapsed: false, forward: undefined });
+  }
+
+  /** Asks the origin about a stale object that its clients are served (RFC 5861 s3), unless somebody asks already. */
+  #renewBehind(request: ResolveRequest, stored: Manifest): void {
+    const { objectHash } = request.target;
+    if (this.#pending.has(objectHash)) return;
+    const { signal } = new AbortController();
+    this.#background.begin(objectHash, () => this.#renew({ ...request, method: 'GET', credentials: [], signal }, stored));
+  }
+
+  async #renew(request: ResolveRequest, stored: Manifest): Promise<RenewalResult> {
+    const outcome = await this.#ask(request, stored).join({ signal: request.signal });
+    if (outcome.kind !== 'object') {
+      if ('answer' in outcome) outcome.answer?.reader.abort();
+      return 'failed';
+    }
+    const { object, attached, release } = granted(outcome, { isCollapsed: false, forward: 'stale' });
+    try {
+      if (outcome.state !== 'fetched') return 'renewed';
+      await readForNext(object, request.ranges, attached);
+      return 'replaced';
+    } finally {
+      release();
+    }
+  }
+
+  #marksFor({ lookup }: ResolveRequest): KeyMarks {
+    return lookup.isAuthorized ? this.#authorizedMarks : this.#marks;
+  }
+
   /** What an outcome is for one of those who waited for it; undefined means: look again. */
-  #conclude(outcome: HeadOutcome, story: ForwardStory & { readonly forward: ForwardReason }): Resolution | undefined {
+  async #conclude(
+    request: ResolveRequest,
+    outcome: HeadOutcome,
+    story: ForwardStory & { readonly forward: ForwardReason },
+  ): Promise<Resolution | undefined> {
     const { isCollapsed, forward } = story;
     switch (outcome.kind) {
       case 'object': {
@@ -128,8 +202,16 @@ export class ObjectResolver {
         resolution.release();
         return undefined;
       }
+      case 'failed': {
+        const isAnswered = !isCollapsed && outcome.answer !== undefined;
+        const stale = isAnswered ? undefined : await this.#staleInstead(request);
+        if (stale !== undefined) return granted({ kind: 'object', object: stale, state: 'stale', status: outcome.status }, story);
+        if (outcome.error !== undefined) throw outcome.error;
+        return isAnswered && outcome.answer !== undefined ? { kind: 'answer', ...outcome.answer, forward } : { kind: 'bypass', forward };
+      }
       case 'unstorable':
         return !isCollapsed && outcome.answer !== undefined ? { kind: 'answer', ...outcome.answer, forward } : { kind: 'bypass', forward };
+      case 'head':
       case 'refused-range':
         if (isCollapsed) return undefined;
         return outcome.answer === undefined ? { kind: 'bypass', forward } : { kind: 'answer', ...outcome.answer, forward };
@@ -147,18 +229,32 @@ export class ObjectResolver {
     return this.#context.store.findManifest(objectHash)?.generation === verdict.manifest.generation ? verdict.manifest : undefined;
   }
 
-  /** The live object of a manifest, unless it lacks slices that only a new response could bring. */
+  /** The stored version for one whose request the origin has failed, held and reserved; each decides by its own terms. */
+  async #staleInstead(request: ResolveRequest): Promise<LiveObject | undefined> {
+    const manifest = await this.#findManifest(request.target.objectHash, request.signal);
+    if (manifest === undefined || !mayBeStaleFor(manifest, request, this.#context)) return undefined;
+    const object = this.#usable(request, manifest);
+    object?.hold();
+    object?.reserve();
+    return object;
+  }
+
+  /**
+   * The live object of a manifest, unless it lacks slices that only a new response could bring. To a client with credentials every missing
+   * slice is such a one: what fills slices has none, and the origin may refuse it.
+   */
   #usable(request: ResolveRequest, manifest: Manifest): LiveObject | undefined {
     const object = this.#live.open(request.target, manifest);
     if (object.failure !== undefined) return undefined;
-    if (strongValidator(manifest.fields) !== undefined || this.#hasAll(object, request.ranges)) return object;
+    const canBeCompleted = object.isRefetchable && !request.lookup.isAuthorized;
+    if (canBeCompleted || request.method === 'HEAD' || this.#hasAll(object, isSliced(manifest.status) ? request.ranges : [])) return object;
     object.forgetIfIdle();
     return undefined;
   }
 
   /** Whether every slice that the request needs is stored or on its way. */
   #hasAll(object: LiveObject, ranges: readonly RangeSpec[]): boolean {
-    const { lengthBytes, sliceSizeBytes, generation, objectHash } = object.manifest;
+    const { lengthBytes, sliceSizeBytes, objectHash } = object.manifest;
     if (lengthBytes === undefined) return true;
     const count = sliceCount(lengthBytes, sliceSizeBytes);
     const { store } = this.#context;
@@ -169,18 +265,24 @@ export class ObjectResolver {
     for (const { start, end } of set?.ranges ?? [{ start: 0, end: lengthBytes }]) {
       const plan = planSlices({ start, end, lengthBytes, sliceSizeBytes });
       for (let slice = plan.firstSlice; slice < plan.endSlice; slice += 1) {
-        if (!store.hasSlice(generation, slice) && object.findRun(slice) === undefined) return false;
+        if (!object.hasBytes(plan.step(slice)) && object.findRun(slice) === undefined) return false;
       }
     }
     return true;
   }
 
-  /** Asks the origin on behalf of everybody who comes before its answer. */
+  /** Asks the origin on behalf of everybody who comes before its answer; with credentials, of this client alone. */
   #ask(request: ResolveRequest, stored: Manifest | undefined): OriginQuestion {
     const { objectHash } = request.target;
-    const question = new OriginQuestion(this.#context, this.#live, this.#marks, { request, stored });
-    this.#pending.set(objectHash, question);
+    const isAlone = request.credentials.length > 0;
+    // What is not for everybody must not be confirmed by what one of them was told (RFC 9111 s3.5).
+    const isAskedAbout = stored !== undefined && (!isAlone || isSharedDespiteAuthorization(responseControl(stored.fields).control));
+    const about = { request, stored: isAskedAbout ? stored : undefined };
+    const question = new OriginQuestion(this.#context, this.#live, this.#marksFor(request), about);
+    if (isAlone) this.#alone.add(question);
+    else this.#pending.set(objectHash, question);
     question.ask(() => {
+      this.#alone.delete(question);
       if (this.#pending.get(objectHash) === question) this.#pending.delete(objectHash);
     });
     return question;

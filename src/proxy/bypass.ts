@@ -11,14 +11,12 @@ import { appendVia } from '../http/via.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import { commitHead, countPiece, createWriter } from './deliver.ts';
 import { passInterim, UNWRITABLE } from './interim.ts';
+import { invalidateAfter } from './invalidate.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 import { hasContent, Upload } from './upload.ts';
-import { passedRequestFields, upstreamPath } from './upstream-request.ts';
-
-/** RFC 9110 s9.2.1. */
-const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+import { passedRequestFields, transportFor, upstreamPath } from './upstream-request.ts';
 
 /** What only a head may say: framing, routing, authority, and what content means (RFC 9110 s6.5.1). */
 const NEVER_TRAILERS = new Set([
@@ -43,7 +41,7 @@ export async function bypass(context: RequestContext, services: ProxyServices, r
   context.cacheResult = reason === 'not-storable' ? 'MISS' : 'BYPASS';
   try {
     const { head, reader } = context.answer ?? (await askOrigin(context, services));
-    invalidateAfter(context, services, head.status);
+    invalidateAfter(context, services, head);
     context.cacheStatus = formatCacheStatus({
       forward: context.forward ?? forwardReason(reason),
       forwardStatus: head.status,
@@ -70,7 +68,7 @@ async function askOrigin(context: RequestContext, services: ProxyServices): Prom
   const { fields, method, signal } = context;
   context.upload = hasContent(fields) ? new Upload(context, services) : undefined;
   const answered = Promise.withResolvers<{ head: UpstreamHead; reader: BodyReader }>();
-  const transfer = site.transport.start(
+  const transfer = transportFor(context.rule, site).start(
     {
       method,
       path: upstreamPath(site, context.need('path'), context.query),
@@ -137,12 +135,4 @@ function passedResponseFields(context: RequestContext, head: UpstreamHead): (rea
 /** RFC 9110 s6.4.1. */
 function hasBody(context: RequestContext, head: UpstreamHead): boolean {
   return context.method !== 'HEAD' && head.status !== 204 && head.status !== 304;
-}
-
-/** What an unsafe method changed is not answered from the cache any more (RFC 9111 s4.4). */
-function invalidateAfter(context: RequestContext, services: ProxyServices, status: number): void {
-  if (context.key === undefined || SAFE_METHODS.has(context.method) || status >= 400) return;
-  const { objectHash } = context.key;
-  services.store.dropManifest(objectHash, undefined);
-  services.resolver.forget({ kind: 'object', objectHash });
 }

@@ -1,5 +1,5 @@
 /** Stage *deliver*: commits the head with the first bytes, then sends the slices as they come, paced by the client. */
-import { toEdgeError } from '../base/errors.ts';
+import { type EdgeError, toEdgeError } from '../base/errors.ts';
 import type { LiveObject } from '../fill/live-object.ts';
 import { PartsSource } from '../fill/parts-source.ts';
 import type { PieceTier } from '../fill/piece.ts';
@@ -30,6 +30,8 @@ export async function deliver(context: RequestContext, services: ProxyServices):
     const error = toEdgeError(cause);
     const isUntouched = !context.response.headersSent;
     if (isUntouched && error.code === 'UPSTREAM_CHANGED') return { kind: 'again' };
+    // What fills slices has no credentials; the client's own request gets whatever the origin has to say to it.
+    if (isUntouched && isRefusal(error)) return { kind: 'bypass', reason: 'refused' };
     return { kind: 'fail', error };
   } finally {
     source.close();
@@ -74,4 +76,9 @@ export function countPiece(context: RequestContext, services: ProxyServices, tie
   services.metrics.add('bodyBytes', bytes, tier);
   context.sentBytes += bytes;
   if (tier === 'ram' || tier === 'device') context.cachedBytes += bytes;
+}
+
+/** Whether the origin wants to know who asks for missing slices. */
+function isRefusal({ context }: EdgeError): boolean {
+  return context.status === 401;
 }

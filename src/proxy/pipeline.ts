@@ -1,11 +1,11 @@
 /**
  * A request's journey, top to bottom: the stages in their order, and every branch between them. Each stage is a file of its name.
  *
- *   admit -> route -> identify -> resolve -> plan -> respond -> deliver -> finish
- *      |        |         |          ^  |       |                 |  |
- *      |        |         |          |  |       `- reply          |  `- fail: broken off, or an answer when nothing was sent
- *      |        |         `- bypass  |  `- bypass                 |
- *      `--------`- fail              `------------ again ---------'
+ *   admit -> purge -> route -> identify -> resolve -> plan -> respond -> deliver -> finish
+ *      |       |        |         |          ^  |       |                 |  |
+ *      |       |- reply |         |          |  |       `- reply          |  `- fail: broken off, or an answer when nothing was sent
+ *      |       |        |         `- bypass  |  `- bypass                 |
+ *      `-------`--------`- fail              `------------ again ---------'
  */
 import { toEdgeError } from '../base/errors.ts';
 import { admit } from './admit.ts';
@@ -15,6 +15,7 @@ import { fail } from './fail.ts';
 import { finish } from './finish.ts';
 import { identify } from './identify.ts';
 import { plan } from './plan.ts';
+import { purge } from './purge.ts';
 import type { RequestContext } from './request-context.ts';
 import { resolve } from './resolve.ts';
 import { respond } from './respond.ts';
@@ -23,7 +24,7 @@ import type { ProxyServices } from './services.ts';
 import type { Reply, Stage, StageOutcome } from './stage.ts';
 import { Upload } from './upload.ts';
 
-const BEFORE_RESOLVE: readonly Stage[] = [admit, route, identify];
+const BEFORE_RESOLVE: readonly Stage[] = [admit, purge, route, identify];
 const FROM_RESOLVE: readonly Stage[] = [resolve, plan, respond, deliver];
 /** How often a request whose object changed under it is resolved anew before it goes to the origin by itself. */
 const TURNS_MAX = 3;
@@ -83,5 +84,5 @@ async function settle(outcome: StageOutcome, context: RequestContext, services: 
 function reply(answer: Reply, context: RequestContext, services: ProxyServices): void {
   context.head = answer;
   commitHead(context, services);
-  context.response.end();
+  context.response.end(answer.text);
 }

@@ -1,12 +1,12 @@
 /** Stage *plan*: preconditions, then ranges, then which slices the answer is made of (RFC 9110 s13.2.2, s14.2). */
 import { EdgeError } from '../base/errors.ts';
 import { planSlices } from '../cache/slice-plan.ts';
+import { isSliced, isSuccess } from '../cache/status-policy.ts';
 import { validatorsOf } from '../cache/validators.ts';
 import type { LiveObject } from '../fill/live-object.ts';
 import { evaluatePreconditions } from '../http/conditional.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { formatUnsatisfiedContentRange } from '../http/range.ts';
-import type { SliceStore } from '../store/slice-store.ts';
 import { notCached } from './identify.ts';
 import { planRanges } from './plan-ranges.ts';
 import type { RequestContext } from './request-context.ts';
@@ -21,14 +21,17 @@ const NOT_MODIFIED_FIELDS = new Set(['cache-control', 'content-location', 'date'
 
 export function plan(context: RequestContext, services: ProxyServices): StageOutcome {
   const { object } = context.need('resolution');
-  const { fields, lengthBytes } = object.manifest;
+  const { fields, lengthBytes, status, receivedAtMs } = object.manifest;
   const validators = validatorsOf(fields);
-  const verdict = evaluatePreconditions({
+  const conditions = {
     method: context.method,
     requestFields: context.fields,
     entityTag: validators.entityTag,
     lastModified: validators.lastModified?.text,
-  });
+    recordedMs: validators.dateMs ?? receivedAtMs,
+  };
+  // Conditions count where the answer would be a 2xx (RFC 9110 s13.2.1), ranges where it would be a 200 (s14.2).
+  const verdict = isSuccess(status) ? evaluatePreconditions(conditions) : 'proceed';
   if (verdict === 'not-modified')
     return reply(
       context,
@@ -38,10 +41,14 @@ export function plan(context: RequestContext, services: ProxyServices): StageOut
     );
   if (verdict === 'precondition-failed') return reply(context, services, 412, [['content-length', '0']]);
 
+  if (!isSliced(status)) {
+    context.body = { status, start: 0, end: lengthBytes, ...countSlices(object, [{ start: 0, end: lengthBytes }]) };
+    return NEXT;
+  }
   const plan = planRanges(context, services);
   switch (plan.kind) {
     case 'whole':
-      context.body = { status: 200, start: 0, end: lengthBytes, ...countSlices(services.store, object, [{ start: 0, end: lengthBytes }]) };
+      context.body = { status: 200, start: 0, end: lengthBytes, ...countSlices(object, [{ start: 0, end: lengthBytes }]) };
       return NEXT;
     case 'unsatisfiable':
       return reply(context, services, 416, [
@@ -53,7 +60,7 @@ export function plan(context: RequestContext, services: ProxyServices): StageOut
     case 'ranges': {
       const { ranges, multipart, isExact } = plan;
       const { start, end } = ranges[0] ?? { start: 0, end: 0 };
-      context.body = { status: 206, start, end, multipart, isExact, ...countSlices(services.store, object, ranges) };
+      context.body = { status: 206, start, end, multipart, isExact, ...countSlices(object, ranges) };
       return NEXT;
     }
   }
@@ -61,11 +68,10 @@ export function plan(context: RequestContext, services: ProxyServices): StageOut
 
 /** A planned hit is a hint: a slice that is gone at delivery is fetched then. */
 function countSlices(
-  store: SliceStore,
   object: LiveObject,
   ranges: readonly { readonly start: number; readonly end: number | undefined }[],
 ): { hitSlices: number; plannedSlices: number } {
-  const { lengthBytes, sliceSizeBytes, generation } = object.manifest;
+  const { lengthBytes, sliceSizeBytes } = object.manifest;
   let hitSlices = 0;
   let plannedSlices = 0;
   /** Slices before it were counted with an earlier range. */
@@ -75,7 +81,7 @@ function countSlices(
     const slices = planSlices({ start, end, lengthBytes, sliceSizeBytes });
     for (let slice = Math.max(nextSlice, slices.firstSlice); slice < slices.endSlice && plannedSlices < LOOKED_UP_SLICES_MAX; slice += 1) {
       plannedSlices += 1;
-      if (store.hasSlice(generation, slice)) hitSlices += 1;
+      if (object.hasBytes(slices.step(slice))) hitSlices += 1;
     }
     nextSlice = slices.endSlice;
   }

@@ -76,6 +76,13 @@ export const PROXY_METRICS = {
     name: 'rawslice_http_requests_rejected_total',
     help: 'Requests refused because limits.requests was reached',
   },
+  purgesRefused: {
+    kind: 'counter',
+    name: 'rawslice_http_purges_refused_total',
+    help: 'Requests with the method PURGE that were refused: nobody may (`off`), not this `address`, not without the `token`, `invalid`, or the store could not (`failed`)',
+    label: 'reason',
+    values: ['off', 'address', 'token', 'invalid', 'failed'],
+  },
   refused: {
     kind: 'counter',
     name: 'rawslice_http_requests_refused_total',

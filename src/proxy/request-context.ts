@@ -18,7 +18,8 @@ import type { CacheResult } from './proxy-metrics.ts';
 
 /** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
 export interface PlannedBody {
-  readonly status: 200 | 206;
+  /** 206, or the status as stored. */
+  readonly status: number;
   readonly start: number;
   readonly end: number | undefined;
   /** Several parts instead of [start, end). */

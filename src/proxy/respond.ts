@@ -1,5 +1,6 @@
 /** Stage *respond*: status and header fields of an answer from the cache, decided once; `deliver` commits them with the first bytes. */
 import { currentAgeSeconds } from '../cache/freshness.ts';
+import { isSliced } from '../cache/status-policy.ts';
 import type { ObjectState } from '../fill/origin-question.ts';
 import { formatCacheStatus } from '../http/cache-status.ts';
 import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
@@ -26,11 +27,12 @@ export function respond(context: RequestContext, services: ProxyServices): Stage
     // Each part has its Content-Range, the message has none (RFC 9110 s15.3.7.2).
     fields.push(['content-type', body.multipart.contentType], ['content-length', String(body.multipart.lengthBytes)]);
   } else {
-    if (body.end !== undefined) fields.push(['content-length', String(body.end - body.start)]);
+    // RFC 9110 s8.6: never in a 204.
+    if (body.end !== undefined && body.status !== 204) fields.push(['content-length', String(body.end - body.start)]);
     if (body.status === 206) fields.push(['content-range', formatContentRange(body.start, body.end ?? 0, manifest.lengthBytes)]);
   }
   // Whatever the origin can do, ranges of an object of known length are answered here (RFC 9110 s14.3).
-  if (manifest.lengthBytes !== undefined) fields.push(['accept-ranges', 'bytes']);
+  if (manifest.lengthBytes !== undefined && isSliced(manifest.status)) fields.push(['accept-ranges', 'bytes']);
   fields.push(...storyFields(context, services));
   context.head = { status: body.status, fields };
   return NEXT;

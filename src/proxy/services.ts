@@ -5,10 +5,13 @@ import type { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectResolver } from '../fill/object-resolver.ts';
+import type { Purger } from '../fill/purger.ts';
+import type { RedirectRule } from '../http/redirect-target.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS } from './proxy-metrics.ts';
+import type { PurgeGate } from './purge-gate.ts';
 import type { SurplusBudget } from './surplus-budget.ts';
 
 /** What one listener fronts. */
@@ -22,6 +25,8 @@ export interface Site {
   readonly basePath: string;
   readonly preservesHost: boolean;
   readonly rules: readonly SiteRule[];
+  /** The transport, following redirects as a rule says. */
+  readonly follow: (rule: RedirectRule) => UpstreamTransport;
 }
 
 /** Limits on requests. */
@@ -42,6 +47,8 @@ export interface ProxyServices {
   readonly site: Site;
   readonly store: SliceStore;
   readonly resolver: ObjectResolver;
+  readonly purger: Purger;
+  readonly purgeGate: PurgeGate;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MetricSet<typeof PROXY_METRICS>;

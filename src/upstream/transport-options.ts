@@ -1,4 +1,5 @@
 /** What a transport to one origin is made with; both kinds of transfer go by it. */
+import type { LookupFunction } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import type { UPSTREAM_METRICS } from './upstream-metrics.ts';
@@ -14,6 +15,8 @@ export interface TransportOptions {
   readonly bodyTimeoutMs: number;
   readonly connectionsMax: number;
   readonly headBytesMax: number;
+  /** In place of `dns.lookup`. */
+  readonly lookup?: LookupFunction | undefined;
   readonly clock: Clock;
   readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
 }

@@ -11,15 +11,16 @@ import { InterimLimit } from './interim-limit.ts';
 import { ResetWatch } from './reset-watch.ts';
 import { SinkFeeder } from './sink-feeder.ts';
 import type { TransportOptions } from './transport-options.ts';
+import type { PooledTransport } from './transport-pool.ts';
 import { createUploadAgent, UploadTransfer } from './upload-transfer.ts';
 import { type Outcome, outcomeOf, upstreamError } from './upstream-error.ts';
-import type { ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
+import type { ResponseReceiver, Transfer, UpstreamRequest } from './upstream-transport.ts';
 
 /** How long an idle connection is kept, unless the origin says less. */
 const KEEP_ALIVE_MS = 30_000;
 
 /** Requests through undici. */
-export class UndiciTransport implements UpstreamTransport {
+export class UndiciTransport implements PooledTransport {
   readonly #pool: Pool;
   readonly #uploads: Agent;
   readonly #options: TransportOptions;
@@ -28,6 +29,7 @@ export class UndiciTransport implements UpstreamTransport {
 
   constructor(options: TransportOptions) {
     this.#options = options;
+    const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
     this.#pool = new Pool(options.origin, {
       allowH2: false,
       connections: options.connectionsMax,
@@ -37,21 +39,26 @@ export class UndiciTransport implements UpstreamTransport {
       maxHeaderSize: options.headBytesMax,
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      connect: this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs })),
+      connect: this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs, ...lookup })),
     });
     this.#uploads = createUploadAgent(options.origin, options.connectionsMax);
     this.#pool.on('connect', () => options.metrics.add('connections'));
-    options.metrics.setGauge('inFlight', () => this.#inFlight);
   }
 
   get waitingRequests(): number {
     return this.#pool.stats.queued;
   }
 
+  get isIdle(): boolean {
+    return this.#inFlight === 0;
+  }
+
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     this.#inFlight += 1;
+    this.#options.metrics.add('inFlight');
     const onOutcome = (outcome: Outcome): void => {
       this.#inFlight -= 1;
+      this.#options.metrics.add('inFlight', -1);
       this.#options.metrics.add('requests', 1, outcome);
     };
     const { body } = request;

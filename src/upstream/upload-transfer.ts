@@ -55,7 +55,9 @@ export class UploadTransfer implements Transfer {
     const { method, path } = request;
     const client = url.protocol === 'https:' ? https : http;
     const hostname = url.hostname.replace(/^\[|\]$/g, '');
-    this.#request = client.request({ hostname, port: url.port, method, path, headers, agent, maxHeaderSize: options.headBytesMax });
+    const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
+    const place = { hostname, port: url.port, ...lookup };
+    this.#request = client.request({ ...place, method, path, headers, agent, maxHeaderSize: options.headBytesMax });
     this.#request.on('socket', (socket) => {
       if (!socket.connecting) return;
       options.metrics.add('connections');

@@ -1,5 +1,6 @@
 /** What went wrong with a request to an origin, in the program's own words: both kinds of transfer translate their library's errors here. */
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
+import { SPECIAL_ADDRESS_CODE } from './address-guard.ts';
 import type { UPSTREAM_OUTCOMES } from './upstream-metrics.ts';
 
 /** How a request ended, for the metrics. */
@@ -19,6 +20,7 @@ const UNREACHABLE_CODES = new Set([
   'EHOSTUNREACH',
   'ENETUNREACH',
   'EADDRNOTAVAIL',
+  SPECIAL_ADDRESS_CODE,
   'ERR_TLS_CERT_ALTNAME_INVALID',
   'DEPTH_ZERO_SELF_SIGNED_CERT',
   'SELF_SIGNED_CERT_IN_CHAIN',

@@ -50,7 +50,7 @@ test('an object of the index is suspect from an epoch on until it was looked at,
   assert.deepEqual([memory.isSuspect(3), memory.isSuspect(4), memory.isSuspect(5)], [true, false, false], 'what is known is bounded');
   memory.remember(purgeOf({ kind: 'prefix', keyPrefix: 'a' }, 2, true));
   memory.resuspect([]);
-  assert.deepEqual(memory.judgeStored(about(4, [])), { kind: 'stale', atMs: 1002 });
+  assert.deepEqual(memory.judgeStored(about(4, [])), { kind: 'stale', atMs: 1002, sequence: 2 });
   memory.markWalked(1);
   assert.deepEqual([memory.activeEpochs, memory.retiringEpochs], [1, 1]);
   const { active, recent, retired } = memory.forCheckpoint();
@@ -70,7 +70,7 @@ test('of two soft purges of one scope the first says since when what both cover 
   ]) {
     const memory = new PurgeMemory({ scopesMax: 9, epochsMax: 9, clearedMax: 2 });
     for (const sequence of order) memory.remember(purgeOf(red, sequence, true));
-    assert.deepEqual(memory.judgeStored(about), { kind: 'stale', atMs: 1001 });
+    assert.deepEqual(memory.judgeStored(about), { kind: 'stale', atMs: 1001, sequence: 2 });
     assert.deepEqual(memory.judgeStored({ ...about, generation: 19 }).kind, 'stale');
     assert.deepEqual(memory.judgeStored({ ...about, generation: 20 }).kind, 'clear');
     assert.equal(memory.activeEpochs, 1);
