@@ -11,6 +11,7 @@ import { DiscardingSink } from '../upstream/discarding-sink.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
 import { RUN_BYTES_MAX } from './fill-context.ts';
 import { FillRun } from './fill-run.ts';
+import { isTagFlap, learnConnection } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
 import { type Asked, checkResponse, type Usable, wantedInterval } from './response-check.ts';
 
@@ -92,6 +93,8 @@ function rangeFields(object: LiveObject, asked: Question): [string, string][] {
 function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Transfer): BodySink | undefined {
   if (run.end !== undefined) return undefined;
   const { object } = run;
+  const { context, target } = object;
+  learnConnection(context, target.place, head);
   const { status } = head;
   if (status >= 400 && !GONE_STATUSES.has(status)) {
     run.onError(
@@ -102,10 +105,15 @@ function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Tran
   if (status !== 200 && status !== 206) return changed(object, `the origin answers ${status} now`);
   const usable = checkResponse(head);
   if (usable.kind === 'unusable') return refuse(run, usable.why);
+  if (isTagFlap(object.manifest, { fields: head.fields, lengthBytes: usable.lengthBytes })) context.abilities.noteTagFlap(target.place);
   if (!isSameVersion(object, head, usable.lengthBytes)) return changed(object, 'the origin has another version now');
   if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) object.learnLength(usable.lengthBytes);
-  if (usable.kind === 'part') return takePart(run, asked, usable);
+  if (usable.kind === 'part') {
+    context.abilities.noteRange(target.place, true);
+    return takePart(run, asked, usable);
+  }
   if (asked.kind !== 'whole') {
+    context.abilities.noteRange(target.place, false);
     object.markRangeless();
     run.reshape({ start: 0, end: object.manifest.lengthBytes ?? Number.POSITIVE_INFINITY, skipBytes: 0 });
   }
