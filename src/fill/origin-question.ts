@@ -7,12 +7,14 @@ import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp } from '../base/units.ts';
 import { siteNameOf } from '../cache/cache-key.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
+import { compareHead } from '../cache/head-comparison.ts';
 import type { KeyMarks } from '../cache/key-marks.ts';
 import { openingRange } from '../cache/range-plan.ts';
 import { renewedManifest } from '../cache/renewal.ts';
 import type { Lookup } from '../cache/request-policy.ts';
 import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization, judgeResponse, storedStatus } from '../cache/response-policy.ts';
+import { isCuttable } from '../cache/slice-plan.ts';
 import { isMissing, isNeverStored, isSliced } from '../cache/status-policy.ts';
 import { confirmsStored, hasStrongDate, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
@@ -28,11 +30,13 @@ import { FillRun, type RunShape } from './fill-run.ts';
 import { isTagFlap, learnFromAnswer } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
-import { type Asked, checkResponse, type Usable, wantedInterval } from './response-check.ts';
+import { type Asked, checkResponse, contentLengthOf, type Usable, wantedInterval } from './response-check.ts';
 
 /** What a request wants of an object. */
 export interface ResolveRequest {
   readonly target: FillTarget;
+  /** HEAD: what is stored is confirmed without fetching a body, and nothing is stored that was not. */
+  readonly method: 'GET' | 'HEAD';
   readonly lookup: Lookup;
   /** The ranges asked for; none means everything. */
   readonly ranges: readonly RangeSpec[];
@@ -62,8 +66,8 @@ export type HeadOutcome =
       readonly error: EdgeError | undefined;
       readonly answer?: OriginAnswer | undefined;
     }
-  /** The range asked for lies past the end: an answer for the one who asked for it, and none for the others. */
-  | { readonly kind: 'refused-range'; readonly answer: OriginAnswer | undefined }
+  /** The range asked for lies past the end, or only a head was asked for: an answer for the one who asked for it, and none for the others. */
+  | { readonly kind: 'refused-range' | 'head'; readonly answer: OriginAnswer | undefined }
   /** `isRangeless`: what a range brought from this origin cannot be used; everything from the start may be. */
   | { readonly kind: 'again'; readonly isRangeless: boolean };
 
@@ -132,7 +136,7 @@ export class OriginQuestion {
     // Whoever waits hears of a failure; when all have left nobody does.
     this.#outcome.promise.catch(() => undefined);
     this.#transfer = target.transport.start(
-      { method: 'GET', path: target.upstreamPath, fields },
+      { method: this.#request.method, path: target.upstreamPath, fields },
       {
         onHead: (head, transfer) => {
           learnFromAnswer(this.#context, target, this.#asked, head);
@@ -230,6 +234,7 @@ export class OriginQuestion {
     if (head.status >= 500 && this.#canBeStale()) {
       return { outcome: { kind: 'failed', status: head.status, error: undefined }, sink: new DiscardingSink(transfer) };
     }
+    if (this.#request.method === 'HEAD') return this.#judgeHead(head, transfer);
     if (!isNeverStored(head.status)) {
       const usable = checkResponse(head);
       const content = usable.kind === 'part' ? this.#fitting(usable, head) : usable;
@@ -237,6 +242,32 @@ export class OriginQuestion {
       if (head.status === 206) return this.#judgeUnfit(usable);
     }
     return this.#unstorable(head, transfer);
+  }
+
+  /** What was stored from a GET is renewed by the head or stale because of it (RFC 9111 s4.3.5). */
+  #judgeHead(head: UpstreamHead, transfer: Transfer): Judgement {
+    const { credentials, acceptsSharedAnswer } = this.#request;
+    const stored = this.#stored === undefined ? undefined : this.#present(this.#stored);
+    // What one client with credentials is told is no word about what others have.
+    if (stored !== undefined && credentials.length === 0) {
+      const comparison = compareHead(stored, { ...head, lengthBytes: contentLengthOf(head) });
+      if (comparison === 'same') return this.#renew(stored, head, transfer);
+      if (comparison === 'other') this.#makeStale(stored);
+    }
+    const isForAnyone = acceptsSharedAnswer && fieldValue(head.fields, 'vary') === undefined;
+    if (!isForAnyone) return { outcome: { kind: 'head', answer: undefined }, sink: new DiscardingSink(transfer) };
+    const reader = new BodyReader(transfer);
+    return { outcome: { kind: 'head', answer: { head, reader } }, sink: reader };
+  }
+
+  #makeStale(stored: Manifest): void {
+    const { store, metrics, clock } = this.#context;
+    const { objectHash, generation } = stored;
+    const nowMs = clock.wallMs();
+    metrics.add('headsDiffering');
+    if (stored.freshUntilMs <= nowMs) return;
+    store.refreshManifest(objectHash, generation, { ...stored, freshUntilMs: nowMs });
+    this.#live.makeStale((manifest) => manifest.generation === generation, nowMs);
   }
 
   /**
@@ -284,7 +315,8 @@ export class OriginQuestion {
       rule: this.#request.target.rule,
       siteName: siteNameOf(this.#request.target.keyText),
     });
-    if (verdict.kind !== 'store') return this.#unstorable(head, transfer);
+    const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
+    if (!isStorable) return this.#unstorable(head, transfer);
     if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
     const { objectHash, keyText, place } = this.#request.target;
     if (stored !== undefined && isTagFlap(stored, { fields: head.fields, lengthBytes: usable.lengthBytes })) {
@@ -305,7 +337,8 @@ export class OriginQuestion {
   }
 
   #renew(asked: Manifest, head: UpstreamHead, transfer: Transfer): Judgement {
-    const sink = head.status === 304 ? new DiscardingSink(transfer) : undefined;
+    const isBodyless = head.status === 304 || this.#request.method === 'HEAD';
+    const sink = isBodyless ? new DiscardingSink(transfer) : undefined;
     const { objectHash } = this.#request.target;
     const { store } = this.#context;
     const again: Judgement = { outcome: { kind: 'again', isRangeless: false }, sink };

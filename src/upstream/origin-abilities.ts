@@ -5,7 +5,7 @@
  */
 import type { Clock } from '../base/clock.ts';
 import type { MetricSet } from '../base/metrics.ts';
-import type { UPSTREAM_METRICS } from './upstream-metrics.ts';
+import type { PLACE_MARKS, UPSTREAM_METRICS } from './upstream-metrics.ts';
 
 /** What is known of a place, for people. Times are wall-clock milliseconds. */
 export interface PlaceFacts {
@@ -26,8 +26,6 @@ export interface PlaceFacts {
   readonly tagsFlapUntilMs: number | undefined;
 }
 
-/** What can be held against a place. */
-export const PLACE_MARKS = ['rangeless', 'tags-flap'] as const;
 type PlaceMark = (typeof PLACE_MARKS)[number];
 
 const PLACES_MAX = 1024;

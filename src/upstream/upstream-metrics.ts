@@ -1,7 +1,8 @@
 /** What is counted of requests to origins. */
 import type { MetricTable } from '../base/metrics.ts';
 
-import { PLACE_MARKS } from './origin-abilities.ts';
+/** What can be held against a place of an origin (origin-abilities.ts). */
+export const PLACE_MARKS = ['rangeless', 'tags-flap'] as const;
 
 /** How a request to an origin ended. */
 export const UPSTREAM_OUTCOMES = ['complete', 'aborted', 'unreachable', 'timeout', 'broken', 'invalid'] as const;
