@@ -78,7 +78,13 @@ export const OPTIONS = {
     max: '1h',
     description: 'Time without a byte within a response body; may be noticed half a second late',
   },
-  'upstream.connections': { kind: 'count', default: '64', min: '1', max: '4096', description: 'Connections to the origin at a time' },
+  'upstream.connections': {
+    kind: 'count',
+    default: '64',
+    min: '1',
+    max: '4096',
+    description: 'Connections to the origin at a time; requests with content have as many of their own',
+  },
   'upstream.preserveHost': {
     kind: 'boolean',
     default: 'false',
@@ -178,6 +184,13 @@ export const OPTIONS = {
     min: '1s',
     max: '1d',
     description: 'Time without taking a byte after which a client is disconnected',
+  },
+  'limits.uploadStall': {
+    kind: 'duration',
+    default: '60s',
+    min: '1s',
+    max: '1d',
+    description: "Time without a byte of a request's content, while the origin would take one, after which the client is disconnected",
   },
   'limits.headerBytes': {
     kind: 'size',
