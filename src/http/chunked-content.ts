@@ -1,7 +1,10 @@
 /**
  * Takes chunked content apart (RFC 9112 s7.1), piece by piece as bytes come, without copying: it says which bytes of a piece are content.
- * Strict: CRLF only, a size of hexadecimal digits, extensions and trailer fields read over and bounded. Pure; one per response.
+ * Strict: CRLF only, a size of hexadecimal digits, extensions read over, trailer fields bounded. Pure; one per response.
  */
+
+import type { FieldList } from './header-fields.ts';
+import { parseFieldLine } from './response-head.ts';
 
 /** What was found in a piece of the stream. */
 export type ChunkStep =
@@ -27,6 +30,12 @@ export class ChunkedContent {
   /** What came of the line in hand. */
   #line = '';
   #trailerBytes = 0;
+  readonly #trailers: [string, string][] = [];
+
+  /** Fields behind the last chunk, when the end has come. */
+  get trailers(): FieldList {
+    return this.#trailers;
+  }
 
   /** The next step at `from` in `piece`; after `content` and only then it is called again with the same piece, from `end` on. */
   next(piece: Uint8Array, from: number): ChunkStep {
@@ -63,9 +72,22 @@ export class ChunkedContent {
     }
     if (this.#state === 'trailer') {
       this.#trailerBytes += text.length;
+      if (this.#trailerBytes > TRAILER_BYTES_MAX) return 'the trailer section is too long';
       if (line === '') this.#state = 'done';
-      return this.#trailerBytes > TRAILER_BYTES_MAX ? 'the trailer section is too long' : undefined;
+      else return this.#takeTrailer(line);
+      return undefined;
     }
+    return this.#takeSize(line);
+  }
+
+  #takeTrailer(line: string): string | undefined {
+    const field = parseFieldLine(line);
+    if (field.kind === 'invalid') return `a trailer cannot be read (${field.why})`;
+    this.#trailers.push([field.name, field.value]);
+    return undefined;
+  }
+
+  #takeSize(line: string): string | undefined {
     const match = CHUNK_LINE.exec(line);
     if (match === null) return 'a chunk size cannot be read';
     this.#leftBytes = Number.parseInt(match[1] ?? '', 16);

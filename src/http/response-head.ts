@@ -51,17 +51,24 @@ export function parseResponseHead(text: string): ResponseHeadVerdict {
   if (lines.length - 1 > FIELDS_MAX) return invalid('too-many-fields');
   const fields: [string, string][] = [];
   for (let index = 1; index < lines.length; index += 1) {
-    const line = lines[index] ?? '';
-    const colon = line.indexOf(':');
-    // A line that begins with white space would go on with the one before (obs-fold, s5.2); few know how, so it is refused.
-    if (colon <= 0) return invalid('field-line');
-    const name = line.slice(0, colon);
-    if (!isToken(name)) return invalid('field-name');
-    const value = line.slice(colon + 1);
-    if (!isFieldValue(value)) return invalid('field-value');
-    fields.push([name.toLowerCase(), trimWhitespace(value)]);
+    const field = parseFieldLine(lines[index] ?? '');
+    if (field.kind === 'invalid') return field;
+    fields.push([field.name, field.value]);
   }
   return { kind: 'head', head: { minorVersion: status[1] === '0' ? 0 : 1, status: Number(status[2]), fields } };
+}
+
+/** Reads one field line, of a head or of a trailer section; the name comes out lower-case. */
+export function parseFieldLine(
+  line: string,
+): { readonly kind: 'field'; readonly name: string; readonly value: string } | { readonly kind: 'invalid'; readonly why: HeadFault } {
+  const colon = line.indexOf(':');
+  // A line that begins with white space would go on with the one before (obs-fold, s5.2); few know how, so it is refused.
+  if (colon <= 0) return invalid('field-line');
+  const name = line.slice(0, colon);
+  if (!isToken(name)) return invalid('field-name');
+  const value = line.slice(colon + 1);
+  return isFieldValue(value) ? { kind: 'field', name: name.toLowerCase(), value: trimWhitespace(value) } : invalid('field-value');
 }
 
 /** Where the content of a final response to `method` ends (RFC 9112 s6.3). */

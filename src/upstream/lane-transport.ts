@@ -5,11 +5,11 @@
  */
 import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
-import { isFieldValue, isToken } from '../http/header-fields.ts';
+import { type FieldList, isFieldValue, isToken } from '../http/header-fields.ts';
 import type { ResponseHead } from '../http/response-head.ts';
 import type { ConnectionBudget } from './connection-budget.ts';
 import { type ConnectionOptions, type ConnectionOwner, type Exchange, OriginConnection } from './origin-connection.ts';
-import { outcomeOf, type UpstreamOutcome } from './upstream-error.ts';
+import { type Outcome, outcomeOf } from './upstream-error.ts';
 import type { UPSTREAM_METRICS } from './upstream-metrics.ts';
 import type { BodySink, ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
 
@@ -179,6 +179,11 @@ class LaneTransfer implements Transfer, Exchange {
     else this.#connection.destroy();
   }
 
+  onInterim({ status, fields }: ResponseHead): void {
+    this.#options.metrics.add('interim');
+    this.#receiver.onInterim?.({ status, fields });
+  }
+
   onHead({ status, fields }: ResponseHead): BodySink | undefined {
     this.#options.metrics.observe('headSeconds', (this.#options.clock.monotonicMs() - this.#startedMs) / 1000);
     this.#sink = this.#receiver.onHead({ status, fields }, this);
@@ -191,10 +196,10 @@ class LaneTransfer implements Transfer, Exchange {
     this.#sink?.onBytes(bytes);
   }
 
-  onEnd(): void {
+  onEnd(trailers: FieldList): void {
     if (this.#hasEnded) return;
     this.#end('complete');
-    this.#sink?.onEnd();
+    this.#sink?.onEnd(trailers);
   }
 
   onFailure(error: EdgeError): void {
@@ -211,7 +216,7 @@ class LaneTransfer implements Transfer, Exchange {
     else this.#sink.onError(error);
   }
 
-  #end(outcome: UpstreamOutcome): void {
+  #end(outcome: Outcome): void {
     this.#hasEnded = true;
     this.#lane.inFlight -= 1;
     this.#options.metrics.add('inFlight', -1);

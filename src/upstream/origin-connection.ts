@@ -16,14 +16,13 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import { KIB, SECOND_MS } from '../base/units.ts';
 import { ChunkedContent } from '../http/chunked-content.ts';
-import { fieldValue } from '../http/header-fields.ts';
+import { type FieldList, fieldValue } from '../http/header-fields.ts';
 import { type Framing, framingOf, isKeptAlive, parseResponseHead, type ResponseHead } from '../http/response-head.ts';
+import { InterimLimit } from './interim-limit.ts';
 import { upstreamError, upstreamTimeout } from './upstream-error.ts';
 import type { BodySink } from './upstream-transport.ts';
 
 const SCRATCH_BYTES = 16 * KIB;
-/** 1xx heads before the final one. */
-const INTERIM_MAX = 32;
 /** An origin's own limit is stayed below by this much, so that we are the ones who close. */
 const KEEP_ALIVE_MARGIN_MS = SECOND_MS;
 
@@ -47,12 +46,13 @@ export interface Exchange {
   readonly method: string;
   /** Request line and fields, Latin-1. */
   readonly head: string;
+  onInterim(head: ResponseHead): void;
   /** @returns where the body goes; undefined when it is not wanted */
   onHead(head: ResponseHead): BodySink | undefined;
   /** So many bytes were put into the sink's room: the sink is to be told. */
   onBytes(bytes: number): void;
   /** The response is complete; the connection may carry another request already. */
-  onEnd(): void;
+  onEnd(trailers: FieldList): void;
   /** It is not, and nothing more will come. */
   onFailure(error: EdgeError): void;
 }
@@ -83,7 +83,7 @@ export class OriginConnection {
   #isReading = true;
   #hasEnded = false;
   #headText = '';
-  #interims = 0;
+  #interim = new InterimLimit();
   #sink: BodySink | undefined;
   #framing: Framing = { kind: 'close' };
   #leftBytes = 0;
@@ -119,7 +119,7 @@ export class OriginConnection {
     this.#state = 'head';
     this.#exchange = exchange;
     this.#headText = '';
-    this.#interims = 0;
+    this.#interim = new InterimLimit();
     this.#watch(this.#options.headTimeoutMs);
     this.#socket.write(exchange.head, 'latin1');
   }
@@ -294,12 +294,20 @@ export class OriginConnection {
     this.#headText = '';
     const verdict = parseResponseHead(text.slice(0, end));
     if (verdict.kind === 'invalid') return this.#refuse(piece, verdict.why);
-    if (verdict.head.status < 200) {
-      this.#interims += 1;
-      // 101 would end HTTP on this connection; nobody asked for it.
-      if (verdict.head.status === 101 || this.#interims > INTERIM_MAX) return this.#refuse(piece, `status ${verdict.head.status}`);
-    } else this.#beginBody(verdict.head);
+    if (verdict.head.status >= 200) this.#beginBody(verdict.head);
+    else this.#takeInterim(verdict.head);
     return end + 4 - before;
+  }
+
+  #takeInterim(head: ResponseHead): void {
+    // 101 would end HTTP on this connection, and nobody asked for it.
+    if (head.status === 101) return void this.#refuse(Buffer.alloc(0), 'status 101');
+    try {
+      this.#interim.count();
+    } catch (error) {
+      return this.#fail(error);
+    }
+    this.#exchange?.onInterim(head);
   }
 
   #refuse(piece: Buffer, why: string): number {
@@ -338,12 +346,13 @@ export class OriginConnection {
   #settle(): void {
     if (this.#state !== 'done') return;
     const exchange = this.#exchange;
+    const trailers = this.#chunks?.trailers ?? [];
     this.#exchange = undefined;
     this.#sink = undefined;
     this.#room = undefined;
     if (this.#isKept && !this.#hasEnded) this.#becomeIdle();
     else this.#close();
-    exchange?.onEnd();
+    exchange?.onEnd(trailers);
   }
 
   #becomeIdle(): void {

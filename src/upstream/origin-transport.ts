@@ -31,7 +31,7 @@ export class OriginTransport implements PooledTransport {
   }
 
   get isIdle(): boolean {
-    return this.#lane.inFlight === 0 && this.#undici.inFlight === 0;
+    return this.#lane.inFlight === 0 && this.#undici.isIdle;
   }
 
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {

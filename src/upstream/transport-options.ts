@@ -1,4 +1,4 @@
-/** Where an origin is, how long it is waited for and how much of it is taken: what every transport needs. */
+/** What a transport to one origin is made with; both kinds of transfer go by it. */
 import type { LookupFunction } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import type { MetricSet } from '../base/metrics.ts';

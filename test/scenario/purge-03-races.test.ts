@@ -37,6 +37,7 @@ async function byAdmin(edge: TestEdge, { query }: (typeof KINDS)[number], isSoft
     logger: createSilentLogger(),
     token: undefined,
     actions: {
+      origins: () => [],
       metrics: async () => ({ text: '', type: 'text/plain' }),
       readiness: () => ({ isReady: true, detail: {} }),
       purge: (named, soft) => purger.purge(named, soft),

@@ -27,7 +27,7 @@ runUpstreamTransportContract('OriginTransport', factory);
 
 const certificate = trustedCertificate();
 if (certificate === undefined) test('OriginTransport over TLS', { skip: 'openssl is not installed' }, () => undefined);
-else runUpstreamTransportContract('OriginTransport over TLS', factory, certificate);
+else runUpstreamTransportContract('OriginTransport over TLS', factory, { tls: certificate });
 
 test('uploads and downloads share the connections of an origin, and neither starves the other', async () => {
   await using origin = await Origin.start();
