@@ -49,7 +49,7 @@ export class UndiciTransport implements PooledTransport {
         this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs, ...lookup })),
       ),
     });
-    this.#uploads = createUploadAgent(options.origin, options.connectionsMax);
+    this.#uploads = createUploadAgent(options.origin, options.budget);
     this.#pool.on('connect', () => options.metrics.add('connections'));
   }
 

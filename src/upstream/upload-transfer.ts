@@ -5,10 +5,11 @@
  */
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
-import { isIP } from 'node:net';
+import { isIP, Socket } from 'node:net';
 import type { Timer } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import { hasField, parseRawFields } from '../http/header-fields.ts';
+import type { ConnectionBudget } from './connection-budget.ts';
 import { InterimLimit } from './interim-limit.ts';
 import { SinkFeeder } from './sink-feeder.ts';
 import type { TransportOptions } from './transport-options.ts';
@@ -26,9 +27,19 @@ export interface UploadShared {
 /** A request with content. */
 export type UploadRequest = UpstreamRequest & { readonly body: AsyncIterable<Uint8Array> };
 
-/** Makes the agent that bounds the connections of uploads to one origin. */
-export function createUploadAgent(origin: string, connectionsMax: number): http.Agent {
-  return origin.startsWith('https:') ? new https.Agent({ maxSockets: connectionsMax }) : new http.Agent({ maxSockets: connectionsMax });
+/** Makes the agent for uploads to one origin; each connection takes a place in the origin's budget before it is opened. */
+export function createUploadAgent(origin: string, budget: ConnectionBudget): http.Agent {
+  const agent = origin.startsWith('https:') ? new https.Agent() : new http.Agent();
+  const connect = agent.createConnection.bind(agent);
+  agent.createConnection = (options, callback) => {
+    budget.take(() => {
+      const socket = connect(options);
+      socket?.once('close', () => budget.giveBack());
+      if (socket instanceof Socket) callback?.(null, socket);
+    });
+    return undefined;
+  };
+  return agent;
 }
 
 /** One request with content. */
