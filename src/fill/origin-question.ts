@@ -46,6 +46,8 @@ export interface ResolveRequest {
   /** The client's Authorization, or nothing. The origin is asked with it on behalf of this client alone. */
   readonly credentials: FieldList;
   readonly signal: AbortSignal;
+  /** Hears of interim responses (1xx) as long as the request waits for the origin's head. */
+  readonly onInterim?: ((head: UpstreamHead) => void) | undefined;
 }
 
 /** How an object became usable. */
@@ -108,6 +110,7 @@ export class OriginQuestion {
   #isOpen = true;
   #isDetached = false;
   #waiting = 0;
+  readonly #interimListeners = new Set<(head: UpstreamHead) => void>();
   /** Held for those who wait, until each of them has a hold of its own. */
   #held: LiveObject | undefined;
 
@@ -143,6 +146,9 @@ export class OriginQuestion {
     this.#transfer = target.transport.start(
       { method: this.#request.method, path: target.upstreamPath, fields },
       {
+        onInterim: (head) => {
+          for (const listener of this.#interimListeners) listener(head);
+        },
         onHead: (head, transfer) => {
           if (this.#missing === undefined) learnFromAnswer(this.#context, target, this.#asked, head);
           else learnConnection(this.#context, target.place, head);
@@ -161,8 +167,9 @@ export class OriginQuestion {
    *
    * @throws EdgeError as the request to the origin failed, or CLIENT_GONE
    */
-  async join(signal: AbortSignal): Promise<HeadOutcome> {
+  async join({ signal, onInterim }: Pick<ResolveRequest, 'signal' | 'onInterim'>): Promise<HeadOutcome> {
     this.#waiting += 1;
+    if (onInterim !== undefined) this.#interimListeners.add(onInterim);
     try {
       const outcome = await unlessGone(this.#outcome.promise, signal);
       if (outcome.kind === 'object') {
@@ -172,6 +179,7 @@ export class OriginQuestion {
       return outcome;
     } finally {
       this.#waiting -= 1;
+      if (onInterim !== undefined) this.#interimListeners.delete(onInterim);
       if (this.#waiting === 0) this.#endWaiting();
     }
   }
