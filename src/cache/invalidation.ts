@@ -6,13 +6,13 @@ import { type FieldList, fieldLines } from '../http/header-fields.ts';
 import { resolveReference } from '../http/uri-reference.ts';
 
 /** Why something is invalid. */
-export const INVALIDATION_CAUSES = ['target', 'location', 'content-location'] as const;
+export const INVALIDATION_CAUSES = ['target', 'location', 'content-location', 'group'] as const;
 /** One of INVALIDATION_CAUSES. */
 export type InvalidationCause = (typeof INVALIDATION_CAUSES)[number];
 
 /** A resource of the site, as in a key. */
 export interface InvalidResource {
-  readonly cause: InvalidationCause;
+  readonly cause: Exclude<InvalidationCause, 'group'>;
   readonly path: string;
   readonly query: string | undefined;
 }

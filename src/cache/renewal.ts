@@ -4,6 +4,7 @@
  */
 import type { Manifest } from '../format/manifest.ts';
 import { type FieldList, fieldsSizeBytes } from '../http/header-fields.ts';
+import { siteNameOf } from './cache-key.ts';
 import { hasTagField, tagsOf } from './cache-tags.ts';
 import { freshnessOf } from './freshness.ts';
 import { MAX_STORED_FIELDS_BYTES, storableFields } from './response-policy.ts';
@@ -43,9 +44,9 @@ export function renewedManifest(manifest: Manifest, renewal: Renewal): RenewedMa
   const { status } = manifest;
   const freshness = freshnessOf({ status, headFields: responseFields, storedFields: merged, requestTimeMs, responseTimeMs, rule });
   const fields = fieldsSizeBytes(merged) > MAX_STORED_FIELDS_BYTES ? manifest.fields : merged;
-  const tags = hasTagField(responseFields) ? tagsOf([...merged, ...responseFields]) : manifest.tags;
+  const tags = hasTagField(responseFields) ? tagsOf([...merged, ...responseFields], siteNameOf(manifest.keyText)) : manifest.tags;
   if (tags === undefined) return undefined;
-  const areTagsKept = tags.join(' ') === manifest.tags.join(' ');
+  const areTagsKept = JSON.stringify(tags) === JSON.stringify(manifest.tags);
   return {
     manifest: { ...manifest, ...freshness, fields, tags: areTagsKept ? manifest.tags : tags },
     isMetadataChanged: !areTagsKept || areFieldsChanged(manifest.fields, fields),

@@ -45,6 +45,8 @@ export interface CacheableResponse {
   /** When the head arrived, wall-clock. */
   readonly responseTimeMs: number;
   readonly rule: SiteRule;
+  /** To whom the groups of the response belong. */
+  readonly siteName: string;
 }
 
 /** Store it with these fields (never Content-Length, Content-Range, Age) and this freshness, which may be over already; or why not. */
@@ -67,7 +69,7 @@ export function judgeResponse(response: CacheableResponse): ResponseVerdict {
   if (reason !== undefined) return { kind: 'not-storable', reason };
   const stored = storableFields(fields, rule);
   if (fieldsSizeBytes(stored) > MAX_STORED_FIELDS_BYTES) return { kind: 'not-storable', reason: 'fields-too-large' };
-  const tags = tagsOf(fields);
+  const tags = tagsOf(fields, response.siteName);
   if (tags === undefined) return { kind: 'not-storable', reason: 'too-many-tags' };
   const freshness = freshnessOf({ status, headFields: fields, storedFields: stored, requestTimeMs, responseTimeMs, rule });
   // Neither fresh for a moment, nor to be confirmed by a 304, nor of use when stale: it could never be used.

@@ -2,6 +2,7 @@
  * What an operator (or a preset) says about some paths of a site, over and above what the origin's header fields say. Rules are tried in
  * order and the first whose pattern matches the path decides; a path that none matches gets plain RFC 9111.
  */
+import type { RedirectRule } from '../http/redirect-target.ts';
 
 /** One rule. */
 export interface SiteRule {
@@ -25,6 +26,8 @@ export interface SiteRule {
   readonly ignoresClientCacheControl: boolean;
   /** `never`: requests pass through. `always`: kept at the first request, also by a full device. */
   readonly store: 'auto' | 'always' | 'never';
+  /** Redirects of the origin that are followed on the client's behalf; undefined: none. */
+  readonly redirects?: RedirectRule | undefined;
 }
 
 /** The rule where none matches: the origin's word, RFC 9111. */

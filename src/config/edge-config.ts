@@ -25,6 +25,8 @@ export interface ConfigRule {
   readonly setCookie: 'refuse' | 'strip' | 'keep';
   readonly ignoresClientCacheControl: boolean;
   readonly store: 'auto' | 'always' | 'never';
+  /** Undefined: redirects are passed to the client. */
+  readonly redirects?: { readonly hopsMax: number; readonly hosts: readonly string[] } | undefined;
 }
 
 /** One configuration that was found valid. */
@@ -68,6 +70,7 @@ export interface EdgeConfig {
   readonly limits: {
     readonly requestsMax: number;
     readonly clientStallMs: number;
+    readonly uploadStallMs: number;
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
     readonly rangesMax: number;

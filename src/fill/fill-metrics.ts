@@ -8,7 +8,7 @@ import { DECLINE_REASONS } from '../store/slice-store.ts';
 export const RUN_ENDS = ['complete', 'met-stored', 'abandoned', 'stalled', 'no-slot', 'failed', 'changed'] as const;
 
 /** What came of the wish to renew an object in the background; `limit`: too many were under way, `held-off`: the origin had just failed. */
-export const BACKGROUND_RESULTS = ['renewed', 'replaced', 'failed', 'limit', 'held-off'] as const;
+export const BACKGROUND_RESULTS = ['renewed', 'replaced', 'overtaken', 'failed', 'limit', 'held-off'] as const;
 
 const PURGE_KINDS = [...PURGE_SCOPES, ...PURGE_SCOPES.map((scope) => `soft-${scope}` as const)] as const;
 
@@ -56,7 +56,12 @@ export const FILL_METRICS = {
   },
   collapsed: { kind: 'counter', name: 'rawslice_fill_collapsed_total', help: 'Requests that waited for the response head of another' },
   revalidations: { kind: 'counter', name: 'rawslice_fill_revalidations_total', help: 'Conditional requests to origins' },
-  renewals: { kind: 'counter', name: 'rawslice_fill_renewals_total', help: 'Objects renewed by a 304' },
+  renewals: { kind: 'counter', name: 'rawslice_fill_renewals_total', help: 'Objects renewed by a 304, or by a HEAD' },
+  headsDiffering: {
+    kind: 'counter',
+    name: 'rawslice_fill_heads_differing_total',
+    help: 'Answers to HEAD that did not confirm the stored version, which is stale then',
+  },
   backgroundRenewals: {
     kind: 'counter',
     name: 'rawslice_fill_background_renewals_total',
@@ -90,14 +95,14 @@ export const FILL_METRICS = {
   invalidations: {
     kind: 'counter',
     name: 'rawslice_invalidations_total',
-    help: 'Objects invalidated by the answer to an unsafe method, by what of it named them',
+    help: 'Objects and groups of objects (Cache-Group-Invalidation) invalidated by answers to unsafe methods, by what named them',
     label: 'cause',
     values: INVALIDATION_CAUSES,
   },
   invalidationsFailed: {
     kind: 'counter',
     name: 'rawslice_invalidations_failed_total',
-    help: 'Invalidations that hold in memory only, or were refused because too many purges are in force',
+    help: 'Invalidations that hold in memory only, or were not done: too many purges in force, or more than 128 groups in one answer',
   },
   resumes: { kind: 'counter', name: 'rawslice_fill_resumes_total', help: 'Fills asked for again after the origin broke off' },
 } as const satisfies MetricTable;

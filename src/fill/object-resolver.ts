@@ -106,14 +106,15 @@ export class ObjectResolver {
       const stored = known?.manifest;
       forward ??= forwardReason(manifest, stored, this.#context.clock.wallMs());
       known?.forgetIfIdle();
-      if (request.lookup.onlyIfCached) return { kind: 'absent' };
+      // A HEAD confirms what is stored; it is no reason to fetch a body.
+      if (request.lookup.onlyIfCached || (request.method === 'HEAD' && stored === undefined)) return { kind: 'absent' };
       if (this.#marksFor(request).has(objectHash)) return { kind: 'bypass', forward };
       // Asked for whole with credentials, it would take the place of what others have of it.
       const isOthers = request.lookup.isAuthorized && manifest !== undefined && known === undefined;
       if (isOthers && isFresh(manifest, this.#context.clock.wallMs())) return { kind: 'bypass', forward };
       const pending = turn < COLLAPSED_TURNS_MAX && !request.lookup.isAuthorized ? this.#pending.get(objectHash) : undefined;
       if (pending !== undefined) this.#context.metrics.add('collapsed');
-      const outcome = await (pending ?? this.#ask(wanted, stored)).join(request.signal);
+      const outcome = await (pending ?? this.#ask(wanted, stored)).join(request);
       const resolution = await this.#conclude(request, outcome, { isCollapsed: pending !== undefined, forward });
       if (resolution !== undefined) return resolution;
       if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, ranges: [] };
@@ -164,14 +165,14 @@ export class ObjectResolver {
     const { objectHash } = request.target;
     if (this.#pending.has(objectHash)) return;
     const { signal } = new AbortController();
-    this.#background.begin(objectHash, () => this.#renew({ ...request, credentials: [], signal }, stored));
+    this.#background.begin(objectHash, () => this.#renew({ ...request, method: 'GET', credentials: [], signal }, stored));
   }
 
   async #renew(request: ResolveRequest, stored: Manifest): Promise<RenewalResult> {
-    const outcome = await this.#ask(request, stored).join(request.signal);
+    const outcome = await this.#ask(request, stored).join({ signal: request.signal });
     if (outcome.kind !== 'object') {
       if ('answer' in outcome) outcome.answer?.reader.abort();
-      return 'failed';
+      return outcome.kind === 'again' && !outcome.isRangeless ? 'overtaken' : 'failed';
     }
     const { object, attached, release } = granted(outcome, { isCollapsed: false, forward: 'stale' });
     try {
@@ -210,6 +211,7 @@ export class ObjectResolver {
       }
       case 'unstorable':
         return !isCollapsed && outcome.answer !== undefined ? { kind: 'answer', ...outcome.answer, forward } : { kind: 'bypass', forward };
+      case 'head':
       case 'refused-range':
         if (isCollapsed) return undefined;
         return outcome.answer === undefined ? { kind: 'bypass', forward } : { kind: 'answer', ...outcome.answer, forward };
@@ -245,7 +247,7 @@ export class ObjectResolver {
     const object = this.#live.open(request.target, manifest);
     if (object.failure !== undefined) return undefined;
     const canBeCompleted = object.isRefetchable && !request.lookup.isAuthorized;
-    if (canBeCompleted || this.#hasAll(object, isSliced(manifest.status) ? request.ranges : [])) return object;
+    if (canBeCompleted || request.method === 'HEAD' || this.#hasAll(object, isSliced(manifest.status) ? request.ranges : [])) return object;
     object.forgetIfIdle();
     return undefined;
   }

@@ -5,31 +5,38 @@
 import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp } from '../base/units.ts';
+import { siteNameOf } from '../cache/cache-key.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
+import { compareHead } from '../cache/head-comparison.ts';
 import type { KeyMarks } from '../cache/key-marks.ts';
 import { openingRange } from '../cache/range-plan.ts';
 import { renewedManifest } from '../cache/renewal.ts';
 import type { Lookup } from '../cache/request-policy.ts';
 import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization, judgeResponse, storedStatus } from '../cache/response-policy.ts';
+import { isCuttable } from '../cache/slice-plan.ts';
 import { isMissing, isNeverStored, isSliced } from '../cache/status-policy.ts';
-import { confirmsStored, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
+import { confirmsStored, hasStrongDate, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
-import { type FieldList, fieldValue } from '../http/header-fields.ts';
+import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
 import { formatRangeHeader, formatSuffixRangeHeader, parseContentRange, type RangeSpec } from '../http/range.ts';
 import { resolveRangeSet } from '../http/range-set.ts';
 import type { Coverable } from '../store/purges/purge.ts';
+import { DiscardingSink } from '../upstream/discarding-sink.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
-import { BodyReader, DiscardingSink } from './body-reader.ts';
+import { BodyReader } from './body-reader.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
 import { FillRun, type RunShape } from './fill-run.ts';
+import { isTagFlap, learnFromAnswer } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
-import { type Asked, checkResponse, type Usable, wantedInterval } from './response-check.ts';
+import { type Asked, checkResponse, contentLengthOf, type Usable, wantedInterval } from './response-check.ts';
 
 /** What a request wants of an object. */
 export interface ResolveRequest {
   readonly target: FillTarget;
+  /** HEAD: what is stored is confirmed without fetching a body, and nothing is stored that was not. */
+  readonly method: 'GET' | 'HEAD';
   readonly lookup: Lookup;
   /** The ranges asked for; none means everything. */
   readonly ranges: readonly RangeSpec[];
@@ -38,6 +45,8 @@ export interface ResolveRequest {
   /** The client's Authorization, or nothing. The origin is asked with it on behalf of this client alone. */
   readonly credentials: FieldList;
   readonly signal: AbortSignal;
+  /** Hears of interim responses (1xx) as long as the request waits for the origin's head. */
+  readonly onInterim?: ((head: UpstreamHead) => void) | undefined;
 }
 
 /** How an object became usable. */
@@ -59,8 +68,8 @@ export type HeadOutcome =
       readonly error: EdgeError | undefined;
       readonly answer?: OriginAnswer | undefined;
     }
-  /** The range asked for lies past the end: an answer for the one who asked for it, and none for the others. */
-  | { readonly kind: 'refused-range'; readonly answer: OriginAnswer | undefined }
+  /** The range asked for lies past the end, or only a head was asked for: an answer for the one who asked for it, and none for the others. */
+  | { readonly kind: 'refused-range' | 'head'; readonly answer: OriginAnswer | undefined }
   /** `isRangeless`: what a range brought from this origin cannot be used; everything from the start may be. */
   | { readonly kind: 'again'; readonly isRangeless: boolean };
 
@@ -98,6 +107,7 @@ export class OriginQuestion {
   #isOpen = true;
   #isDetached = false;
   #waiting = 0;
+  readonly #interimListeners = new Set<(head: UpstreamHead) => void>();
   /** Held for those who wait, until each of them has a hold of its own. */
   #held: LiveObject | undefined;
 
@@ -113,7 +123,9 @@ export class OriginQuestion {
     this.#marks = marks;
     this.#request = request;
     this.#stored = stored;
-    this.#asked = askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
+    const { place } = request.target;
+    const isWhole = context.abilities.isRangeless(place) || context.abilities.areTagsFlapping(place);
+    this.#asked = isWhole ? { kind: 'whole' } : askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
     this.#purgeSequence = context.store.purgeSequence;
     this.#requestTimeMs = context.clock.wallMs();
   }
@@ -127,9 +139,13 @@ export class OriginQuestion {
     // Whoever waits hears of a failure; when all have left nobody does.
     this.#outcome.promise.catch(() => undefined);
     this.#transfer = target.transport.start(
-      { method: 'GET', path: target.upstreamPath, fields },
+      { method: this.#request.method, path: target.upstreamPath, fields },
       {
+        onInterim: (head) => {
+          for (const listener of this.#interimListeners) listener(head);
+        },
         onHead: (head, transfer) => {
+          learnFromAnswer(this.#context, target, this.#asked, head);
           const { outcome, sink } = this.#judge(head, transfer);
           this.#settle(outcome);
           return sink;
@@ -145,8 +161,9 @@ export class OriginQuestion {
    *
    * @throws EdgeError as the request to the origin failed, or CLIENT_GONE
    */
-  async join(signal: AbortSignal): Promise<HeadOutcome> {
+  async join({ signal, onInterim }: Pick<ResolveRequest, 'signal' | 'onInterim'>): Promise<HeadOutcome> {
     this.#waiting += 1;
+    if (onInterim !== undefined) this.#interimListeners.add(onInterim);
     try {
       const outcome = await unlessGone(this.#outcome.promise, signal);
       if (outcome.kind === 'object') {
@@ -156,6 +173,7 @@ export class OriginQuestion {
       return outcome;
     } finally {
       this.#waiting -= 1;
+      if (onInterim !== undefined) this.#interimListeners.delete(onInterim);
       if (this.#waiting === 0) this.#endWaiting();
     }
   }
@@ -199,8 +217,23 @@ export class OriginQuestion {
     // A 304 speaks of a 200 (RFC 9110 s15.4.5): what stands for anything else is asked for whole.
     if (this.#stored === undefined || !isSliced(this.#stored.status)) return [];
     const { entityTag, lastModified } = validatorsOf(this.#stored.fields);
+    if (lastModified !== undefined && this.#isAskedByDate()) return [['if-modified-since', lastModified.text]];
     if (entityTag !== undefined) return [['if-none-match', entityTag]];
     return lastModified === undefined ? [] : [['if-modified-since', lastModified.text]];
+  }
+
+  /**
+   * Where nodes give one object different tags, the tag of one is none to ask another by; a date that is strong says as much (RFC 9111
+   * s4.3.4: one strong validator in common).
+   */
+  #isAskedByDate(): boolean {
+    const stored = this.#stored;
+    return stored !== undefined && hasStrongDate(stored.fields) && this.#context.abilities.areTagsFlapping(this.#request.target.place);
+  }
+
+  #isConfirmed(stored: Manifest, { fields }: UpstreamHead): boolean {
+    const isByDate = this.#isAskedByDate() && hasField(fields, 'last-modified');
+    return confirmsStored(stored.fields, isByDate ? fields.filter(([name]) => name !== 'etag') : fields);
   }
 
   #judge(head: UpstreamHead, transfer: Transfer): Judgement {
@@ -209,6 +242,7 @@ export class OriginQuestion {
     if (head.status >= 500 && this.#canBeStale()) {
       return { outcome: { kind: 'failed', status: head.status, error: undefined }, sink: new DiscardingSink(transfer) };
     }
+    if (this.#request.method === 'HEAD') return this.#judgeHead(head, transfer);
     if (!isNeverStored(head.status)) {
       const usable = checkResponse(head);
       const content = usable.kind === 'part' ? this.#fitting(usable, head) : usable;
@@ -216,6 +250,32 @@ export class OriginQuestion {
       if (head.status === 206) return this.#judgeUnfit(usable);
     }
     return this.#unstorable(head, transfer);
+  }
+
+  /** What was stored from a GET is renewed by the head or stale because of it (RFC 9111 s4.3.5). */
+  #judgeHead(head: UpstreamHead, transfer: Transfer): Judgement {
+    const { credentials, acceptsSharedAnswer } = this.#request;
+    const stored = this.#stored === undefined ? undefined : this.#present(this.#stored);
+    // What one client with credentials is told is no word about what others have.
+    if (stored !== undefined && credentials.length === 0) {
+      const comparison = compareHead(stored, { ...head, lengthBytes: contentLengthOf(head) });
+      if (comparison === 'same') return this.#renew(stored, head, transfer);
+      if (comparison === 'other') this.#makeStale(stored);
+    }
+    const isForAnyone = acceptsSharedAnswer && fieldValue(head.fields, 'vary') === undefined;
+    if (!isForAnyone) return { outcome: { kind: 'head', answer: undefined }, sink: new DiscardingSink(transfer) };
+    const reader = new BodyReader(transfer);
+    return { outcome: { kind: 'head', answer: { head, reader } }, sink: reader };
+  }
+
+  #makeStale(stored: Manifest): void {
+    const { store, metrics, clock } = this.#context;
+    const { objectHash, generation } = stored;
+    const nowMs = clock.wallMs();
+    metrics.add('headsDiffering');
+    if (stored.freshUntilMs <= nowMs) return;
+    store.refreshManifest(objectHash, generation, { ...stored, freshUntilMs: nowMs });
+    this.#live.makeStale((manifest) => manifest.generation === generation, nowMs);
   }
 
   /**
@@ -261,10 +321,15 @@ export class OriginQuestion {
       requestTimeMs: this.#requestTimeMs,
       responseTimeMs: this.#context.clock.wallMs(),
       rule: this.#request.target.rule,
+      siteName: siteNameOf(this.#request.target.keyText),
     });
-    if (verdict.kind !== 'store') return this.#unstorable(head, transfer);
+    const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
+    if (!isStorable) return this.#unstorable(head, transfer);
     if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
-    const { objectHash, keyText } = this.#request.target;
+    const { objectHash, keyText, place } = this.#request.target;
+    if (stored !== undefined && isTagFlap(stored, { fields: head.fields, lengthBytes: usable.lengthBytes })) {
+      this.#context.abilities.noteTagFlap(place);
+    }
     const manifest: Manifest = {
       ...verdict.freshness,
       generation: this.#context.store.nextGeneration(),
@@ -280,14 +345,15 @@ export class OriginQuestion {
   }
 
   #renew(asked: Manifest, head: UpstreamHead, transfer: Transfer): Judgement {
-    const sink = head.status === 304 ? new DiscardingSink(transfer) : undefined;
+    const isBodyless = head.status === 304 || this.#request.method === 'HEAD';
+    const sink = isBodyless ? new DiscardingSink(transfer) : undefined;
     const { objectHash } = this.#request.target;
     const { store } = this.#context;
     const again: Judgement = { outcome: { kind: 'again', isRangeless: false }, sink };
     // Asked for before a purge, or replaced meanwhile: what is confirmed here is not the cache's any more.
     const stored = this.#present(asked);
     if (stored === undefined) return again;
-    if (head.status === 304 && !confirmsStored(stored.fields, head.fields)) {
+    if (head.status === 304 && !this.#isConfirmed(stored, head)) {
       // The origin confirms some other version: what is stored is not to be trusted (RFC 9111 s4.3.4).
       store.dropManifest(objectHash, stored.generation);
       this.#live.detach(objectHash);

@@ -80,6 +80,11 @@ export class Purger {
     );
   }
 
+  /** More was to be invalidated by one answer than is. */
+  countExcess(count: number): void {
+    if (count > 0) this.#options.metrics.add('invalidationsFailed', count);
+  }
+
   /** A purge of this process as it is now; undefined when it is too old. */
   find(id: number): PurgeReport | undefined {
     const report = this.#reports.get(id);

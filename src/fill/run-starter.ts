@@ -4,18 +4,17 @@
  */
 import { EdgeError } from '../base/errors.ts';
 import { divFloor, isAligned } from '../base/units.ts';
+import { isCuttable } from '../cache/slice-plan.ts';
 import { sameRepresentation } from '../cache/validators.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { formatRangeHeader } from '../http/range.ts';
+import { DiscardingSink } from '../upstream/discarding-sink.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
-import { DiscardingSink } from './body-reader.ts';
 import { RUN_BYTES_MAX } from './fill-context.ts';
 import { FillRun } from './fill-run.ts';
+import { isTagFlap, learnConnection } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
-import { type Asked, checkResponse, type Usable, wantedInterval } from './response-check.ts';
-
-/** With these the origin says that the object, or this part of it, is there no more; any other error may pass (429, 503 ...). */
-const GONE_STATUSES = new Set([404, 410, 416]);
+import { type Asked, checkResponse, GONE_STATUSES, type Usable, wantedInterval } from './response-check.ts';
 
 /**
  * Begins to fetch missing bytes.
@@ -92,6 +91,8 @@ function rangeFields(object: LiveObject, asked: Question): [string, string][] {
 function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Transfer): BodySink | undefined {
   if (run.end !== undefined) return undefined;
   const { object } = run;
+  const { context, target } = object;
+  learnConnection(context, target.place, head);
   const { status } = head;
   if (status >= 400 && !GONE_STATUSES.has(status)) {
     run.onError(
@@ -99,13 +100,21 @@ function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Tran
     );
     return new DiscardingSink(transfer);
   }
-  if (status !== 200 && status !== 206) return changed(object, `the origin answers ${status} now`);
+  if (status !== 200 && status !== 206) return changed(run, `the origin answers ${status} now`);
   const usable = checkResponse(head);
   if (usable.kind === 'unusable') return refuse(run, usable.why);
-  if (!isSameVersion(object, head, usable.lengthBytes)) return changed(object, 'the origin has another version now');
-  if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) object.learnLength(usable.lengthBytes);
-  if (usable.kind === 'part') return takePart(run, asked, usable);
+  if (isTagFlap(object.manifest, { fields: head.fields, lengthBytes: usable.lengthBytes })) context.abilities.noteTagFlap(target.place);
+  if (!isSameVersion(object, head, usable.lengthBytes)) return changed(run, 'the origin has another version now');
+  if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) {
+    if (!isCuttable(usable.lengthBytes, object.sliceSizeBytes)) return changed(run, 'it is too long for slices');
+    object.learnLength(usable.lengthBytes);
+  }
+  if (usable.kind === 'part') {
+    context.abilities.noteRange(target.place, true);
+    return takePart(run, asked, usable);
+  }
   if (asked.kind !== 'whole') {
+    context.abilities.noteRange(target.place, false);
     object.markRangeless();
     run.reshape({ start: 0, end: object.manifest.lengthBytes ?? Number.POSITIVE_INFINITY, skipBytes: 0 });
   }
@@ -138,9 +147,9 @@ function isSameVersion(object: LiveObject, head: UpstreamHead, lengthBytes: numb
   return sameRepresentation(object.manifest.fields, head.fields) && (known ?? lengthBytes) === (lengthBytes ?? known);
 }
 
-function changed(object: LiveObject, why: string): undefined {
-  object.context.metrics.add('generationsReplaced');
-  object.fail(new EdgeError('UPSTREAM_CHANGED', `The object changed during the transfer: ${why}; ask again`));
+function changed(run: FillRun, why: string): undefined {
+  run.stop('changed');
+  run.object.endAsChanged(why);
 }
 
 function strongTag(fields: FieldList): string | undefined {

@@ -1,6 +1,7 @@
 /** Stage *resolve*: makes the object known and usable, asking the origin where needed. */
 import { hasField } from '../http/header-fields.ts';
 import { notCached } from './identify.ts';
+import { passInterim } from './interim.ts';
 import { isSurplusUsedUp } from './plan-ranges.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
@@ -9,16 +10,19 @@ import { NEXT, type StageOutcome } from './stage.ts';
 export async function resolve(context: RequestContext, services: ProxyServices): Promise<StageOutcome> {
   const lookup = context.need('lookup');
   const isHead = context.method === 'HEAD';
+  const reason = isHead ? 'head' : 'not-storable';
   const ranges = context.ranges ?? [];
   const isUsedUp = ranges.length > 0 && isSurplusUsedUp(context, services);
   const resolution = await services.resolver.resolve({
     target: context.need('target'),
-    // A HEAD is answered from what is stored; it is no reason to fetch a body. A client's ranges are none for slices when it has had too many.
-    lookup: isHead || isUsedUp ? { ...lookup, onlyIfCached: true } : lookup,
+    method: isHead ? 'HEAD' : 'GET',
+    // A client's ranges are none for slices when it has had too many.
+    lookup: isUsedUp ? { ...lookup, onlyIfCached: true } : lookup,
     ranges,
     credentials: context.fields.filter(([name]) => name === 'authorization'),
     acceptsSharedAnswer: !hasField(context.fields, 'cookie'),
     signal: context.signal,
+    onInterim: (head) => passInterim(context, services, head),
   });
   switch (resolution.kind) {
     case 'object':
@@ -28,10 +32,10 @@ export async function resolve(context: RequestContext, services: ProxyServices):
     case 'answer':
       context.answer = resolution;
       context.forward = resolution.forward;
-      return { kind: 'bypass', reason: 'not-storable' };
+      return { kind: 'bypass', reason };
     case 'bypass':
       context.forward = resolution.forward;
-      return { kind: 'bypass', reason: 'not-storable' };
+      return { kind: 'bypass', reason };
     case 'absent':
       if (lookup.onlyIfCached) return notCached();
       if (isHead) return { kind: 'bypass', reason: 'head' };

@@ -35,7 +35,7 @@ interface Exchange {
 }
 
 function ours({ requestFields, fields, status = 200 }: Exchange): ResponseVerdict {
-  return judgeResponse({ requestFields, fields, status, requestTimeMs: NOW_MS, responseTimeMs: NOW_MS, rule: PLAIN_RULE });
+  return judgeResponse({ requestFields, fields, status, requestTimeMs: NOW_MS, responseTimeMs: NOW_MS, rule: PLAIN_RULE, siteName: 's' });
 }
 
 function theirs({ requestFields, fields, status = 200 }: Exchange): PolicyNow {
@@ -322,7 +322,7 @@ test(`no message makes a decision throw, and what is stored fits a manifest (see
       const lookup = judgeRequest({ method: 'GET', fields: requestFields, rule });
       confirmsStored(fields, requestFields);
       assert.equal(sameRepresentation(fields, fields), strongValidator(fields) !== undefined);
-      const verdict = judgeResponse({ requestFields, status: 206, fields, requestTimeMs, responseTimeMs, rule });
+      const verdict = judgeResponse({ requestFields, status: 206, fields, requestTimeMs, responseTimeMs, rule, siteName: 's' });
       if (verdict.kind !== 'store') return;
       const key = cacheKey({ siteName: 's', path: '/', query: undefined });
       assert.ok(key !== undefined);
