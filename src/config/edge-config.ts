@@ -70,6 +70,7 @@ export interface EdgeConfig {
   readonly limits: {
     readonly requestsMax: number;
     readonly clientStallMs: number;
+    readonly uploadStallMs: number;
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
     readonly rangesMax: number;

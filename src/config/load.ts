@@ -203,6 +203,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
     limits: {
       requestsMax: values['limits.requests'],
       clientStallMs: values['limits.clientStall'],
+      uploadStallMs: values['limits.uploadStall'],
       headerBytesMax: values['limits.headerBytes'],
       headerTimeoutMs: values['limits.headerTimeout'],
       rangesMax: values['limits.ranges'],

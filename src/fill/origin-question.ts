@@ -16,9 +16,9 @@ import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization, judgeResponse, storedStatus } from '../cache/response-policy.ts';
 import { isCuttable } from '../cache/slice-plan.ts';
 import { isMissing, isNeverStored, isSliced } from '../cache/status-policy.ts';
-import { confirmsStored, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
+import { confirmsStored, hasStrongDate, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
-import { type FieldList, fieldValue } from '../http/header-fields.ts';
+import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
 import { formatRangeHeader, formatSuffixRangeHeader, parseContentRange, type RangeSpec } from '../http/range.ts';
 import { resolveRangeSet } from '../http/range-set.ts';
 import type { Coverable } from '../store/purges/purge.ts';
@@ -27,6 +27,7 @@ import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-tran
 import { BodyReader } from './body-reader.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
 import { FillRun, type RunShape } from './fill-run.ts';
+import { isTagFlap, learnFromAnswer } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
 import { type Asked, checkResponse, contentLengthOf, type Usable, wantedInterval } from './response-check.ts';
@@ -44,6 +45,8 @@ export interface ResolveRequest {
   /** The client's Authorization, or nothing. The origin is asked with it on behalf of this client alone. */
   readonly credentials: FieldList;
   readonly signal: AbortSignal;
+  /** Hears of interim responses (1xx) as long as the request waits for the origin's head. */
+  readonly onInterim?: ((head: UpstreamHead) => void) | undefined;
 }
 
 /** How an object became usable. */
@@ -104,6 +107,7 @@ export class OriginQuestion {
   #isOpen = true;
   #isDetached = false;
   #waiting = 0;
+  readonly #interimListeners = new Set<(head: UpstreamHead) => void>();
   /** Held for those who wait, until each of them has a hold of its own. */
   #held: LiveObject | undefined;
 
@@ -119,7 +123,9 @@ export class OriginQuestion {
     this.#marks = marks;
     this.#request = request;
     this.#stored = stored;
-    this.#asked = askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
+    const { place } = request.target;
+    const isWhole = context.abilities.isRangeless(place) || context.abilities.areTagsFlapping(place);
+    this.#asked = isWhole ? { kind: 'whole' } : askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
     this.#purgeSequence = context.store.purgeSequence;
     this.#requestTimeMs = context.clock.wallMs();
   }
@@ -135,7 +141,11 @@ export class OriginQuestion {
     this.#transfer = target.transport.start(
       { method: this.#request.method, path: target.upstreamPath, fields },
       {
+        onInterim: (head) => {
+          for (const listener of this.#interimListeners) listener(head);
+        },
         onHead: (head, transfer) => {
+          learnFromAnswer(this.#context, target, this.#asked, head);
           const { outcome, sink } = this.#judge(head, transfer);
           this.#settle(outcome);
           return sink;
@@ -151,8 +161,9 @@ export class OriginQuestion {
    *
    * @throws EdgeError as the request to the origin failed, or CLIENT_GONE
    */
-  async join(signal: AbortSignal): Promise<HeadOutcome> {
+  async join({ signal, onInterim }: Pick<ResolveRequest, 'signal' | 'onInterim'>): Promise<HeadOutcome> {
     this.#waiting += 1;
+    if (onInterim !== undefined) this.#interimListeners.add(onInterim);
     try {
       const outcome = await unlessGone(this.#outcome.promise, signal);
       if (outcome.kind === 'object') {
@@ -162,6 +173,7 @@ export class OriginQuestion {
       return outcome;
     } finally {
       this.#waiting -= 1;
+      if (onInterim !== undefined) this.#interimListeners.delete(onInterim);
       if (this.#waiting === 0) this.#endWaiting();
     }
   }
@@ -205,8 +217,23 @@ export class OriginQuestion {
     // A 304 speaks of a 200 (RFC 9110 s15.4.5): what stands for anything else is asked for whole.
     if (this.#stored === undefined || !isSliced(this.#stored.status)) return [];
     const { entityTag, lastModified } = validatorsOf(this.#stored.fields);
+    if (lastModified !== undefined && this.#isAskedByDate()) return [['if-modified-since', lastModified.text]];
     if (entityTag !== undefined) return [['if-none-match', entityTag]];
     return lastModified === undefined ? [] : [['if-modified-since', lastModified.text]];
+  }
+
+  /**
+   * Where nodes give one object different tags, the tag of one is none to ask another by; a date that is strong says as much (RFC 9111
+   * s4.3.4: one strong validator in common).
+   */
+  #isAskedByDate(): boolean {
+    const stored = this.#stored;
+    return stored !== undefined && hasStrongDate(stored.fields) && this.#context.abilities.areTagsFlapping(this.#request.target.place);
+  }
+
+  #isConfirmed(stored: Manifest, { fields }: UpstreamHead): boolean {
+    const isByDate = this.#isAskedByDate() && hasField(fields, 'last-modified');
+    return confirmsStored(stored.fields, isByDate ? fields.filter(([name]) => name !== 'etag') : fields);
   }
 
   #judge(head: UpstreamHead, transfer: Transfer): Judgement {
@@ -299,7 +326,10 @@ export class OriginQuestion {
     const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
     if (!isStorable) return this.#unstorable(head, transfer);
     if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
-    const { objectHash, keyText } = this.#request.target;
+    const { objectHash, keyText, place } = this.#request.target;
+    if (stored !== undefined && isTagFlap(stored, { fields: head.fields, lengthBytes: usable.lengthBytes })) {
+      this.#context.abilities.noteTagFlap(place);
+    }
     const manifest: Manifest = {
       ...verdict.freshness,
       generation: this.#context.store.nextGeneration(),
@@ -323,7 +353,7 @@ export class OriginQuestion {
     // Asked for before a purge, or replaced meanwhile: what is confirmed here is not the cache's any more.
     const stored = this.#present(asked);
     if (stored === undefined) return again;
-    if (head.status === 304 && !confirmsStored(stored.fields, head.fields)) {
+    if (head.status === 304 && !this.#isConfirmed(stored, head)) {
       // The origin confirms some other version: what is stored is not to be trusted (RFC 9111 s4.3.4).
       store.dropManifest(objectHash, stored.generation);
       this.#live.detach(objectHash);
