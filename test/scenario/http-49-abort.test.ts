@@ -23,7 +23,9 @@ function hasSlice(edge: TestEdge, sliceNumber: number): boolean {
 async function readUntilPause(edge: TestEdge, pauseBytes: number): Promise<{ leave: () => Promise<void> }> {
   const connection = await ClientConnection.open({ port: edge.port });
   let received = 0;
-  const onBytes = (bytes: Buffer): void => void (received += bytes.length);
+  const onBytes = (bytes: Buffer): void => {
+    received += bytes.length;
+  };
   const left = connection.request({ path: '/a', onBytes }).catch(() => undefined);
   await eventually(() => received === pauseBytes, { what: 'what came before the pause' });
   const leave = async (): Promise<void> => {
