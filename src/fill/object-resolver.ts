@@ -21,6 +21,7 @@ import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BackgroundRenewals, type RenewalResult, readForNext } from './background-renewals.ts';
 import type { BodyReader } from './body-reader.ts';
 import { type FillContext, UNSTORABLE_MARK_MS, UNSTORABLE_MARKS_MAX } from './fill-context.ts';
+import { findFirstMissing, type MissingBytes } from './first-missing.ts';
 import type { LiveObject } from './live-object.ts';
 import { LiveObjects } from './live-objects.ts';
 import {
@@ -276,13 +277,26 @@ export class ObjectResolver {
     return true;
   }
 
+  /** What a GET that has to ask about `stored` may as well ask for. */
+  #missing(request: ResolveRequest, stored: Manifest | undefined): MissingBytes | undefined {
+    if (stored === undefined || request.method !== 'GET' || !isSliced(stored.status)) return undefined;
+    const object = this.#live.open(request.target, stored);
+    const missing = object.failure === undefined ? findFirstMissing(object, request.ranges) : undefined;
+    object.forgetIfIdle();
+    return missing;
+  }
+
   /** Asks the origin on behalf of everybody who comes before its answer; with credentials, of this client alone. */
   #ask(request: ResolveRequest, stored: Manifest | undefined): OriginQuestion {
     const { objectHash } = request.target;
     const isAlone = request.credentials.length > 0;
     // What is not for everybody must not be confirmed by what one of them was told (RFC 9111 s3.5).
     const isAskedAbout = stored !== undefined && (!isAlone || isSharedDespiteAuthorization(responseControl(stored.fields).control));
-    const about = { request, stored: isAskedAbout ? stored : undefined };
+    const about = {
+      request,
+      stored: isAskedAbout ? stored : undefined,
+      missing: this.#missing(request, isAskedAbout ? stored : undefined),
+    };
     const question = new OriginQuestion(this.#context, this.#live, this.#marksFor(request), about);
     if (isAlone) this.#alone.add(question);
     else this.#pending.set(objectHash, question);
