@@ -9,7 +9,7 @@ import { KeyMarks } from '../cache/key-marks.ts';
 import { judgeReuse, type Reuse } from '../cache/request-policy.ts';
 import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization } from '../cache/response-policy.ts';
-import { planSlices, sliceCount } from '../cache/slice-plan.ts';
+import { planSlices, type SliceStep, sliceCount } from '../cache/slice-plan.ts';
 import { isSliced } from '../cache/status-policy.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import type { ForwardReason } from '../http/cache-status.ts';
@@ -234,7 +234,8 @@ export class ObjectResolver {
   async #staleInstead(request: ResolveRequest): Promise<LiveObject | undefined> {
     const manifest = await this.#findManifest(request.target.objectHash, request.signal);
     if (manifest === undefined || !mayBeStaleFor(manifest, request, this.#context)) return undefined;
-    const object = this.#usable(request, manifest);
+    // What is missing would have to come from the origin that has just failed: better an error now than a response that is cut.
+    const object = this.#usable(request, manifest, { canAsk: false });
     object?.hold();
     object?.reserve();
     return object;
@@ -243,18 +244,22 @@ export class ObjectResolver {
   /**
    * The live object of a manifest, unless it lacks slices that only a new response could bring. To a client with credentials every missing
    * slice is such a one: what fills slices has none, and the origin may refuse it.
+   *
+   * @param options.canAsk whether the origin may bring missing slices; when not, one that is there in part counts as there
    */
-  #usable(request: ResolveRequest, manifest: Manifest): LiveObject | undefined {
+  #usable(request: ResolveRequest, manifest: Manifest, { canAsk } = { canAsk: true }): LiveObject | undefined {
     const object = this.#live.open(request.target, manifest);
     if (object.failure !== undefined) return undefined;
-    const canBeCompleted = object.isRefetchable && !request.lookup.isAuthorized;
-    if (canBeCompleted || request.method === 'HEAD' || this.#hasAll(object, isSliced(manifest.status) ? request.ranges : [])) return object;
+    const canBeCompleted = canAsk && object.isRefetchable && !request.lookup.isAuthorized;
+    const isThere = (step: SliceStep): boolean => object.hasBytes(step) || (!canAsk && object.hasPart(step.sliceNumber));
+    const ranges = isSliced(manifest.status) ? request.ranges : [];
+    if (canBeCompleted || request.method === 'HEAD' || this.#hasAll(object, ranges, isThere)) return object;
     object.forgetIfIdle();
     return undefined;
   }
 
   /** Whether every slice that the request needs is stored or on its way. */
-  #hasAll(object: LiveObject, ranges: readonly RangeSpec[]): boolean {
+  #hasAll(object: LiveObject, ranges: readonly RangeSpec[], isThere: (step: SliceStep) => boolean): boolean {
     const { lengthBytes, sliceSizeBytes, objectHash } = object.manifest;
     if (lengthBytes === undefined) return true;
     const count = sliceCount(lengthBytes, sliceSizeBytes);
@@ -266,7 +271,7 @@ export class ObjectResolver {
     for (const { start, end } of set?.ranges ?? [{ start: 0, end: lengthBytes }]) {
       const plan = planSlices({ start, end, lengthBytes, sliceSizeBytes });
       for (let slice = plan.firstSlice; slice < plan.endSlice; slice += 1) {
-        if (!object.hasBytes(plan.step(slice)) && object.findRun(slice) === undefined) return false;
+        if (!isThere(plan.step(slice)) && object.findRun(slice) === undefined) return false;
       }
     }
     return true;
