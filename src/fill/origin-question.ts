@@ -406,8 +406,10 @@ export class OriginQuestion {
     const isForOne = this.#request.credentials.length > 0 && !isSharedDespiteAuthorization(responseControl(manifest.fields).control);
     if (isForOne) return { outcome: { kind: 'unstorable' }, sink };
     this.#context.metrics.add('renewals');
-    if (isMetadataChanged) store.offerManifest(manifest, this.#purgeSequence);
-    else store.refreshManifest(objectHash, manifest.generation, manifest);
+    const offer = isMetadataChanged ? store.offerManifest(manifest, this.#purgeSequence) : undefined;
+    // Fields that the store has no room for now can wait for the next 304; the freshness is worth having without them.
+    const isKept = offer?.kind === 'admitted' || (offer?.kind === 'declined' && offer.reason === 'purged');
+    if (!isKept) store.refreshManifest(objectHash, manifest.generation, manifest);
     const object = this.#live.open(this.#request.target, manifest);
     object.replaceManifest(manifest);
     return { outcome: { kind: 'object', object, state: 'renewed', status: head.status }, sink };
