@@ -227,7 +227,7 @@ export const OPTIONS = {
     min: '64KiB',
     max: '1TiB',
     description:
-      'The same for each client (address, or /64 of IPv6) and minute; past it, requests with ranges for what is not stored go to the origin as they came',
+      'The same for each client (address, or /64 of IPv6) and minute; past it, requests with ranges for what is not stored go to the origin as they came. To be raised where all clients have one address',
   },
   'cacheStatus.key': {
     kind: 'boolean',

@@ -27,7 +27,8 @@ import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-tran
 import { BodyReader } from './body-reader.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
 import { FillRun, type RunShape } from './fill-run.ts';
-import { isTagFlap, learnFromAnswer } from './learning.ts';
+import type { MissingBytes } from './first-missing.ts';
+import { isTagFlap, learnConnection, learnFromAnswer } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
 import { type Asked, checkResponse, contentLengthOf, type Usable, wantedInterval } from './response-check.ts';
@@ -99,6 +100,8 @@ export class OriginQuestion {
   readonly #request: ResolveRequest;
   readonly #stored: Manifest | undefined;
   readonly #asked: Asked;
+  /** What is asked for instead of asking about what is stored. */
+  readonly #missing: MissingBytes | undefined;
   readonly #purgeSequence: number;
   readonly #requestTimeMs: number;
   readonly #outcome = Promise.withResolvers<HeadOutcome>();
@@ -115,9 +118,9 @@ export class OriginQuestion {
     context: FillContext,
     live: LiveObjects,
     marks: KeyMarks,
-    about: { readonly request: ResolveRequest; readonly stored: Manifest | undefined },
+    about: { readonly request: ResolveRequest; readonly stored: Manifest | undefined; readonly missing: MissingBytes | undefined },
   ) {
-    const { request, stored } = about;
+    const { request, stored, missing } = about;
     this.#context = context;
     this.#live = live;
     this.#marks = marks;
@@ -125,7 +128,9 @@ export class OriginQuestion {
     this.#stored = stored;
     const { place } = request.target;
     const isWhole = context.abilities.isRangeless(place) || context.abilities.areTagsFlapping(place);
-    this.#asked = isWhole ? { kind: 'whole' } : askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
+    this.#missing = isWhole ? undefined : missing;
+    const asAligned = (): Asked => askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
+    this.#asked = isWhole ? { kind: 'whole' } : this.#missing === undefined ? asAligned() : { kind: 'range', ...this.#missing };
     this.#purgeSequence = context.store.purgeSequence;
     this.#requestTimeMs = context.clock.wallMs();
   }
@@ -145,7 +150,8 @@ export class OriginQuestion {
           for (const listener of this.#interimListeners) listener(head);
         },
         onHead: (head, transfer) => {
-          learnFromAnswer(this.#context, target, this.#asked, head);
+          if (this.#missing === undefined) learnFromAnswer(this.#context, target, this.#asked, head);
+          else learnConnection(this.#context, target.place, head);
           const { outcome, sink } = this.#judge(head, transfer);
           this.#settle(outcome);
           return sink;
@@ -216,10 +222,20 @@ export class OriginQuestion {
   #conditionalFields(): [string, string][] {
     // A 304 speaks of a 200 (RFC 9110 s15.4.5): what stands for anything else is asked for whole.
     if (this.#stored === undefined || !isSliced(this.#stored.status)) return [];
+    if (this.#missing !== undefined) return this.#ifRangeFields(this.#missing, this.#stored);
     const { entityTag, lastModified } = validatorsOf(this.#stored.fields);
     if (lastModified !== undefined && this.#isAskedByDate()) return [['if-modified-since', lastModified.text]];
     if (entityTag !== undefined) return [['if-none-match', entityTag]];
     return lastModified === undefined ? [] : [['if-modified-since', lastModified.text]];
+  }
+
+  /**
+   * An object that has changed answers at once with all of itself, where that begins with what is wanted; further in, a part of another
+   * version tells as much and costs less (RFC 9110 s13.1.5).
+   */
+  #ifRangeFields({ start }: MissingBytes, stored: Manifest): [string, string][] {
+    const validator = strongValidator(stored.fields);
+    return validator === undefined || start >= stored.sliceSizeBytes ? [] : [['if-range', validator.value]];
   }
 
   /**
@@ -325,7 +341,9 @@ export class OriginQuestion {
     });
     const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
     if (!isStorable) return this.#unstorable(head, transfer);
-    if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
+    if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) {
+      return this.#withMissing(this.#renew(stored, head, transfer), usable, transfer);
+    }
     const { objectHash, keyText, place } = this.#request.target;
     if (stored !== undefined && isTagFlap(stored, { fields: head.fields, lengthBytes: usable.lengthBytes })) {
       this.#context.abilities.noteTagFlap(place);
@@ -342,6 +360,19 @@ export class OriginQuestion {
       sliceSizeBytes: this.#context.sliceSizeBytes,
     };
     return this.#begin(manifest, usable, head, transfer);
+  }
+
+  /** What came of the version that is stored, if it was asked for, is the first run of what is missing. */
+  #withMissing(renewed: Judgement, usable: Content, transfer: Transfer): Judgement {
+    const { outcome, sink } = renewed;
+    if (this.#missing === undefined || sink !== undefined || outcome instanceof EdgeError || outcome.kind !== 'object') return renewed;
+    if (usable.kind !== 'part' || !outcome.object.isResumable) return renewed;
+    const start = Math.max(usable.start, this.#missing.start);
+    const end = Math.min(usable.end, this.#missing.end ?? usable.end);
+    if (start >= end || outcome.object.findRunFor(start) !== undefined) return renewed;
+    const run = new FillRun(outcome.object, { start, end, skipBytes: start - usable.start });
+    run.attach(transfer);
+    return { outcome, sink: run };
   }
 
   #renew(asked: Manifest, head: UpstreamHead, transfer: Transfer): Judgement {
@@ -375,8 +406,10 @@ export class OriginQuestion {
     const isForOne = this.#request.credentials.length > 0 && !isSharedDespiteAuthorization(responseControl(manifest.fields).control);
     if (isForOne) return { outcome: { kind: 'unstorable' }, sink };
     this.#context.metrics.add('renewals');
-    if (isMetadataChanged) store.offerManifest(manifest, this.#purgeSequence);
-    else store.refreshManifest(objectHash, manifest.generation, manifest);
+    const offer = isMetadataChanged ? store.offerManifest(manifest, this.#purgeSequence) : undefined;
+    // Fields that the store has no room for now can wait for the next 304; the freshness is worth having without them.
+    const isKept = offer?.kind === 'admitted' || (offer?.kind === 'declined' && offer.reason === 'purged');
+    if (!isKept) store.refreshManifest(objectHash, manifest.generation, manifest);
     const object = this.#live.open(this.#request.target, manifest);
     object.replaceManifest(manifest);
     return { outcome: { kind: 'object', object, state: 'renewed', status: head.status }, sink };
@@ -407,6 +440,12 @@ export class OriginQuestion {
 
   #unstorable(head: UpstreamHead, transfer: Transfer): Judgement {
     const { objectHash } = this.#request.target;
+    if (head.status === 416 && this.#missing !== undefined && this.#stored !== undefined) {
+      // It has less bytes than the version that is stored.
+      this.#context.store.dropManifest(objectHash, this.#stored.generation);
+      this.#live.detach(objectHash);
+      return { outcome: { kind: 'again', isRangeless: false }, sink: undefined };
+    }
     const isRefusedRange = head.status === 416 && this.#asked.kind !== 'whole';
     // A failure that passes is no property of the object: it must not keep requests apart for a minute, nor cost what is stored.
     const isPassing = head.status >= 500 || head.status === 429;

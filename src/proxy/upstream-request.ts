@@ -37,11 +37,16 @@ export function sharedRequestFields(context: RequestContext, services: ProxyServ
 /** Fields that this proxy writes itself. */
 const REPLACED = new Set(['host', 'via', 'cdn-loop', 'expect', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']);
 
+/** Ranges are for GET; an origin that does not know would answer a HEAD with 206 or 416 (RFC 9110 s14.2). */
+const RANGE_FIELDS = new Set(['range', 'if-range']);
+
 /** The client's own fields, for a request that passes through. */
 export function passedRequestFields(context: RequestContext, services: ProxyServices): FieldList {
   const { fields, request } = context;
   const hops = forwardsLeft(context);
-  const kept = endToEndFields(fields).filter(([name]) => !REPLACED.has(name) && !(name === 'max-forwards' && hops !== undefined));
+  const isLeftOut = (name: string): boolean =>
+    REPLACED.has(name) || (name === 'max-forwards' && hops !== undefined) || (context.method === 'HEAD' && RANGE_FIELDS.has(name));
+  const kept = endToEndFields(fields).filter(([name]) => !isLeftOut(name));
   const address = context.clientAddress;
   const host = fieldValue(fields, 'host');
   const forwardedFor = [fieldValue(fields, 'x-forwarded-for'), address].filter((part) => part !== undefined && part !== '').join(', ');
