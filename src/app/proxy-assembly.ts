@@ -64,6 +64,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     metrics: fillMetrics,
     standing: new StandingTransfers(clock, fillMetrics),
     sliceSizeBytes: config.slice.sizeBytes,
+    variantsMax: config.limits.variantsMax,
   });
   const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
   const load = { requests: 0, isDraining: false };

@@ -19,6 +19,8 @@ export interface SiteRule {
   readonly ignoresClientCacheControl: boolean;
   /** `never`: requests pass through. `always`: kept at the first request, also by a full device. */
   readonly store: 'auto' | 'always' | 'never';
+  /** `client`: the origin is asked for what the client accepts of br, zstd and gzip. `identity`: for no encoding, whoever asks. */
+  readonly encodings: 'client' | 'identity';
 }
 
 /** The rule where none matches: the origin's word, RFC 9111. */
@@ -30,6 +32,7 @@ export const PLAIN_RULE: SiteRule = {
   staleIfErrorMs: undefined,
   ignoresClientCacheControl: false,
   store: 'auto',
+  encodings: 'client',
 };
 
 /** The first rule whose pattern matches `path`, else PLAIN_RULE. */

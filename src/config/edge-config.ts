@@ -18,6 +18,7 @@ export interface ConfigRule {
   readonly staleIfErrorMs: number | undefined;
   readonly ignoresClientCacheControl: boolean;
   readonly store: 'auto' | 'always' | 'never';
+  readonly encodings: 'client' | 'identity';
 }
 
 /** One configuration that was found valid. */
@@ -55,6 +56,8 @@ export interface EdgeConfig {
   readonly memory: { readonly arenaBytes: number };
   readonly slice: { readonly sizeBytes: number };
   readonly limits: {
+    /** Per resource. */
+    readonly variantsMax: number;
     readonly requestsMax: number;
     readonly clientStallMs: number;
     readonly headerBytesMax: number;

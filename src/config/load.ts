@@ -199,6 +199,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },
     limits: {
+      variantsMax: values['limits.variants'],
       requestsMax: values['limits.requests'],
       clientStallMs: values['limits.clientStall'],
       headerBytesMax: values['limits.headerBytes'],

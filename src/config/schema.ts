@@ -35,6 +35,7 @@ export const OPTION_SCHEMA = z.object({
   'device.trim': fromText(parseBoolean),
   'memory.arena': size('memory.arena'),
   'slice.size': size('slice.size', (bytes) => (isPowerOfTwo(bytes) ? undefined : 'must be a power of two')),
+  'limits.variants': count('limits.variants'),
   'limits.requests': count('limits.requests'),
   'limits.clientStall': duration('limits.clientStall'),
   'limits.headerBytes': size('limits.headerBytes'),

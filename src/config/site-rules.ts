@@ -15,6 +15,7 @@ import type { YamlNode } from './yaml-tree.ts';
 const RULES_MAX = 256;
 const PATTERN_LENGTH_MAX = 1024;
 const STORE_WORDS = ['auto', 'always', 'never'] as const;
+const ENCODING_WORDS = ['client', 'identity'] as const;
 
 /** Keys of one rule with their meaning, for the reference. Exactly one of `match` and `prefix` is given. */
 export const RULE_KEYS = {
@@ -27,6 +28,8 @@ export const RULE_KEYS = {
   ignoreClientCacheControl: 'Ignore Cache-Control and Pragma of requests; by default what `immutable` says',
   store:
     '`auto` (the default): a full device keeps what is asked for twice; `always` to keep it at the first request; `never` to pass requests through',
+  encodings:
+    '`client` (the default): the origin is asked for what the client accepts of br, zstd and gzip, and each encoding is a variant of its own; `identity`: it is asked for none, so that there is one representation for all',
 } as const;
 
 const RULE_SCHEMA = z.object({
@@ -38,6 +41,7 @@ const RULE_SCHEMA = z.object({
   staleIfError: fromText(parseDuration).optional(),
   ignoreClientCacheControl: fromText(parseBoolean).optional(),
   store: fromText((text) => parseChoice(text, STORE_WORDS)).optional(),
+  encodings: fromText((text) => parseChoice(text, ENCODING_WORDS)).optional(),
 } satisfies Record<keyof typeof RULE_KEYS, z.ZodType>);
 
 /** A rule with the place that it was read from. */
@@ -120,6 +124,7 @@ function toRule(values: z.output<typeof RULE_SCHEMA>): ConfigRule {
     staleIfErrorMs: values.staleIfError,
     ignoresClientCacheControl: values.ignoreClientCacheControl ?? isImmutable,
     store: values.store ?? 'auto',
+    encodings: values.encodings ?? 'client',
   };
 }
 

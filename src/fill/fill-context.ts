@@ -20,6 +20,8 @@ export interface FillContext {
   readonly standing: StandingTransfers;
   /** Slice size of new objects, in bytes. */
   readonly sliceSizeBytes: number;
+  /** Selections of one resource that are kept apart. */
+  readonly variantsMax: number;
 }
 
 /** One resource: its key, and how to ask its origin for it. */
@@ -54,5 +56,7 @@ export const RESUMES_MAX = 3;
 export const PRIVATE_BUFFER_BYTES = 64 * KIB;
 /** How long requests for a key are not collapsed after its response was not storable. */
 export const UNSTORABLE_MARK_MS = 60_000;
+/** Markers of varying resources in memory; the one asked for longest ago is forgotten first, and read again if it is stored. */
+export const MARKERS_MAX = 4096;
 /** Keys marked at a time; the oldest is forgotten first. */
 export const UNSTORABLE_MARKS_MAX = 16_384;

@@ -50,5 +50,10 @@ export const FILL_METRICS = {
     name: 'rawslice_fill_connections_yielded_total',
     help: 'Connections to origins given up by transfers that stood still, because requests waited',
   },
+  variantsRefused: {
+    kind: 'counter',
+    name: 'rawslice_fill_variants_refused_total',
+    help: 'Requests that passed through because their resource had as many variants as it may, or their values make too long a key',
+  },
   resumes: { kind: 'counter', name: 'rawslice_fill_resumes_total', help: 'Fills asked for again after the origin broke off' },
 } as const satisfies MetricTable;

@@ -10,6 +10,7 @@ import type { EdgeError } from '../base/errors.ts';
 import { sliceCount } from '../cache/slice-plan.ts';
 import { strongValidator } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
+import { type ContentCoding, contentCodingOf } from '../http/content-coding.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
 import { RETAINED_SLICES_MAX } from './fill-context.ts';
@@ -101,6 +102,11 @@ export class LiveObject {
   /** Why missing bytes of this generation cannot be had any more, or undefined. */
   get failure(): EdgeError | undefined {
     return this.#failure;
+  }
+
+  /** Of all its bytes; slices are asked for in this one (RFC 9110 s8.4). */
+  get coding(): ContentCoding {
+    return contentCodingOf(this.#manifest.fields) ?? 'identity';
   }
 
   get isResumable(): boolean {

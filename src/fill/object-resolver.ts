@@ -4,21 +4,26 @@
  * not to be storable, all of them go to the origin at once and the key is marked, so that nobody waits there again for a while.
  */
 import { EdgeError } from '../base/errors.ts';
+import { hashKeyText } from '../cache/cache-key.ts';
 import { isFresh } from '../cache/freshness.ts';
 import { isReusable } from '../cache/request-policy.ts';
 import { planSlices, sliceCount } from '../cache/slice-plan.ts';
 import { UnstorableMarks } from '../cache/unstorable-marks.ts';
 import { strongValidator } from '../cache/validators.ts';
+import { primaryKeyText } from '../cache/variant-key.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import { type RangeSpec, resolveRange } from '../http/range.ts';
-import { matcherOf } from '../store/purges/purge.ts';
+import { type Coverable, matcherOf } from '../store/purges/purge.ts';
 import type { PurgeTarget } from '../store/slice-store.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import type { BodyReader } from './body-reader.ts';
 import { type FillContext, UNSTORABLE_MARK_MS, UNSTORABLE_MARKS_MAX } from './fill-context.ts';
 import type { LiveObject } from './live-object.ts';
 import { LiveObjects } from './live-objects.ts';
-import { type GrantedObject, type HeadOutcome, type ObjectState, OriginQuestion, type ResolveRequest } from './origin-question.ts';
+import { type GrantedObject, type HeadOutcome, type ObjectState, OriginQuestion } from './origin-question.ts';
+import type { ResolveRequest } from './resolve-request.ts';
+import { type Place, selects, VariantLookup } from './variant-lookup.ts';
+import { VariantMarkers } from './variant-markers.ts';
 
 /**
  * `object`: use it, then call `release` once. `answer`: the origin's response, not stored, for this client alone. `bypass`: ask the origin
@@ -50,12 +55,16 @@ export class ObjectResolver {
   readonly #context: FillContext;
   readonly #live: LiveObjects;
   readonly #marks: UnstorableMarks;
+  readonly #markers: VariantMarkers;
+  readonly #lookup: VariantLookup;
   readonly #pending = new Map<ObjectHash, OriginQuestion>();
 
   constructor(context: FillContext) {
     this.#context = context;
     this.#live = new LiveObjects(context);
     this.#marks = new UnstorableMarks({ clock: context.clock, lifeMs: UNSTORABLE_MARK_MS, countMax: UNSTORABLE_MARKS_MAX });
+    this.#markers = new VariantMarkers(context, this.#live);
+    this.#lookup = new VariantLookup(context, this.#markers, (objectHash, signal) => this.#findManifest(objectHash, signal));
   }
 
   /** Objects in use now; zero when nothing is going on. */
@@ -65,12 +74,15 @@ export class ObjectResolver {
 
   /** @throws EdgeError UPSTREAM_* when the origin is needed and fails, CLIENT_GONE when the signal aborts */
   async resolve(request: ResolveRequest): Promise<Resolution> {
-    const { objectHash } = request.target;
     let wanted = request;
     for (let turn = 0; turn < TURNS_MAX; turn += 1) {
       if (request.signal.aborted) throw new EdgeError('CLIENT_GONE');
-      const manifest = await this.#findManifest(objectHash, request.signal);
-      const known = manifest === undefined ? undefined : this.#usable(request, manifest);
+      const place = await this.#lookup.locate(wanted);
+      if (place.kind === 'pass') return request.lookup.onlyIfCached ? { kind: 'absent' } : { kind: 'bypass' };
+      if (place.kind === 'again') continue;
+      const { target, manifest, questionHash } = place;
+      if (turn === 0 && target !== request.target) this.#context.store.noteRequest(target.objectHash, request.startBytes);
+      const known = manifest === undefined ? undefined : this.#usable({ ...request, target }, manifest);
       const nowMs = this.#context.clock.wallMs();
       if (known !== undefined && isReusable(known.manifest, request.lookup, nowMs)) {
         known.hold();
@@ -83,11 +95,11 @@ export class ObjectResolver {
       const stored = known?.manifest;
       known?.forgetIfIdle();
       if (request.lookup.onlyIfCached) return { kind: 'absent' };
-      if (this.#marks.has(objectHash)) return { kind: 'bypass' };
-      const pending = turn < COLLAPSED_TURNS_MAX ? this.#pending.get(objectHash) : undefined;
+      if (this.#marks.has(questionHash)) return { kind: 'bypass' };
+      const pending = turn < COLLAPSED_TURNS_MAX ? this.#pending.get(questionHash) : undefined;
       if (pending !== undefined) this.#context.metrics.add('collapsed');
-      const outcome = await (pending ?? this.#ask(wanted, stored)).join(request.signal);
-      const resolution = this.#conclude(outcome, pending !== undefined);
+      const outcome = await (pending ?? this.#ask(wanted, place, stored)).join(request.signal);
+      const resolution = this.#conclude(outcome, request, pending !== undefined);
       if (resolution !== undefined) return resolution;
       if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, range: undefined };
     }
@@ -99,7 +111,8 @@ export class ObjectResolver {
    * the origin has confirmed it. Called in the same turn as the store's purge.
    */
   forget(target: PurgeTarget, isSoft = false): void {
-    const matches = matcherOf(target);
+    const matches = matcherWithVariants(target);
+    this.#markers.forget(matches);
     if (isSoft) this.#live.makeStale(matches, this.#context.clock.wallMs());
     else this.#live.detachAll(matches);
     if (target.kind === 'object') this.#marks.delete(target.objectHash);
@@ -113,11 +126,13 @@ export class ObjectResolver {
   }
 
   /** What an outcome is for one of those who waited for it; undefined means: look again. */
-  #conclude(outcome: HeadOutcome, isCollapsed: boolean): Resolution | undefined {
+  #conclude(outcome: HeadOutcome, request: ResolveRequest, isCollapsed: boolean): Resolution | undefined {
     switch (outcome.kind) {
       case 'object': {
         const resolution = granted(outcome, isCollapsed);
-        if (outcome.object.failure === undefined) return resolution;
+        const { object, marker } = outcome;
+        const isItsOwn = marker === undefined || selects(request, marker, object.target.objectHash);
+        if (object.failure === undefined && isItsOwn) return resolution;
         resolution.release();
         return undefined;
       }
@@ -167,15 +182,28 @@ export class ObjectResolver {
   }
 
   /** Asks the origin on behalf of everybody who comes before its answer. */
-  #ask(request: ResolveRequest, stored: Manifest | undefined): OriginQuestion {
-    const { objectHash } = request.target;
-    const question = new OriginQuestion(this.#context, this.#live, this.#marks, { request, stored });
-    this.#pending.set(objectHash, question);
+  #ask(request: ResolveRequest, place: Place, stored: Manifest | undefined): OriginQuestion {
+    const { questionHash } = place;
+    const question = new OriginQuestion(
+      { context: this.#context, live: this.#live, marks: this.#marks, markers: this.#markers },
+      { request, place, stored },
+    );
+    this.#pending.set(questionHash, question);
     question.ask(() => {
-      if (this.#pending.get(objectHash) === question) this.#pending.delete(objectHash);
+      if (this.#pending.get(questionHash) === question) this.#pending.delete(questionHash);
     });
     return question;
   }
+}
+
+/** Tells what a purge covers: with an object, all of its variants. */
+function matcherWithVariants(target: PurgeTarget): (object: Coverable) => boolean {
+  const matches = matcherOf(target);
+  if (target.kind !== 'object') return matches;
+  return (object) => {
+    const primary = primaryKeyText(object.keyText);
+    return matches(object) || (primary !== object.keyText && hashKeyText(primary) === target.objectHash);
+  };
 }
 
 /** Hands an object out, with the hold and the reservation that were taken for the request. */

@@ -7,33 +7,27 @@ import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp, divFloor } from '../base/units.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
 import { renewedManifest } from '../cache/renewal.ts';
-import type { Lookup } from '../cache/request-policy.ts';
 import { judgeResponse } from '../cache/response-policy.ts';
 import { sliceCount } from '../cache/slice-plan.ts';
 import type { UnstorableMarks } from '../cache/unstorable-marks.ts';
 import { confirmsStored, sameRepresentation, validatorsOf } from '../cache/validators.ts';
+import { varyingFields } from '../cache/variant-key.ts';
+import type { VariantMarker } from '../cache/variant-marker.ts';
 import type { Manifest } from '../format/manifest.ts';
-import { fieldValue } from '../http/header-fields.ts';
+import { codingsIn, contentCodingOf } from '../http/content-coding.ts';
+import { type FieldList, fieldValue } from '../http/header-fields.ts';
 import { formatRangeHeader, formatSuffixRangeHeader, type RangeSpec } from '../http/range.ts';
 import type { Coverable } from '../store/purges/purge.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BodyReader, DiscardingSink } from './body-reader.ts';
-import type { FillContext, FillTarget } from './fill-context.ts';
+import type { FillContext } from './fill-context.ts';
 import { FillRun } from './fill-run.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
+import type { ResolveRequest } from './resolve-request.ts';
 import { type Asked, checkResponse } from './response-check.ts';
-
-/** What a request wants of an object. */
-export interface ResolveRequest {
-  readonly target: FillTarget;
-  readonly lookup: Lookup;
-  /** The one range asked for, if there is exactly one. */
-  readonly range: RangeSpec | undefined;
-  /** Whether a response to the request's shared form may be given to this client although it is not stored. */
-  readonly acceptsSharedAnswer: boolean;
-  readonly signal: AbortSignal;
-}
+import type { Place } from './variant-lookup.ts';
+import type { Placed, VariantMarkers } from './variant-markers.ts';
 
 /** How an object became usable. */
 export type ObjectState = 'fresh' | 'renewed' | 'stale' | 'fetched';
@@ -45,6 +39,8 @@ export type HeadOutcome =
       readonly object: LiveObject;
       readonly state: ObjectState;
       readonly status: number | undefined;
+      /** What was fetched is for those only whom this marker leads there; undefined when it is for all who waited. */
+      readonly marker?: VariantMarker | undefined;
     }
   | { readonly kind: 'unstorable'; readonly answer?: OriginAnswer | undefined }
   /** The range asked for lies past the end: an answer for the one who asked for it, and none for the others. */
@@ -74,7 +70,9 @@ export class OriginQuestion {
   readonly #context: FillContext;
   readonly #live: LiveObjects;
   readonly #marks: UnstorableMarks;
+  readonly #markers: VariantMarkers;
   readonly #request: ResolveRequest;
+  readonly #place: Place;
   readonly #stored: Manifest | undefined;
   readonly #asked: Asked;
   readonly #purgeSequence: number;
@@ -89,16 +87,22 @@ export class OriginQuestion {
   #held: LiveObject | undefined;
 
   constructor(
-    context: FillContext,
-    live: LiveObjects,
-    marks: UnstorableMarks,
-    about: { readonly request: ResolveRequest; readonly stored: Manifest | undefined },
+    tables: {
+      readonly context: FillContext;
+      readonly live: LiveObjects;
+      readonly marks: UnstorableMarks;
+      readonly markers: VariantMarkers;
+    },
+    about: { readonly request: ResolveRequest; readonly place: Place; readonly stored: Manifest | undefined },
   ) {
-    const { request, stored } = about;
+    const { request, place, stored } = about;
+    const { context, live, marks, markers } = tables;
     this.#context = context;
     this.#live = live;
     this.#marks = marks;
+    this.#markers = markers;
     this.#request = request;
+    this.#place = place;
     this.#stored = stored;
     this.#asked = askFor(request.range, stored, context.sliceSizeBytes);
     this.#purgeSequence = context.store.purgeSequence;
@@ -108,8 +112,8 @@ export class OriginQuestion {
   /** Sends the request. @param onDone called once, when nobody new may join */
   ask(onDone: () => void): void {
     this.#onDone = onDone;
-    const { target } = this.#request;
-    const fields = [...target.fields, ...this.#conditionalFields(), ...rangeFields(this.#asked)];
+    const { target, askFields } = this.#place;
+    const fields = [...askFields, ...this.#conditionalFields(), ...rangeFields(this.#asked)];
     if (this.#stored !== undefined) this.#context.metrics.add('revalidations');
     // Whoever waits hears of a failure; when all have left nobody does.
     this.#outcome.promise.catch(() => undefined);
@@ -149,7 +153,7 @@ export class OriginQuestion {
 
   /** Whether a purge may be of what this question is about. */
   isAbout(matches: (object: Coverable) => boolean): boolean {
-    const { objectHash, keyText } = this.#request.target;
+    const { objectHash, keyText } = this.#place.target;
     return matches(this.#stored ?? { objectHash, keyText, tags: [] });
   }
 
@@ -196,7 +200,7 @@ export class OriginQuestion {
       if (stale !== undefined) return { outcome: stale, sink: new DiscardingSink(transfer) };
     }
     if (head.status === 200 || head.status === 206) {
-      const usable = checkResponse(this.#asked, head);
+      const usable = checkResponse(this.#asked, head, codingsIn(fieldValue(this.#place.askFields, 'accept-encoding') ?? 'identity'));
       if (usable.kind !== 'unusable') return this.#judgeContent(usable, head, transfer);
       // What a range brings cannot be trusted; the whole object may still be had.
       if (this.#asked.kind !== 'whole' && head.status === 206) return { outcome: { kind: 'again', isRangeless: true }, sink: undefined };
@@ -207,7 +211,7 @@ export class OriginQuestion {
   #judgeContent(usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
     const stored = this.#stored;
     const verdict = judgeResponse({
-      requestFields: this.#request.target.fields,
+      requestFields: this.#place.askFields,
       status: head.status,
       fields: head.fields,
       requestTimeMs: this.#requestTimeMs,
@@ -215,8 +219,12 @@ export class OriginQuestion {
       rule: this.#request.target.rule,
     });
     if (verdict.kind !== 'store') return this.#unstorable(head, transfer);
-    if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
-    const { objectHash, keyText } = this.#request.target;
+    const placed = this.#placeOf(verdict.varying, head);
+    if (placed === undefined) return this.#unstorable(head, transfer);
+    const { objectHash, keyText } = placed.target;
+    if (stored?.objectHash === objectHash && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
+    // What this selection was found to lead to may be there already.
+    if (this.#isElsewhere(placed)) return { outcome: { kind: 'again', isRangeless: false }, sink: undefined };
     const manifest: Manifest = {
       ...verdict.freshness,
       generation: this.#context.store.nextGeneration(),
@@ -228,12 +236,12 @@ export class OriginQuestion {
       lengthBytes: usable.lengthBytes,
       sliceSizeBytes: this.#context.sliceSizeBytes,
     };
-    return this.#begin(manifest, usable, head, transfer);
+    return this.#begin({ placed, manifest, usable }, head, transfer);
   }
 
   #renew(asked: Manifest, head: UpstreamHead, transfer: Transfer): Judgement {
     const sink = head.status === 304 ? new DiscardingSink(transfer) : undefined;
-    const { objectHash } = this.#request.target;
+    const { objectHash } = this.#place.target;
     const { store } = this.#context;
     const again: Judgement = { outcome: { kind: 'again', isRangeless: false }, sink };
     // Asked for before a purge, or replaced meanwhile: what is confirmed here is not the cache's any more.
@@ -251,7 +259,7 @@ export class OriginQuestion {
       responseTimeMs: this.#context.clock.wallMs(),
       rule: this.#request.target.rule,
     });
-    if (renewed === undefined) {
+    if (renewed === undefined || !this.#isSelectedBy(renewed.manifest.fields)) {
       store.dropManifest(objectHash, stored.generation);
       this.#live.detach(objectHash);
       return again;
@@ -260,7 +268,7 @@ export class OriginQuestion {
     this.#context.metrics.add('renewals');
     if (isMetadataChanged) store.offerManifest(manifest, this.#purgeSequence);
     else store.refreshManifest(objectHash, manifest.generation, manifest);
-    const object = this.#live.open(this.#request.target, manifest);
+    const object = this.#live.open(this.#place.target, manifest);
     object.replaceManifest(manifest);
     return { outcome: { kind: 'object', object, state: 'renewed', status: head.status }, sink };
   }
@@ -274,28 +282,62 @@ export class OriginQuestion {
   }
 
   /** A new generation, whose first run is the body of this response. */
-  #begin(manifest: Manifest, usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
+  #begin(found: { placed: Placed; manifest: Manifest; usable: Content }, head: UpstreamHead, transfer: Transfer): Judgement {
+    const { placed, manifest, usable } = found;
     const { store, metrics } = this.#context;
+    const { marker, target, reach } = placed;
     if (this.#stored !== undefined) metrics.add('generationsReplaced');
-    const offer = this.#isDetached ? undefined : store.offerManifest(manifest, this.#purgeSequence);
+    if (target !== this.#place.target) store.noteRequest(target.objectHash, this.#request.startBytes);
+    const offer = reach === 'store' ? store.offerManifest(manifest, this.#purgeSequence) : undefined;
     // Purged by a tag, perhaps, that nobody knew it had.
-    const isJoinable = offer !== undefined && !(offer.kind === 'declined' && offer.reason === 'purged');
-    const object = this.#live.begin(this.#request.target, manifest, { purgeSequence: this.#purgeSequence, isJoinable });
+    const isJoinable = reach !== 'nobody' && !(offer?.kind === 'declined' && offer.reason === 'purged');
+    const object = this.#live.begin(target, manifest, { purgeSequence: this.#purgeSequence, isJoinable });
     const run = new FillRun(object, shapeOf(usable, manifest.sliceSizeBytes));
     run.attach(transfer);
-    return { outcome: { kind: 'object', object, state: 'fetched', status: head.status }, sink: run };
+    return { outcome: { kind: 'object', object, state: 'fetched', status: head.status, marker }, sink: run };
+  }
+
+  /** Where the response belongs; undefined when it may not be stored. */
+  #placeOf(varying: readonly string[], head: UpstreamHead): Placed | undefined {
+    const { marker, askFields } = this.#place;
+    const primary = this.#request.target;
+    if (marker === undefined && varying.length === 0) return { target: primary, marker, reach: this.#isDetached ? 'nobody' : 'store' };
+    const placed = this.#markers.place({
+      primary,
+      marker,
+      varying,
+      sentFields: askFields,
+      coding: contentCodingOf(head.fields) ?? 'identity',
+      purgeSequence: this.#purgeSequence,
+      isDetached: this.#isDetached,
+    });
+    // A resource that turned out to vary has no answer for all any more.
+    if (placed !== undefined && placed.reach !== 'nobody') this.#live.detach(primary.objectHash);
+    return placed;
+  }
+
+  /** Whether the response belongs to another variant than was asked about, of which there is something already. */
+  #isElsewhere({ target: { objectHash }, reach }: Placed): boolean {
+    if (reach === 'nobody' || objectHash === this.#place.target.objectHash) return false;
+    return this.#live.findCurrent(objectHash) !== undefined || this.#context.store.findManifest(objectHash) !== undefined;
+  }
+
+  /** Whether the fields still vary on nothing but what led to this response; a 304 may have brought another Vary. */
+  #isSelectedBy(fields: FieldList): boolean {
+    const names = this.#place.marker?.names ?? [];
+    return varyingFields(fields, this.#request.target.rule)?.every((name) => names.includes(name)) ?? false;
   }
 
   #unstorable(head: UpstreamHead, transfer: Transfer): Judgement {
-    const { objectHash } = this.#request.target;
+    const { questionHash, target } = this.#place;
     const isRefusedRange = head.status === 416 && this.#asked.kind !== 'whole';
     // A failure that passes is no property of the object: it must not keep requests apart for a minute, nor cost what is stored.
     const isPassing = head.status >= 500 || head.status === 429;
-    if (!isRefusedRange && !isPassing) this.#marks.add(objectHash);
+    if (!isRefusedRange && !isPassing) this.#marks.add(questionHash);
     const isGone = head.status < 400 || head.status === 404 || head.status === 410;
     if (this.#stored !== undefined && isGone) {
-      this.#context.store.dropManifest(objectHash, this.#stored.generation);
-      this.#live.detach(objectHash);
+      this.#context.store.dropManifest(target.objectHash, this.#stored.generation);
+      this.#live.detach(target.objectHash);
     }
     const kind = isRefusedRange ? 'refused-range' : 'unstorable';
     // A part that was asked for at slice boundaries is not what the client wants, and what varies may not be what it would get.
@@ -312,7 +354,7 @@ export class OriginQuestion {
     if (stored === undefined) return undefined;
     const nowMs = this.#context.clock.wallMs();
     if (!mayServeStaleOnError({ fields: stored.fields, freshness: stored, nowMs, rule: this.#request.target.rule })) return undefined;
-    return { kind: 'object', object: this.#live.open(this.#request.target, stored), state: 'stale', status };
+    return { kind: 'object', object: this.#live.open(this.#place.target, stored), state: 'stale', status };
   }
 }
 

@@ -40,7 +40,7 @@ export async function openPrivateStream(
     {
       onFailure: opened.reject,
       onHead: (head, running) => {
-        const usable = checkResponse(asked, head);
+        const usable = checkResponse(asked, head, [object.coding]);
         const isSame = usable.kind === 'part' && sameRepresentation(object.manifest.fields, head.fields);
         if (!isSame) {
           const code = usable.kind === 'unusable' ? 'UPSTREAM_INVALID' : 'UPSTREAM_CHANGED';

@@ -2,6 +2,7 @@
  * What an origin's answer to a fill can be used for. Pure: a response head and what was asked go in, a verdict comes out.
  * Source: RFC 9110 s14.4, s15.3.7; design page HTTP, *What makes an origin's 206 usable*.
  */
+import { type ContentCoding, contentCodingOf } from '../http/content-coding.ts';
 import { fieldLines, fieldValue } from '../http/header-fields.ts';
 import { parseContentRange } from '../http/range.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
@@ -18,13 +19,12 @@ export type Usable =
   | { readonly kind: 'whole'; readonly lengthBytes: number | undefined }
   | { readonly kind: 'unusable'; readonly why: string };
 
-/** Judges the head of a 200 or 206. */
-export function checkResponse(asked: Asked, head: UpstreamHead): Usable {
+/** Judges the head of a 200 or 206. @param codings that were asked for: another one makes other bytes of it (RFC 9110 s8.4) */
+export function checkResponse(asked: Asked, head: UpstreamHead, codings: readonly ContentCoding[]): Usable {
   const contentLength = contentLengthOf(head);
   if (contentLength === 'invalid') return unusable('Content-Length is not one number');
-  // An unasked-for encoding has other bytes than the identity representation that is stored.
-  const encoding = fieldValue(head.fields, 'content-encoding');
-  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return unusable('the content is encoded');
+  const coding = contentCodingOf(head.fields);
+  if (coding === undefined || !codings.includes(coding)) return unusable('the content is not encoded as it was asked for');
   if (head.status === 200) return { kind: 'whole', lengthBytes: contentLength };
   if (head.status !== 206) return unusable(`status ${head.status}`);
   if (asked.kind === 'whole') return unusable('206 to a request without Range');

@@ -5,6 +5,7 @@
 import { EdgeError } from '../base/errors.ts';
 import { divFloor } from '../base/units.ts';
 import { sameRepresentation } from '../cache/validators.ts';
+import { contentCodingOf } from '../http/content-coding.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { formatRangeHeader } from '../http/range.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
@@ -81,7 +82,10 @@ function judge(run: FillRun, asked: Asked, head: UpstreamHead, transfer: Transfe
     return new DiscardingSink(transfer);
   }
   if (status !== 200 && status !== 206) return changed(object, `the origin answers ${status} now`);
-  const usable = checkResponse(asked, head);
+  // An encoding that the origin has given up does not come back, whatever is asked for.
+  if (object.coding !== 'identity' && contentCodingOf(head.fields) !== object.coding)
+    return changed(object, 'the origin encodes it otherwise now');
+  const usable = checkResponse(asked, head, [object.coding]);
   if (usable.kind === 'unusable') {
     // What a range brings from this origin cannot be trusted; the whole object may still be had.
     object.markRangeless();

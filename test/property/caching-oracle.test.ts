@@ -202,6 +202,7 @@ const anyRule = fc.record({
   staleIfErrorMs: fc.constantFrom(undefined, 0, 1000, Number.MAX_SAFE_INTEGER),
   isImmutable: fc.boolean(),
   ignoresClientCacheControl: fc.boolean(),
+  encodings: fc.constantFrom('client' as const, 'identity' as const),
 });
 
 test(`no message makes a decision throw, and what is stored fits a manifest (seed ${SEED})`, () => {

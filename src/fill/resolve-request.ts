@@ -1,0 +1,21 @@
+/** What the resolver is asked for: one client's request, as far as finding the object is concerned. */
+import type { Lookup } from '../cache/request-policy.ts';
+import type { FieldList } from '../http/header-fields.ts';
+import type { RangeSpec } from '../http/range.ts';
+import type { FillTarget } from './fill-context.ts';
+
+/** What a request wants of an object. */
+export interface ResolveRequest {
+  /** The resource, as it is asked for by those who select nothing. */
+  readonly target: FillTarget;
+  /** The client's fields, among which are those that Vary may name; as far as the origin may hear of them. */
+  readonly selectingFields: FieldList;
+  /** Where in the object the request begins. */
+  readonly startBytes: number;
+  readonly lookup: Lookup;
+  /** The one range asked for, if there is exactly one. */
+  readonly range: RangeSpec | undefined;
+  /** Whether a response to the request's shared form may be given to this client although it is not stored. */
+  readonly acceptsSharedAnswer: boolean;
+  readonly signal: AbortSignal;
+}
