@@ -5,15 +5,19 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
+import { PartMemory } from '../cache/part-memory.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
+import { Purger } from '../fill/purger.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS } from '../proxy/proxy-metrics.ts';
+import { PurgeGate } from '../proxy/purge-gate.ts';
 import type { ProxyServices, Site } from '../proxy/services.ts';
+import { SurplusBudget } from '../proxy/surplus-budget.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import { UndiciTransport } from '../upstream/undici-transport.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
@@ -57,30 +61,43 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     clock,
     metrics: upstreamMetrics,
   });
+  const partMemory = new PartMemory(() => fillMetrics.add('evictedParts'));
+  fillMetrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
+  const site = siteOf(config, transport);
   const resolver = new ObjectResolver({
     store,
     arena,
     clock,
     metrics: fillMetrics,
     standing: new StandingTransfers(clock, fillMetrics),
+    partMemory,
     sliceSizeBytes: config.slice.sizeBytes,
     variantsMax: config.limits.variantsMax,
+    staleIfErrorMs: config.cache.staleIfErrorMs,
   });
+  const purger = new Purger({ store, resolver, siteName: site.name, metrics: fillMetrics });
   const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
+  const surplus = new SurplusBudget({ clock, metrics: proxyMetrics, bytesPerMinute: config.limits.clientSurplusBytes });
+  proxyMetrics.setGauge('surplusClients', () => surplus.clientCount);
   const load = { requests: 0, isDraining: false };
   proxyMetrics.setGauge('inFlight', () => load.requests);
   proxyMetrics.setGauge('pinnedSlots', () => pins.taken);
   const services: ProxyServices = {
-    site: siteOf(config, transport),
+    site,
     store,
     resolver,
+    purger,
+    purgeGate: new PurgeGate(config.purge),
     clock,
     logger,
     metrics: proxyMetrics,
-    limits: { requestsMax: config.limits.requestsMax, clientStallMs: config.limits.clientStallMs },
+    limits: config.limits,
     pins,
+    surplus,
+    random: base.random,
     loopId: `rawslice-${Buffer.from(base.random.bytes(4)).toString('hex')}`,
     logsAccess: config.log.access,
+    showsCacheKey: config.cacheStatus.key,
     load,
   };
   const listener = new Listener(services, config.limits);

@@ -5,6 +5,7 @@
 import type { Manifest } from '../format/manifest.ts';
 import { cacheControlOf } from '../http/cache-control.ts';
 import { type FieldList, fieldLines, fieldsSizeBytes } from '../http/header-fields.ts';
+import { siteNameOf } from './cache-key.ts';
 import { hasTagField, tagsOf } from './cache-tags.ts';
 import { freshnessOf } from './freshness.ts';
 import { MAX_STORED_FIELDS_BYTES, storableFields } from './response-policy.ts';
@@ -28,8 +29,8 @@ export interface RenewedManifest {
   readonly isMetadataChanged: boolean;
 }
 
-/** RFC 9111 s3.2: these describe the stored bytes, which a 304 has not seen. Set-Cookie was for the one who asked. */
-const NOT_UPDATED: ReadonlySet<string> = new Set(['content-encoding', 'content-type', 'set-cookie']);
+/** RFC 9111 s3.2: these describe the stored bytes, which a 304 has not seen. */
+const NOT_UPDATED: ReadonlySet<string> = new Set(['content-encoding', 'content-type']);
 /** Their effect is in the freshness already. */
 const CARRIED_BY_FRESHNESS: ReadonlySet<string> = new Set(['date', 'expires']);
 
@@ -40,12 +41,15 @@ const CARRIED_BY_FRESHNESS: ReadonlySet<string> = new Set(['date', 'expires']);
  */
 export function renewedManifest(manifest: Manifest, renewal: Renewal): RenewedManifest | undefined {
   const { responseFields, requestTimeMs, responseTimeMs, rule } = renewal;
-  const merged = mergeFields(manifest.fields, updatingFields(manifest.fields, storableFields(responseFields, rule)));
-  const freshness = freshnessOf({ headFields: responseFields, storedFields: merged, requestTimeMs, responseTimeMs, rule });
+  const updating = updatingFields(manifest.fields, storableFields(responseFields, rule));
+  // Once more: what the stored Cache-Control withholds by name may have come with a 304 that does not repeat it.
+  const merged = storableFields(mergeFields(manifest.fields, updating), rule);
+  const { status } = manifest;
+  const freshness = freshnessOf({ status, headFields: responseFields, storedFields: merged, requestTimeMs, responseTimeMs, rule });
   const fields = fieldsSizeBytes(merged) > MAX_STORED_FIELDS_BYTES ? manifest.fields : merged;
-  const tags = hasTagField(responseFields) ? tagsOf([...merged, ...responseFields]) : manifest.tags;
+  const tags = hasTagField(responseFields) ? tagsOf([...merged, ...responseFields], siteNameOf(manifest.keyText)) : manifest.tags;
   if (tags === undefined) return undefined;
-  const areTagsKept = tags.join(' ') === manifest.tags.join(' ');
+  const areTagsKept = JSON.stringify(tags) === JSON.stringify(manifest.tags);
   return {
     manifest: { ...manifest, ...freshness, fields, tags: areTagsKept ? manifest.tags : tags },
     isMetadataChanged: !areTagsKept || isMetadataChanged(manifest.fields, fields),

@@ -16,6 +16,7 @@ const RULES_MAX = 256;
 const PATTERN_LENGTH_MAX = 1024;
 const STORE_WORDS = ['auto', 'always', 'never'] as const;
 const ENCODING_WORDS = ['client', 'identity'] as const;
+const SET_COOKIE_WORDS = ['refuse', 'strip', 'keep'] as const;
 
 /** Keys of one rule with their meaning, for the reference. Exactly one of `match` and `prefix` is given. */
 export const RULE_KEYS = {
@@ -23,8 +24,13 @@ export const RULE_KEYS = {
   match: 'Regular expression on the path, without query (case matters; not anchored unless it says `^` or `$`)',
   prefix: 'Beginning of the path, instead of `match`',
   immutable: 'The content under this path never changes: `true` or `false` (the default)',
-  freshFor: "How long a response is fresh, in place of the origin's word",
-  staleIfError: "How long after that it may be served while the origin fails, in place of the origin's word",
+  freshFor: "How long content (status 200) is fresh, in place of the origin's word; errors and redirects keep theirs",
+  missingFreshFor: "How long a 404 or 410 is fresh, in place of the origin's word; `immutable` and `freshFor` do not hold for them",
+  staleWhileRevalidate:
+    "How long past its freshness a response is served at once while it is renewed in the background, in place of the origin's word",
+  staleIfError: "How long past its freshness a response may be served while the origin fails, in place of the origin's word",
+  setCookie:
+    'A response with `Set-Cookie`: `refuse` to store it (the default), `strip` the field and store the rest (the default where `immutable`), or `keep` it for every client',
   ignoreClientCacheControl: 'Ignore Cache-Control and Pragma of requests; by default what `immutable` says',
   store:
     '`auto` (the default): a full device keeps what is asked for twice; `always` to keep it at the first request; `never` to pass requests through',
@@ -38,7 +44,10 @@ const RULE_SCHEMA = z.object({
   prefix: fromText(parsePrefix).optional(),
   immutable: fromText(parseBoolean).optional(),
   freshFor: fromText(parseDuration).optional(),
+  missingFreshFor: fromText(parseDuration).optional(),
+  staleWhileRevalidate: fromText(parseDuration).optional(),
   staleIfError: fromText(parseDuration).optional(),
+  setCookie: fromText((text) => parseChoice(text, SET_COOKIE_WORDS)).optional(),
   ignoreClientCacheControl: fromText(parseBoolean).optional(),
   store: fromText((text) => parseChoice(text, STORE_WORDS)).optional(),
   encodings: fromText((text) => parseChoice(text, ENCODING_WORDS)).optional(),
@@ -108,7 +117,9 @@ function findContradiction(texts: Readonly<Record<string, string>>): string | un
   if ((texts.match === undefined) === (texts.prefix === undefined)) {
     return texts.match === undefined ? 'needs match or prefix' : 'has both match and prefix; keep one';
   }
-  const kept = ['immutable', 'freshFor', 'staleIfError'].filter((key) => texts[key] !== undefined);
+  const kept = ['immutable', 'freshFor', 'missingFreshFor', 'staleWhileRevalidate', 'staleIfError', 'setCookie'].filter(
+    (key) => texts[key] !== undefined,
+  );
   if (texts.store === 'never' && kept.length > 0)
     return `stores nothing (store: never), so ${kept.join(' and ')} cannot hold; leave one out`;
   return undefined;
@@ -121,7 +132,10 @@ function toRule(values: z.output<typeof RULE_SCHEMA>): ConfigRule {
     pattern: values.match ?? new RegExp(`^${escapePattern(values.prefix ?? '')}`, 'u'),
     isImmutable,
     freshForMs: values.freshFor,
+    missingFreshForMs: values.missingFreshFor,
+    staleWhileRevalidateMs: values.staleWhileRevalidate,
     staleIfErrorMs: values.staleIfError,
+    setCookie: values.setCookie ?? (isImmutable ? 'strip' : 'refuse'),
     ignoresClientCacheControl: values.ignoreClientCacheControl ?? isImmutable,
     store: values.store ?? 'auto',
     encodings: values.encodings ?? 'client',

@@ -4,28 +4,33 @@
  */
 import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
-import { alignDown, alignUp, divFloor } from '../base/units.ts';
+import { alignDown, alignUp } from '../base/units.ts';
+import { siteNameOf } from '../cache/cache-key.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
+import type { KeyMarks } from '../cache/key-marks.ts';
+import { openingRange } from '../cache/range-plan.ts';
 import { renewedManifest } from '../cache/renewal.ts';
-import { judgeResponse } from '../cache/response-policy.ts';
-import { sliceCount } from '../cache/slice-plan.ts';
-import type { UnstorableMarks } from '../cache/unstorable-marks.ts';
-import { confirmsStored, sameRepresentation, validatorsOf } from '../cache/validators.ts';
+import { responseControl } from '../cache/response-control.ts';
+import { isSharedDespiteAuthorization, judgeResponse, storedStatus } from '../cache/response-policy.ts';
+import { isMissing, isNeverStored, isSliced } from '../cache/status-policy.ts';
+import { confirmsStored, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
 import { varyingFields } from '../cache/variant-key.ts';
 import type { VariantMarker } from '../cache/variant-marker.ts';
 import type { Manifest } from '../format/manifest.ts';
 import { codingsIn, contentCodingOf } from '../http/content-coding.ts';
 import { type FieldList, fieldValue } from '../http/header-fields.ts';
-import { formatRangeHeader, formatSuffixRangeHeader, type RangeSpec } from '../http/range.ts';
+import { formatRangeHeader, formatSuffixRangeHeader, parseContentRange, type RangeSpec } from '../http/range.ts';
+import { resolveRangeSet } from '../http/range-set.ts';
 import type { Coverable } from '../store/purges/purge.ts';
+import { DiscardingSink } from '../upstream/discarding-sink.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
-import { BodyReader, DiscardingSink } from './body-reader.ts';
+import { BodyReader } from './body-reader.ts';
 import type { FillContext } from './fill-context.ts';
-import { FillRun } from './fill-run.ts';
+import { FillRun, type RunShape } from './fill-run.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
 import type { ResolveRequest } from './resolve-request.ts';
-import { type Asked, checkResponse } from './response-check.ts';
+import { type Asked, checkResponse, type Usable, wantedInterval } from './response-check.ts';
 import type { Place } from './variant-lookup.ts';
 import type { Placed, VariantMarkers } from './variant-markers.ts';
 
@@ -43,6 +48,13 @@ export type HeadOutcome =
       readonly marker?: VariantMarker | undefined;
     }
   | { readonly kind: 'unstorable'; readonly answer?: OriginAnswer | undefined }
+  /** The origin did not answer, or answered 5xx: each of those who waited may be served the stale version, or not. */
+  | {
+      readonly kind: 'failed';
+      readonly status: number | undefined;
+      readonly error: EdgeError | undefined;
+      readonly answer?: OriginAnswer | undefined;
+    }
   /** The range asked for lies past the end: an answer for the one who asked for it, and none for the others. */
   | { readonly kind: 'refused-range'; readonly answer: OriginAnswer | undefined }
   /** `isRangeless`: what a range brought from this origin cannot be used; everything from the start may be. */
@@ -58,10 +70,11 @@ export interface OriginAnswer {
 }
 
 /** Content that slices can be made of. */
-type Content = Exclude<ReturnType<typeof checkResponse>, { kind: 'unusable' }>;
+type Content = Extract<Usable, { kind: 'whole' }> | (Part & { readonly lengthBytes: number });
+type Part = Extract<Usable, { kind: 'part' }>;
 
 interface Judgement {
-  readonly outcome: HeadOutcome;
+  readonly outcome: HeadOutcome | EdgeError;
   readonly sink: BodySink | undefined;
 }
 
@@ -69,10 +82,12 @@ interface Judgement {
 export class OriginQuestion {
   readonly #context: FillContext;
   readonly #live: LiveObjects;
-  readonly #marks: UnstorableMarks;
+  readonly #marks: KeyMarks;
   readonly #markers: VariantMarkers;
   readonly #request: ResolveRequest;
   readonly #place: Place;
+  /** As the origin is asked, but for conditions and ranges. */
+  readonly #askFields: FieldList;
   readonly #stored: Manifest | undefined;
   readonly #asked: Asked;
   readonly #purgeSequence: number;
@@ -86,13 +101,9 @@ export class OriginQuestion {
   /** Held for those who wait, until each of them has a hold of its own. */
   #held: LiveObject | undefined;
 
+  /** @param about.stored what the origin is asked about, if anything */
   constructor(
-    tables: {
-      readonly context: FillContext;
-      readonly live: LiveObjects;
-      readonly marks: UnstorableMarks;
-      readonly markers: VariantMarkers;
-    },
+    tables: { readonly context: FillContext; readonly live: LiveObjects; readonly marks: KeyMarks; readonly markers: VariantMarkers },
     about: { readonly request: ResolveRequest; readonly place: Place; readonly stored: Manifest | undefined },
   ) {
     const { request, place, stored } = about;
@@ -103,8 +114,9 @@ export class OriginQuestion {
     this.#markers = markers;
     this.#request = request;
     this.#place = place;
+    this.#askFields = [...place.askFields, ...request.credentials];
     this.#stored = stored;
-    this.#asked = askFor(request.range, stored, context.sliceSizeBytes);
+    this.#asked = askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
     this.#purgeSequence = context.store.purgeSequence;
     this.#requestTimeMs = context.clock.wallMs();
   }
@@ -112,8 +124,8 @@ export class OriginQuestion {
   /** Sends the request. @param onDone called once, when nobody new may join */
   ask(onDone: () => void): void {
     this.#onDone = onDone;
-    const { target, askFields } = this.#place;
-    const fields = [...askFields, ...this.#conditionalFields(), ...rangeFields(this.#asked)];
+    const { target } = this.#place;
+    const fields = [...this.#askFields, ...this.#conditionalFields(), ...rangeFields(this.#asked)];
     if (this.#stored !== undefined) this.#context.metrics.add('revalidations');
     // Whoever waits hears of a failure; when all have left nobody does.
     this.#outcome.promise.catch(() => undefined);
@@ -125,7 +137,7 @@ export class OriginQuestion {
           this.#settle(outcome);
           return sink;
         },
-        onFailure: (error) => this.#settle(this.#staleInstead(undefined) ?? error),
+        onFailure: (error) => this.#settle({ kind: 'failed', status: undefined, error }),
       },
     );
     this.#context.standing.onRequest(target.transport);
@@ -187,7 +199,8 @@ export class OriginQuestion {
   }
 
   #conditionalFields(): [string, string][] {
-    if (this.#stored === undefined) return [];
+    // A 304 speaks of a 200 (RFC 9110 s15.4.5): what stands for anything else is asked for whole.
+    if (this.#stored === undefined || !isSliced(this.#stored.status)) return [];
     const { entityTag, lastModified } = validatorsOf(this.#stored.fields);
     if (entityTag !== undefined) return [['if-none-match', entityTag]];
     return lastModified === undefined ? [] : [['if-modified-since', lastModified.text]];
@@ -195,28 +208,63 @@ export class OriginQuestion {
 
   #judge(head: UpstreamHead, transfer: Transfer): Judgement {
     if (head.status === 304 && this.#stored !== undefined) return this.#renew(this.#stored, head, transfer);
-    if (head.status >= 500) {
-      const stale = this.#staleInstead(head.status);
-      if (stale !== undefined) return { outcome: stale, sink: new DiscardingSink(transfer) };
+    // An error never takes the place of what may be served in its stead, not even one that the origin calls fresh.
+    if (head.status >= 500 && this.#canBeStale()) {
+      return { outcome: { kind: 'failed', status: head.status, error: undefined }, sink: new DiscardingSink(transfer) };
     }
-    if (head.status === 200 || head.status === 206) {
-      const usable = checkResponse(this.#asked, head, codingsIn(fieldValue(this.#place.askFields, 'accept-encoding') ?? 'identity'));
-      if (usable.kind !== 'unusable') return this.#judgeContent(usable, head, transfer);
-      // What a range brings cannot be trusted; the whole object may still be had.
-      if (this.#asked.kind !== 'whole' && head.status === 206) return { outcome: { kind: 'again', isRangeless: true }, sink: undefined };
+    if (!isNeverStored(head.status)) {
+      const usable = checkResponse(head, codingsIn(fieldValue(this.#askFields, 'accept-encoding') ?? 'identity'));
+      const content = usable.kind === 'part' ? this.#fitting(usable, head) : usable;
+      if (content !== undefined && content.kind !== 'unusable') return this.#judgeContent(content, head, transfer);
+      if (head.status === 206) return this.#judgeUnfit(usable);
     }
     return this.#unstorable(head, transfer);
+  }
+
+  /**
+   * A 206 that an object can begin with: its length is known, and either it has all that the client wants or the rest can be asked for.
+   * Another interval than was asked for is believed when Content-Length agrees.
+   */
+  #fitting(part: Part, head: UpstreamHead): Content | undefined {
+    const isOfStored = this.#stored !== undefined && sameRepresentation(this.#stored.fields, head.fields);
+    const lengthBytes = part.lengthBytes ?? (isOfStored ? this.#stored?.lengthBytes : undefined);
+    if (lengthBytes === undefined || part.end > lengthBytes) return undefined;
+    const asked = wantedInterval(this.#asked, lengthBytes);
+    if (!part.isMeasured && (part.start !== asked.start || part.end !== asked.end)) return undefined;
+    const hasAll = this.#wanted(lengthBytes).every(({ start, end }) => part.start <= start && part.end >= end);
+    if (!hasAll && strongValidator(head.fields) === undefined) return undefined;
+    return { ...part, lengthBytes };
+  }
+
+  /** What the client wants of an object of this length; nothing where no range has any of it. */
+  #wanted(lengthBytes: number): readonly { readonly start: number; readonly end: number }[] {
+    const { ranges } = this.#request;
+    if (ranges.length === 0) return [{ start: 0, end: lengthBytes }];
+    const set = resolveRangeSet(ranges, lengthBytes);
+    return set.kind === 'unsatisfiable' ? [] : set.ranges;
+  }
+
+  /** A 206 that no object can begin with (RFC 9110 s14.4). */
+  #judgeUnfit(usable: Usable): Judgement {
+    // What a range brings cannot be trusted, or does not say how long the object is; the whole object may still be had.
+    if (this.#asked.kind !== 'whole') return { outcome: { kind: 'again', isRangeless: true }, sink: undefined };
+    // An origin that tells no length either way: what it sends is for the one who asks, and for nobody else.
+    const isOpen = usable.kind === 'part' && usable.lengthBytes === undefined;
+    if (isOpen) return { outcome: { kind: 'refused-range', answer: undefined }, sink: undefined };
+    const why = usable.kind === 'unusable' ? usable.why : 'it is a part, which was not asked for';
+    return { outcome: new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${why}`), sink: undefined };
   }
 
   #judgeContent(usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
     const stored = this.#stored;
     const verdict = judgeResponse({
-      requestFields: this.#place.askFields,
+      requestFields: this.#askFields,
       status: head.status,
       fields: head.fields,
       requestTimeMs: this.#requestTimeMs,
       responseTimeMs: this.#context.clock.wallMs(),
       rule: this.#request.target.rule,
+      siteName: siteNameOf(this.#request.target.keyText),
     });
     if (verdict.kind !== 'store') return this.#unstorable(head, transfer);
     const placed = this.#placeOf(verdict.varying, head);
@@ -230,7 +278,7 @@ export class OriginQuestion {
       generation: this.#context.store.nextGeneration(),
       objectHash,
       keyText,
-      status: 200,
+      status: storedStatus(head.status),
       fields: verdict.fields,
       tags: verdict.tags,
       lengthBytes: usable.lengthBytes,
@@ -265,6 +313,9 @@ export class OriginQuestion {
       return again;
     }
     const { manifest, isMetadataChanged } = renewed;
+    // Nobody else may be served by what was confirmed to one client, unless it says so (RFC 9111 s3.5).
+    const isForOne = this.#request.credentials.length > 0 && !isSharedDespiteAuthorization(responseControl(manifest.fields).control);
+    if (isForOne) return { outcome: { kind: 'unstorable' }, sink };
     this.#context.metrics.add('renewals');
     if (isMetadataChanged) store.offerManifest(manifest, this.#purgeSequence);
     else store.refreshManifest(objectHash, manifest.generation, manifest);
@@ -292,21 +343,23 @@ export class OriginQuestion {
     // Purged by a tag, perhaps, that nobody knew it had.
     const isJoinable = reach !== 'nobody' && !(offer?.kind === 'declined' && offer.reason === 'purged');
     const object = this.#live.begin(target, manifest, { purgeSequence: this.#purgeSequence, isJoinable });
-    const run = new FillRun(object, shapeOf(usable, manifest.sliceSizeBytes));
+    const wanted = usable.lengthBytes === undefined ? [] : this.#wanted(usable.lengthBytes);
+    const wantedStart = Math.min(...wanted.map(({ start }) => start));
+    const run = new FillRun(object, shapeOf(usable, wantedStart, manifest.sliceSizeBytes));
     run.attach(transfer);
     return { outcome: { kind: 'object', object, state: 'fetched', status: head.status, marker }, sink: run };
   }
 
   /** Where the response belongs; undefined when it may not be stored. */
   #placeOf(varying: readonly string[], head: UpstreamHead): Placed | undefined {
-    const { marker, askFields } = this.#place;
+    const { marker } = this.#place;
     const primary = this.#request.target;
     if (marker === undefined && varying.length === 0) return { target: primary, marker, reach: this.#isDetached ? 'nobody' : 'store' };
     const placed = this.#markers.place({
       primary,
       marker,
       varying,
-      sentFields: askFields,
+      sentFields: this.#askFields,
       coding: contentCodingOf(head.fields) ?? 'identity',
       purgeSequence: this.#purgeSequence,
       isDetached: this.#isDetached,
@@ -334,32 +387,50 @@ export class OriginQuestion {
     // A failure that passes is no property of the object: it must not keep requests apart for a minute, nor cost what is stored.
     const isPassing = head.status >= 500 || head.status === 429;
     if (!isRefusedRange && !isPassing) this.#marks.add(questionHash);
-    const isGone = head.status < 400 || head.status === 404 || head.status === 410;
+    const isReplaced = head.status < 400 || isMissing(head.status) || (isRefusedRange && this.#isOtherLength(head));
+    // What one client with credentials is told is no word about what others have.
+    const isGone = isReplaced && this.#request.credentials.length === 0;
     if (this.#stored !== undefined && isGone) {
       this.#context.store.dropManifest(target.objectHash, this.#stored.generation);
       this.#live.detach(target.objectHash);
     }
-    const kind = isRefusedRange ? 'refused-range' : 'unstorable';
+    const outcome = isRefusedRange
+      ? ({ kind: 'refused-range' } as const)
+      : head.status >= 500
+        ? ({ kind: 'failed', status: head.status, error: undefined } as const)
+        : ({ kind: 'unstorable' } as const);
     // A part that was asked for at slice boundaries is not what the client wants, and what varies may not be what it would get.
     const isForAnyone = fieldValue(head.fields, 'vary') === undefined && (this.#asked.kind === 'whole' || head.status >= 400);
     if (head.status === 304 || !isForAnyone || !this.#request.acceptsSharedAnswer)
-      return { outcome: { kind, answer: undefined }, sink: undefined };
+      return { outcome: { ...outcome, answer: undefined }, sink: undefined };
     const reader = new BodyReader(transfer);
-    return { outcome: { kind, answer: { head, reader } }, sink: reader };
+    return { outcome: { ...outcome, answer: { head, reader } }, sink: reader };
   }
 
-  /** The stored version, where the origin's failure allows it (RFC 9111 s4.2.4, RFC 5861 s4). */
-  #staleInstead(status: number | undefined): HeadOutcome | undefined {
-    const stored = this.#stored === undefined ? undefined : this.#present(this.#stored);
-    if (stored === undefined) return undefined;
-    const nowMs = this.#context.clock.wallMs();
-    if (!mayServeStaleOnError({ fields: stored.fields, freshness: stored, nowMs, rule: this.#request.target.rule })) return undefined;
-    return { kind: 'object', object: this.#live.open(this.#place.target, stored), state: 'stale', status };
+  /** Whether a 416 tells another length than that of the stored version, which is over then. */
+  #isOtherLength(head: UpstreamHead): boolean {
+    const told = parseContentRange(fieldValue(head.fields, 'content-range') ?? '');
+    return told?.kind === 'unsatisfied' && told.lengthBytes !== undefined && told.lengthBytes !== this.#stored?.lengthBytes;
   }
+
+  /** Whether the one who asked takes the stored version where the origin fails. */
+  #canBeStale(): boolean {
+    const stored = this.#stored === undefined ? undefined : this.#present(this.#stored);
+    return stored !== undefined && mayBeStaleFor(stored, this.#request, this.#context);
+  }
+}
+
+/** Whether a request is served a stored version where the origin fails (RFC 9111 s4.2.4, RFC 5861 s4). */
+export function mayBeStaleFor(stored: Manifest, { lookup, target }: ResolveRequest, context: FillContext): boolean {
+  if (lookup.mustConfirm) return false;
+  if (lookup.isAuthorized && !isSharedDespiteAuthorization(responseControl(stored.fields).control)) return false;
+  const candidate = { stored, nowMs: context.clock.wallMs(), rule: target.rule };
+  return mayServeStaleOnError(candidate, { requestSeconds: lookup.staleIfErrorSeconds, defaultMs: context.staleIfErrorMs });
 }
 
 /** Whether an origin that ignored our condition sent the version that is stored already. */
 function isVersionOf(stored: Manifest, head: UpstreamHead, lengthBytes: number | undefined): boolean {
+  if (!isSliced(stored.status) || !isSliced(storedStatus(head.status))) return false;
   return stored.lengthBytes === lengthBytes && sameRepresentation(stored.fields, head.fields);
 }
 
@@ -379,13 +450,10 @@ function rangeFields(asked: Asked): [string, string][] {
   return [['range', formatRangeHeader(asked.start, asked.end)]];
 }
 
-function shapeOf(usable: Content, sliceSizeBytes: number): { firstSlice: number; endSlice: number; skipBytes: number } {
-  if (usable.kind === 'whole') {
-    const endSlice = usable.lengthBytes === undefined ? Number.POSITIVE_INFINITY : sliceCount(usable.lengthBytes, sliceSizeBytes);
-    return { firstSlice: 0, endSlice, skipBytes: 0 };
-  }
-  const firstByte = alignUp(usable.start, sliceSizeBytes);
-  const isToEnd = usable.end === usable.lengthBytes;
-  const endSlice = isToEnd ? sliceCount(usable.lengthBytes, sliceSizeBytes) : divFloor(usable.end, sliceSizeBytes);
-  return { firstSlice: firstByte / sliceSizeBytes, endSlice, skipBytes: firstByte - usable.start };
+/** What a response brings; what was asked for only so that the wanted bytes begin at a slice is not kept. */
+function shapeOf(usable: Content, wantedStart: number, sliceSizeBytes: number): RunShape {
+  if (usable.kind === 'whole') return { start: 0, end: usable.lengthBytes ?? Number.POSITIVE_INFINITY, skipBytes: 0 };
+  const aligned = alignUp(usable.start, sliceSizeBytes);
+  const start = aligned <= wantedStart && aligned < usable.end ? aligned : usable.start;
+  return { start, end: usable.end, skipBytes: start - usable.start };
 }

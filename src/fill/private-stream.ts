@@ -10,13 +10,13 @@ import type { BodySink } from '../upstream/upstream-transport.ts';
 import { BodyReader } from './body-reader.ts';
 import type { LiveObject } from './live-object.ts';
 import type { Piece } from './piece.ts';
-import { type Asked, checkResponse } from './response-check.ts';
+import { checkResponse, type Usable } from './response-check.ts';
 import type { StandingTransfer, StandingTransfers } from './standing-transfers.ts';
 
 /** A private transfer of one range. */
 export interface PrivateStream {
-  /** Whether it has let its connection go while its client stood still: the rest must be asked for again. */
-  readonly isGivenUp: boolean;
+  /** Whether the rest must be asked for again: it let its connection go while its client stood still, or the origin sent less than asked. */
+  readonly isOver: boolean;
   /** The next bytes; undefined when there are no more. @throws EdgeError UPSTREAM_* */
   next(): Promise<Piece | undefined>;
   abort(): void;
@@ -32,7 +32,6 @@ export async function openPrivateStream(
   range: { start: number; end: number },
   signal: AbortSignal,
 ): Promise<PrivateStream> {
-  const asked: Asked = { kind: 'range', ...range };
   const fields = [...object.target.fields, ['range', formatRangeHeader(range.start, range.end)] as const];
   const opened = Promise.withResolvers<PrivateStream>();
   const transfer = object.target.transport.start(
@@ -40,14 +39,15 @@ export async function openPrivateStream(
     {
       onFailure: opened.reject,
       onHead: (head, running) => {
-        const usable = checkResponse(asked, head, [object.coding]);
+        const usable = checkResponse(head, [object.coding]);
         const isSame = usable.kind === 'part' && sameRepresentation(object.manifest.fields, head.fields);
-        if (!isSame) {
-          const code = usable.kind === 'unusable' ? 'UPSTREAM_INVALID' : 'UPSTREAM_CHANGED';
+        const isUsable = usable.kind === 'part' && usable.start === range.start && usable.end <= range.end && isTrusted(usable, range.end);
+        if (!isSame || !isUsable) {
+          const code = usable.kind === 'unusable' || isSame ? 'UPSTREAM_INVALID' : 'UPSTREAM_CHANGED';
           opened.reject(new EdgeError(code, 'The origin did not send the rest of this version; ask again'));
           return undefined;
         }
-        const stream = new PrivateRange(new BodyReader(running), object.context.standing, range.end - range.start);
+        const stream = new PrivateRange(new BodyReader(running), object.context.standing, usable.end - usable.start);
         opened.resolve(stream);
         return stream;
       },
@@ -60,6 +60,11 @@ export async function openPrivateStream(
     transfer.abort();
     throw error;
   }
+}
+
+/** Less than was asked for is believed when Content-Length agrees. */
+function isTrusted(part: Extract<Usable, { kind: 'part' }>, wantedEnd: number): boolean {
+  return part.isMeasured || part.end === wantedEnd;
 }
 
 /** The reader's own sink, which notes when the client stands still. */
@@ -75,8 +80,8 @@ class PrivateRange implements PrivateStream, BodySink, StandingTransfer {
     this.#leftBytes = lengthBytes;
   }
 
-  get isGivenUp(): boolean {
-    return this.#isGivenUp;
+  get isOver(): boolean {
+    return this.#isGivenUp || this.#leftBytes === 0;
   }
 
   room(): Uint8Array | undefined {

@@ -13,9 +13,11 @@ export interface ResolveRequest {
   /** Where in the object the request begins. */
   readonly startBytes: number;
   readonly lookup: Lookup;
-  /** The one range asked for, if there is exactly one. */
-  readonly range: RangeSpec | undefined;
+  /** The ranges asked for; none means everything. */
+  readonly ranges: readonly RangeSpec[];
   /** Whether a response to the request's shared form may be given to this client although it is not stored. */
   readonly acceptsSharedAnswer: boolean;
+  /** The client's Authorization, or nothing. The origin is asked with it on behalf of this client alone. */
+  readonly credentials: FieldList;
   readonly signal: AbortSignal;
 }

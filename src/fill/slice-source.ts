@@ -18,12 +18,24 @@ const SUCCESSOR_SLICES = 2;
 
 type HeldPiece = Extract<SliceVerdict, { kind: 'hit' }>;
 
-/** Reads [start, end) of one generation. */
+/** What a source reads. */
+export interface SourceRange {
+  readonly start: number;
+  /** Exclusive; undefined means the object's end, which may not be known yet. */
+  readonly end: number | undefined;
+  /** What is missing is asked for as it is, past the cache, instead of in whole slices; where the origin answers ranges. */
+  readonly isExact?: boolean | undefined;
+}
+
+/** Reads [start, end) of one generation, or the parts of it that are picked. */
 export class SliceSource implements Follower {
   readonly #object: LiveObject;
   readonly #signal: AbortSignal;
   readonly #end: number | undefined;
+  readonly #isExact: boolean;
   #position: number;
+  /** End of the part that was picked. */
+  #stop = Number.POSITIVE_INFINITY;
   #wake: (() => void) | undefined;
   #isWoken = false;
   /** The run that this source waited for last; all who waited for one take its failure alike. */
@@ -37,11 +49,11 @@ export class SliceSource implements Follower {
   #held: { readonly sliceNumber: number; readonly startBytes: number; readonly piece: HeldPiece } | undefined;
   #isClosed = false;
 
-  /** @param range.end exclusive; undefined means the object's end, which may not be known yet */
-  constructor(object: LiveObject, range: { start: number; end: number | undefined }, signal: AbortSignal) {
+  constructor(object: LiveObject, range: SourceRange, signal: AbortSignal) {
     this.#object = object;
     this.#position = range.start;
     this.#end = range.end;
+    this.#isExact = range.isExact === true;
     this.#signal = signal;
     object.hold();
     object.addFollower(this);
@@ -65,8 +77,28 @@ export class SliceSource implements Follower {
     this.#wake?.();
   }
 
+  /** Goes on at `start`, not before the present place, and no further than `end` until the next part is picked. */
+  pick({ start, end }: { readonly start: number; readonly end: number }): void {
+    assert(this.#position <= start && start < end && end <= this.#endBytes(), 'a part lies ahead of the source');
+    this.#position = start;
+    this.#stop = end;
+    // It brings the part that was picked before.
+    this.#private?.abort();
+    this.#private = undefined;
+    this.#object.onFollowerProgress();
+  }
+
+  /** Asks for the slice at the present place if it is missing, so that it is on its way when next() wants it. */
+  askAhead(): void {
+    const object = this.#object;
+    const sliceNumber = divFloor(this.#position, object.sliceSizeBytes);
+    if (this.#isExact || !object.isResumable || object.failure !== undefined || this.#signal.aborted) return;
+    if (object.context.store.hasSlice(object.generation, sliceNumber) || object.hasPart(sliceNumber)) return;
+    if (object.findRun(sliceNumber) === undefined) startRun(object, this.#position, this.endSlice);
+  }
+
   /**
-   * The next bytes, at most `limitBytes` of them; undefined at the end.
+   * The next bytes, at most `limitBytes` of them; undefined at the end of the range or of the part that was picked.
    *
    * @throws EdgeError UPSTREAM_* when bytes are missing and the origin cannot bring them, CLIENT_GONE when the signal aborts
    */
@@ -74,9 +106,10 @@ export class SliceSource implements Follower {
     for (;;) {
       if (this.#signal.aborted) throw new EdgeError('CLIENT_GONE');
       this.#isWoken = false;
-      if (this.#position >= this.#endBytes()) return undefined;
-      if (this.#private?.isGivenUp === true) this.#private = undefined;
-      const piece = this.#private === undefined ? await this.#nextFromSlices(limitBytes) : await this.#private.next();
+      if (this.#position >= this.#stopBytes()) return undefined;
+      if (this.#private?.isOver === true) this.#private = undefined;
+      const limit = Math.min(limitBytes, this.#stop - this.#position);
+      const piece = this.#private === undefined ? await this.#nextFromSlices(limit) : await this.#private.next();
       if (piece === undefined) continue;
       this.#position += piece.bytes.length;
       this.#object.onFollowerProgress();
@@ -120,13 +153,16 @@ export class SliceSource implements Follower {
     if (resident !== undefined) return { ...resident, tier: 'ram' };
     const filling = object.tryRead(read.sliceNumber, read.startBytes, read.endBytes);
     if (filling !== undefined) return { ...filling, tier: 'fill' };
-    const run = object.findRun(read.sliceNumber);
+    const part = object.tryReadPart(this.#position, this.#position + read.endBytes - read.startBytes);
+    if (part !== undefined) return { bytes: part, lease: undefined, tier: 'ram' };
+    const run = object.findRunFor(this.#position);
     if (run !== undefined) return this.#waitForProgress(run, read.sliceNumber);
     const stored = await this.#readStored(read, limitBytes);
     if (stored === 'busy') return this.#awaitSlot();
     if (stored !== undefined) return stored;
     // The device took its time: somebody may have begun to fill the slice meanwhile.
-    if (object.findRun(read.sliceNumber) !== undefined || this.#signal.aborted) return undefined;
+    if (object.findRunFor(this.#position) !== undefined || object.hasPartInMemoryAt(this.#position) || this.#signal.aborted)
+      return undefined;
     return this.#fetch(read.sliceNumber);
   }
 
@@ -200,7 +236,7 @@ export class SliceSource implements Follower {
     const object = this.#object;
     if (object.failure !== undefined) throw object.failure;
     const last = this.#lastRun;
-    if (last?.end === 'no-slot' && object.isResumable) return this.#goPrivate();
+    if ((last?.end === 'no-slot' || this.#isExact) && object.isResumable) return this.#goPrivate();
     // An origin that refuses connections is down; one that broke off may be asked for the rest.
     const code = last?.error?.code;
     if (last?.error !== undefined && (code === 'UPSTREAM_UNREACHABLE' || code === 'UPSTREAM_TIMEOUT')) throw last.error;
@@ -211,7 +247,7 @@ export class SliceSource implements Follower {
         'A part of the object is no longer in the cache and the origin offers no way to fetch it alone; ask again',
       );
     }
-    this.#lastRun = startRun(object, sliceNumber, this.endSlice);
+    this.#lastRun = startRun(object, this.#position, this.endSlice);
   }
 
   /** Counts the failure of the run that this source waited for, whoever has begun the next one. @throws EdgeError after too many */
@@ -227,7 +263,7 @@ export class SliceSource implements Follower {
 
   async #goPrivate(): Promise<undefined> {
     this.#object.context.metrics.add('privateStreams');
-    this.#private = await openPrivateStream(this.#object, { start: this.#position, end: this.#endBytes() }, this.#signal);
+    this.#private = await openPrivateStream(this.#object, { start: this.#position, end: this.#stopBytes() }, this.#signal);
   }
 
   /** Asks for the next run shortly before the present one ends, so that the client does not wait for the origin in between. */
@@ -235,12 +271,13 @@ export class SliceSource implements Follower {
     const object = this.#object;
     if (!object.isResumable || this.#private !== undefined) return;
     const sliceNumber = divFloor(this.#position, object.sliceSizeBytes);
-    const run = object.findRun(sliceNumber);
+    const run = object.findRunFor(this.#position);
     if (run === undefined) return;
     const next = run.endSlice;
     if (next - sliceNumber > SUCCESSOR_SLICES || next >= this.endSlice) return;
-    if (object.context.store.hasSlice(object.generation, next) || object.findRun(next) !== undefined) return;
-    startRun(object, next, this.endSlice);
+    // Of a slice that is there in part it is not known yet what is missing.
+    if (object.context.store.hasSlice(object.generation, next) || object.hasPart(next) || object.findRun(next) !== undefined) return;
+    startRun(object, next * object.sliceSizeBytes, this.endSlice);
   }
 
   async #waitForProgress(run: Run, sliceNumber: number): Promise<undefined> {
@@ -262,6 +299,10 @@ export class SliceSource implements Follower {
     const endBytes = Math.min(sliceSizeBytes, this.#endBytes() - sliceNumber * sliceSizeBytes, startBytes + limitBytes);
     assert(endBytes > startBytes, 'a read is not empty');
     return { objectHash: target.objectHash, generation, sliceNumber, startBytes, endBytes };
+  }
+
+  #stopBytes(): number {
+    return Math.min(this.#stop, this.#endBytes());
   }
 
   #endBytes(): number {

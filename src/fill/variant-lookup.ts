@@ -79,8 +79,8 @@ export function selects(request: ResolveRequest, marker: VariantMarker, objectHa
 }
 
 /** Of a resource that is not known to vary. Parts of it are asked for unencoded: an encoding made on the way has no parts to offer. */
-function unmarkedPlace({ target, range, selectingFields }: ResolveRequest, manifest: Manifest | undefined): Place {
-  const selection = manifest === undefined && range === undefined ? selectionOf(FIRST_NAMES, selectingFields) : undefined;
+function unmarkedPlace({ target, ranges, selectingFields }: ResolveRequest, manifest: Manifest | undefined): Place {
+  const selection = manifest === undefined && ranges.length === 0 ? selectionOf(FIRST_NAMES, selectingFields) : undefined;
   const askFields = selection === undefined ? target.fields : withSelection(target.fields, selection);
   return { kind: 'place', target, manifest, marker: undefined, questionHash: target.objectHash, askFields };
 }

@@ -5,18 +5,16 @@
 import { unlessGone } from '../base/abort.ts';
 import { toEdgeError } from '../base/errors.ts';
 import { BodyReader } from '../fill/body-reader.ts';
-import { formatCacheStatus } from '../http/cache-status.ts';
+import { type ForwardReason, formatCacheStatus } from '../http/cache-status.ts';
 import { endToEndFields, fieldValue, hasField } from '../http/header-fields.ts';
 import { appendVia } from '../http/via.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import { commitHead, countPiece, createWriter } from './deliver.ts';
+import { invalidateAfter } from './invalidate.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 import { passedRequestFields, upstreamPath } from './upstream-request.ts';
-
-/** RFC 9110 s9.2.1. */
-const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
 
 /** Passes the request through. @param reason for Cache-Status and the log */
 export async function bypass(context: RequestContext, services: ProxyServices, reason: string): Promise<StageOutcome> {
@@ -24,10 +22,11 @@ export async function bypass(context: RequestContext, services: ProxyServices, r
   context.cacheResult = reason === 'not-storable' ? 'MISS' : 'BYPASS';
   try {
     const { head, reader } = context.answer ?? (await askOrigin(context, services));
-    invalidateAfter(context, services, head.status);
+    invalidateAfter(context, services, head);
     context.cacheStatus = formatCacheStatus({
-      forward: reason === 'not-storable' ? 'uri-miss' : reason === 'method' ? 'method' : 'bypass',
+      forward: context.forward ?? forwardReason(reason),
       forwardStatus: head.status,
+      key: services.showsCacheKey ? context.key?.keyText : undefined,
       detail: reason,
     });
     context.head = { status: head.status, fields: passedResponseFields(context, head) };
@@ -37,6 +36,12 @@ export async function bypass(context: RequestContext, services: ProxyServices, r
   } catch (error) {
     return { kind: 'fail', error: toEdgeError(error) };
   }
+}
+
+/** RFC 9211 s2.2. A HEAD of what is not stored, and an object that changes too fast, miss. */
+function forwardReason(reason: string): ForwardReason {
+  if (reason === 'method') return 'method';
+  return reason === 'head' || reason === 'changing' ? 'miss' : 'bypass';
 }
 
 async function askOrigin(context: RequestContext, services: ProxyServices): Promise<{ head: UpstreamHead; reader: BodyReader }> {
@@ -100,12 +105,4 @@ function passedResponseFields(context: RequestContext, head: UpstreamHead): (rea
 /** RFC 9110 s6.4.1. */
 function hasBody(context: RequestContext, head: UpstreamHead): boolean {
   return context.method !== 'HEAD' && head.status !== 204 && head.status !== 304;
-}
-
-/** What an unsafe method changed is not answered from the cache any more (RFC 9111 s4.4). */
-function invalidateAfter(context: RequestContext, services: ProxyServices, status: number): void {
-  if (context.key === undefined || SAFE_METHODS.has(context.method) || status >= 400) return;
-  const { objectHash } = context.key;
-  services.store.dropManifest(objectHash, undefined);
-  services.resolver.forget({ kind: 'object', objectHash });
 }

@@ -39,7 +39,7 @@ const REPLACED = new Set(['host', 'via', 'cdn-loop', 'expect', 'x-forwarded-for'
 export function passedRequestFields(context: RequestContext, services: ProxyServices): FieldList {
   const { fields, request } = context;
   const kept = endToEndFields(fields).filter(([name]) => !REPLACED.has(name));
-  const address = request.socket.remoteAddress;
+  const address = context.clientAddress;
   const host = fieldValue(fields, 'host');
   const forwardedFor = [fieldValue(fields, 'x-forwarded-for'), address].filter((part) => part !== undefined && part !== '').join(', ');
   return [

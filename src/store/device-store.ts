@@ -31,6 +31,7 @@ import { objectTag } from './index/slice-index.ts';
 import { MountedStore } from './mounted-store.ts';
 import { type Purge, purgeRecord } from './purges/purge.ts';
 import { type MissedPurges, PurgeDesk } from './purges/purge-desk.ts';
+import type { PurgeProgress } from './purges/purge-ledger.ts';
 import { PurgeMemory } from './purges/purge-memory.ts';
 import { EarlyReader, type LoadingView } from './recovery/early-reader.ts';
 import type { Journal } from './recovery/journal.ts';
@@ -405,7 +406,7 @@ export class DeviceStore implements SliceStore {
   async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
     const order = this.#desk.order(target, options.isSoft === true);
     if (!this.#purges.hasRoomFor(order)) await this.#retireEpochs();
-    const { purge, knownObjects } = this.#desk.take(order, target, options);
+    const purge = this.#desk.take(order, target, options);
     this.#early?.onPurge();
     const parts = this.#parts;
     if (parts === undefined || this.#state !== 'online') {
@@ -415,8 +416,7 @@ export class DeviceStore implements SliceStore {
         `The purge holds in memory only: the store is ${this.#state}; purge again when it is online`,
       );
     }
-    const isWalkNeeded = purge.kind !== 'object';
-    if (isWalkNeeded) parts.walker.start();
+    if (purge.kind !== 'object') parts.walker.start();
     if (!parts.journal.append(purgeRecord(purge))) {
       this.metrics.add('purgesRefused', 1, 'journal-full');
       throw new EdgeError('STORE_UNAVAILABLE', 'The purge holds in memory only: the journal is full; purge again in a moment');
@@ -427,7 +427,15 @@ export class DeviceStore implements SliceStore {
       this.metrics.add('purgesRefused', 1, 'not-durable');
       throw error;
     }
-    return { knownObjects, isWalkNeeded };
+    return { sequence: purge.sequence, ...(this.purgeProgress(purge.sequence) ?? { objects: 0, isDone: false }) };
+  }
+
+  mayHold(objectHash: ObjectHash): boolean {
+    return (this.#state !== 'online' && this.#state !== 'readonly') || this.generationOf(objectHash) > 0;
+  }
+
+  purgeProgress(sequence: number): PurgeProgress | undefined {
+    return this.#purges.ledger.find(sequence);
   }
 
   async drain(): Promise<void> {

@@ -44,6 +44,7 @@ function headsOf(result: LoadResult): readonly string[] {
 test('loadConfig() fills in every default', () => {
   assert.deepEqual(mustLoad(MINIMAL), {
     listen: { host: '127.0.0.1', port: 8080 },
+    purge: { allow: undefined, token: undefined },
     admin: { listen: { host: '127.0.0.1', port: 8081 }, token: undefined },
     upstream: {
       origin: 'http://origin.test',
@@ -68,7 +69,17 @@ test('loadConfig() fills in every default', () => {
     },
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
-    limits: { requestsMax: 10_000, clientStallMs: 60_000, headerBytesMax: 16 * 1024, headerTimeoutMs: 10_000 },
+    cache: { staleIfErrorMs: 86_400_000 },
+    limits: {
+      requestsMax: 10_000,
+      clientStallMs: 60_000,
+      headerBytesMax: 16 * 1024,
+      headerTimeoutMs: 10_000,
+      rangesMax: 256,
+      rangeSurplusBytes: 128 * 1024 ** 2,
+      clientSurplusBytes: 1024 ** 3,
+    },
+    cacheStatus: { key: false },
     log: { level: 'info', access: true },
     shutdown: { drainMs: 30_000 },
   });
@@ -169,6 +180,7 @@ test('options that contradict each other are found while others are wrong', () =
   ]);
   mustLoad(`${MINIMAL}admin: { listen: 0.0.0.0:9, token: 0123456789 }\n`);
   mustLoad(`${MINIMAL}admin: { listen: 127.0.0.1:0 }\nlisten: 127.0.0.1:0\n`);
+  mustLoad(`${MINIMAL}purge: { allow: [127.0.0.1, 192.0.2.0/24] }\n`);
 });
 
 test('bounds hold, and are named', () => {

@@ -60,7 +60,8 @@ const PLAYS: Readonly<Record<string, Play>> = {
     assert.deepEqual(await store.readManifest(hash), { kind: 'absent' });
     assert.equal(store.hasSlice(7, 0), false);
     assert.equal(await readAndCheck(store, makeManifest('nothing', 7, 100), 0), 'absent');
-    assert.deepEqual(await store.purge({ kind: 'object', objectHash: hash }), { knownObjects: 0, isWalkNeeded: false });
+    assert.equal(store.mayHold(hash), false);
+    assert.deepEqual(await store.purge({ kind: 'object', objectHash: hash }), { sequence: 1, objects: 0, isDone: true });
     return undefined;
   },
 
@@ -243,8 +244,11 @@ const PLAYS: Readonly<Record<string, Play>> = {
     const purged = await storeObject(bench, 'f', 3 * SLICE_BYTES);
     const before = store.purgeSequence;
     const generation = store.nextGeneration();
-    assert.deepEqual(await store.purge({ kind: 'object', objectHash: purged.objectHash }), { knownObjects: 1, isWalkNeeded: false });
-    assert.equal(store.purgeSequence, before + 1);
+    assert.equal(store.mayHold(purged.objectHash), true);
+    const done = { sequence: before + 1, objects: 1, isDone: true };
+    assert.deepEqual(await store.purge({ kind: 'object', objectHash: purged.objectHash }), done);
+    assert.deepEqual(store.purgeProgress(before + 1), { objects: 1, isDone: true });
+    assert.deepEqual([store.purgeSequence, store.mayHold(purged.objectHash)], [before + 1, false]);
     assert.equal(store.findManifest(purged.objectHash), undefined);
     assert.equal(await readAndCheck(store, purged, 0), 'absent');
     const late = makeManifest('f', generation, SLICE_BYTES);

@@ -3,6 +3,7 @@
  * and exact, or over a real device. Closing it checks what must hold after every scenario: no lease, no live object, no pin is left.
  */
 import assert from 'node:assert/strict';
+import { Registry } from 'prom-client';
 import { assembleProxy } from '../../src/app/proxy-assembly.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger, type Logger } from '../../src/base/log.ts';
@@ -16,6 +17,7 @@ import { type ClientResponse, type RequestOptions, request } from './client.ts';
 import { eventually } from './eventually.ts';
 import { MemoryStore } from './memory-store.ts';
 import type { Origin } from './origin.ts';
+import { parseMetrics } from './rawslice-process.ts';
 
 /** What a scenario may choose. */
 export interface EdgeOptions {
@@ -52,6 +54,8 @@ export async function startEdge(options: EdgeOptions) {
   const address = await proxy.listener.listen({ host: '127.0.0.1', port: 0 });
   assert(typeof address === 'object');
   const { port } = address;
+  const registry = new Registry();
+  for (const metrics of proxy.metricSets) metrics.register(registry);
   return {
     port,
     arena,
@@ -61,6 +65,12 @@ export async function startEdge(options: EdgeOptions) {
     /** Sends one request, verifying the body against the origin's present version when `verify` says so. */
     get(path: string, headers: Record<string, string> = {}, more: Partial<RequestOptions> = {}): Promise<ClientResponse> {
       return request({ port, path, headers, ...more });
+    },
+    /** The present value of a series, such as `rawslice_purges_total{kind="url"}`. */
+    async metric(series: string): Promise<number> {
+      const found = parseMetrics(await registry.metrics()).get(series);
+      assert(found !== undefined, `no series ${series}`);
+      return found;
     },
     /** Waits until nothing is going on. */
     async settle(): Promise<void> {

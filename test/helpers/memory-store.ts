@@ -7,6 +7,7 @@ import { CHUNK_BYTES } from '../../src/format/geometry.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../../src/format/manifest.ts';
 import type { Arena } from '../../src/memory/arena.ts';
 import { type Coverable, matcherOf } from '../../src/store/purges/purge.ts';
+import type { PurgeProgress } from '../../src/store/purges/purge-ledger.ts';
 import type {
   ManifestEntry,
   ManifestVerdict,
@@ -45,6 +46,7 @@ export class MemoryStore implements SliceStore {
     readonly isSoft: boolean;
     readonly atMs: number;
   }[] = [];
+  readonly #progress = new Map<number, PurgeProgress>();
   readonly #clock = new SystemClock();
   #generation = 0;
 
@@ -107,12 +109,22 @@ export class MemoryStore implements SliceStore {
     this.purgeSequence = Math.max(this.purgeSequence + 1, options.sequence ?? 0);
     this.#purges.push({ matches, sequence: this.purgeSequence, isSoft, atMs });
     const covered = [...this.#manifests.values()].filter((manifest) => matches(manifest));
+    const objects = covered.filter(({ freshUntilMs }) => !isSoft || freshUntilMs > atMs).length;
     for (const manifest of covered) {
       const { objectHash, generation, freshUntilMs } = manifest;
       if (isSoft) this.#manifests.set(objectHash, { ...manifest, freshUntilMs: Math.min(freshUntilMs, atMs) });
       else this.dropManifest(objectHash, generation);
     }
-    return { knownObjects: covered.length, isWalkNeeded: false };
+    this.#progress.set(this.purgeSequence, { objects, isDone: true });
+    return { sequence: this.purgeSequence, objects, isDone: true };
+  }
+
+  mayHold(objectHash: ObjectHash): boolean {
+    return this.#manifests.has(objectHash);
+  }
+
+  purgeProgress(sequence: number): PurgeProgress | undefined {
+    return this.#progress.get(sequence);
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {

@@ -131,7 +131,10 @@ function objectAnswer(
   const source = objectSource(object, isGzip);
   const representation: Field[] = [['Content-Type', object.definition.contentType ?? 'application/octet-stream']];
   if (isGzip) representation.push(['Content-Encoding', 'gzip']);
-  const selection = selectRange(request, source.lengthBytes, validators, misbehaviour);
+  const asked = selectRange(request, source.lengthBytes, validators, misbehaviour);
+  const { interval: scripted } = misbehaviour;
+  const interval = typeof scripted === 'function' ? scripted(asked.kind === 'part' ? asked : undefined) : scripted;
+  const selection: Selection = interval === undefined ? asked : { kind: 'part', ...interval };
   if (selection.kind === 'unsatisfiable') {
     return framed({
       status: 416,

@@ -20,7 +20,7 @@ const USAGE = `node test/helpers/origin-command.ts [options]
                         (default: all that follow). As --wrong '/bytes/1MiB/a={"resetAfterBytes":70000,"times":1}'
   --show-requests       a line of JSON for each request, when it has been answered
 What can go wrong, in the JSON of --wrong; steps combine several:
-  ignoreRange validators ignoreConditions contentRange partLengthDeltaBytes multipart status statusBody redirectTo headers replaceHeaders
+  ignoreRange validators ignoreConditions contentRange partLengthDeltaBytes interval multipart status statusBody redirectTo headers replaceHeaders
   dropHeaders gzip interim headBytes chunked trailers closeDelimited holdHead splitHead pauseAfterBytes bytesPerSecond resetAfterBytes
   closeAfterBytes extraBytes changeAfterBytes connectionClose dropAfterResponse raw rawThen
 test/helpers/origin-script.ts says of each what it does.
@@ -38,6 +38,7 @@ const step = z.strictObject({
   ignoreConditions: z.boolean().optional(),
   contentRange: z.enum(['missing', 'unknown-total', 'wrong-start', 'wrong-end', 'wrong-total', 'garbage']).optional(),
   partLengthDeltaBytes: z.int().optional(),
+  interval: z.strictObject({ start: count, end: count }).optional(),
   multipart: z.boolean().optional(),
   status: z.int().min(100).max(999).optional(),
   statusBody: z.string().optional(),

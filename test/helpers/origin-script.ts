@@ -42,6 +42,12 @@ export interface OriginRequest {
   readonly rawHeaders: readonly (readonly [name: string, value: string])[];
 }
 
+/** [start, end) of an object. */
+export interface ByteInterval {
+  readonly start: number;
+  readonly end: number;
+}
+
 /** What goes wrong with one response; the fields combine. Counts of bytes are counted in this response's body. */
 export interface Misbehaviour {
   /** Takes this step only for requests that answer true; others look at the next step. */
@@ -58,6 +64,8 @@ export interface Misbehaviour {
   readonly contentRange?: 'missing' | 'unknown-total' | 'wrong-start' | 'wrong-end' | 'wrong-total' | 'garbage' | undefined;
   /** Added to the body and Content-Length of a 206 (negative: taken away), whose Content-Range stays as asked. */
   readonly partLengthDeltaBytes?: number | undefined;
+  /** Answers with this interval of the object as a 206, whatever is asked, also without Range; undefined: as asked. */
+  readonly interval?: ByteInterval | ((asked: ByteInterval | undefined) => ByteInterval | undefined) | undefined;
   /** A multipart/byteranges answer with one part to a request for one range. */
   readonly multipart?: boolean | undefined;
   /** This status with a short text instead of the object. */

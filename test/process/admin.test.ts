@@ -64,8 +64,8 @@ test('health, readiness, metrics, purge and the access log of a running program'
 
   await context.test('a purged object is fetched anew, also after kill -9', async () => {
     await rawslice.untilStored();
-    assert.equal((await rawslice.purge('/a.iso')).knownObjects, 1);
-    assert.equal((await rawslice.purge('/a.iso')).knownObjects, 0);
+    assert.equal((await rawslice.purge('/a.iso')).objects, 1);
+    assert.equal((await rawslice.purge('/a.iso')).objects, 0);
     await rawslice.kill();
     const again = await startRawslice(context, { upstream: start.upstream, device: start.device });
     const answer = await again.get('/a.iso', {}, { expect: identity });

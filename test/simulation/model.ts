@@ -28,8 +28,8 @@ export interface Version {
   freshFrom: number;
   /** A soft purge was acknowledged: not even a crash brings back the freshness of those before this one. */
   freshFloor: number;
-  /** When soft purges covered it. */
-  readonly softPurges: number[];
+  /** A soft purge covered it. */
+  isSoftened: boolean;
   /** Slices whose last offer in this mount was admitted, and which offer that was: durable ones are those not offered since. */
   readonly offers: Map<number, number>;
   /** The store has reason to write the record: it has a slice, or none to come. */
@@ -75,6 +75,8 @@ export class Model {
   readonly #versions = new Map<string, Version[]>();
   #generation = 0;
   #offerCount = 0;
+  /** What soft purges were about, and when they came. */
+  readonly #softPurges: { readonly covers: (version: Version) => boolean; readonly atMs: number }[] = [];
   bytesChecked = 0;
 
   *versions(): Generator<Version> {
@@ -111,7 +113,7 @@ export class Model {
       recordFrom: 0,
       freshFrom: 0,
       freshFloor: 0,
-      softPurges: [],
+      isSoftened: false,
       offers: new Map(),
       isManifestDue: manifest.lengthBytes === 0,
       durable: new Set(),
@@ -141,10 +143,12 @@ export class Model {
     for (const version of versions) version.isHidden = true;
   }
 
-  /** A soft purge of these at `atMs`. @returns for bindFreshness(): where each of them stands */
-  makeStale(versions: Iterable<Version>, atMs: number): Map<Version, number> {
+  /** A soft purge at `atMs`. @returns for bindFreshness(): where each version that it covers stands */
+  makeStale(covers: (version: Version) => boolean, atMs: number): Map<Version, number> {
     const standing = new Map<Version, number>();
-    for (const version of versions) {
+    this.#softPurges.push({ covers, atMs });
+    for (const version of this.versions()) {
+      if (!covers(version)) continue;
       const newest = version.manifests.at(-1);
       if (newest === undefined) continue;
       // The state that is covered is any of those that may show.
@@ -153,7 +157,7 @@ export class Model {
       for (const { receivedAtMs, initialAgeSeconds, freshUntilMs } of states.values()) {
         version.manifests.push({ ...newest, receivedAtMs, initialAgeSeconds, freshUntilMs: Math.min(freshUntilMs, atMs) });
       }
-      version.softPurges.push(atMs);
+      version.isSoftened = true;
       standing.set(version, version.freshFrom);
     }
     return standing;
@@ -293,10 +297,12 @@ export class Model {
    */
   judgeManifest(version: Version, manifest: Manifest, options: ShownFrom & { readonly mayBeOld: boolean; readonly what: string }): void {
     const records = version.manifests.slice(options.mayBeOld ? 0 : options.recordFrom).map(recordOf);
-    // A soft purge by prefix or tag may be applied late, over a refresh that came after it: stale is always legal.
+    // A soft purge by prefix or tag may be applied late, over a refresh that came after it, and counts since an earlier one of what it
+    // covers, even if that came before the version: stale is always legal.
+    const cuts = version.isSoftened ? this.#softPurges.filter(({ covers }) => covers(version)).map(({ atMs }) => atMs) : [];
     const times = version.manifests
       .slice(options.freshFrom)
-      .flatMap((known) => [known, ...version.softPurges.map((atMs) => ({ ...known, freshUntilMs: Math.min(known.freshUntilMs, atMs) }))])
+      .flatMap((known) => [known, ...cuts.map((atMs) => ({ ...known, freshUntilMs: Math.min(known.freshUntilMs, atMs) }))])
       .map(freshnessOf);
     const title = `${options.what}: ${version.keyText}/${version.generation} shows`;
     demand(records.includes(recordOf(manifest)), () => `${title} the record ${recordOf(manifest)}, not one of ${records.join(' ')}`);

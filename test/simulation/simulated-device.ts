@@ -406,13 +406,15 @@ export class SimulatedDisk {
     }
   }
 
-  /** A read beside a write in flight sees some of its sectors. */
+  /** A read beside a write in flight sees some of its sectors, and of some the beginning only. */
   #mixInFlight(bytes: Buffer, offsetBytes: number): void {
     for (const write of this.#inFlight) {
       for (const [sector, content] of sectorsOf(write)) {
         const at = sector * SECTOR_BYTES - offsetBytes;
         if (at < 0 || at >= bytes.length) continue;
-        if (this.#random.integerBelow(2) === 0) bytes.set(content, at);
+        const fate = this.#random.integerBelow(4);
+        if (fate === 0) bytes.set(content.subarray(0, this.#random.integerBelow(SECTOR_BYTES)), at);
+        else if (fate === 1) bytes.set(content, at);
       }
     }
   }

@@ -315,22 +315,23 @@ export class Work {
     const { store } = mount;
     const target = this.#target();
     const isSoft = this.#random.integerBelow(4) === 0;
-    const covered = [...this.#model.versions()].filter((version) => isCovered(version, target));
+    const covers = (version: { readonly keyText: string }): boolean => isCovered(version, target);
+    const covered = [...this.#model.versions()].filter(covers);
     const before = store.purgeSequence;
     const atMs = this.#world.stage.clock.wallMs();
     const purging = store.purge(target, { isSoft });
     // With too many epochs in force nothing was done.
     const isInForce = store.purgeSequence > before;
-    const standing = isInForce && isSoft ? this.#model.makeStale(covered, atMs) : new Map<Version, number>();
+    const standing = isInForce && isSoft ? this.#model.makeStale(covers, atMs) : new Map<Version, number>();
     if (isInForce && !isSoft) this.#model.hide(covered);
     for (let key = 0; key < this.#world.shape.keys && isInForce; key += 1) {
       const keyText = `key-${key}`;
-      if (isCovered({ keyText }, target)) this.#purgeCounts.set(keyText, this.#purgesOf(keyText) + 1);
+      if (covers({ keyText })) this.#purgeCounts.set(keyText, this.#purgesOf(keyText) + 1);
     }
     this.#world.note(`purge ${isSoft ? 'soft' : 'hard'} ${JSON.stringify(target)}: ${isInForce}`);
     try {
-      const { knownObjects, isWalkNeeded } = await purging;
-      this.#world.note(`purged ${JSON.stringify(target)}: ${knownObjects} ${isWalkNeeded}`);
+      const { objects, isDone } = await purging;
+      this.#world.note(`purged ${JSON.stringify(target)}: ${objects} ${isDone}`);
       this.purges += 1;
       if (isSoft) this.#model.bindFreshness(standing);
       else this.#model.bury(covered);

@@ -179,10 +179,12 @@ export class Catalogue {
     this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.refresh });
   }
 
-  /** The object is stale from `atMs` on. Not journalled: the purge that wants it is. */
-  makeStale(tagSlot: number, atMs: number): void {
+  /** The object is stale from `atMs` on. Not journalled: the purge that wants it is. @returns false when it was stale before */
+  makeStale(tagSlot: number, atMs: number): boolean {
     const freshness = this.index.freshness(tagSlot);
-    if (freshness.freshUntilMs > atMs) this.index.setFreshness(tagSlot, { ...freshness, freshUntilMs: atMs });
+    if (freshness.freshUntilMs <= atMs) return false;
+    this.index.setFreshness(tagSlot, { ...freshness, freshUntilMs: atMs });
+    return true;
   }
 
   /** Takes a slice off the device; in memory it may stay. */

@@ -66,7 +66,7 @@ export class PurgeDesk {
    *
    * @throws EdgeError STORE_UNAVAILABLE when there are too many epochs, or too many orders while the index is loading; nothing was done then
    */
-  take(order: PurgeOrder, target: PurgeTarget, options: PurgeOptions): { readonly purge: Purge; readonly knownObjects: number } {
+  take(order: PurgeOrder, target: PurgeTarget, options: PurgeOptions): Purge {
     const { memory, metrics, clock, nextGeneration, limits } = this.#options;
     if (!memory.hasRoomFor(order) || this.#held.length >= limits.purgesRemembered) {
       metrics.add('purgesRefused', 1, 'full');
@@ -78,8 +78,10 @@ export class PurgeDesk {
     const purge: Purge = { ...order, generation, sequence, atMs: clock.wallMs() };
     metrics.add('purges', 1, order.isSoft ? `soft-${order.kind}` : order.kind);
     memory.remember(purge);
+    memory.ledger.open(sequence, purge.kind === 'object');
     if (this.#catalogue === undefined) this.#held.push(purge);
-    return { purge, knownObjects: this.#carryOut(purge, matcherOf(target)) };
+    this.#carryOut(purge, matcherOf(target));
+    return purge;
   }
 
   /**
@@ -117,10 +119,11 @@ export class PurgeDesk {
     if (verdict.kind === 'covered') {
       shelf.forget(objectHash);
       this.#catalogue.dropObject(tagSlot, 'purge');
+      memory.ledger.count(verdict.sequence, 1);
       metrics.add('purgedObjects', 1, 'read');
       return undefined;
     }
-    if (verdict.kind === 'stale') this.#catalogue.makeStale(tagSlot, verdict.atMs);
+    if (verdict.kind === 'stale' && this.#catalogue.makeStale(tagSlot, verdict.atMs)) memory.ledger.count(verdict.sequence, 1);
     memory.clear(generation);
     return verdict.kind === 'stale' ? staleFrom(manifest, verdict.atMs) : manifest;
   }
@@ -134,8 +137,7 @@ export class PurgeDesk {
     return [{ ...scope, isSoft: false, generation: nextGeneration(), sequence: memory.newestSequence, atMs: clock.wallMs() }];
   }
 
-  /** @returns how many objects were known to be covered */
-  #carryOut(purge: Purge, matches: (manifest: Manifest) => boolean): number {
+  #carryOut(purge: Purge, matches: (manifest: Manifest) => boolean): void {
     const { memory, shelf } = this.#options;
     if (purge.kind === 'object') return this.#purgeObject(purge);
     const known = shelf.manifests();
@@ -143,39 +145,37 @@ export class PurgeDesk {
       // The index is left to the walk: its generations say by themselves that they are over.
       for (const { objectHash } of known) shelf.forget(objectHash);
       this.#catalogue?.resident.removeAll();
-      return known.length;
+      return;
     }
-    let count = 0;
-    for (const manifest of known) if (matches(manifest)) count += this.#purgeKnown(manifest.objectHash, purge);
+    for (const manifest of known) if (matches(manifest)) this.#purgeKnown(manifest.objectHash, purge);
     memory.resuspect(shelf.manifests().map(({ generation }) => generation));
-    return count;
   }
 
-  #purgeObject(purge: Purge): number {
+  #purgeObject(purge: Purge): void {
     const { shelf } = this.#options;
     const tagSlot = this.#catalogue?.index.findTag(objectTag(purge.hash)) ?? NO_SLOT;
     if (this.#catalogue === undefined || tagSlot === NO_SLOT || this.#catalogue.generationOf(tagSlot) >= purge.generation) {
       if (!purge.isSoft || this.#catalogue === undefined) shelf.forget(purge.hash as ObjectHash);
-      return 0;
+      return;
     }
-    return this.#purgeKnown(purge.hash as ObjectHash, purge);
+    this.#purgeKnown(purge.hash as ObjectHash, purge);
   }
 
-  #purgeKnown(objectHash: ObjectHash, purge: Purge): number {
-    const { shelf, metrics } = this.#options;
+  #purgeKnown(objectHash: ObjectHash, purge: Purge): void {
+    const { memory, shelf, metrics } = this.#options;
     const tagSlot = this.#catalogue?.findObject(objectHash) ?? NO_SLOT;
     // While the index is loading it is read anew, and found to be stale then.
     if (!purge.isSoft || this.#catalogue === undefined) shelf.forget(objectHash);
-    if (this.#catalogue === undefined || tagSlot === NO_SLOT) return 0;
+    if (this.#catalogue === undefined || tagSlot === NO_SLOT) return;
     if (purge.isSoft) {
-      this.#catalogue.makeStale(tagSlot, purge.atMs);
+      if (this.#catalogue.makeStale(tagSlot, purge.atMs)) memory.ledger.count(purge.sequence, 1);
       const known = shelf.find(objectHash, this.#catalogue.generationOf(tagSlot));
       if (known !== undefined) shelf.keep(staleFrom(known, purge.atMs));
-      return 1;
+      return;
     }
     this.#catalogue.dropObject(tagSlot, 'purge');
+    memory.ledger.count(purge.sequence, 1);
     metrics.add('purgedObjects', 1, 'known');
-    return 1;
   }
 }
 

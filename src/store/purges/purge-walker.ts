@@ -129,6 +129,7 @@ export class PurgeWalker {
       const generation = index.generation(slot);
       if (purges.isForgotten(generation)) {
         catalogue.dropObject(index.tagSlotOf(slot), 'purge');
+        purges.countForgotten();
         metrics.add('purgedObjects', 1, 'walk');
       } else if (purges.isSuspect(generation) && index.blocks(slot) > 0) suspects.push(slot);
     }
@@ -150,10 +151,12 @@ export class PurgeWalker {
     if (verdict === undefined || verdict.kind === 'covered') {
       if (manifest !== undefined) this.#options.shelf.forget(manifest.objectHash);
       catalogue.dropObject(tagSlot, verdict === undefined ? 'other' : 'purge');
-      if (verdict !== undefined) metrics.add('purgedObjects', 1, 'walk');
+      if (verdict === undefined) return true;
+      purges.ledger.count(verdict.sequence, 1);
+      metrics.add('purgedObjects', 1, 'walk');
       return true;
     }
-    if (verdict.kind === 'stale') catalogue.makeStale(tagSlot, verdict.atMs);
+    if (verdict.kind === 'stale' && catalogue.makeStale(tagSlot, verdict.atMs)) purges.ledger.count(verdict.sequence, 1);
     purges.clear(generation);
     return true;
   }
