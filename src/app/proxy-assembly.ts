@@ -19,11 +19,9 @@ import { PurgeGate } from '../proxy/purge-gate.ts';
 import type { ProxyServices, Site } from '../proxy/services.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
 import type { SliceStore } from '../store/slice-store.ts';
-import { UndiciTransport } from '../upstream/undici-transport.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
+import { type AssembledUpstream, assembleUpstream } from './upstream-assembly.ts';
 
-/** Largest response head that is taken from an origin. */
-const UPSTREAM_HEAD_BYTES_MAX = 64 * 1024;
 /** Share of the arena that writes to clients may hold. */
 const PINNED_SHARE = 0.25;
 
@@ -41,7 +39,8 @@ export interface ProxyBase {
 export interface AssembledProxy {
   readonly listener: Listener;
   readonly services: ProxyServices;
-  readonly transport: UndiciTransport;
+  readonly transport: { close(): Promise<void> };
+  readonly upstreamMetrics: MetricSet<typeof UPSTREAM_METRICS>;
   readonly metricSets: readonly { register(registry: Registry): void }[];
 }
 
@@ -51,19 +50,10 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
   const upstreamMetrics = new MetricSet(UPSTREAM_METRICS);
   const fillMetrics = new MetricSet(FILL_METRICS);
   const proxyMetrics = new MetricSet(PROXY_METRICS);
-  const transport = new UndiciTransport({
-    origin: config.upstream.origin,
-    connectTimeoutMs: config.upstream.connectTimeoutMs,
-    headTimeoutMs: config.upstream.headTimeoutMs,
-    bodyTimeoutMs: config.upstream.bodyTimeoutMs,
-    connectionsMax: config.upstream.connectionsMax,
-    headBytesMax: UPSTREAM_HEAD_BYTES_MAX,
-    clock,
-    metrics: upstreamMetrics,
-  });
+  const upstream = assembleUpstream(config, clock, upstreamMetrics);
   const partMemory = new PartMemory(() => fillMetrics.add('evictedParts'));
   fillMetrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
-  const site = siteOf(config, transport);
+  const site = siteOf(config, upstream);
   const resolver = new ObjectResolver({
     store,
     arena,
@@ -101,12 +91,13 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     load,
   };
   const listener = new Listener(services, config.limits);
-  return { listener, services, transport, metricSets: [upstreamMetrics, fillMetrics, proxyMetrics] };
+  return { listener, services, transport: upstream, upstreamMetrics, metricSets: [upstreamMetrics, fillMetrics, proxyMetrics] };
 }
 
-function siteOf(config: EdgeConfig, transport: UndiciTransport): Site {
+function siteOf(config: EdgeConfig, { transport, follow }: AssembledUpstream): Site {
   const { origin, basePath, preservesHost } = config.upstream;
-  return { name: siteName(origin, basePath), transport, authority: new URL(origin).host, basePath, preservesHost, rules: config.rules };
+  const authority = new URL(origin).host;
+  return { name: siteName(origin, basePath), transport, follow, authority, basePath, preservesHost, rules: config.rules };
 }
 
 /**

@@ -5,6 +5,7 @@
 import { divCeil, divFloor } from '../base/units.ts';
 import type { RangeSpec } from '../http/range.ts';
 import type { ByteRange } from '../http/range-set.ts';
+import { planSlices, type SliceStep } from './slice-plan.ts';
 
 /** Ranges that one reader walks through: ascending, each next one beginning in the slice in which the last ended or the one behind it. */
 export interface RangeCluster {
@@ -64,26 +65,24 @@ export interface RangeCost {
  * unwanted bytes, so the cost is two looks a range however long it is.
  *
  * @param ranges disjoint
- * @param isMissing whether a slice would have to be fetched
+ * @param isMissing whether the slice would have to be fetched for this part of it
  * Source: RFC 9110 s17.15; amplification towards an origin by many small ranges
  */
 export function rangeCost(
   ranges: readonly ByteRange[],
   { lengthBytes, sliceSizeBytes }: { readonly lengthBytes: number; readonly sliceSizeBytes: number },
-  isMissing: (sliceNumber: number) => boolean,
+  isMissing: (step: SliceStep) => boolean,
 ): RangeCost {
   /** Wanted bytes of each missing slice at the edge of a range. */
   const wanted = new Map<number, number>();
   let missingRanges = 0;
   for (const { start, end } of ranges) {
-    const edges = new Set([divFloor(start, sliceSizeBytes), divFloor(end - 1, sliceSizeBytes)]);
-    const missing = [...edges].filter(isMissing);
+    const plan = planSlices({ start, end, lengthBytes, sliceSizeBytes });
+    const edges = new Set([plan.firstSlice, plan.endSlice - 1]);
+    const missing = [...edges].map((slice) => plan.step(slice)).filter(isMissing);
     if (missing.length > 0) missingRanges += 1;
-    for (const slice of missing) {
-      const from = Math.max(start, slice * sliceSizeBytes);
-      const to = Math.min(end, (slice + 1) * sliceSizeBytes);
-      wanted.set(slice, (wanted.get(slice) ?? 0) + to - from);
-    }
+    for (const { sliceNumber, startBytes, endBytes } of missing)
+      wanted.set(sliceNumber, (wanted.get(sliceNumber) ?? 0) + endBytes - startBytes);
   }
   let surplusBytes = 0;
   for (const [slice, bytes] of wanted) surplusBytes += Math.min(sliceSizeBytes, lengthBytes - slice * sliceSizeBytes) - bytes;

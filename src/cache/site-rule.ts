@@ -2,6 +2,7 @@
  * What an operator (or a preset) says about some paths of a site, over and above what the origin's header fields say. Rules are tried in
  * order and the first whose pattern matches the path decides; a path that none matches gets plain RFC 9111.
  */
+import type { RedirectRule } from '../http/redirect-target.ts';
 
 /** One rule. */
 export interface SiteRule {
@@ -27,6 +28,8 @@ export interface SiteRule {
   readonly store: 'auto' | 'always' | 'never';
   /** `client`: the origin is asked for what the client accepts of br, zstd and gzip. `identity`: for no encoding, whoever asks. */
   readonly encodings: 'client' | 'identity';
+  /** Redirects of the origin that are followed on the client's behalf; undefined: none. */
+  readonly redirects?: RedirectRule | undefined;
 }
 
 /** The rule where none matches: the origin's word, RFC 9111. */

@@ -26,6 +26,8 @@ export interface ConfigRule {
   readonly ignoresClientCacheControl: boolean;
   readonly store: 'auto' | 'always' | 'never';
   readonly encodings: 'client' | 'identity';
+  /** Undefined: redirects are passed to the client. */
+  readonly redirects?: { readonly hopsMax: number; readonly hosts: readonly string[] } | undefined;
 }
 
 /** One configuration that was found valid. */

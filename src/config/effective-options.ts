@@ -77,6 +77,10 @@ function describeRule(rule: ConfigRule): string {
   // An immutable rule strips, as long as it does not say otherwise.
   if (rule.setCookie !== (rule.isImmutable ? 'strip' : 'refuse')) facts.push(`setCookie ${rule.setCookie}`);
   if (rule.ignoresClientCacheControl) facts.push('ignoreClientCacheControl');
+  if (rule.redirects !== undefined) {
+    facts.push(`followRedirects ${rule.redirects.hopsMax}`);
+    if (rule.redirects.hosts.length > 0) facts.push(`redirectHosts ${rule.redirects.hosts.join(' ')}`);
+  }
   if (rule.store !== 'auto') facts.push(`store ${rule.store}`);
   return facts.join(', ');
 }

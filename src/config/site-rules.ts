@@ -14,6 +14,10 @@ import type { YamlNode } from './yaml-tree.ts';
 /** Rules in one list; each costs a regular expression for every request that reaches it. */
 const RULES_MAX = 256;
 const PATTERN_LENGTH_MAX = 1024;
+const REDIRECTS_MAX = 10;
+const REDIRECT_HOSTS_MAX = 64;
+/** Everything, a suffix, or a name or address with or without a port. */
+const REDIRECT_HOST = /^(?:\*|\*\.[a-z0-9.-]+|(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?)$/;
 const STORE_WORDS = ['auto', 'always', 'never'] as const;
 const ENCODING_WORDS = ['client', 'identity'] as const;
 const SET_COOKIE_WORDS = ['refuse', 'strip', 'keep'] as const;
@@ -36,6 +40,10 @@ export const RULE_KEYS = {
     '`auto` (the default): a full device keeps what is asked for twice; `always` to keep it at the first request; `never` to pass requests through',
   encodings:
     '`client` (the default): the origin is asked for what the client accepts of br, zstd and gzip, and each encoding is a variant of its own; `identity`: it is asked for none, so that there is one representation for all',
+  followRedirects:
+    'Redirects in a row that are followed in place of the client, 0 (the default) to 10; the answer is stored under the URL that was asked for',
+  redirectHosts:
+    'Hosts that redirects may lead to beside the origin itself, separated by spaces: `host`, `*.suffix` or `*` on the usual port of the scheme at public addresses; `host:port` at any',
 } as const;
 
 const RULE_SCHEMA = z.object({
@@ -51,6 +59,8 @@ const RULE_SCHEMA = z.object({
   ignoreClientCacheControl: fromText(parseBoolean).optional(),
   store: fromText((text) => parseChoice(text, STORE_WORDS)).optional(),
   encodings: fromText((text) => parseChoice(text, ENCODING_WORDS)).optional(),
+  followRedirects: fromText(parseHops).optional(),
+  redirectHosts: fromText(parseHosts).optional(),
 } satisfies Record<keyof typeof RULE_KEYS, z.ZodType>);
 
 /** A rule with the place that it was read from. */
@@ -117,6 +127,7 @@ function findContradiction(texts: Readonly<Record<string, string>>): string | un
   if ((texts.match === undefined) === (texts.prefix === undefined)) {
     return texts.match === undefined ? 'needs match or prefix' : 'has both match and prefix; keep one';
   }
+  if (texts.redirectHosts !== undefined && texts.followRedirects === undefined) return 'has redirectHosts without followRedirects; add it';
   const kept = ['immutable', 'freshFor', 'missingFreshFor', 'staleWhileRevalidate', 'staleIfError', 'setCookie'].filter(
     (key) => texts[key] !== undefined,
   );
@@ -139,6 +150,7 @@ function toRule(values: z.output<typeof RULE_SCHEMA>): ConfigRule {
     ignoresClientCacheControl: values.ignoreClientCacheControl ?? isImmutable,
     store: values.store ?? 'auto',
     encodings: values.encodings ?? 'client',
+    ...(values.followRedirects ? { redirects: { hopsMax: values.followRedirects, hosts: values.redirectHosts ?? [] } } : {}),
   };
 }
 
@@ -146,6 +158,19 @@ function parseName(text: string): Parsed<string> {
   return /^[\w.-]{1,64}$/.test(text)
     ? parsed(text)
     : invalid(`must be 1 to 64 letters, digits, dots, underscores or hyphens, not ${quoteText(text)}`);
+}
+
+function parseHops(text: string): Parsed<number> {
+  return /^\d{1,2}$/.test(text) && Number(text) <= REDIRECTS_MAX
+    ? parsed(Number(text))
+    : invalid(`must be a number from 0 to ${REDIRECTS_MAX}, not ${quoteText(text)}`);
+}
+
+function parseHosts(text: string): Parsed<readonly string[]> {
+  const hosts = text.trim().toLowerCase().split(/\s+/);
+  const wrong = hosts.find((host) => !REDIRECT_HOST.test(host));
+  if (wrong !== undefined) return invalid(`must be hosts such as cdn.example, *.cdn.example, 10.0.0.7:8080 or *, not ${quoteText(wrong)}`);
+  return hosts.length > REDIRECT_HOSTS_MAX ? invalid(`has ${hosts.length} hosts; the limit is ${REDIRECT_HOSTS_MAX}`) : parsed(hosts);
 }
 
 function parsePattern(text: string): Parsed<RegExp> {

@@ -67,26 +67,3 @@ export class BodyReader implements BodySink {
     this.#wake?.();
   }
 }
-
-/** Takes a short body whose bytes nobody wants, so that its connection can be kept; a long one is cut off. */
-export class DiscardingSink implements BodySink {
-  readonly #transfer: Transfer;
-  #leftBytes = 4 * PRIVATE_BUFFER_BYTES;
-
-  constructor(transfer: Transfer) {
-    this.#transfer = transfer;
-  }
-
-  room(): Uint8Array {
-    return new Uint8Array(PRIVATE_BUFFER_BYTES);
-  }
-
-  onBytes(count: number): void {
-    this.#leftBytes -= count;
-    if (this.#leftBytes < 0) this.#transfer.abort();
-  }
-
-  onEnd(): void {}
-
-  onError(): void {}
-}

@@ -12,6 +12,7 @@ import { openingRange } from '../cache/range-plan.ts';
 import { renewedManifest } from '../cache/renewal.ts';
 import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization, judgeResponse, storedStatus } from '../cache/response-policy.ts';
+import { isCuttable } from '../cache/slice-plan.ts';
 import { isMissing, isNeverStored, isSliced } from '../cache/status-policy.ts';
 import { confirmsStored, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
 import { varyingFields } from '../cache/variant-key.ts';
@@ -266,7 +267,8 @@ export class OriginQuestion {
       rule: this.#request.target.rule,
       siteName: siteNameOf(this.#request.target.keyText),
     });
-    if (verdict.kind !== 'store') return this.#unstorable(head, transfer);
+    const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
+    if (!isStorable) return this.#unstorable(head, transfer);
     const placed = this.#placeOf(verdict.varying, head);
     if (placed === undefined) return this.#unstorable(head, transfer);
     const { objectHash, keyText } = placed.target;

@@ -4,12 +4,13 @@
  */
 import { EdgeError } from '../base/errors.ts';
 import { divFloor, isAligned } from '../base/units.ts';
+import { isCuttable } from '../cache/slice-plan.ts';
 import { sameRepresentation } from '../cache/validators.ts';
 import { contentCodingOf } from '../http/content-coding.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { formatRangeHeader } from '../http/range.ts';
+import { DiscardingSink } from '../upstream/discarding-sink.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
-import { DiscardingSink } from './body-reader.ts';
 import { RUN_BYTES_MAX } from './fill-context.ts';
 import { FillRun } from './fill-run.ts';
 import type { LiveObject } from './live-object.ts';
@@ -108,7 +109,10 @@ function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Tran
   const usable = checkResponse(head, [object.coding]);
   if (usable.kind === 'unusable') return refuse(run, usable.why);
   if (!isSameVersion(object, head, usable.lengthBytes)) return changed(object, 'the origin has another version now');
-  if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) object.learnLength(usable.lengthBytes);
+  if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) {
+    if (!isCuttable(usable.lengthBytes, object.sliceSizeBytes)) return changed(object, 'it is too long for slices');
+    object.learnLength(usable.lengthBytes);
+  }
   if (usable.kind === 'part') return takePart(run, asked, usable);
   if (asked.kind !== 'whole') {
     object.markRangeless();

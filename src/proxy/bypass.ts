@@ -14,7 +14,7 @@ import { invalidateAfter } from './invalidate.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
-import { passedRequestFields, upstreamPath } from './upstream-request.ts';
+import { passedRequestFields, transportFor, upstreamPath } from './upstream-request.ts';
 
 /** Passes the request through. @param reason for Cache-Status and the log */
 export async function bypass(context: RequestContext, services: ProxyServices, reason: string): Promise<StageOutcome> {
@@ -49,7 +49,7 @@ async function askOrigin(context: RequestContext, services: ProxyServices): Prom
   const { request, fields, method, signal } = context;
   const hasContent = hasField(fields, 'content-length') || hasField(fields, 'transfer-encoding');
   const answered = Promise.withResolvers<{ head: UpstreamHead; reader: BodyReader }>();
-  const transfer = site.transport.start(
+  const transfer = transportFor(context.rule, site).start(
     {
       method,
       path: upstreamPath(site, context.need('path'), context.query),

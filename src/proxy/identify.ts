@@ -9,7 +9,7 @@ import { parseRangeHeader } from '../http/range.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
-import { sharedRequestFields, upstreamPath } from './upstream-request.ts';
+import { sharedRequestFields, transportFor, upstreamPath } from './upstream-request.ts';
 
 export function identify(context: RequestContext, services: ProxyServices): StageOutcome {
   const { site } = services;
@@ -27,7 +27,7 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
   context.target = {
     ...context.key,
     rule,
-    transport: site.transport,
+    transport: transportFor(rule, site),
     upstreamPath: upstreamPath(site, path, context.query),
     fields: sharedRequestFields(context, services),
   };

@@ -4,6 +4,7 @@
  * the origin sends beyond what the client gets is bounded for each request and, over time, for each client.
  */
 import { type RangeCost, rangeCost } from '../cache/range-plan.ts';
+import type { SliceStep } from '../cache/slice-plan.ts';
 import { validatorsOf } from '../cache/validators.ts';
 import type { LiveObject } from '../fill/live-object.ts';
 import { isRangeAllowedByIfRange } from '../http/conditional.ts';
@@ -103,7 +104,7 @@ function judgeCost(context: RequestContext, services: ProxyServices, ranges: rea
   const { surplus, limits, metrics } = services;
   // What this request has just asked for is on its account, though a run has claimed it.
   const isOwnFetch = state === 'fetched' && !isCollapsed;
-  const { surplusBytes, missingRanges } = costOf(services, object, { ranges, isOwnFetch });
+  const { surplusBytes, missingRanges } = costOf(object, { ranges, isOwnFetch });
   if (surplusBytes === 0) return 'fill';
   const client = clientNetwork(context.request.socket.remoteAddress);
   if (!isOwnFetch && surplus.isUsedUp(client)) {
@@ -120,12 +121,11 @@ function judgeCost(context: RequestContext, services: ProxyServices, ranges: rea
 }
 
 function costOf(
-  { store }: ProxyServices,
   object: LiveObject,
   { ranges, isOwnFetch }: { readonly ranges: readonly ByteRange[]; readonly isOwnFetch: boolean },
 ): RangeCost {
-  const { lengthBytes = 0, sliceSizeBytes, generation } = object.manifest;
-  const isMissing = (slice: number): boolean => !store.hasSlice(generation, slice) && (isOwnFetch || object.findRun(slice) === undefined);
+  const { lengthBytes = 0, sliceSizeBytes } = object.manifest;
+  const isMissing = (step: SliceStep): boolean => !object.hasBytes(step) && (isOwnFetch || object.findRun(step.sliceNumber) === undefined);
   const cost = rangeCost(ranges, { lengthBytes, sliceSizeBytes }, isMissing);
   if (object.isResumable || cost.missingRanges === 0) return cost;
   // Everything before the last range comes, too.

@@ -6,6 +6,7 @@ import type { Random } from '../base/random.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectResolver } from '../fill/object-resolver.ts';
 import type { Purger } from '../fill/purger.ts';
+import type { RedirectRule } from '../http/redirect-target.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { PinBudget } from './pin-budget.ts';
@@ -24,6 +25,8 @@ export interface Site {
   readonly basePath: string;
   readonly preservesHost: boolean;
   readonly rules: readonly SiteRule[];
+  /** The transport, following redirects as a rule says. */
+  readonly follow: (rule: RedirectRule) => UpstreamTransport;
 }
 
 /** Limits on requests. */

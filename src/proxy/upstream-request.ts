@@ -2,10 +2,17 @@
  * What is sent to the origin. A request that fills carries nothing of the client's but what selects a variant, because its answer is stored
  * for everybody who selects alike; one that passes through carries the client's own end-to-end fields.
  */
+import type { SiteRule } from '../cache/site-rule.ts';
 import { endToEndFields, type FieldList, fieldValue } from '../http/header-fields.ts';
 import { appendCdnLoop, appendVia } from '../http/via.ts';
+import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices, Site } from './services.ts';
+
+/** The way to the origin under a rule. */
+export function transportFor(rule: SiteRule | undefined, site: Site): UpstreamTransport {
+  return rule?.redirects === undefined ? site.transport : site.follow(rule.redirects);
+}
 
 /** Path and query at the origin. */
 export function upstreamPath(site: Site, path: string, query: string | undefined): string {

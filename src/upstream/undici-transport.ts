@@ -2,15 +2,18 @@
  * The transport that takes any origin: undici's pool, its body chunks copied once into the receiver's room. When the receiver has no room
  * undici is paused, which stops reading from the socket; what was read already (at most a socket buffer) waits here.
  */
+import type { LookupFunction } from 'node:net';
 import { buildConnector, type Dispatcher, Pool } from 'undici';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { parseRawFields } from '../http/header-fields.ts';
+import { SPECIAL_ADDRESS_CODE } from './address-guard.ts';
 import { ResetWatch } from './reset-watch.ts';
+import type { PooledTransport } from './transport-pool.ts';
 import type { UPSTREAM_METRICS, UPSTREAM_OUTCOMES } from './upstream-metrics.ts';
-import type { BodySink, ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
+import type { BodySink, ResponseReceiver, Transfer, UpstreamRequest } from './upstream-transport.ts';
 
 type Outcome = (typeof UPSTREAM_OUTCOMES)[number];
 
@@ -25,6 +28,8 @@ export interface TransportOptions {
   readonly bodyTimeoutMs: number;
   readonly connectionsMax: number;
   readonly headBytesMax: number;
+  /** In place of `dns.lookup`. */
+  readonly lookup?: LookupFunction | undefined;
   readonly clock: Clock;
   readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
 }
@@ -33,7 +38,7 @@ export interface TransportOptions {
 const KEEP_ALIVE_MS = 30_000;
 
 /** Requests through undici. */
-export class UndiciTransport implements UpstreamTransport {
+export class UndiciTransport implements PooledTransport {
   readonly #pool: Pool;
   readonly #options: TransportOptions;
   readonly #resets = new ResetWatch();
@@ -41,6 +46,7 @@ export class UndiciTransport implements UpstreamTransport {
 
   constructor(options: TransportOptions) {
     this.#options = options;
+    const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
     this.#pool = new Pool(options.origin, {
       allowH2: false,
       connections: options.connectionsMax,
@@ -50,20 +56,25 @@ export class UndiciTransport implements UpstreamTransport {
       maxHeaderSize: options.headBytesMax,
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      connect: this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs })),
+      connect: this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs, ...lookup })),
     });
     this.#pool.on('connect', () => options.metrics.add('connections'));
-    options.metrics.setGauge('inFlight', () => this.#inFlight);
   }
 
   get waitingRequests(): number {
     return this.#pool.stats.queued;
   }
 
+  get isIdle(): boolean {
+    return this.#inFlight === 0;
+  }
+
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     this.#inFlight += 1;
+    this.#options.metrics.add('inFlight');
     const onOutcome = (outcome: Outcome): void => {
       this.#inFlight -= 1;
+      this.#options.metrics.add('inFlight', -1);
       this.#options.metrics.add('requests', 1, outcome);
     };
     const shared = { pool: this.#pool, options: this.#options, resets: this.#resets };
@@ -240,6 +251,7 @@ const UNREACHABLE_CODES = new Set([
   'EHOSTUNREACH',
   'ENETUNREACH',
   'EADDRNOTAVAIL',
+  SPECIAL_ADDRESS_CODE,
   'ERR_TLS_CERT_ALTNAME_INVALID',
   'DEPTH_ZERO_SELF_SIGNED_CERT',
   'SELF_SIGNED_CERT_IN_CHAIN',

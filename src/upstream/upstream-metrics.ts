@@ -4,6 +4,9 @@ import type { MetricTable } from '../base/metrics.ts';
 /** How a request to an origin ended. */
 export const UPSTREAM_OUTCOMES = ['complete', 'aborted', 'unreachable', 'timeout', 'broken', 'invalid'] as const;
 
+/** What became of a redirect under a rule that follows them. */
+export const REDIRECT_OUTCOMES = ['followed', 'refused', 'too-many', 'no-room'] as const;
+
 export const UPSTREAM_METRICS = {
   requests: {
     kind: 'counter',
@@ -14,6 +17,13 @@ export const UPSTREAM_METRICS = {
   },
   retries: { kind: 'counter', name: 'rawslice_upstream_retries_total', help: 'Requests sent again because a kept connection was gone' },
   receivedBytes: { kind: 'counter', name: 'rawslice_upstream_received_bytes_total', help: 'Body bytes received from origins' },
+  redirects: {
+    kind: 'counter',
+    name: 'rawslice_upstream_redirects_total',
+    help: 'Redirects under a rule that follows them, by what became of them (refused: passed to the client)',
+    label: 'outcome',
+    values: REDIRECT_OUTCOMES,
+  },
   connections: { kind: 'counter', name: 'rawslice_upstream_connections_total', help: 'Connections opened to origins' },
   inFlight: { kind: 'gauge', name: 'rawslice_upstream_requests_in_flight', help: 'Requests to origins in progress' },
   headSeconds: {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clusterRanges, openingRange, rangeCost, spanOf } from '../../src/cache/range-plan.ts';
+import type { SliceStep } from '../../src/cache/slice-plan.ts';
 import { parseRangeHeader } from '../../src/http/range.ts';
 import type { ByteRange } from '../../src/http/range-set.ts';
 
@@ -76,7 +77,7 @@ const COSTS: readonly (readonly [
 for (const [name, text, missing, surplusBytes, missingRanges] of COSTS) {
   test(`row 11: rangeCost(): ${name} (9110 s17.15)`, () => {
     const shape = { lengthBytes: 950, sliceSizeBytes: 100 };
-    const isMissing = (slice: number): boolean => missing === 'all' || missing.includes(slice);
+    const isMissing = ({ sliceNumber }: SliceStep): boolean => missing === 'all' || missing.includes(sliceNumber);
     assert.deepEqual(rangeCost(ranges(text), shape, isMissing), { surplusBytes, missingRanges });
   });
 }

@@ -1,11 +1,10 @@
 /** Responses that vary: each selection gets its own, those that select alike share, and no client ever gets another's (RFC 9111 s4.1). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { NamedPurge } from '../../src/admin/admin-server.ts';
-import { purgeNamed } from '../../src/app/purge.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
 import { cacheKey } from '../../src/cache/cache-key.ts';
+import type { NamedPurge } from '../../src/cache/named-purge.ts';
 import { markerOf } from '../../src/cache/variant-marker.ts';
 import type { ObjectHash } from '../../src/format/manifest.ts';
 import type { Arena } from '../../src/memory/arena.ts';
@@ -190,7 +189,7 @@ test('row 31 (RFC 9111 s4.1): Vary that comes later, by a 200 or a 304, and grow
   for (const varyOn of [['accept-language'], ['accept-language', 'x-kind'], ['x-kind'], []]) {
     origin.setObject('/a', { lengthBytes: LENGTH, cacheControl: FRESH, varyOn });
     const pairs = ['de', 'en'].flatMap((language) => ['1', '2'].map((kind) => ({ 'accept-language': language, 'x-kind': kind })));
-    await purgeNamed({ kind: 'url', url: '/a' }, true, edge.services);
+    await edge.services.purger.purge({ kind: 'url', url: '/a' }, true);
     for (const headers of [...pairs, ...pairs]) await askFor(edge, { varyOn, headers, sent: headers });
   }
 });
@@ -256,12 +255,12 @@ for (const makeStore of [undefined, onDevice]) {
       await ask('en');
       for (const round of [1, 2]) {
         // Twice: a second soft purge is another than the first.
-        await purgeNamed(named, true, edge.services);
+        await edge.services.purger.purge(named, true);
         assert.deepEqual([await ask('de'), await ask('en'), round], ['REVALIDATED', 'REVALIDATED', round]);
         await eventually(async () => (await ask('de')) === 'HIT' && (await ask('en')) === 'HIT', { what: 'hits again' });
       }
       origin.change('/a');
-      await purgeNamed(named, false, edge.services);
+      await edge.services.purger.purge(named, false);
       assert.deepEqual([await ask('de', 2), await ask('en', 2)], ['MISS', 'MISS']);
       assert.deepEqual([await ask('de', 2), await ask('en', 2)], ['HIT', 'HIT']);
     });
@@ -278,12 +277,12 @@ for (const makeStore of [undefined, onDevice]) {
     let version = 1;
     for (const hold of [{ holdHead: true }, { pauseAfterBytes: 100_000 }]) {
       for (const isSoft of [false, true]) {
-        await purgeNamed({ kind: 'everything' }, false, edge.services);
+        await edge.services.purger.purge({ kind: 'everything' }, false);
         await edge.get('/a', { 'accept-language': 'en' });
         origin.misbehave('/a', hold, 1);
         const first = edge.get('/a', german);
         await origin.waitForHeld('/a');
-        await purgeNamed({ kind: 'url', url: '/a' }, isSoft, edge.services);
+        await edge.services.purger.purge({ kind: 'url', url: '/a' }, isSoft);
         origin.change('/a');
         version += 1;
         assert.equal(await ask(version), 'MISS');
@@ -311,7 +310,7 @@ for (const isClean of [true, false]) {
       for (const path of ['/a', '/b']) for (const language of languages) await edge.get(path, { 'accept-language': language });
       await edge.settle();
       await edge.store.drain();
-      await purgeNamed({ kind: 'url', url: '/b' }, false, edge.services);
+      await edge.services.purger.purge({ kind: 'url', url: '/b' }, false);
       if (!isClean) disk.crash(new SeededRandom(33), 'all');
     }
     if (isClean) disk.crash(new SeededRandom(33), 'all');
