@@ -56,7 +56,12 @@ export const FILL_METRICS = {
   },
   collapsed: { kind: 'counter', name: 'rawslice_fill_collapsed_total', help: 'Requests that waited for the response head of another' },
   revalidations: { kind: 'counter', name: 'rawslice_fill_revalidations_total', help: 'Conditional requests to origins' },
-  renewals: { kind: 'counter', name: 'rawslice_fill_renewals_total', help: 'Objects renewed by a 304' },
+  renewals: { kind: 'counter', name: 'rawslice_fill_renewals_total', help: 'Objects renewed by a 304, or by a HEAD' },
+  headsDiffering: {
+    kind: 'counter',
+    name: 'rawslice_fill_heads_differing_total',
+    help: 'Answers to HEAD that did not confirm the stored version, which is stale then',
+  },
   backgroundRenewals: {
     kind: 'counter',
     name: 'rawslice_fill_background_renewals_total',

@@ -252,12 +252,20 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     this.#onFollowersChanged();
   }
 
-  /** With nobody reading along, a slice that is mostly there is finished; else the run ends. */
+  /** Its connection is kept however slow the followers are, since nobody could ask for the rest; without any it has no use. */
+  onObjectOver(): void {
+    this.#pausedTimer?.stop();
+    this.object.context.standing.delete(this);
+    this.#onFollowersChanged();
+  }
+
+  /** With nobody reading along, a slice that is mostly there is finished if it can be kept; else the run ends. */
   #onFollowersChanged(): void {
     if (this.#end !== undefined) return;
     if (this.object.isReserved || this.#hasFollower()) return this.resumeIfPaced();
     const isMostlyThere = this.#known.total * 2 > this.#sliceLengthMax(this.#current);
-    if (this.#sliceToFinish === this.#current || isMostlyThere) this.resumeIfPaced();
+    const isWanted = this.#sliceToFinish === this.#current || isMostlyThere;
+    if (isWanted && this.object.failure === undefined) this.resumeIfPaced();
     else this.#abandon();
   }
 

@@ -4,9 +4,12 @@
  *
  * A generation is *resumable* when it has a strong validator and its origin answers ranges: then missing slices can be fetched one by one.
  * Otherwise all of its bytes come from the one response that made it, and that response's run claims them all.
+ *
+ * When the origin turns out to have another version, the generation is *over*: nobody new gets it and nothing is asked for, but what is in the
+ * cache stays there for its readers (it holds its generation in the store), and transfers of it that are under way go on for them.
  */
 import { assert } from '../base/assert.ts';
-import type { EdgeError } from '../base/errors.ts';
+import { EdgeError } from '../base/errors.ts';
 import { divFloor } from '../base/units.ts';
 import { type SliceStep, sliceCount } from '../cache/slice-plan.ts';
 import { isSliced } from '../cache/status-policy.ts';
@@ -46,7 +49,8 @@ export interface Run {
   onFollowerLeft(follower: Follower): void;
   /** Nobody is about to come any more: goes on only if somebody is there. */
   onReservationsOver(): void;
-  stop(end: 'changed'): void;
+  /** What it brings cannot be asked for again. */
+  onObjectOver(): void;
 }
 
 /** Bytes on loan; the borrower ends the lease. */
@@ -79,6 +83,7 @@ export class LiveObject {
   /** Set when the origin turned out to have another version, or a response that cannot be resumed broke off. */
   #failure: EdgeError | undefined;
   #isRangeless = false;
+  #endHold: () => void;
   /** In a row, each with less than NARROW_BYTES_MIN. */
   #narrowAnswers = 0;
   /** Of the manifest's fields; asked for with every piece of a body, so it is not worked out each time. */
@@ -91,6 +96,7 @@ export class LiveObject {
     this.#manifest = source.manifest;
     this.#hasStrongValidator = isJoinable(source.manifest);
     this.purgeSequence = source.purgeSequence;
+    this.#endHold = context.store.holdGeneration(source.manifest);
   }
 
   get manifest(): Manifest {
@@ -116,7 +122,7 @@ export class LiveObject {
   }
 
   get isResumable(): boolean {
-    return !this.#isRangeless && this.#hasStrongValidator;
+    return !this.#isRangeless && this.#hasStrongValidator && this.#failure === undefined;
   }
 
   /** Whether another response can be told to be of the same version: slice by slice, or all over again from an origin without ranges. */
@@ -134,6 +140,10 @@ export class LiveObject {
   replaceManifest(manifest: Manifest): void {
     assert(manifest.generation === this.generation, 'a manifest is renewed within its generation');
     assert(manifest.lengthBytes === this.#manifest.lengthBytes, 'a renewal does not change the length');
+    // Tags may be others now, and with them the purges that cover it.
+    const endHold = this.#endHold;
+    this.#endHold = this.context.store.holdGeneration(manifest);
+    endHold();
     this.#manifest = manifest;
     this.#hasStrongValidator = isJoinable(manifest);
   }
@@ -153,12 +163,21 @@ export class LiveObject {
     this.#isRangeless = true;
   }
 
-  /** This generation is over: nobody new joins, and bytes that are not in the cache will not come. */
+  /** The origin has another version now. @returns what those are told who need more than there is */
+  endAsChanged(why: string): EdgeError {
+    if (this.#failure === undefined) {
+      this.context.metrics.add('generationsReplaced');
+      this.fail(new EdgeError('UPSTREAM_CHANGED', `The object changed during the transfer: ${why}; ask again`));
+    }
+    return this.#failure ?? new EdgeError('UPSTREAM_CHANGED');
+  }
+
+  /** This generation is over: nobody new joins, and bytes that are neither in the cache nor on their way will not come. */
   fail(error: EdgeError): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
     this.context.store.dropManifest(this.target.objectHash, this.generation);
-    for (const run of [...this.runs]) run.stop('changed');
+    for (const run of [...this.runs]) run.onObjectOver();
     this.#owner.forget(this);
     this.#wakeAll();
   }
@@ -323,6 +342,7 @@ export class LiveObject {
   forgetIfIdle(): void {
     if (!this.isIdle) return;
     for (const sliceNumber of [...this.#retained.keys()]) this.#dropRetained(sliceNumber);
+    this.#endHold();
     // What never came to its end has no length, so nothing of it can be served.
     if (this.#manifest.lengthBytes === undefined) this.context.store.dropManifest(this.target.objectHash, this.generation);
     this.#owner.forget(this);

@@ -112,7 +112,8 @@ export class ObjectResolver {
       const stored = known?.manifest;
       forward ??= forwardReason(place, stored, this.#context.clock.wallMs());
       known?.forgetIfIdle();
-      if (request.lookup.onlyIfCached) return { kind: 'absent' };
+      // A HEAD confirms what is stored; it is no reason to fetch a body.
+      if (request.lookup.onlyIfCached || (request.method === 'HEAD' && stored === undefined)) return { kind: 'absent' };
       if (this.#marksFor(request).has(questionHash)) return { kind: 'bypass', forward };
       // Asked for whole with credentials, it would take the place of what others have of it.
       const isOthers = request.lookup.isAuthorized && manifest !== undefined && known === undefined;
@@ -172,7 +173,7 @@ export class ObjectResolver {
     const { questionHash } = place;
     if (this.#pending.has(questionHash)) return;
     const { signal } = new AbortController();
-    this.#background.begin(questionHash, () => this.#renew({ ...request, credentials: [], signal }, place, stored));
+    this.#background.begin(questionHash, () => this.#renew({ ...request, method: 'GET', credentials: [], signal }, place, stored));
   }
 
   async #renew(request: ResolveRequest, place: Place, stored: Manifest): Promise<RenewalResult> {
@@ -220,6 +221,7 @@ export class ObjectResolver {
       }
       case 'unstorable':
         return !isCollapsed && outcome.answer !== undefined ? { kind: 'answer', ...outcome.answer, forward } : { kind: 'bypass', forward };
+      case 'head':
       case 'refused-range':
         if (isCollapsed) return undefined;
         return outcome.answer === undefined ? { kind: 'bypass', forward } : { kind: 'answer', ...outcome.answer, forward };
@@ -257,7 +259,7 @@ export class ObjectResolver {
     const object = this.#live.open(target, manifest);
     if (object.failure !== undefined) return undefined;
     const canBeCompleted = object.isRefetchable && !request.lookup.isAuthorized;
-    if (canBeCompleted || this.#hasAll(object, isSliced(manifest.status) ? request.ranges : [])) return object;
+    if (canBeCompleted || request.method === 'HEAD' || this.#hasAll(object, isSliced(manifest.status) ? request.ranges : [])) return object;
     object.forgetIfIdle();
     return undefined;
   }

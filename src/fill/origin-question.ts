@@ -7,6 +7,7 @@ import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp } from '../base/units.ts';
 import { siteNameOf } from '../cache/cache-key.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
+import { compareHead } from '../cache/head-comparison.ts';
 import type { KeyMarks } from '../cache/key-marks.ts';
 import { openingRange } from '../cache/range-plan.ts';
 import { renewedManifest } from '../cache/renewal.ts';
@@ -31,7 +32,7 @@ import { FillRun, type RunShape } from './fill-run.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
 import type { ResolveRequest } from './resolve-request.ts';
-import { type Asked, checkResponse, type Usable, wantedInterval } from './response-check.ts';
+import { type Asked, checkResponse, contentLengthOf, type Usable, wantedInterval } from './response-check.ts';
 import type { Place } from './variant-lookup.ts';
 import type { Placed, VariantMarkers } from './variant-markers.ts';
 
@@ -56,8 +57,8 @@ export type HeadOutcome =
       readonly error: EdgeError | undefined;
       readonly answer?: OriginAnswer | undefined;
     }
-  /** The range asked for lies past the end: an answer for the one who asked for it, and none for the others. */
-  | { readonly kind: 'refused-range'; readonly answer: OriginAnswer | undefined }
+  /** The range asked for lies past the end, or only a head was asked for: an answer for the one who asked for it, and none for the others. */
+  | { readonly kind: 'refused-range' | 'head'; readonly answer: OriginAnswer | undefined }
   /** `isRangeless`: what a range brought from this origin cannot be used; everything from the start may be. */
   | { readonly kind: 'again'; readonly isRangeless: boolean };
 
@@ -131,7 +132,7 @@ export class OriginQuestion {
     // Whoever waits hears of a failure; when all have left nobody does.
     this.#outcome.promise.catch(() => undefined);
     this.#transfer = target.transport.start(
-      { method: 'GET', path: target.upstreamPath, fields },
+      { method: this.#request.method, path: target.upstreamPath, fields },
       {
         onHead: (head, transfer) => {
           const { outcome, sink } = this.#judge(head, transfer);
@@ -213,6 +214,7 @@ export class OriginQuestion {
     if (head.status >= 500 && this.#canBeStale()) {
       return { outcome: { kind: 'failed', status: head.status, error: undefined }, sink: new DiscardingSink(transfer) };
     }
+    if (this.#request.method === 'HEAD') return this.#judgeHead(head, transfer);
     if (!isNeverStored(head.status)) {
       const usable = checkResponse(head, codingsIn(fieldValue(this.#askFields, 'accept-encoding') ?? 'identity'));
       const content = usable.kind === 'part' ? this.#fitting(usable, head) : usable;
@@ -220,6 +222,33 @@ export class OriginQuestion {
       if (head.status === 206) return this.#judgeUnfit(usable);
     }
     return this.#unstorable(head, transfer);
+  }
+
+  /** What was stored from a GET is renewed by the head or stale because of it (RFC 9111 s4.3.5). */
+  #judgeHead(head: UpstreamHead, transfer: Transfer): Judgement {
+    const { credentials, acceptsSharedAnswer } = this.#request;
+    const stored = this.#stored === undefined ? undefined : this.#present(this.#stored);
+    // What one client with credentials is told is no word about what others have, nor is another encoding one about this.
+    const isAboutStored = stored !== undefined && contentCodingOf(head.fields) === contentCodingOf(stored.fields);
+    if (isAboutStored && credentials.length === 0) {
+      const comparison = compareHead(stored, { ...head, lengthBytes: contentLengthOf(head) });
+      if (comparison === 'same') return this.#renew(stored, head, transfer);
+      if (comparison === 'other') this.#makeStale(stored);
+    }
+    const isForAnyone = acceptsSharedAnswer && fieldValue(head.fields, 'vary') === undefined;
+    if (!isForAnyone) return { outcome: { kind: 'head', answer: undefined }, sink: new DiscardingSink(transfer) };
+    const reader = new BodyReader(transfer);
+    return { outcome: { kind: 'head', answer: { head, reader } }, sink: reader };
+  }
+
+  #makeStale(stored: Manifest): void {
+    const { store, metrics, clock } = this.#context;
+    const { objectHash, generation } = stored;
+    const nowMs = clock.wallMs();
+    metrics.add('headsDiffering');
+    if (stored.freshUntilMs <= nowMs) return;
+    store.refreshManifest(objectHash, generation, { ...stored, freshUntilMs: nowMs });
+    this.#live.makeStale((manifest) => manifest.generation === generation, nowMs);
   }
 
   /**
@@ -290,7 +319,8 @@ export class OriginQuestion {
   }
 
   #renew(asked: Manifest, head: UpstreamHead, transfer: Transfer): Judgement {
-    const sink = head.status === 304 ? new DiscardingSink(transfer) : undefined;
+    const isBodyless = head.status === 304 || this.#request.method === 'HEAD';
+    const sink = isBodyless ? new DiscardingSink(transfer) : undefined;
     const { objectHash } = this.#place.target;
     const { store } = this.#context;
     const again: Judgement = { outcome: { kind: 'again', isRangeless: false }, sink };

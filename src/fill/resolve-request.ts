@@ -12,6 +12,8 @@ export interface ResolveRequest {
   readonly selectingFields: FieldList;
   /** Where in the object the request begins. */
   readonly startBytes: number;
+  /** HEAD: what is stored is confirmed without fetching a body, and nothing is stored that was not. */
+  readonly method: 'GET' | 'HEAD';
   readonly lookup: Lookup;
   /** The ranges asked for; none means everything. */
   readonly ranges: readonly RangeSpec[];

@@ -29,6 +29,9 @@ export type Usable =
   | { readonly kind: 'whole'; readonly lengthBytes: number | undefined }
   | { readonly kind: 'unusable'; readonly why: string };
 
+/** With these the origin says that the object, or this part of it, is there no more; any other error may pass (429, 503 ...). */
+export const GONE_STATUSES: ReadonlySet<number> = new Set([404, 410, 416]);
+
 /**
  * Judges the head of a response that may be stored: any status but 206 is one whole body. Content-Range counts in a 206 only (RFC 9110 s14.4).
  *

@@ -14,10 +14,7 @@ import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-tran
 import { RUN_BYTES_MAX } from './fill-context.ts';
 import { FillRun } from './fill-run.ts';
 import type { LiveObject } from './live-object.ts';
-import { type Asked, checkResponse, type Usable, wantedInterval } from './response-check.ts';
-
-/** With these the origin says that the object, or this part of it, is there no more; any other error may pass (429, 503 ...). */
-const GONE_STATUSES = new Set([404, 410, 416]);
+import { type Asked, checkResponse, GONE_STATUSES, type Usable, wantedInterval } from './response-check.ts';
 
 /**
  * Begins to fetch missing bytes.
@@ -101,16 +98,15 @@ function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Tran
     );
     return new DiscardingSink(transfer);
   }
-  if (status !== 200 && status !== 206) return changed(object, `the origin answers ${status} now`);
+  if (status !== 200 && status !== 206) return changed(run, `the origin answers ${status} now`);
   // An encoding that the origin has given up does not come back, whatever is asked for.
-  if (object.coding !== 'identity' && contentCodingOf(head.fields) !== object.coding) {
-    return changed(object, 'the origin encodes it otherwise now');
-  }
+  const isEncodedOtherwise = object.coding !== 'identity' && contentCodingOf(head.fields) !== object.coding;
+  if (isEncodedOtherwise) return changed(run, 'the origin encodes it otherwise now');
   const usable = checkResponse(head, [object.coding]);
   if (usable.kind === 'unusable') return refuse(run, usable.why);
-  if (!isSameVersion(object, head, usable.lengthBytes)) return changed(object, 'the origin has another version now');
+  if (!isSameVersion(object, head, usable.lengthBytes)) return changed(run, 'the origin has another version now');
   if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) {
-    if (!isCuttable(usable.lengthBytes, object.sliceSizeBytes)) return changed(object, 'it is too long for slices');
+    if (!isCuttable(usable.lengthBytes, object.sliceSizeBytes)) return changed(run, 'it is too long for slices');
     object.learnLength(usable.lengthBytes);
   }
   if (usable.kind === 'part') return takePart(run, asked, usable);
@@ -147,9 +143,9 @@ function isSameVersion(object: LiveObject, head: UpstreamHead, lengthBytes: numb
   return sameRepresentation(object.manifest.fields, head.fields) && (known ?? lengthBytes) === (lengthBytes ?? known);
 }
 
-function changed(object: LiveObject, why: string): undefined {
-  object.context.metrics.add('generationsReplaced');
-  object.fail(new EdgeError('UPSTREAM_CHANGED', `The object changed during the transfer: ${why}; ask again`));
+function changed(run: FillRun, why: string): undefined {
+  run.stop('changed');
+  run.object.endAsChanged(why);
 }
 
 function strongTag(fields: FieldList): string | undefined {

@@ -4,7 +4,7 @@
  * range from the origin past the cache.
  */
 import { assert } from '../base/assert.ts';
-import { EdgeError } from '../base/errors.ts';
+import { EdgeError, toEdgeError } from '../base/errors.ts';
 import { divFloor } from '../base/units.ts';
 import type { SliceRead, SliceVerdict } from '../store/slice-store.ts';
 import { BUSY_READS_MAX, RESUMES_MAX, SLOT_WAIT_MS } from './fill-context.ts';
@@ -38,11 +38,12 @@ export class SliceSource implements Follower {
   #stop = Number.POSITIVE_INFINITY;
   #wake: (() => void) | undefined;
   #isWoken = false;
-  /** The run that this source waited for last; all who waited for one take its failure alike. */
-  #lastRun: Run | undefined;
+  /** The transfer that this source waited for last; all who waited for one run take its failure alike. */
+  #lastRun: Pick<Run, 'end' | 'error'> | undefined;
   #busyReads = 0;
   #resumes = 0;
   #resumedAtSlice = -1;
+  #isPrivate = false;
   #private: PrivateStream | undefined;
   #ahead: { readonly sliceNumber: number; readonly verdict: Promise<SliceVerdict> } | undefined;
   /** A stored slice that was read whole for a client that takes it in small pieces. */
@@ -83,8 +84,7 @@ export class SliceSource implements Follower {
     this.#position = start;
     this.#stop = end;
     // It brings the part that was picked before.
-    this.#private?.abort();
-    this.#private = undefined;
+    this.#endPrivate();
     this.#object.onFollowerProgress();
   }
 
@@ -107,9 +107,9 @@ export class SliceSource implements Follower {
       if (this.#signal.aborted) throw new EdgeError('CLIENT_GONE');
       this.#isWoken = false;
       if (this.#position >= this.#stopBytes()) return undefined;
-      if (this.#private?.isOver === true) this.#private = undefined;
+      if (this.#private?.isOver === true) this.#endPrivate();
       const limit = Math.min(limitBytes, this.#stop - this.#position);
-      const piece = this.#private === undefined ? await this.#nextFromSlices(limit) : await this.#private.next();
+      const piece = this.#isPrivate ? await this.#nextFromPrivate() : await this.#nextFromSlices(limit);
       if (piece === undefined) continue;
       this.#position += piece.bytes.length;
       this.#object.onFollowerProgress();
@@ -215,7 +215,10 @@ export class SliceSource implements Follower {
   /** The slice is there, but no slot to read it into: waits a little, and in the end takes the rest past the cache. */
   async #awaitSlot(): Promise<undefined> {
     this.#busyReads += 1;
-    if (this.#busyReads > BUSY_READS_MAX && this.#object.isResumable) return this.#goPrivate();
+    if (this.#busyReads > BUSY_READS_MAX && this.#object.isResumable) {
+      this.#isPrivate = true;
+      return undefined;
+    }
     await this.#object.context.clock.sleep(SLOT_WAIT_MS, this.#signal);
   }
 
@@ -236,11 +239,16 @@ export class SliceSource implements Follower {
     const object = this.#object;
     if (object.failure !== undefined) throw object.failure;
     const last = this.#lastRun;
-    if ((last?.end === 'no-slot' || this.#isExact) && object.isResumable) return this.#goPrivate();
     // An origin that refuses connections is down; one that broke off may be asked for the rest.
     const code = last?.error?.code;
     if (last?.error !== undefined && (code === 'UPSTREAM_UNREACHABLE' || code === 'UPSTREAM_TIMEOUT')) throw last.error;
     this.#countResume(sliceNumber);
+    if ((last?.end === 'no-slot' || this.#isExact) && object.isResumable) {
+      // Counted once.
+      if (last?.error !== undefined) this.#lastRun = undefined;
+      this.#isPrivate = true;
+      return undefined;
+    }
     if (!object.isRefetchable) {
       throw new EdgeError(
         'UPSTREAM_CHANGED',
@@ -261,15 +269,37 @@ export class SliceSource implements Follower {
     this.#object.context.metrics.add('resumes');
   }
 
-  async #goPrivate(): Promise<undefined> {
-    this.#object.context.metrics.add('privateStreams');
-    this.#private = await openPrivateStream(this.#object, { start: this.#position, end: this.#stopBytes() }, this.#signal);
+  /** One attempt past the cache. A transfer that breaks off is caught here, since the rest is asked for again like that of a run. */
+  async #nextFromPrivate(): Promise<Piece | undefined> {
+    const object = this.#object;
+    try {
+      if (this.#private === undefined) {
+        object.context.metrics.add('privateStreams');
+        const end = this.#stopBytes();
+        const range = { start: this.#position, end: Number.isFinite(end) ? end : undefined };
+        this.#private = await openPrivateStream(object, range, this.#signal);
+      }
+      return await this.#private.next();
+    } catch (cause) {
+      const isGivenUp = this.#private?.isOver === true;
+      this.#endPrivate();
+      const error = toEdgeError(cause);
+      if (error.source !== 'upstream' && !isGivenUp) throw error;
+      if (!isGivenUp) this.#lastRun = { end: 'failed', error };
+      return undefined;
+    }
+  }
+
+  #endPrivate(): void {
+    this.#private?.abort();
+    this.#private = undefined;
+    this.#isPrivate = false;
   }
 
   /** Asks for the next run shortly before the present one ends, so that the client does not wait for the origin in between. */
   #askForSuccessor(): void {
     const object = this.#object;
-    if (!object.isResumable || this.#private !== undefined) return;
+    if (!object.isResumable || this.#isPrivate) return;
     const sliceNumber = divFloor(this.#position, object.sliceSizeBytes);
     const run = object.findRunFor(this.#position);
     if (run === undefined) return;

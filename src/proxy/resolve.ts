@@ -10,14 +10,16 @@ import { selectingFields } from './upstream-request.ts';
 export async function resolve(context: RequestContext, services: ProxyServices): Promise<StageOutcome> {
   const lookup = context.need('lookup');
   const isHead = context.method === 'HEAD';
+  const reason = isHead ? 'head' : 'not-storable';
   const ranges = context.ranges ?? [];
   const isUsedUp = ranges.length > 0 && isSurplusUsedUp(context, services);
   const resolution = await services.resolver.resolve({
     target: context.need('target'),
     selectingFields: selectingFields(context, services),
     startBytes: startBytes(context),
-    // A HEAD is answered from what is stored; it is no reason to fetch a body. A client's ranges are none for slices when it has had too many.
-    lookup: isHead || isUsedUp ? { ...lookup, onlyIfCached: true } : lookup,
+    method: isHead ? 'HEAD' : 'GET',
+    // A client's ranges are none for slices when it has had too many.
+    lookup: isUsedUp ? { ...lookup, onlyIfCached: true } : lookup,
     ranges,
     credentials: context.fields.filter(([name]) => name === 'authorization'),
     acceptsSharedAnswer: !hasField(context.fields, 'cookie'),
@@ -31,10 +33,10 @@ export async function resolve(context: RequestContext, services: ProxyServices):
     case 'answer':
       context.answer = resolution;
       context.forward = resolution.forward;
-      return { kind: 'bypass', reason: 'not-storable' };
+      return { kind: 'bypass', reason };
     case 'bypass':
       context.forward = resolution.forward;
-      return { kind: 'bypass', reason: 'not-storable' };
+      return { kind: 'bypass', reason };
     case 'absent':
       if (lookup.onlyIfCached) return notCached();
       if (isHead) return { kind: 'bypass', reason: 'head' };

@@ -134,7 +134,7 @@ export interface SliceStore {
   readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict>;
 
   /**
-   * Offers a manifest. It replaces an older generation of the same object, whose slices become unreachable. It is written together with its
+   * Offers a manifest. It replaces an older generation of the same object, whose slices become unreachable but for those who hold it. It is written together with its
    * first slice (at once when the object has no bytes). One without a length is *growing*: it stays in memory, its slices are taken, and it
    * is written when it is offered again with its length, or dropped when the body breaks off. Offering a generation again rewrites its
    * record and keeps its slices.
@@ -166,6 +166,16 @@ export interface SliceStore {
 
   /** How far a purge of this process has come, of the last thousand or so. */
   purgeProgress(sequence: number): PurgeProgress | undefined;
+
+  /**
+   * Somebody reads this generation. When another one takes its place, or it is dropped, what is stored of it stays for hasSlice, hasPart and
+   * the reads until the last of its readers has called what this returns (once or more). It is kept in memory and on the device like anything
+   * else, so that it may be evicted; nothing is added to it; a purge that covers it, and the end of the process, end it at once. A no-op,
+   * counted, when too many generations are held.
+   *
+   * @param manifest of the generation; its key and tags say which purges cover it
+   */
+  holdGeneration(manifest: Manifest): () => void;
 
   /** Whether the slice is resident, queued or on the device; a hint, no I/O. */
   hasSlice(generation: number, sliceNumber: number): boolean;

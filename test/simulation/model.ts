@@ -42,6 +42,8 @@ export interface Version {
   isHidden: boolean;
   /** It must never be shown again. */
   isGone: boolean;
+  /** Readers that began to hold it while it could be shown: to them its slices may be, although it is hidden. */
+  readonly holds: Set<symbol>;
 }
 
 /** The oldest states that may show. */
@@ -121,6 +123,7 @@ export class Model {
       isGrowing: manifest.lengthBytes === undefined,
       isHidden: false,
       isGone: false,
+      holds: new Set(),
     };
     versions.push(version);
     if (versions.length > VERSIONS_PER_KEY_MAX) versions.shift();
@@ -141,6 +144,26 @@ export class Model {
 
   hide(versions: Iterable<Version>): void {
     for (const version of versions) version.isHidden = true;
+  }
+
+  /** A purge of these is in force: whoever holds one holds nothing any more. */
+  purge(versions: Iterable<Version>): void {
+    for (const version of versions) {
+      version.isHidden = true;
+      version.holds.clear();
+    }
+  }
+
+  /** Somebody reads it. @returns to be called when they have ended */
+  hold(version: Version): () => void {
+    const reader = Symbol(version.keyText);
+    if (!version.isHidden && !version.isGone) version.holds.add(reader);
+    return () => void version.holds.delete(reader);
+  }
+
+  /** Whether a slice of it may be shown. */
+  isReadable(version: Version): boolean {
+    return version.holds.size > 0 || !(version.isHidden || version.isGone);
   }
 
   /** A soft purge at `atMs`. @returns for bindFreshness(): where each version that it covers stands */
@@ -225,6 +248,7 @@ export class Model {
   crash(expected: readonly Expectation[]): void {
     const sure = new Map(expected.map(({ version, sliceNumbers }) => [version, sliceNumbers]));
     for (const version of this.versions()) {
+      version.holds.clear();
       if (version.isGrowing) version.isGone = true;
       version.isHidden = version.isGone;
       version.recordFrom = 0;
@@ -240,6 +264,7 @@ export class Model {
   close(claims: Claims, options: { readonly hasLostRecords: boolean }): Expectation[] {
     const expected: Expectation[] = [];
     for (const version of this.versions()) {
+      version.holds.clear();
       if (version.isHidden || version.isGrowing) version.isGone = true;
       version.isHidden = version.isGone;
       version.offers.clear();

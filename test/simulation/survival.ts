@@ -151,4 +151,6 @@ function runCountingTests(write: (text: string) => void): { sweptCrashPoints: nu
 if (import.meta.main) {
   const { values } = parseArgs({ options: { minutes: { type: 'string', default: '10' }, seed: { type: 'string', default: '1' } } });
   await survive({ minutes: Number(values.minutes), firstSeed: Number(values.seed) }, (text) => void process.stdout.write(text));
+  // Here rather than behind it in package.json: npm hands its arguments to the last command of a line.
+  execFileSync(process.execPath, ['tools/update-docs.ts'], { cwd: ROOT, stdio: 'inherit' });
 }

@@ -195,6 +195,13 @@ export class DeviceSet implements SliceStore {
     return known.length === 0 ? undefined : together(known);
   }
 
+  holdGeneration(manifest: Manifest): () => void {
+    const releases = this.#stores().map((store) => store.holdGeneration(manifest));
+    return () => {
+      for (const release of releases) release();
+    };
+  }
+
   hasSlice(generation: number, sliceNumber: number): boolean {
     return this.#stores().some((store) => store.hasSlice(generation, sliceNumber));
   }

@@ -8,12 +8,13 @@ import type { MetricSet } from '../../base/metrics.ts';
 import { KEY_BYTES_MAX } from '../../format/extent-header.ts';
 import type { Manifest, ObjectHash } from '../../format/manifest.ts';
 import type { Catalogue } from '../index/catalogue.ts';
+import type { HeldGenerations } from '../index/held-generations.ts';
 import type { ManifestShelf } from '../index/manifest-shelf.ts';
 import { NO_SLOT, objectTag } from '../index/slice-index.ts';
 import type { PurgeOptions, PurgeTarget } from '../slice-store.ts';
 import type { StoreLimits } from '../store-limits.ts';
 import type { STORE_METRICS } from '../store-metrics.ts';
-import { isEpoch, matcherOf, type Purge, type PurgeOrder, scopeOf } from './purge.ts';
+import { type Coverable, isEpoch, matcherOf, type Purge, type PurgeOrder, scopeOf } from './purge.ts';
 import type { PurgeMemory, RememberedPurges } from './purge-memory.ts';
 
 /** Longest tag, in bytes: what a manifest's record has room for. */
@@ -33,6 +34,7 @@ export interface MissedPurges {
 export interface PurgeDeskOptions {
   readonly memory: PurgeMemory;
   readonly shelf: ManifestShelf;
+  readonly holds: HeldGenerations;
   readonly clock: Clock;
   readonly limits: StoreLimits;
   readonly metrics: MetricSet<typeof STORE_METRICS>;
@@ -137,8 +139,9 @@ export class PurgeDesk {
     return [{ ...scope, isSoft: false, generation: nextGeneration(), sequence: memory.newestSequence, atMs: clock.wallMs() }];
   }
 
-  #carryOut(purge: Purge, matches: (manifest: Manifest) => boolean): void {
+  #carryOut(purge: Purge, matches: (object: Coverable) => boolean): void {
     const { memory, shelf } = this.#options;
+    if (!purge.isSoft) this.#dropRetired(matches);
     if (purge.kind === 'object') return this.#purgeObject(purge);
     const known = shelf.manifests();
     if (!isEpoch(purge)) {
@@ -149,6 +152,14 @@ export class PurgeDesk {
     }
     for (const manifest of known) if (matches(manifest)) this.#purgeKnown(manifest.objectHash, purge);
     memory.resuspect(shelf.manifests().map(({ generation }) => generation));
+  }
+
+  /** Generations that were replaced and are kept for their readers: what is purged is handed out to nobody. */
+  #dropRetired(matches: (object: Coverable) => boolean): void {
+    for (const generation of this.#catalogue?.retiredGenerations() ?? []) {
+      const held = this.#options.holds.find(generation);
+      if (held === undefined || matches(held)) this.#catalogue?.dropRetired(generation, 'purge');
+    }
   }
 
   #purgeObject(purge: Purge): void {

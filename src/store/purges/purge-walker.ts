@@ -131,7 +131,7 @@ export class PurgeWalker {
         catalogue.dropObject(index.tagSlotOf(slot), 'purge');
         purges.countForgotten();
         metrics.add('purgedObjects', 1, 'walk');
-      } else if (purges.isSuspect(generation) && index.blocks(slot) > 0) suspects.push(slot);
+      } else if (purges.isSuspect(generation) && index.blocks(slot) > 0 && !catalogue.isRetired(generation)) suspects.push(slot);
     }
     return suspects;
   }
@@ -146,6 +146,8 @@ export class PurgeWalker {
     if (manifest === 'busy') return false;
     // Gone, or rewritten with the manifest in hand, which no epoch covered.
     if (index.findManifest(generation) !== slot || index.writeSequence(slot) !== place.writeSequence) return true;
+    // Retired meanwhile: it was held against purges then.
+    if (catalogue.isRetired(generation)) return true;
     const tagSlot = index.tagSlotOf(slot);
     const verdict = manifest === undefined ? undefined : purges.judgeStored(manifest);
     if (verdict === undefined || verdict.kind === 'covered') {
