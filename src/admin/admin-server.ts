@@ -24,6 +24,8 @@ export interface AdminActions {
   readonly findPurge: (id: number) => PurgeReport | undefined;
   /** The devices of the cache, with state, faults and usage. */
   readonly devices: () => readonly object[];
+  /** What the places of origins have shown that they can and cannot do. */
+  readonly origins: () => readonly object[];
   /** Tries a device that is not online, now. @throws EdgeError REQUEST_INVALID, DEVICE_*, FORMAT_* */
   readonly attachDevice: (path: string) => Promise<object>;
 }
@@ -111,6 +113,7 @@ export class AdminServer {
       return { status: 200, ...(await actions.metrics()) };
     }
     if (url.pathname === '/devices') return isRead ? json(200, { devices: actions.devices() }) : notAllowed('GET');
+    if (url.pathname === '/origins') return isRead ? json(200, { origins: actions.origins() }) : notAllowed('GET');
     if (url.pathname === '/devices/attach') {
       if (request.method !== 'POST') return notAllowed('POST');
       return json(200, { device: await actions.attachDevice(devicePath(url.searchParams)) });
@@ -124,7 +127,7 @@ export class AdminServer {
     return json(404, {
       error: 'NOT_FOUND',
       message:
-        'There are /healthz, /readyz, /metrics, /devices, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
+        'There are /healthz, /readyz, /metrics, /devices, /origins, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
     });
   }
 

@@ -163,6 +163,7 @@ function createAdmin(
       purges: () => proxy.services.purger.list(),
       findPurge: (id) => proxy.services.purger.find(id),
       devices: () => store.status,
+      origins: () => proxy.abilities.list(),
       attachDevice: (path) => store.attach(path),
     },
   });

@@ -19,6 +19,7 @@ import { PurgeGate } from '../proxy/purge-gate.ts';
 import type { ProxyServices, Site } from '../proxy/services.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
 import type { SliceStore } from '../store/slice-store.ts';
+import type { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import { type AssembledUpstream, assembleUpstream } from './upstream-assembly.ts';
 
@@ -40,6 +41,7 @@ export interface AssembledProxy {
   readonly listener: Listener;
   readonly services: ProxyServices;
   readonly transport: { close(): Promise<void> };
+  readonly abilities: OriginAbilities;
   readonly upstreamMetrics: MetricSet<typeof UPSTREAM_METRICS>;
   readonly metricSets: readonly { register(registry: Registry): void }[];
 }
@@ -60,6 +62,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     clock,
     metrics: fillMetrics,
     standing: new StandingTransfers(clock, fillMetrics),
+    abilities: upstream.abilities,
     partMemory,
     sliceSizeBytes: config.slice.sizeBytes,
     variantsMax: config.limits.variantsMax,
@@ -91,7 +94,14 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     load,
   };
   const listener = new Listener(services, config.limits);
-  return { listener, services, transport: upstream, upstreamMetrics, metricSets: [upstreamMetrics, fillMetrics, proxyMetrics] };
+  return {
+    listener,
+    services,
+    transport: upstream,
+    abilities: upstream.abilities,
+    upstreamMetrics,
+    metricSets: [upstreamMetrics, fillMetrics, proxyMetrics],
+  };
 }
 
 function siteOf(config: EdgeConfig, { transport, follow }: AssembledUpstream): Site {

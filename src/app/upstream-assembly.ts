@@ -5,6 +5,7 @@ import { KIB } from '../base/units.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import { lookupPublic } from '../upstream/address-guard.ts';
+import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { RedirectTransport } from '../upstream/redirect-transport.ts';
 import { TransportPool } from '../upstream/transport-pool.ts';
 import { UndiciTransport } from '../upstream/undici-transport.ts';
@@ -18,6 +19,7 @@ const UPSTREAM_HEAD_BYTES_MAX = 64 * KIB;
 export interface AssembledUpstream {
   readonly transport: UpstreamTransport;
   readonly follow: (rule: RedirectRule) => UpstreamTransport;
+  readonly abilities: OriginAbilities;
   close(): Promise<void>;
 }
 
@@ -41,5 +43,10 @@ export function assembleUpstream({ upstream }: EdgeConfig, clock: Clock, metrics
     await pool.close();
     await transport.close();
   };
-  return { transport, follow: (rule) => new RedirectTransport({ first: transport, origin, pool, metrics }, rule), close };
+  return {
+    transport,
+    follow: (rule) => new RedirectTransport({ first: transport, origin, pool, metrics }, rule),
+    abilities: new OriginAbilities(clock, metrics),
+    close,
+  };
 }

@@ -10,8 +10,8 @@ import { BACKGROUND_RENEWALS_MAX, FAILED_RENEWAL_MARK_MS, type FillContext, RUN_
 import type { LiveObject } from './live-object.ts';
 import { SliceSource } from './slice-source.ts';
 
-/** What asking the origin brought. */
-export type RenewalResult = 'renewed' | 'replaced' | 'failed';
+/** What asking the origin brought. `overtaken`: the object was purged or replaced meanwhile, so that the answer is about nothing any more. */
+export type RenewalResult = 'renewed' | 'replaced' | 'overtaken' | 'failed';
 
 /** The renewals of one proxy. */
 export class BackgroundRenewals {

@@ -8,6 +8,7 @@ import type { ObjectHash } from '../format/manifest.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { SliceStore } from '../store/slice-store.ts';
+import type { OriginAbilities } from '../upstream/origin-abilities.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { FILL_METRICS } from './fill-metrics.ts';
 import type { StandingTransfers } from './standing-transfers.ts';
@@ -20,6 +21,7 @@ export interface FillContext {
   readonly metrics: MetricSet<typeof FILL_METRICS>;
   readonly standing: StandingTransfers;
   /** What is known of slices that are not there whole. */
+  readonly abilities: OriginAbilities;
   readonly partMemory: PartMemory;
   /** Slice size of new objects, in bytes. */
   readonly sliceSizeBytes: number;
@@ -37,6 +39,8 @@ export interface FillTarget {
   readonly transport: UpstreamTransport;
   /** Origin-form target at the origin. */
   readonly upstreamPath: string;
+  /** As origin-abilities.ts knows it. */
+  readonly place: string;
   /** Fields of every request that fills: the same for all clients, since what they ask for is stored for all. */
   readonly fields: FieldList;
 }

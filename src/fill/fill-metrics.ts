@@ -8,7 +8,7 @@ import { DECLINE_REASONS } from '../store/slice-store.ts';
 export const RUN_ENDS = ['complete', 'met-stored', 'abandoned', 'stalled', 'no-slot', 'failed', 'changed'] as const;
 
 /** What came of the wish to renew an object in the background; `limit`: too many were under way, `held-off`: the origin had just failed. */
-export const BACKGROUND_RESULTS = ['renewed', 'replaced', 'failed', 'limit', 'held-off'] as const;
+export const BACKGROUND_RESULTS = ['renewed', 'replaced', 'overtaken', 'failed', 'limit', 'held-off'] as const;
 
 const PURGE_KINDS = [...PURGE_SCOPES, ...PURGE_SCOPES.map((scope) => `soft-${scope}` as const)] as const;
 

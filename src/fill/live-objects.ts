@@ -81,6 +81,9 @@ export class LiveObjects implements LiveObjectOwner {
   #add(target: FillTarget, manifest: Manifest, purgeSequence: number): LiveObject {
     const object = new LiveObject(this, this.#context, target, { manifest, purgeSequence });
     this.#byGeneration.set(manifest.generation, object);
+    // Parts would be answered with everything, or come with the tag of another node: one response brings it all.
+    const { abilities } = this.#context;
+    if (abilities.isRangeless(target.place) || abilities.areTagsFlapping(target.place)) object.markRangeless();
     return object;
   }
 }

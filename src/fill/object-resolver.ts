@@ -180,7 +180,7 @@ export class ObjectResolver {
     const outcome = await this.#ask(request, place, stored).join(request.signal);
     if (outcome.kind !== 'object') {
       if ('answer' in outcome) outcome.answer?.reader.abort();
-      return 'failed';
+      return outcome.kind === 'again' && !outcome.isRangeless ? 'overtaken' : 'failed';
     }
     const { object, attached, release } = granted(outcome, { isCollapsed: false, forward: 'stale' });
     try {

@@ -15,12 +15,12 @@ import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization, judgeResponse, storedStatus } from '../cache/response-policy.ts';
 import { isCuttable } from '../cache/slice-plan.ts';
 import { isMissing, isNeverStored, isSliced } from '../cache/status-policy.ts';
-import { confirmsStored, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
+import { confirmsStored, hasStrongDate, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
 import { varyingFields } from '../cache/variant-key.ts';
 import type { VariantMarker } from '../cache/variant-marker.ts';
 import type { Manifest } from '../format/manifest.ts';
 import { codingsIn, contentCodingOf } from '../http/content-coding.ts';
-import { type FieldList, fieldValue } from '../http/header-fields.ts';
+import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
 import { formatRangeHeader, formatSuffixRangeHeader, parseContentRange, type RangeSpec } from '../http/range.ts';
 import { resolveRangeSet } from '../http/range-set.ts';
 import type { Coverable } from '../store/purges/purge.ts';
@@ -29,6 +29,7 @@ import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-tran
 import { BodyReader } from './body-reader.ts';
 import type { FillContext } from './fill-context.ts';
 import { FillRun, type RunShape } from './fill-run.ts';
+import { isTagFlap, learnFromAnswer } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
 import type { ResolveRequest } from './resolve-request.ts';
@@ -118,7 +119,9 @@ export class OriginQuestion {
     this.#place = place;
     this.#askFields = [...place.askFields, ...request.credentials];
     this.#stored = stored;
-    this.#asked = askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
+    const { abilities } = context;
+    const isWhole = abilities.isRangeless(place.target.place) || abilities.areTagsFlapping(place.target.place);
+    this.#asked = isWhole ? { kind: 'whole' } : askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
     this.#purgeSequence = context.store.purgeSequence;
     this.#requestTimeMs = context.clock.wallMs();
   }
@@ -135,6 +138,7 @@ export class OriginQuestion {
       { method: this.#request.method, path: target.upstreamPath, fields },
       {
         onHead: (head, transfer) => {
+          learnFromAnswer(this.#context, target, this.#asked, head);
           const { outcome, sink } = this.#judge(head, transfer);
           this.#settle(outcome);
           return sink;
@@ -204,8 +208,23 @@ export class OriginQuestion {
     // A 304 speaks of a 200 (RFC 9110 s15.4.5): what stands for anything else is asked for whole.
     if (this.#stored === undefined || !isSliced(this.#stored.status)) return [];
     const { entityTag, lastModified } = validatorsOf(this.#stored.fields);
+    if (lastModified !== undefined && this.#isAskedByDate()) return [['if-modified-since', lastModified.text]];
     if (entityTag !== undefined) return [['if-none-match', entityTag]];
     return lastModified === undefined ? [] : [['if-modified-since', lastModified.text]];
+  }
+
+  /**
+   * Where nodes give one object different tags, the tag of one is none to ask another by; a date that is strong says as much (RFC 9111
+   * s4.3.4: one strong validator in common).
+   */
+  #isAskedByDate(): boolean {
+    const stored = this.#stored;
+    return stored !== undefined && hasStrongDate(stored.fields) && this.#context.abilities.areTagsFlapping(this.#request.target.place);
+  }
+
+  #isConfirmed(stored: Manifest, { fields }: UpstreamHead): boolean {
+    const isByDate = this.#isAskedByDate() && hasField(fields, 'last-modified');
+    return confirmsStored(stored.fields, isByDate ? fields.filter(([name]) => name !== 'etag') : fields);
   }
 
   #judge(head: UpstreamHead, transfer: Transfer): Judgement {
@@ -301,7 +320,11 @@ export class OriginQuestion {
     const placed = this.#placeOf(verdict.varying, head);
     if (placed === undefined) return this.#unstorable(head, transfer);
     const { objectHash, keyText } = placed.target;
-    if (stored?.objectHash === objectHash && isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
+    if (stored?.objectHash === objectHash) {
+      if (isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
+      const isFlap = isTagFlap(stored, { fields: head.fields, lengthBytes: usable.lengthBytes });
+      if (isFlap) this.#context.abilities.noteTagFlap(placed.target.place);
+    }
     // What this selection was found to lead to may be there already.
     if (this.#isElsewhere(placed)) return { outcome: { kind: 'again', isRangeless: false }, sink: undefined };
     const manifest: Manifest = {
@@ -327,7 +350,7 @@ export class OriginQuestion {
     // Asked for before a purge, or replaced meanwhile: what is confirmed here is not the cache's any more.
     const stored = this.#present(asked);
     if (stored === undefined) return again;
-    if (head.status === 304 && !confirmsStored(stored.fields, head.fields)) {
+    if (head.status === 304 && !this.#isConfirmed(stored, head)) {
       // The origin confirms some other version: what is stored is not to be trusted (RFC 9111 s4.3.4).
       store.dropManifest(objectHash, stored.generation);
       this.#live.detach(objectHash);

@@ -13,6 +13,7 @@ import { DiscardingSink } from '../upstream/discarding-sink.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
 import { RUN_BYTES_MAX } from './fill-context.ts';
 import { FillRun } from './fill-run.ts';
+import { isTagFlap, learnConnection } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
 import { type Asked, checkResponse, GONE_STATUSES, type Usable, wantedInterval } from './response-check.ts';
 
@@ -91,6 +92,8 @@ function rangeFields(object: LiveObject, asked: Question): [string, string][] {
 function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Transfer): BodySink | undefined {
   if (run.end !== undefined) return undefined;
   const { object } = run;
+  const { context, target } = object;
+  learnConnection(context, target.place, head);
   const { status } = head;
   if (status >= 400 && !GONE_STATUSES.has(status)) {
     run.onError(
@@ -104,13 +107,18 @@ function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Tran
   if (isEncodedOtherwise) return changed(run, 'the origin encodes it otherwise now');
   const usable = checkResponse(head, [object.coding]);
   if (usable.kind === 'unusable') return refuse(run, usable.why);
+  if (isTagFlap(object.manifest, { fields: head.fields, lengthBytes: usable.lengthBytes })) context.abilities.noteTagFlap(target.place);
   if (!isSameVersion(object, head, usable.lengthBytes)) return changed(run, 'the origin has another version now');
   if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) {
     if (!isCuttable(usable.lengthBytes, object.sliceSizeBytes)) return changed(run, 'it is too long for slices');
     object.learnLength(usable.lengthBytes);
   }
-  if (usable.kind === 'part') return takePart(run, asked, usable);
+  if (usable.kind === 'part') {
+    context.abilities.noteRange(target.place, true);
+    return takePart(run, asked, usable);
+  }
   if (asked.kind !== 'whole') {
+    context.abilities.noteRange(target.place, false);
     object.markRangeless();
     run.reshape({ start: 0, end: object.manifest.lengthBytes ?? Number.POSITIVE_INFINITY, skipBytes: 0 });
   }

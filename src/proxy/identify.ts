@@ -6,6 +6,7 @@ import { openingRange } from '../cache/range-plan.ts';
 import { judgeRequest } from '../cache/request-policy.ts';
 import { fieldValue } from '../http/header-fields.ts';
 import { parseRangeHeader } from '../http/range.ts';
+import { placeOf } from '../upstream/origin-abilities.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
@@ -24,11 +25,13 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
   if (context.key === undefined) return verdict.onlyIfCached ? notCached() : { kind: 'bypass', reason: 'key-too-long' };
   context.ranges = wantedRanges(context, services);
   services.store.noteRequest(context.key.objectHash, startBytes(context));
+  const targetPath = upstreamPath(site, path, context.query);
   context.target = {
     ...context.key,
     rule,
     transport: transportFor(rule, site),
-    upstreamPath: upstreamPath(site, path, context.query),
+    upstreamPath: targetPath,
+    place: placeOf(site.authority, targetPath),
     fields: sharedRequestFields(context, services),
   };
   return NEXT;

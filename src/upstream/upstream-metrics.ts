@@ -1,6 +1,9 @@
 /** What is counted of requests to origins. */
 import type { MetricTable } from '../base/metrics.ts';
 
+/** What can be held against a place of an origin (origin-abilities.ts). */
+export const PLACE_MARKS = ['rangeless', 'tags-flap'] as const;
+
 /** How a request to an origin ended. */
 export const UPSTREAM_OUTCOMES = ['complete', 'aborted', 'unreachable', 'timeout', 'broken', 'invalid'] as const;
 
@@ -23,6 +26,19 @@ export const UPSTREAM_METRICS = {
     help: 'Redirects under a rule that follows them, by what became of them (refused: passed to the client)',
     label: 'outcome',
     values: REDIRECT_OUTCOMES,
+  },
+  places: { kind: 'gauge', name: 'rawslice_upstream_places', help: 'Places (origin and first path segment) whose abilities are known' },
+  placesForgotten: {
+    kind: 'counter',
+    name: 'rawslice_upstream_places_forgotten_total',
+    help: 'Places forgotten because too many were known',
+  },
+  placeMarks: {
+    kind: 'counter',
+    name: 'rawslice_upstream_place_marks_total',
+    help: 'Times that a place was found to ignore ranges, or to give one object different tags, three times in a row',
+    label: 'mark',
+    values: PLACE_MARKS,
   },
   connections: { kind: 'counter', name: 'rawslice_upstream_connections_total', help: 'Connections opened to origins' },
   inFlight: { kind: 'gauge', name: 'rawslice_upstream_requests_in_flight', help: 'Requests to origins in progress' },

@@ -63,6 +63,7 @@ export async function startEdge(options: EdgeOptions) {
     services: proxy.services,
     resolver: proxy.services.resolver,
     upstreamMetrics: proxy.upstreamMetrics,
+    abilities: proxy.abilities,
     /** Sends one request, verifying the body against the origin's present version when `verify` says so. */
     get(path: string, headers: Record<string, string> = {}, more: Partial<RequestOptions> = {}): Promise<ClientResponse> {
       return request({ port, path, headers, ...more });

@@ -29,6 +29,9 @@ test('health, readiness, metrics, purge and the access log of a running program'
   const ready = await rawslice.admin('/readyz');
   assert.deepEqual([ready.status, JSON.parse(ready.body.toString()).status], [200, 'ready']);
   assert.equal((await rawslice.admin('/')).status, 404);
+  const [place] = JSON.parse((await rawslice.admin('/origins')).body.toString()).origins;
+  assert.match(place.place, /^127\.0\.0\.1:\d+\/$/);
+  assert.ok(place.answers > 0, 'answers were counted');
   assert.equal((await rawslice.admin('/purge?url=/a.iso')).status, 405);
   assert.equal((await rawslice.admin('/purge', 'POST')).status, 400);
   assert.equal((await rawslice.admin('/purge?url=/a.iso?x=1&y=2', 'POST')).status, 400, 'the & is not escaped');

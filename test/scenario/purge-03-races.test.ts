@@ -37,6 +37,7 @@ async function byAdmin(edge: TestEdge, { query }: (typeof KINDS)[number], isSoft
     logger: createSilentLogger(),
     token: undefined,
     actions: {
+      origins: () => [],
       metrics: async () => ({ text: '', type: 'text/plain' }),
       readiness: () => ({ isReady: true, detail: {} }),
       purge: (named, soft) => purger.purge(named, soft),
@@ -153,6 +154,37 @@ test('a purge while slices of a stored object are fetched: the reader is finishe
     for (const expected of ['MISS', 'HIT']) {
       const next = await edge.get('/x/a', {}, { expect: body });
       assert.deepEqual([next.wrongAt, next.isComplete, next.headers['x-cache']], [-1, true, expected], kind.kind);
+      await edge.settle();
+    }
+  }
+});
+
+test('a renewal behind a client that was asked for before a purge renews nothing, and the next one is not held off (RFC 5861 s3, S8)', async () => {
+  for (const kind of KINDS) {
+    for (const isSoft of [false, true]) {
+      await using origin = await Origin.start();
+      const old = origin.setObject('/x/a', { ...TAGGED, cacheControl: 'max-age=0, stale-while-revalidate=600' });
+      await using edge = await start(origin);
+      await edge.get('/x/a');
+      await edge.settle();
+      await edge.store.drain();
+      origin.misbehave('/x/a', { holdHead: true, status: 304, headers: { 'Cache-Control': 'max-age=600' } }, 1);
+      const first = await edge.get('/x/a', {}, { expect: old });
+      assert.deepEqual([first.headers['x-cache'], first.wrongAt], ['STALE', -1]);
+      await origin.waitForHeld('/x/a');
+      await byMethod(edge, kind, isSoft);
+      const body = origin.change('/x/a');
+      origin.release();
+      await edge.settle();
+      if (isSoft) {
+        // Stale as before: what the origin allows to be served meanwhile still is, and it is asked about anew.
+        const second = await edge.get('/x/a', {}, { expect: old });
+        assert.deepEqual([second.headers['x-cache'], second.wrongAt], ['STALE', -1], kind.kind);
+        await edge.settle();
+      }
+      const last = await edge.get('/x/a', {}, { expect: body });
+      assert.deepEqual([last.wrongAt, last.isComplete], [-1, true], `${kind.kind} ${isSoft}`);
+      assert.equal(await edge.metric('rawslice_fill_background_renewals_total{result="overtaken"}'), 1);
       await edge.settle();
     }
   }

@@ -16,6 +16,7 @@ async function startAdmin(edge: TestEdge, token: string | undefined) {
     logger: createSilentLogger(),
     token,
     actions: {
+      origins: () => [],
       metrics: async () => ({ text: '', type: 'text/plain' }),
       readiness: () => ({ isReady: true, detail: {} }),
       purge: (named, isSoft) => edge.services.purger.purge(named, isSoft),
