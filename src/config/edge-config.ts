@@ -73,6 +73,7 @@ export interface EdgeConfig {
     readonly variantsMax: number;
     readonly requestsMax: number;
     readonly clientStallMs: number;
+    readonly uploadStallMs: number;
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
     readonly rangesMax: number;

@@ -55,6 +55,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'cache.staleIfError': (config) => formatDuration(config.cache.staleIfErrorMs),
   'limits.requests': (config) => String(config.limits.requestsMax),
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
+  'limits.uploadStall': (config) => formatDuration(config.limits.uploadStallMs),
   'limits.headerBytes': (config) => formatSize(config.limits.headerBytesMax),
   'limits.headerTimeout': (config) => formatDuration(config.limits.headerTimeoutMs),
   'limits.ranges': (config) => String(config.limits.rangesMax),

@@ -204,6 +204,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
       variantsMax: values['limits.variants'],
       requestsMax: values['limits.requests'],
       clientStallMs: values['limits.clientStall'],
+      uploadStallMs: values['limits.uploadStall'],
       headerBytesMax: values['limits.headerBytes'],
       headerTimeoutMs: values['limits.headerTimeout'],
       rangesMax: values['limits.ranges'],

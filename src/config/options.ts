@@ -78,7 +78,13 @@ export const OPTIONS = {
     max: '1h',
     description: 'Time without a byte within a response body; may be noticed half a second late',
   },
-  'upstream.connections': { kind: 'count', default: '64', min: '1', max: '4096', description: 'Connections to the origin at a time' },
+  'upstream.connections': {
+    kind: 'count',
+    default: '64',
+    min: '1',
+    max: '4096',
+    description: 'Connections to the origin at a time; requests with content have as many of their own',
+  },
   'upstream.preserveHost': {
     kind: 'boolean',
     default: 'false',
@@ -187,6 +193,13 @@ export const OPTIONS = {
     max: '1d',
     description: 'Time without taking a byte after which a client is disconnected',
   },
+  'limits.uploadStall': {
+    kind: 'duration',
+    default: '60s',
+    min: '1s',
+    max: '1d',
+    description: "Time without a byte of a request's content, while the origin would take one, after which the client is disconnected",
+  },
   'limits.headerBytes': {
     kind: 'size',
     default: '16KiB',
@@ -222,7 +235,7 @@ export const OPTIONS = {
     min: '64KiB',
     max: '1TiB',
     description:
-      'The same for each client (address, or /64 of IPv6) and minute; past it, requests with ranges for what is not stored go to the origin as they came',
+      'The same for each client (address, or /64 of IPv6) and minute; past it, requests with ranges for what is not stored go to the origin as they came. To be raised where all clients have one address',
   },
   'cacheStatus.key': {
     kind: 'boolean',

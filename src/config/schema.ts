@@ -42,6 +42,7 @@ export const OPTION_SCHEMA = z.object({
   'cache.staleIfError': duration('cache.staleIfError'),
   'limits.requests': count('limits.requests'),
   'limits.clientStall': duration('limits.clientStall'),
+  'limits.uploadStall': duration('limits.uploadStall'),
   'limits.headerBytes': size('limits.headerBytes'),
   'limits.headerTimeout': duration('limits.headerTimeout'),
   'limits.ranges': count('limits.ranges'),

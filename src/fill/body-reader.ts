@@ -3,6 +3,7 @@
  * One buffer fills while the one before is being sent, so a response holds at most three of them.
  */
 import { EdgeError } from '../base/errors.ts';
+import type { FieldList } from '../http/header-fields.ts';
 import type { BodySink, Transfer } from '../upstream/upstream-transport.ts';
 import { PRIVATE_BUFFER_BYTES } from './fill-context.ts';
 
@@ -13,6 +14,8 @@ export class BodyReader implements BodySink {
   #usedBytes = 0;
   #end: 'open' | 'complete' | EdgeError = 'open';
   #wake: (() => void) | undefined;
+  /** What stood behind the body, once it has ended. */
+  trailers: FieldList = [];
 
   constructor(transfer: Transfer) {
     this.#transfer = transfer;
@@ -28,7 +31,8 @@ export class BodyReader implements BodySink {
     this.#wake?.();
   }
 
-  onEnd(): void {
+  onEnd(trailers: FieldList): void {
+    this.trailers = trailers;
     this.#end = 'complete';
     this.#wake?.();
   }

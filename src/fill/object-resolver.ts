@@ -120,7 +120,7 @@ export class ObjectResolver {
       if (isOthers && isFresh(manifest, this.#context.clock.wallMs())) return { kind: 'bypass', forward };
       const pending = turn < COLLAPSED_TURNS_MAX && !request.lookup.isAuthorized ? this.#pending.get(questionHash) : undefined;
       if (pending !== undefined) this.#context.metrics.add('collapsed');
-      const outcome = await (pending ?? this.#ask(wanted, place, stored)).join(request.signal);
+      const outcome = await (pending ?? this.#ask(wanted, place, stored)).join(request);
       const resolution = await this.#conclude(request, outcome, { isCollapsed: pending !== undefined, forward });
       if (resolution !== undefined) return resolution;
       if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, ranges: [] };
@@ -177,7 +177,7 @@ export class ObjectResolver {
   }
 
   async #renew(request: ResolveRequest, place: Place, stored: Manifest): Promise<RenewalResult> {
-    const outcome = await this.#ask(request, place, stored).join(request.signal);
+    const outcome = await this.#ask(request, place, stored).join({ signal: request.signal });
     if (outcome.kind !== 'object') {
       if ('answer' in outcome) outcome.answer?.reader.abort();
       return outcome.kind === 'again' && !outcome.isRangeless ? 'overtaken' : 'failed';

@@ -101,6 +101,7 @@ export class OriginQuestion {
   #isOpen = true;
   #isDetached = false;
   #waiting = 0;
+  readonly #interimListeners = new Set<(head: UpstreamHead) => void>();
   /** Held for those who wait, until each of them has a hold of its own. */
   #held: LiveObject | undefined;
 
@@ -137,6 +138,9 @@ export class OriginQuestion {
     this.#transfer = target.transport.start(
       { method: this.#request.method, path: target.upstreamPath, fields },
       {
+        onInterim: (head) => {
+          for (const listener of this.#interimListeners) listener(head);
+        },
         onHead: (head, transfer) => {
           learnFromAnswer(this.#context, target, this.#asked, head);
           const { outcome, sink } = this.#judge(head, transfer);
@@ -154,8 +158,9 @@ export class OriginQuestion {
    *
    * @throws EdgeError as the request to the origin failed, or CLIENT_GONE
    */
-  async join(signal: AbortSignal): Promise<HeadOutcome> {
+  async join({ signal, onInterim }: Pick<ResolveRequest, 'signal' | 'onInterim'>): Promise<HeadOutcome> {
     this.#waiting += 1;
+    if (onInterim !== undefined) this.#interimListeners.add(onInterim);
     try {
       const outcome = await unlessGone(this.#outcome.promise, signal);
       if (outcome.kind === 'object') {
@@ -165,6 +170,7 @@ export class OriginQuestion {
       return outcome;
     } finally {
       this.#waiting -= 1;
+      if (onInterim !== undefined) this.#interimListeners.delete(onInterim);
       if (this.#waiting === 0) this.#endWaiting();
     }
   }

@@ -5,6 +5,7 @@
 import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { sameRepresentation } from '../cache/validators.ts';
+import type { FieldList } from '../http/header-fields.ts';
 import { formatRangeHeader } from '../http/range.ts';
 import type { BodySink, UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BodyReader } from './body-reader.ts';
@@ -107,9 +108,9 @@ class PrivateRange implements PrivateStream, BodySink, StandingTransfer {
     this.#reader.onBytes(count);
   }
 
-  onEnd(): void {
+  onEnd(trailers: FieldList): void {
     this.#standing.delete(this);
-    this.#reader.onEnd();
+    this.#reader.onEnd(trailers);
   }
 
   onError(error: EdgeError): void {

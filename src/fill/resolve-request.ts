@@ -2,6 +2,7 @@
 import type { Lookup } from '../cache/request-policy.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import type { RangeSpec } from '../http/range.ts';
+import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import type { FillTarget } from './fill-context.ts';
 
 /** What a request wants of an object. */
@@ -22,4 +23,6 @@ export interface ResolveRequest {
   /** The client's Authorization, or nothing. The origin is asked with it on behalf of this client alone. */
   readonly credentials: FieldList;
   readonly signal: AbortSignal;
+  /** Hears of interim responses (1xx) as long as the request waits for the origin's head. */
+  readonly onInterim?: ((head: UpstreamHead) => void) | undefined;
 }

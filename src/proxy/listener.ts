@@ -64,7 +64,7 @@ export class Listener {
       {
         maxHeaderSize: limits.headerBytesMax,
         headersTimeout: limits.headerTimeoutMs,
-        // A long upload is not an attack; a stalled one is ended by the origin's time-out.
+        // A long upload is not an attack; a stalled one is ended by limits.uploadStall.
         requestTimeout: 0,
         keepAliveTimeout: KEEP_ALIVE_MS,
         connectionsCheckingInterval: DEADLINE_CHECK_MS,
@@ -75,7 +75,8 @@ export class Listener {
     this.#server.on('clientError', (error, socket) => this.#refuse(error, socket));
     // Beyond its own limit node:http would drop fields without a word; admit has one that refuses.
     this.#server.maxHeadersCount = 0;
-    // Without a listener node:http answers these itself, past log and metrics.
+    // Without listeners node:http answers these itself: with 100 before anybody was asked, with 417 past log and metrics.
+    this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response));
     this.#server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response));
     // node:http gives a tunnel's socket away without a response object.
     this.#server.on('connect', (_request, socket) => this.#refuseWith('method', socket));

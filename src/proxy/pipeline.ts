@@ -22,6 +22,7 @@ import { respond } from './respond.ts';
 import { route } from './route.ts';
 import type { ProxyServices } from './services.ts';
 import type { Reply, Stage, StageOutcome } from './stage.ts';
+import { Upload } from './upload.ts';
 
 const BEFORE_RESOLVE: readonly Stage[] = [admit, purge, route, identify];
 const FROM_RESOLVE: readonly Stage[] = [resolve, plan, respond, deliver];
@@ -38,6 +39,7 @@ export async function handleRequest(context: RequestContext, services: ProxyServ
   } finally {
     services.load.requests -= 1;
     context.resolution?.release();
+    if (!context.request.complete) void (context.upload ?? new Upload(context, services)).close();
     finish(context, services);
   }
 }

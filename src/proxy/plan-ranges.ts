@@ -66,7 +66,7 @@ export function planRanges(context: RequestContext, services: ProxyServices): Ra
 
 /** Whether the surplus of `client` is used up, so that its ranges are not fetched in slices. */
 export function isSurplusUsedUp(context: RequestContext, services: ProxyServices): boolean {
-  return services.surplus.isUsedUp(clientNetwork(context.request.socket.remoteAddress));
+  return services.surplus.isUsedUp(clientNetwork(context.clientAddress));
 }
 
 function isIfRangeTrue(requestFields: FieldList, storedFields: FieldList): boolean {
@@ -106,7 +106,7 @@ function judgeCost(context: RequestContext, services: ProxyServices, ranges: rea
   const isOwnFetch = state === 'fetched' && !isCollapsed;
   const { surplusBytes, missingRanges } = costOf(object, { ranges, isOwnFetch });
   if (surplusBytes === 0) return 'fill';
-  const client = clientNetwork(context.request.socket.remoteAddress);
+  const client = clientNetwork(context.clientAddress);
   if (!isOwnFetch && surplus.isUsedUp(client)) {
     metrics.add('rangeLimits', 1, 'client');
     return 'pass';

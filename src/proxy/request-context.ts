@@ -36,6 +36,12 @@ export interface ResponseHead {
   readonly fields: FieldList;
 }
 
+/** The request's content on its way to the origin, as upload.ts makes it. */
+export interface UploadedContent extends AsyncIterable<Uint8Array> {
+  /** Nothing more is wanted of it. */
+  close(): Promise<void>;
+}
+
 /** A request and all that is known of it. */
 export class RequestContext {
   readonly request: IncomingMessage;
@@ -73,6 +79,10 @@ export class RequestContext {
   bypassReason: string | undefined;
   /** Why the origin is asked, where a stage knows better than the bypass. */
   forward: ForwardReason | undefined;
+  // bypass
+  upload: UploadedContent | undefined;
+  /** The client was told to go on with its content. */
+  isContinued = false;
   // deliver, bypass
   firstByteMs: number | undefined;
   sentBytes = 0;

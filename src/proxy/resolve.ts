@@ -1,6 +1,7 @@
 /** Stage *resolve*: makes the object known and usable, asking the origin where needed. */
 import { hasField } from '../http/header-fields.ts';
 import { notCached, startBytes } from './identify.ts';
+import { passInterim } from './interim.ts';
 import { isSurplusUsedUp } from './plan-ranges.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
@@ -24,6 +25,7 @@ export async function resolve(context: RequestContext, services: ProxyServices):
     credentials: context.fields.filter(([name]) => name === 'authorization'),
     acceptsSharedAnswer: !hasField(context.fields, 'cookie'),
     signal: context.signal,
+    onInterim: (head) => passInterim(context, services, head),
   });
   switch (resolution.kind) {
     case 'object':

@@ -43,7 +43,10 @@ export function respond(context: RequestContext, services: ProxyServices): Stage
  * has a response with these fields already (RFC 9110 s15.3.7). Last-Modified stays: it may be the validator, and clients give their files its date.
  */
 function isLeftOut(name: string, { body, fields }: RequestContext): boolean {
-  if (body?.status !== 206 || !DESCRIBING_FIELDS.has(name)) return false;
+  if (body?.status !== 206) return false;
+  // It was made of all bytes and speaks of those that a message brings (RFC 2616 s14.15).
+  if (name === 'content-md5') return true;
+  if (!DESCRIBING_FIELDS.has(name)) return false;
   return hasField(fields, 'if-range') || (body.multipart !== undefined && name !== 'content-language');
 }
 

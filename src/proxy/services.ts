@@ -34,6 +34,8 @@ export interface ProxyLimits {
   readonly requestsMax: number;
   /** A client that takes no byte for this long is cut off. */
   readonly clientStallMs: number;
+  /** A client that sends no byte of its request's content for this long is cut off. */
+  readonly uploadStallMs: number;
   /** Ranges of one request. */
   readonly rangesMax: number;
   /** Bytes of slices around the ranges of one request that are fetched with them. */

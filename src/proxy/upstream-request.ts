@@ -8,6 +8,7 @@ import { appendCdnLoop, appendVia } from '../http/via.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices, Site } from './services.ts';
+import { expectsContinue } from './upload.ts';
 
 /** The way to the origin under a rule. */
 export function transportFor(rule: SiteRule | undefined, site: Site): UpstreamTransport {
@@ -39,13 +40,16 @@ export function selectingFields(context: RequestContext, services: ProxyServices
   return [...endToEndFields(context.fields).filter(([name]) => !replaced.some(([other]) => other === name)), ...replaced];
 }
 
-/** Fields that this proxy writes itself. `expect` was answered by the listener. */
+/** Fields that this proxy writes itself. */
 const REPLACED = new Set(['host', 'via', 'cdn-loop', 'expect', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']);
+
+/** Ranges are for GET; an origin that does not know would answer a HEAD with 206 or 416 (RFC 9110 s14.2). */
+const RANGE_FIELDS = new Set(['range', 'if-range']);
 
 /** The client's own fields, for a request that passes through. */
 export function passedRequestFields(context: RequestContext, services: ProxyServices): FieldList {
   const { fields, request } = context;
-  const kept = endToEndFields(fields).filter(([name]) => !REPLACED.has(name));
+  const kept = endToEndFields(fields).filter(([name]) => !REPLACED.has(name) && !(context.method === 'HEAD' && RANGE_FIELDS.has(name)));
   const address = context.clientAddress;
   const host = fieldValue(fields, 'host');
   const forwardedFor = [fieldValue(fields, 'x-forwarded-for'), address].filter((part) => part !== undefined && part !== '').join(', ');
@@ -57,6 +61,8 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
     ...(forwardedFor === '' ? [] : [['x-forwarded-for', forwardedFor] as const]),
     ...(host === undefined ? [] : [['x-forwarded-host', host] as const]),
     ['x-forwarded-proto', 'http'],
+    // RFC 9110 s10.1.1: whether the content is wanted is for the origin to say.
+    ...(expectsContinue(context) ? [['expect', '100-continue'] as const] : []),
   ];
 }
 

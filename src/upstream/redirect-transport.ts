@@ -86,6 +86,7 @@ class FollowedTransfer implements Transfer {
     // A transport may answer before it has handed its transfer out; then the transfer of the next hop is there already.
     const hop = this.#hops;
     const transfer = transport.start(request, {
+      onInterim: (head) => this.#receiver.onInterim?.(head),
       onHead: (head, running) => {
         if (this.#isAborted) return undefined;
         this.#current = running;

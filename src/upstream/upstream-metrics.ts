@@ -19,6 +19,7 @@ export const UPSTREAM_METRICS = {
     values: UPSTREAM_OUTCOMES,
   },
   retries: { kind: 'counter', name: 'rawslice_upstream_retries_total', help: 'Requests sent again because a kept connection was gone' },
+  interim: { kind: 'counter', name: 'rawslice_upstream_interim_total', help: 'Interim responses (1xx) of origins' },
   receivedBytes: { kind: 'counter', name: 'rawslice_upstream_received_bytes_total', help: 'Body bytes received from origins' },
   redirects: {
     kind: 'counter',

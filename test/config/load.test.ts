@@ -74,6 +74,7 @@ test('loadConfig() fills in every default', () => {
       variantsMax: 16,
       requestsMax: 10_000,
       clientStallMs: 60_000,
+      uploadStallMs: 60_000,
       headerBytesMax: 16 * 1024,
       headerTimeoutMs: 10_000,
       rangesMax: 256,

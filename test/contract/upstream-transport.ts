@@ -8,6 +8,7 @@ import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import type { EdgeError } from '../../src/base/errors.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
+import type { FieldList } from '../../src/http/header-fields.ts';
 import type { BodySink, ResponseReceiver, Transfer, UpstreamHead, UpstreamTransport } from '../../src/upstream/upstream-transport.ts';
 import { type BodyIdentity, bodyBytes } from '../helpers/body.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -31,6 +32,8 @@ class Recorder implements ResponseReceiver, BodySink {
   #lent: Uint8Array | undefined;
   readonly #pieces: Uint8Array[] = [];
   head: UpstreamHead | undefined;
+  readonly interim: number[] = [];
+  trailers: FieldList = [];
   error: EdgeError | undefined;
   /** Rooms left to lend; Infinity lends for ever. */
   rooms: number;
@@ -47,6 +50,11 @@ class Recorder implements ResponseReceiver, BodySink {
 
   get end(): string | undefined {
     return this.calls.find((call) => call === 'end' || call === 'error' || call === 'failure');
+  }
+
+  onInterim({ status }: UpstreamHead): void {
+    assert.equal(this.head, undefined, 'interim responses come before the final one');
+    this.interim.push(status);
   }
 
   onHead(head: UpstreamHead): BodySink {
@@ -78,7 +86,8 @@ class Recorder implements ResponseReceiver, BodySink {
     this.onPiece?.();
   }
 
-  onEnd(): void {
+  onEnd(trailers: FieldList): void {
+    this.trailers = trailers;
     this.#finish('end');
   }
 
@@ -102,7 +111,7 @@ interface Play {
 }
 
 /** Runs all cases against the transport that the factory makes. */
-export function runUpstreamTransportContract(name: string, factory: TransportFactory): void {
+export function runUpstreamTransportContract(name: string, factory: TransportFactory, { keepsConnections = true } = {}): void {
   const scenario = (
     what: string,
     options: { lengthBytes?: number; misbehaviour?: Misbehaviour; times?: number; limits?: Partial<TransportLimits> },
@@ -195,11 +204,28 @@ export function runUpstreamTransportContract(name: string, factory: TransportFac
     }
   });
 
-  scenario('1xx heads are not shown', { misbehaviour: { interim: [103, 103] } }, async ({ get }) => {
+  scenario('1xx heads are shown as what they are', { misbehaviour: { interim: [102, 103, 103] } }, async ({ get }) => {
     const recorder = new Recorder();
     get(recorder);
     assert.equal(await ended(recorder), 'end');
-    assert.deepEqual([recorder.head?.status, recorder.calls], [200, ['head', 'end']]);
+    assert.deepEqual([recorder.head?.status, recorder.calls, recorder.interim], [200, ['head', 'end'], [102, 103, 103]]);
+  });
+
+  scenario('1xx heads without end', { misbehaviour: { interim: Array.from({ length: 1000 }, () => 103) } }, async ({ get }) => {
+    const recorder = new Recorder();
+    get(recorder);
+    assert.deepEqual([await ended(recorder), recorder.error?.code, recorder.interim.length], ['failure', 'UPSTREAM_INVALID', 32]);
+  });
+
+  scenario('trailers stand beside the body', { misbehaviour: { chunked: 999, trailers: { 'X-Sum': '42' } } }, async ({ get }) => {
+    const recorder = new Recorder();
+    get(recorder);
+    assert.equal(await ended(recorder), 'end');
+    assert.deepEqual(recorder.trailers, [['x-sum', '42']]);
+    assert.equal(
+      recorder.head?.fields.some(([name]) => name === 'x-sum'),
+      false,
+    );
   });
 
   scenario('a request with content is streamed', {}, async ({ get, origin }) => {
@@ -334,13 +360,14 @@ export function runUpstreamTransportContract(name: string, factory: TransportFac
     assert.deepEqual([await ended(recorder), origin.requests.length], ['failure', 1]);
   });
 
-  scenario('a connection is used again', {}, async ({ get, origin }) => {
+  scenario(`a connection is ${keepsConnections ? '' : 'not '}used again`, {}, async ({ get, origin }) => {
     for (const _ of [1, 2, 3, 4, 5]) {
       const recorder = new Recorder();
       get(recorder);
       assert.equal(await ended(recorder), 'end');
     }
     // A request that comes in the very moment in which another ends may open one of its own.
-    assert.ok(origin.connections.accepted <= 2, `${origin.connections.accepted} connections`);
+    const { accepted } = origin.connections;
+    assert.ok(keepsConnections ? accepted <= 2 : accepted === 5, `${accepted} connections`);
   });
 }

@@ -21,7 +21,8 @@ const USAGE = `node test/helpers/origin-command.ts [options]
   --show-requests       a line of JSON for each request, when it has been answered
 What can go wrong, in the JSON of --wrong; steps combine several:
   ignoreRange validators ignoreConditions contentRange partLengthDeltaBytes interval multipart status statusBody redirectTo headers replaceHeaders
-  dropHeaders gzip interim headBytes chunked trailers closeDelimited holdHead splitHead pauseAfterBytes bytesPerSecond resetAfterBytes
+  dropHeaders gzip interim interimHeaders answersUnread omitsContinue headBytes chunked trailers closeDelimited holdHead
+  splitHead pauseAfterBytes bytesPerSecond resetAfterBytes
   closeAfterBytes extraBytes changeAfterBytes connectionClose dropAfterResponse raw rawThen
 test/helpers/origin-script.ts says of each what it does.
 Standard input, a line each:
@@ -48,6 +49,9 @@ const step = z.strictObject({
   dropHeaders: z.array(z.string()).optional(),
   gzip: z.enum(['always', 'if-accepted']).optional(),
   interim: z.array(z.int().min(100).max(199)).optional(),
+  interimHeaders: fields.optional(),
+  answersUnread: z.boolean().optional(),
+  omitsContinue: z.boolean().optional(),
   headBytes: count.optional(),
   chunked: z.union([z.boolean(), z.int().positive()]).optional(),
   trailers: fields.optional(),

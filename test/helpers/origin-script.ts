@@ -84,6 +84,12 @@ export interface Misbehaviour {
   readonly gzip?: 'always' | 'if-accepted' | undefined;
   /** 1xx heads sent before the real one. */
   readonly interim?: readonly number[] | undefined;
+  /** Fields of each of them. */
+  readonly interimHeaders?: FieldLines | undefined;
+  /** The content of the request is not waited for: no 100, and the answer comes before it; the connection ends then. */
+  readonly answersUnread?: boolean | undefined;
+  /** The content is read without a 100, whatever was expected. */
+  readonly omitsContinue?: boolean | undefined;
   /** Pads the head with fields of 1000 bytes until it has at least this size. */
   readonly headBytes?: number | undefined;
 

@@ -65,6 +65,14 @@ test('health, readiness, metrics, purge and the access log of a running program'
     assert.ok((scrape.get('rawslice_device_open') ?? 0) === 1);
   });
 
+  await context.test('purges are listed with their counts; PURGE is refused unless it is configured', async () => {
+    const { id } = await rawslice.purge('/none');
+    const listed = JSON.parse((await rawslice.admin('/purges')).body.toString()).purges;
+    assert.deepEqual([listed[0].id, listed[0].objects, listed[0].isDone], [id, 0, true]);
+    assert.deepEqual(JSON.parse((await rawslice.admin(`/purges?id=${id}`)).body.toString()), listed[0]);
+    assert.equal((await rawslice.get('/a.iso', {}, { method: 'PURGE' })).status, 403);
+  });
+
   await context.test('a purged object is fetched anew, also after kill -9', async () => {
     await rawslice.untilStored();
     assert.equal((await rawslice.purge('/a.iso')).objects, 1);

@@ -170,6 +170,28 @@ for (const isHit of [false, true]) {
   });
 }
 
+test('row 1 (RFC 9110 s14.2): a HEAD that is passed on has no Range, whatever the origin would make of it', async () => {
+  const { origin, edge } = await start();
+  await using _ = edge;
+  await using __ = origin;
+  const answer = await edge.get(PATH, { range: 'bytes=0-9', 'if-range': '"x"', 'x-own': '1' }, { method: 'HEAD' });
+  assert.deepEqual([answer.status, answer.headers['content-length']], [200, String(LENGTH)]);
+  const { range, 'if-range': ifRange, 'x-own': own } = origin.requests[0]?.headers ?? {};
+  assert.deepEqual([origin.requests[0]?.method, range, ifRange, own], ['HEAD', undefined, undefined, '1']);
+});
+
+test('row 12 (RFC 2616 s14.15): Content-MD5 of the whole is not said of a part', async () => {
+  const { origin, edge } = await start();
+  await using _ = edge;
+  await using __ = origin;
+  origin.setObject(PATH, { lengthBytes: LENGTH, cacheControl: 'max-age=60', headers: { 'Content-MD5': 'Q2hlY2sgSW50ZWdyaXR5IQ==' } });
+  assert.ok((await edge.get(PATH)).headers['content-md5'] !== undefined);
+  for (const range of ['bytes=0-9', 'bytes=0-9,50-59']) {
+    const part = await edge.get(PATH, { range });
+    assert.deepEqual([part.status, part.headers['content-md5']], [206, undefined]);
+  }
+});
+
 test('row 1 (RFC 9110 s14.2): a method without ranges is passed on with its Range', async () => {
   const { origin, edge } = await start();
   await using _ = edge;
