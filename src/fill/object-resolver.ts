@@ -10,7 +10,7 @@ import { KeyMarks } from '../cache/key-marks.ts';
 import { judgeReuse, type Reuse } from '../cache/request-policy.ts';
 import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization } from '../cache/response-policy.ts';
-import { planSlices, sliceCount } from '../cache/slice-plan.ts';
+import { planSlices, type SliceStep, sliceCount } from '../cache/slice-plan.ts';
 import { isSliced } from '../cache/status-policy.ts';
 import { primaryKeyText } from '../cache/variant-key.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
@@ -23,6 +23,7 @@ import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BackgroundRenewals, type RenewalResult, readForNext } from './background-renewals.ts';
 import type { BodyReader } from './body-reader.ts';
 import { type FillContext, UNSTORABLE_MARK_MS, UNSTORABLE_MARKS_MAX } from './fill-context.ts';
+import { findFirstMissing, type MissingBytes } from './first-missing.ts';
 import type { LiveObject } from './live-object.ts';
 import { LiveObjects } from './live-objects.ts';
 import { type GrantedObject, type HeadOutcome, mayBeStaleFor, type ObjectState, OriginQuestion } from './origin-question.ts';
@@ -244,7 +245,8 @@ export class ObjectResolver {
     const place = await this.#lookup.locate(request);
     if (place.kind !== 'place' || place.manifest === undefined) return undefined;
     if (!mayBeStaleFor(place.manifest, request, this.#context)) return undefined;
-    const object = this.#usable(request, place);
+    // What is missing would have to come from the origin that has just failed: better an error now than a response that is cut.
+    const object = this.#usable(request, place, { canAsk: false });
     object?.hold();
     object?.reserve();
     return object;
@@ -253,19 +255,23 @@ export class ObjectResolver {
   /**
    * The live object of what is stored, unless it lacks slices that only a new response could bring. To a client with credentials every missing
    * slice is such a one: what fills slices has none, and the origin may refuse it.
+   *
+   * @param options.canAsk whether the origin may bring missing slices; when not, one that is there in part counts as there
    */
-  #usable(request: ResolveRequest, { target, manifest }: Place): LiveObject | undefined {
+  #usable(request: ResolveRequest, { target, manifest }: Place, { canAsk } = { canAsk: true }): LiveObject | undefined {
     if (manifest === undefined) return undefined;
     const object = this.#live.open(target, manifest);
     if (object.failure !== undefined) return undefined;
-    const canBeCompleted = object.isRefetchable && !request.lookup.isAuthorized;
-    if (canBeCompleted || request.method === 'HEAD' || this.#hasAll(object, isSliced(manifest.status) ? request.ranges : [])) return object;
+    const canBeCompleted = canAsk && object.isRefetchable && !request.lookup.isAuthorized;
+    const isThere = (step: SliceStep): boolean => object.hasBytes(step) || (!canAsk && object.hasPart(step.sliceNumber));
+    const ranges = isSliced(manifest.status) ? request.ranges : [];
+    if (canBeCompleted || request.method === 'HEAD' || this.#hasAll(object, ranges, isThere)) return object;
     object.forgetIfIdle();
     return undefined;
   }
 
   /** Whether every slice that the request needs is stored or on its way. */
-  #hasAll(object: LiveObject, ranges: readonly RangeSpec[]): boolean {
+  #hasAll(object: LiveObject, ranges: readonly RangeSpec[], isThere: (step: SliceStep) => boolean): boolean {
     const { lengthBytes, sliceSizeBytes, objectHash } = object.manifest;
     if (lengthBytes === undefined) return true;
     const count = sliceCount(lengthBytes, sliceSizeBytes);
@@ -277,10 +283,19 @@ export class ObjectResolver {
     for (const { start, end } of set?.ranges ?? [{ start: 0, end: lengthBytes }]) {
       const plan = planSlices({ start, end, lengthBytes, sliceSizeBytes });
       for (let slice = plan.firstSlice; slice < plan.endSlice; slice += 1) {
-        if (!object.hasBytes(plan.step(slice)) && object.findRun(slice) === undefined) return false;
+        if (!isThere(plan.step(slice)) && object.findRun(slice) === undefined) return false;
       }
     }
     return true;
+  }
+
+  /** What a GET that has to ask about `stored` may as well ask for. */
+  #missing(request: ResolveRequest, { target }: Place, stored: Manifest | undefined): MissingBytes | undefined {
+    if (stored === undefined || request.method !== 'GET' || !isSliced(stored.status)) return undefined;
+    const object = this.#live.open(target, stored);
+    const missing = object.failure === undefined ? findFirstMissing(object, request.ranges) : undefined;
+    object.forgetIfIdle();
+    return missing;
   }
 
   /** Asks the origin on behalf of everybody who comes before its answer; with credentials, of this client alone. */
@@ -289,7 +304,12 @@ export class ObjectResolver {
     const isAlone = request.credentials.length > 0;
     // What is not for everybody must not be confirmed by what one of them was told (RFC 9111 s3.5).
     const isAskedAbout = stored !== undefined && (!isAlone || isSharedDespiteAuthorization(responseControl(stored.fields).control));
-    const about = { request, place, stored: isAskedAbout ? stored : undefined };
+    const about = {
+      request,
+      place,
+      stored: isAskedAbout ? stored : undefined,
+      missing: this.#missing(request, place, isAskedAbout ? stored : undefined),
+    };
     const tables = { context: this.#context, live: this.#live, marks: this.#marksFor(request), markers: this.#markers };
     const question = new OriginQuestion(tables, about);
     if (isAlone) this.#alone.add(question);

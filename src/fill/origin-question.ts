@@ -29,7 +29,8 @@ import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-tran
 import { BodyReader } from './body-reader.ts';
 import type { FillContext } from './fill-context.ts';
 import { FillRun, type RunShape } from './fill-run.ts';
-import { isTagFlap, learnFromAnswer } from './learning.ts';
+import type { MissingBytes } from './first-missing.ts';
+import { isTagFlap, learnConnection, learnFromAnswer } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
 import type { ResolveRequest } from './resolve-request.ts';
@@ -93,6 +94,8 @@ export class OriginQuestion {
   readonly #askFields: FieldList;
   readonly #stored: Manifest | undefined;
   readonly #asked: Asked;
+  /** What is asked for instead of asking about what is stored. */
+  readonly #missing: MissingBytes | undefined;
   readonly #purgeSequence: number;
   readonly #requestTimeMs: number;
   readonly #outcome = Promise.withResolvers<HeadOutcome>();
@@ -108,9 +111,14 @@ export class OriginQuestion {
   /** @param about.stored what the origin is asked about, if anything */
   constructor(
     tables: { readonly context: FillContext; readonly live: LiveObjects; readonly marks: KeyMarks; readonly markers: VariantMarkers },
-    about: { readonly request: ResolveRequest; readonly place: Place; readonly stored: Manifest | undefined },
+    about: {
+      readonly request: ResolveRequest;
+      readonly place: Place;
+      readonly stored: Manifest | undefined;
+      readonly missing: MissingBytes | undefined;
+    },
   ) {
-    const { request, place, stored } = about;
+    const { request, place, stored, missing } = about;
     const { context, live, marks, markers } = tables;
     this.#context = context;
     this.#live = live;
@@ -118,11 +126,14 @@ export class OriginQuestion {
     this.#markers = markers;
     this.#request = request;
     this.#place = place;
-    this.#askFields = [...place.askFields, ...request.credentials];
     this.#stored = stored;
     const { abilities } = context;
     const isWhole = abilities.isRangeless(place.target.place) || abilities.areTagsFlapping(place.target.place);
-    this.#asked = isWhole ? { kind: 'whole' } : askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
+    this.#missing = isWhole ? undefined : missing;
+    const asAligned = (): Asked => askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
+    this.#asked = isWhole ? { kind: 'whole' } : this.#missing === undefined ? asAligned() : { kind: 'range', ...this.#missing };
+    // The rest of a variant is asked for in its encoding alone.
+    this.#askFields = [...(this.#missing === undefined ? place.askFields : place.target.fields), ...request.credentials];
     this.#purgeSequence = context.store.purgeSequence;
     this.#requestTimeMs = context.clock.wallMs();
   }
@@ -142,7 +153,8 @@ export class OriginQuestion {
           for (const listener of this.#interimListeners) listener(head);
         },
         onHead: (head, transfer) => {
-          learnFromAnswer(this.#context, target, this.#asked, head);
+          if (this.#missing === undefined) learnFromAnswer(this.#context, target, this.#asked, head);
+          else learnConnection(this.#context, target.place, head);
           const { outcome, sink } = this.#judge(head, transfer);
           this.#settle(outcome);
           return sink;
@@ -213,10 +225,20 @@ export class OriginQuestion {
   #conditionalFields(): [string, string][] {
     // A 304 speaks of a 200 (RFC 9110 s15.4.5): what stands for anything else is asked for whole.
     if (this.#stored === undefined || !isSliced(this.#stored.status)) return [];
+    if (this.#missing !== undefined) return this.#ifRangeFields(this.#missing, this.#stored);
     const { entityTag, lastModified } = validatorsOf(this.#stored.fields);
     if (lastModified !== undefined && this.#isAskedByDate()) return [['if-modified-since', lastModified.text]];
     if (entityTag !== undefined) return [['if-none-match', entityTag]];
     return lastModified === undefined ? [] : [['if-modified-since', lastModified.text]];
+  }
+
+  /**
+   * An object that has changed answers at once with all of itself, where that begins with what is wanted; further in, a part of another
+   * version tells as much and costs less (RFC 9110 s13.1.5).
+   */
+  #ifRangeFields({ start }: MissingBytes, stored: Manifest): [string, string][] {
+    const validator = strongValidator(stored.fields);
+    return validator === undefined || start >= stored.sliceSizeBytes ? [] : [['if-range', validator.value]];
   }
 
   /**
@@ -323,11 +345,15 @@ export class OriginQuestion {
     });
     const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
     if (!isStorable) return this.#unstorable(head, transfer);
+    if (this.#missing !== undefined && stored !== undefined && contentCodingOf(head.fields) !== contentCodingOf(stored.fields)) {
+      return this.#forgetStored(stored);
+    }
     const placed = this.#placeOf(verdict.varying, head);
     if (placed === undefined) return this.#unstorable(head, transfer);
     const { objectHash, keyText } = placed.target;
     if (stored?.objectHash === objectHash) {
-      if (isVersionOf(stored, head, usable.lengthBytes)) return this.#renew(stored, head, transfer);
+      const isSame = isVersionOf(stored, head, usable.lengthBytes);
+      if (isSame) return this.#withMissing(this.#renew(stored, head, transfer), usable, transfer);
       const isFlap = isTagFlap(stored, { fields: head.fields, lengthBytes: usable.lengthBytes });
       if (isFlap) this.#context.abilities.noteTagFlap(placed.target.place);
     }
@@ -345,6 +371,19 @@ export class OriginQuestion {
       sliceSizeBytes: this.#context.sliceSizeBytes,
     };
     return this.#begin({ placed, manifest, usable }, head, transfer);
+  }
+
+  /** What came of the version that is stored, if it was asked for, is the first run of what is missing. */
+  #withMissing(renewed: Judgement, usable: Content, transfer: Transfer): Judgement {
+    const { outcome, sink } = renewed;
+    if (this.#missing === undefined || sink !== undefined || outcome instanceof EdgeError || outcome.kind !== 'object') return renewed;
+    if (usable.kind !== 'part' || !outcome.object.isResumable) return renewed;
+    const start = Math.max(usable.start, this.#missing.start);
+    const end = Math.min(usable.end, this.#missing.end ?? usable.end);
+    if (start >= end || outcome.object.findRunFor(start) !== undefined) return renewed;
+    const run = new FillRun(outcome.object, { start, end, skipBytes: start - usable.start });
+    run.attach(transfer);
+    return { outcome, sink: run };
   }
 
   #renew(asked: Manifest, head: UpstreamHead, transfer: Transfer): Judgement {
@@ -378,8 +417,10 @@ export class OriginQuestion {
     const isForOne = this.#request.credentials.length > 0 && !isSharedDespiteAuthorization(responseControl(manifest.fields).control);
     if (isForOne) return { outcome: { kind: 'unstorable' }, sink };
     this.#context.metrics.add('renewals');
-    if (isMetadataChanged) store.offerManifest(manifest, this.#purgeSequence);
-    else store.refreshManifest(objectHash, manifest.generation, manifest);
+    const offer = isMetadataChanged ? store.offerManifest(manifest, this.#purgeSequence) : undefined;
+    // Fields that the store has no room for now can wait for the next 304; the freshness is worth having without them.
+    const isKept = offer?.kind === 'admitted' || (offer?.kind === 'declined' && offer.reason === 'purged');
+    if (!isKept) store.refreshManifest(objectHash, manifest.generation, manifest);
     const object = this.#live.open(this.#place.target, manifest);
     object.replaceManifest(manifest);
     return { outcome: { kind: 'object', object, state: 'renewed', status: head.status }, sink };
@@ -442,8 +483,17 @@ export class OriginQuestion {
     return varyingFields(fields, this.#request.target.rule)?.every((name) => names.includes(name)) ?? false;
   }
 
+  /** What is stored cannot be completed any more: it is asked for anew. */
+  #forgetStored({ objectHash, generation }: Manifest): Judgement {
+    this.#context.store.dropManifest(objectHash, generation);
+    this.#live.detach(objectHash);
+    return { outcome: { kind: 'again', isRangeless: false }, sink: undefined };
+  }
+
   #unstorable(head: UpstreamHead, transfer: Transfer): Judgement {
     const { questionHash, target } = this.#place;
+    // It has less bytes than the version that is stored.
+    if (head.status === 416 && this.#missing !== undefined && this.#stored !== undefined) return this.#forgetStored(this.#stored);
     const isRefusedRange = head.status === 416 && this.#asked.kind !== 'whole';
     // A failure that passes is no property of the object: it must not keep requests apart for a minute, nor cost what is stored.
     const isPassing = head.status >= 500 || head.status === 429;

@@ -41,7 +41,8 @@ export function startRun(object: LiveObject, position: number, wantedEndSlice: n
   return run;
 }
 
-function runEnd(object: LiveObject, firstSlice: number, wantedEndSlice: number): number {
+/** Where a run of missing slices ends, exclusive: at the next slice of which something is kept or claimed, or after RUN_BYTES_MAX. */
+export function runEnd(object: LiveObject, firstSlice: number, wantedEndSlice: number): number {
   const slicesMax = Math.max(1, divFloor(RUN_BYTES_MAX, object.sliceSizeBytes));
   const limit = Math.min(wantedEndSlice, object.endSlice, firstSlice + slicesMax);
   let end = firstSlice + 1;

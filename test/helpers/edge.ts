@@ -12,6 +12,8 @@ import { MIB } from '../../src/base/units.ts';
 import type { SiteRule } from '../../src/cache/site-rule.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { Arena } from '../../src/memory/arena.ts';
+import { DeviceStore } from '../../src/store/device-store.ts';
+import { DeviceSet } from '../../src/store/devices/device-set.ts';
 import type { SliceStore } from '../../src/store/slice-store.ts';
 import { type ClientResponse, type RequestOptions, request } from './client.ts';
 import { eventually } from './eventually.ts';
@@ -88,9 +90,17 @@ export async function startEdge(options: EdgeOptions) {
         { what: 'the end of all leases' },
       );
       assert.equal(proxy.services.pins.taken, 0, 'no pin is left');
+      assert.equal(heldGenerations(store), 0, 'no generation is held');
       await store.close();
     },
   };
+}
+
+/** Generations that readers hold in the store. */
+function heldGenerations(store: SliceStore): number {
+  if (store instanceof MemoryStore) return store.heldCount;
+  if (store instanceof DeviceSet) return store.count('heldGenerations') + store.count('retiredGenerations');
+  return store instanceof DeviceStore ? store.metrics.value('heldGenerations') + store.metrics.value('retiredGenerations') : 0;
 }
 
 /** A running proxy, as startEdge() returns it. */
