@@ -41,7 +41,7 @@ export const FILL_METRICS = {
   narrowAnswers: {
     kind: 'counter',
     name: 'rawslice_fill_narrow_answers_total',
-    help: 'Answers of origins that brought less than was asked for, or more',
+    help: 'Answers of origins that brought less than was asked for',
   },
   partMemoryBytes: { kind: 'gauge', name: 'rawslice_fill_part_memory_bytes', help: 'Bytes in memory of slices that are not there whole' },
   evictedParts: {

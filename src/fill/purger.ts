@@ -65,16 +65,18 @@ export class Purger {
   }
 
   /**
-   * Something was changed at the origin: what is stored of the target is forgotten and what was asked for before is not taken, from now on and,
-   * as soon as the device has written that, over a crash too. Nothing waits for it; where it cannot be made durable it is counted.
+   * Something was changed at the origin: from the call on what is stored of the target is forgotten and what was asked for before is not taken.
+   *
+   * @returns undefined where nothing can be stored; else a promise, never rejected, that holds over a crash too from when it resolves. Where
+   *   that cannot be had it is counted.
    */
-  invalidate(target: PurgeTarget, cause: InvalidationCause): void {
+  invalidate(target: PurgeTarget, cause: InvalidationCause): Promise<void> | undefined {
     const { store, resolver, metrics } = this.#options;
     resolver.forget(target);
     // Most of what is sent to an origin is about nothing that is stored; a purge of that would cost a write each.
-    if (target.kind === 'object' && !store.mayHold(target.objectHash)) return;
+    if (target.kind === 'object' && !store.mayHold(target.objectHash)) return undefined;
     metrics.add('invalidations', 1, cause);
-    store.purge(target).then(
+    return store.purge(target).then(
       () => resolver.forget(target),
       () => metrics.add('invalidationsFailed'),
     );

@@ -41,7 +41,7 @@ export async function bypass(context: RequestContext, services: ProxyServices, r
   context.cacheResult = reason === 'not-storable' ? 'MISS' : 'BYPASS';
   try {
     const { head, reader } = context.answer ?? (await askOrigin(context, services));
-    invalidateAfter(context, services, head);
+    await invalidateAfter(context, services, head);
     context.cacheStatus = formatCacheStatus({
       forward: context.forward ?? forwardReason(reason),
       forwardStatus: head.status,

@@ -1,6 +1,7 @@
 /** What unsafe methods do to what is stored (RFC 9111 s4.4), over the model store and over a device. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { EdgeError } from '../../src/base/errors.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { Origin } from '../helpers/origin.ts';
@@ -76,7 +77,7 @@ for (const makeStore of [undefined, tinyDevice]) {
   });
 }
 
-test('row 46 (RFC 9111 s4.4): what a POST invalidated is not there after a crash either; one about nothing stored costs no purge', async () => {
+test('row 46 (RFC 9111 s4.4): what the answer to a POST invalidated is not there after a crash in the next moment; one about nothing stored costs no purge', async () => {
   await using origin = await Origin.start();
   for (const path of PATHS) origin.setObject(path, FRESH);
   const disk = await tinyDisk();
@@ -89,11 +90,27 @@ test('row 46 (RFC 9111 s4.4): what a POST invalidated is not there after a crash
     origin.misbehave('/t', { when: ({ method }) => method === 'POST', headers: { Location: '/l' } }, 1);
     await edge.get('/t', {}, { method: 'POST' });
     assert.equal(edge.store.purgeSequence, 2);
-    await edge.store.drain();
+    // The answer is here, so it is on the disk.
     disk.crash(new SeededRandom(7), 'none');
     asked = origin.requests.length;
   }
   await using edge = await startEdge({ origin, set: { 'upstream.url': origin.url }, makeStore: (arena) => openTiny(disk, arena) });
   assert.deepEqual(await cacheResults(edge), ['MISS', 'MISS', 'HIT', 'HIT']);
   assert.equal(origin.requests.length, asked + 2);
+});
+
+test('row 46: a store that cannot write does not hold the answer back, and what it holds is out of reach', async () => {
+  await using origin = await Origin.start();
+  for (const path of PATHS) origin.setObject(path, FRESH);
+  await using edge = await startEdge({ origin });
+  await cacheResults(edge);
+  const purge = edge.store.purge.bind(edge.store);
+  // Forgotten at once, and never on the disk.
+  edge.store.purge = (target, options) => purge(target, options).then(() => new Promise(() => undefined));
+  assert.equal((await edge.get('/t', {}, { method: 'POST' })).status, 200);
+  assert.deepEqual(await cacheResults(edge), ['MISS', 'HIT', 'HIT', 'HIT']);
+  edge.store.purge = (target, options) => purge(target, options).then(() => Promise.reject(new EdgeError('STORE_UNAVAILABLE')));
+  assert.equal((await edge.get('/t', {}, { method: 'POST' })).status, 200);
+  assert.deepEqual(await cacheResults(edge), ['MISS', 'HIT', 'HIT', 'HIT']);
+  assert.equal(await edge.metric('rawslice_invalidations_failed_total'), 1);
 });
