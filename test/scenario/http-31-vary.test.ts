@@ -195,8 +195,6 @@ test('row 31 (RFC 9111 s4.1): Vary that comes later, by a 200 or a 304, and grow
     for (const headers of [...pairs, ...pairs]) await askFor(edge, { varyOn, headers, sent: headers, version });
   }
 });
-  }
-});
 
 test('row 31: HEAD and only-if-cached see the variant that is stored, and no other', async () => {
   await using place = await startVarying(['accept-language']);
