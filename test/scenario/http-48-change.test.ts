@@ -151,31 +151,39 @@ async function askVersion(edge: TestEdge, start = 0): Promise<{ readonly version
   return { version, isComplete: answer.isComplete };
 }
 
-test('row 48 (RFC 9111 s3.4): a transfer of the old version that is under way goes on for its followers when a new one is found', async () => {
-  await using origin = await Origin.start();
-  const old = origin.setObject('/a', { lengthBytes: SHORT, cacheControl: 'max-age=0' });
-  origin.misbehave('/a', { pauseAfterBytes: 5 * SLICE + 100 }, 1);
-  await using edge = await startEdge({ origin });
-  let received = 0;
-  const pieces: Buffer[] = [];
-  const first = edge.get(
-    '/a',
-    {},
-    {
-      onBytes: (bytes) => {
-        received += bytes.length;
-        pieces.push(bytes);
+for (const misbehaviour of [
+  {},
+  { chunked: true },
+  { validators: 'none' },
+  { ignoreRange: true },
+  { chunked: true, validators: 'weak' },
+] as const) {
+  test(`row 48 (RFC 9111 s3.4): a transfer of the old version that is under way goes on for its followers (${JSON.stringify(misbehaviour)})`, async () => {
+    await using origin = await Origin.start();
+    const old = origin.setObject('/a', { lengthBytes: SHORT, cacheControl: 'max-age=0' });
+    origin.misbehave('/a', { ...misbehaviour, pauseAfterBytes: 5 * SLICE + 100 }, 1);
+    await using edge = await startEdge({ origin });
+    let received = 0;
+    const pieces: Buffer[] = [];
+    const first = edge.get(
+      '/a',
+      {},
+      {
+        onBytes: (bytes) => {
+          received += bytes.length;
+          pieces.push(bytes);
+        },
       },
-    },
-  );
-  await eventually(() => received === 5 * SLICE + 100, { what: 'a client that has got what there is' });
-  const young = origin.change('/a');
-  assert.deepEqual(summary(await edge.get('/a', {}, { expect: young })), [-1, true, SHORT]);
-  assert.equal(origin.release('/a'), 1);
-  assert.equal((await first).isComplete, true);
-  assert.ok(Buffer.concat(pieces).equals(bodyBytes(old, 0, SHORT)));
-  assert.deepEqual(summary(await edge.get('/a', {}, { expect: young })), [-1, true, SHORT]);
-});
+    );
+    await eventually(() => received === 5 * SLICE + 100, { what: 'a client that has got what there is' });
+    const young = origin.change('/a');
+    assert.deepEqual(summary(await edge.get('/a', {}, { expect: young })), [-1, true, SHORT]);
+    assert.equal(origin.release('/a'), 1);
+    assert.equal((await first).isComplete, true);
+    assert.ok(Buffer.concat(pieces).equals(bodyBytes(old, 0, SHORT)));
+    assert.deepEqual(summary(await edge.get('/a', {}, { expect: young })), [-1, true, SHORT]);
+  });
+}
 
 for (const cut of [0, 1, SLICE - 1, SLICE, SLICE + 1, 7 * SLICE + 300, SHORT - SLICE, SHORT - 1]) {
   test(`row 48 (RFC 9111 s3.4): the transfer ends after ${cut} bytes, and its resumption meets a new version; old and new clients at once`, async () => {
