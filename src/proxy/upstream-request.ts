@@ -1,6 +1,6 @@
 /**
- * What is sent to the origin. A request that fills carries nothing of the client's, because its answer is stored for everybody; one that
- * passes through carries the client's own end-to-end fields.
+ * What is sent to the origin. A request that fills carries nothing of the client's but what selects a variant, because its answer is stored
+ * for everybody who selects alike; one that passes through carries the client's own end-to-end fields.
  */
 import type { SiteRule } from '../cache/site-rule.ts';
 import { endToEndFields, type FieldList, fieldValue } from '../http/header-fields.ts';
@@ -32,6 +32,13 @@ export function sharedRequestFields(context: RequestContext, services: ProxyServ
     ['via', appendVia(undefined, '1.1')],
     ['cdn-loop', appendCdnLoop(fieldValue(context.fields, 'cdn-loop'), services.loopId)],
   ];
+}
+
+/** The client's fields as far as an origin may choose by them; what it is sent of them is what it names in Vary. */
+export function selectingFields(context: RequestContext, services: ProxyServices): FieldList {
+  const replaced: [string, string][] = [['host', hostFor(context, services.site)]];
+  if (context.need('rule').encodings === 'identity') replaced.push(['accept-encoding', 'identity']);
+  return [...endToEndFields(context.fields).filter(([name]) => !replaced.some(([other]) => other === name)), ...replaced];
 }
 
 /** Fields that this proxy writes itself. */

@@ -340,6 +340,7 @@ const anyRule = fc.record({
   setCookie: fc.constantFrom('refuse', 'strip', 'keep'),
   isImmutable: fc.boolean(),
   ignoresClientCacheControl: fc.boolean(),
+  encodings: fc.constantFrom('client' as const, 'identity' as const),
 });
 
 test(`no message makes a decision throw, and what is stored fits a manifest (seed ${SEED})`, () => {
