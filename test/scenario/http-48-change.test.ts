@@ -48,6 +48,18 @@ async function startStalled(edge: TestEdge, expect: BodyIdentity, range?: string
   return stalled;
 }
 
+/** Asks until all of it is stored: a fill that is faster than the device has some slices declined. */
+async function storeAll(edge: TestEdge, expect: BodyIdentity, range?: string): Promise<void> {
+  const headers = range === undefined ? {} : { range };
+  for (let turn = 0; turn < 20; turn += 1) {
+    const answer = await edge.get('/a', headers, { expect });
+    await edge.settle();
+    await edge.store.drain();
+    if (answer.headers['x-cache'] === 'HIT' || answer.headers['x-cache'] === 'REVALIDATED') return;
+  }
+  assert.fail('not all of it is stored');
+}
+
 function summary({ wrongAt, isComplete, bodyBytes: length }: ClientResponse): unknown[] {
   return [wrongAt, isComplete, length];
 }
@@ -57,8 +69,7 @@ for (const [place, makeStore] of PLACES) {
     await using origin = await Origin.start();
     const old = origin.setObject('/a', { lengthBytes: LENGTH, cacheControl: 'max-age=0' });
     await using edge = await startLarge(origin, makeStore);
-    await edge.get('/a', {}, { expect: old });
-    await edge.store.drain();
+    await storeAll(edge, old);
     const stalled = await startStalled(edge, old);
     const young = origin.change('/a');
     const asked = origin.requests.length;
@@ -78,9 +89,7 @@ for (const [place, makeStore] of PLACES) {
     await using origin = await Origin.start();
     const old = origin.setObject('/a', { lengthBytes: LENGTH + 2 * MIB, cacheControl: 'max-age=60' });
     await using edge = await startLarge(origin, makeStore);
-    await edge.get('/a', { range: `bytes=0-${LENGTH - 1}` }, { expect: old });
-    await edge.settle();
-    await edge.store.drain();
+    await storeAll(edge, old, `bytes=0-${LENGTH - 1}`);
     const needsStored = await startStalled(edge, old, `bytes=0-${LENGTH - 1}`);
     const needsMore = await startStalled(edge, old);
     const young = origin.change('/a');
