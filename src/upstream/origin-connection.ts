@@ -283,8 +283,7 @@ export class OriginConnection {
     const before = this.#headText.length;
     const text = this.#headText + piece.toString('latin1');
     const end = text.indexOf('\r\n\r\n', Math.max(0, before - 3));
-    if (end < 0 ? text.length > this.#options.headBytesMax : end > this.#options.headBytesMax)
-      return this.#refuse(piece, 'the head is too large');
+    if (end < 0 ? text.length > this.#options.headBytesMax : end > this.#options.headBytesMax) return this.#refuse(piece, 'HEAD_TOO_LARGE');
     if (end < 0) {
       // What is no HTTP is told at once: it may never end.
       if (!'HTTP/1.'.startsWith(text.slice(0, 7))) return this.#refuse(piece, 'status-line');
@@ -426,17 +425,18 @@ export class OriginConnection {
       return;
     }
     if (this.#state === 'idle') return this.#close();
-    this.#fail(upstreamTimeout(this.#options.origin, `no ${WAITED_FOR[this.#state]}`));
+    this.#fail(upstreamTimeout(this.#options.origin, TIMEOUTS[this.#state]));
   }
 }
 
-const WAITED_FOR: Readonly<Record<State, string>> = {
-  connecting: 'connection',
-  idle: 'request',
-  head: 'response head',
-  body: 'further bytes',
-  done: 'request',
-  closed: 'connection',
+/** In the place of an errno: what did not come in time. */
+const TIMEOUTS: Readonly<Record<State, string>> = {
+  connecting: 'CONNECT_TIMEOUT',
+  idle: 'IDLE_TIMEOUT',
+  head: 'HEAD_TIMEOUT',
+  body: 'BODY_TIMEOUT',
+  done: 'IDLE_TIMEOUT',
+  closed: 'IDLE_TIMEOUT',
 };
 
 function connect({ origin, lookup }: ConnectionOptions, onread: net.OnReadOpts): net.Socket {
