@@ -312,7 +312,9 @@ export class OriginConnection {
   #refuse(piece: Buffer, why: string): number {
     const { origin } = this.#options;
     this.#fail(
-      new EdgeError('UPSTREAM_INVALID', `Origin ${origin} sent a response that cannot be used (${why})`, { context: { origin, why } }),
+      new EdgeError('UPSTREAM_INVALID', `Origin ${origin} sent a response that cannot be used (${why})`, {
+        context: { origin, errno: why },
+      }),
     );
     return piece.length;
   }
