@@ -2,31 +2,13 @@
  * The second port: liveness, readiness, metrics and purge. It listens on the loopback interface unless told otherwise; what changes
  * something needs the token when one is configured. What it does is handed to it as functions; it knows no device and no configuration.
  */
-import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { EdgeError, toEdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-
-/** What an operator names: a URL or a beginning of URLs (absolute, of which host and scheme are not looked at, or a path with query), a tag, all. */
-export type NamedPurge =
-  | { readonly kind: 'url'; readonly url: string }
-  | { readonly kind: 'prefix'; readonly prefix: string }
-  | { readonly kind: 'tag'; readonly tag: string }
-  | { readonly kind: 'everything' };
-
-/** What a purge did. */
-export interface PurgeReport {
-  readonly kind: NamedPurge['kind'];
-  /** The key, the beginning of keys, or the tag; empty for everything. */
-  readonly key: string;
-  /** It made stale instead of forgetting. */
-  readonly isSoft: boolean;
-  /** Objects that were known to be covered. */
-  readonly knownObjects: number;
-  /** Others that are covered are absent already, and dropped in the background. */
-  readonly isWalkNeeded: boolean;
-}
+import { isSameSecret } from '../base/same-secret.ts';
+import type { NamedPurge } from '../cache/named-purge.ts';
+import type { PurgeReport } from '../fill/purger.ts';
 
 /** What the admin port can ask of the program. */
 export interface AdminActions {
@@ -36,8 +18,14 @@ export interface AdminActions {
   readonly readiness: () => { readonly isReady: boolean; readonly detail: Readonly<Record<string, unknown>> };
   /** Forgets for good, or makes stale. @throws EdgeError REQUEST_INVALID, STORE_UNAVAILABLE */
   readonly purge: (named: NamedPurge, isSoft: boolean) => Promise<PurgeReport>;
+  /** The last purges, the newest first. */
+  readonly purges: () => readonly PurgeReport[];
+  /** The purge of that number as it is now, if it is one of the last. */
+  readonly findPurge: (id: number) => PurgeReport | undefined;
   /** The devices of the cache, with state, faults and usage. */
   readonly devices: () => readonly object[];
+  /** What the places of origins have shown that they can and cannot do. */
+  readonly origins: () => readonly object[];
   /** Tries a device that is not online, now. @throws EdgeError REQUEST_INVALID, DEVICE_*, FORMAT_* */
   readonly attachDevice: (path: string) => Promise<object>;
 }
@@ -50,7 +38,7 @@ export interface AdminOptions {
   readonly token: string | undefined;
 }
 
-const NAME_IT = 'Name what to purge: POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG or ?everything=1';
+const NAME_IT = 'Name what to purge: POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST or ?everything=1';
 
 interface AdminAnswer {
   readonly status: number;
@@ -125,6 +113,7 @@ export class AdminServer {
       return { status: 200, ...(await actions.metrics()) };
     }
     if (url.pathname === '/devices') return isRead ? json(200, { devices: actions.devices() }) : notAllowed('GET');
+    if (url.pathname === '/origins') return isRead ? json(200, { origins: actions.origins() }) : notAllowed('GET');
     if (url.pathname === '/devices/attach') {
       if (request.method !== 'POST') return notAllowed('POST');
       return json(200, { device: await actions.attachDevice(devicePath(url.searchParams)) });
@@ -134,19 +123,28 @@ export class AdminServer {
       const { named, isSoft } = purgeOf(url.search);
       return json(200, { ...(await actions.purge(named, isSoft)) });
     }
+    if (url.pathname === '/purges') return isRead ? this.#answerPurges(url.searchParams) : notAllowed('GET');
     return json(404, {
       error: 'NOT_FOUND',
       message:
-        'There are /healthz, /readyz, /metrics, /devices, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?everything=1',
+        'There are /healthz, /readyz, /metrics, /devices, /origins, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
     });
+  }
+
+  #answerPurges(search: URLSearchParams): AdminAnswer {
+    const id = search.get('id');
+    if (id === null) return json(200, { purges: this.#options.actions.purges() });
+    if (!/^\d{1,15}$/.test(id)) throw new EdgeError('REQUEST_INVALID', 'Name the purge by its number: GET /purges?id=NUMBER');
+    const report = this.#options.actions.findPurge(Number(id));
+    return report === undefined
+      ? json(404, { error: 'NOT_FOUND', message: `Purge ${id} is not one of the last of this process` })
+      : json(200, { ...report });
   }
 
   #isAuthorized(request: IncomingMessage): boolean {
     const { token } = this.#options;
     if (token === undefined) return true;
-    const given = Buffer.from(request.headers.authorization ?? '');
-    const wanted = Buffer.from(`Bearer ${token}`);
-    return given.length === wanted.length && timingSafeEqual(given, wanted);
+    return isSameSecret(request.headers.authorization ?? '', `Bearer ${token}`);
   }
 }
 
@@ -171,6 +169,7 @@ function purgeOf(search: string): { readonly named: NamedPurge; readonly isSoft:
   if (kind === 'url') return { named: { kind, url: value }, isSoft };
   if (kind === 'prefix') return { named: { kind, prefix: value }, isSoft };
   if (kind === 'tag') return { named: { kind, tag: value }, isSoft };
+  if (kind === 'host') return { named: { kind, host: value }, isSoft };
   if (kind === 'everything' && value === '1') return { named: { kind }, isSoft };
   throw new EdgeError('REQUEST_INVALID', NAME_IT);
 }

@@ -20,7 +20,6 @@ import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
 import { STORE_METRICS } from '../store/store-metrics.ts';
 import { prepareCacheDevices } from './cache-device.ts';
 import { type AssembledProxy, assembleProxy } from './proxy-assembly.ts';
-import { purgeNamed } from './purge.ts';
 
 /** What to start. */
 export interface EdgeOptions {
@@ -160,8 +159,11 @@ function createAdmin(
           draining: proxy.services.load.isDraining,
         },
       }),
-      purge: (named, isSoft) => purgeNamed(named, isSoft, proxy.services),
+      purge: (named, isSoft) => proxy.services.purger.purge(named, isSoft),
+      purges: () => proxy.services.purger.list(),
+      findPurge: (id) => proxy.services.purger.find(id),
       devices: () => store.status,
+      origins: () => proxy.abilities.list(),
       attachDevice: (path) => store.attach(path),
     },
   });

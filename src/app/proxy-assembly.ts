@@ -5,21 +5,24 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
+import { PartMemory } from '../cache/part-memory.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
+import { Purger } from '../fill/purger.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS } from '../proxy/proxy-metrics.ts';
+import { PurgeGate } from '../proxy/purge-gate.ts';
 import type { ProxyServices, Site } from '../proxy/services.ts';
+import { SurplusBudget } from '../proxy/surplus-budget.ts';
 import type { SliceStore } from '../store/slice-store.ts';
-import { UndiciTransport } from '../upstream/undici-transport.ts';
+import type { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
+import { type AssembledUpstream, assembleUpstream } from './upstream-assembly.ts';
 
-/** Largest response head that is taken from an origin. */
-const UPSTREAM_HEAD_BYTES_MAX = 64 * 1024;
 /** Share of the arena that writes to clients may hold. */
 const PINNED_SHARE = 0.25;
 
@@ -37,7 +40,9 @@ export interface ProxyBase {
 export interface AssembledProxy {
   readonly listener: Listener;
   readonly services: ProxyServices;
-  readonly transport: UndiciTransport;
+  readonly transport: { close(): Promise<void> };
+  readonly abilities: OriginAbilities;
+  readonly upstreamMetrics: MetricSet<typeof UPSTREAM_METRICS>;
   readonly metricSets: readonly { register(registry: Registry): void }[];
 }
 
@@ -47,48 +52,62 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
   const upstreamMetrics = new MetricSet(UPSTREAM_METRICS);
   const fillMetrics = new MetricSet(FILL_METRICS);
   const proxyMetrics = new MetricSet(PROXY_METRICS);
-  const transport = new UndiciTransport({
-    origin: config.upstream.origin,
-    connectTimeoutMs: config.upstream.connectTimeoutMs,
-    headTimeoutMs: config.upstream.headTimeoutMs,
-    bodyTimeoutMs: config.upstream.bodyTimeoutMs,
-    connectionsMax: config.upstream.connectionsMax,
-    headBytesMax: UPSTREAM_HEAD_BYTES_MAX,
-    clock,
-    metrics: upstreamMetrics,
-  });
+  const upstream = assembleUpstream(config, clock, upstreamMetrics);
+  const partMemory = new PartMemory(() => fillMetrics.add('evictedParts'));
+  fillMetrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
+  const site = siteOf(config, upstream);
   const resolver = new ObjectResolver({
     store,
     arena,
     clock,
     metrics: fillMetrics,
     standing: new StandingTransfers(clock, fillMetrics),
+    abilities: upstream.abilities,
+    partMemory,
     sliceSizeBytes: config.slice.sizeBytes,
+    variantsMax: config.limits.variantsMax,
+    staleIfErrorMs: config.cache.staleIfErrorMs,
   });
+  const purger = new Purger({ store, resolver, siteName: site.name, metrics: fillMetrics });
   const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
+  const surplus = new SurplusBudget({ clock, metrics: proxyMetrics, bytesPerMinute: config.limits.clientSurplusBytes });
+  proxyMetrics.setGauge('surplusClients', () => surplus.clientCount);
   const load = { requests: 0, isDraining: false };
   proxyMetrics.setGauge('inFlight', () => load.requests);
   proxyMetrics.setGauge('pinnedSlots', () => pins.taken);
   const services: ProxyServices = {
-    site: siteOf(config, transport),
+    site,
     store,
     resolver,
+    purger,
+    purgeGate: new PurgeGate(config.purge),
     clock,
     logger,
     metrics: proxyMetrics,
-    limits: { requestsMax: config.limits.requestsMax, clientStallMs: config.limits.clientStallMs },
+    limits: config.limits,
     pins,
+    surplus,
+    random: base.random,
     loopId: `rawslice-${Buffer.from(base.random.bytes(4)).toString('hex')}`,
     logsAccess: config.log.access,
+    showsCacheKey: config.cacheStatus.key,
     load,
   };
   const listener = new Listener(services, config.limits);
-  return { listener, services, transport, metricSets: [upstreamMetrics, fillMetrics, proxyMetrics] };
+  return {
+    listener,
+    services,
+    transport: upstream,
+    abilities: upstream.abilities,
+    upstreamMetrics,
+    metricSets: [upstreamMetrics, fillMetrics, proxyMetrics],
+  };
 }
 
-function siteOf(config: EdgeConfig, transport: UndiciTransport): Site {
+function siteOf(config: EdgeConfig, { transport, follow }: AssembledUpstream): Site {
   const { origin, basePath, preservesHost } = config.upstream;
-  return { name: siteName(origin, basePath), transport, authority: new URL(origin).host, basePath, preservesHost, rules: config.rules };
+  const authority = new URL(origin).host;
+  return { name: siteName(origin, basePath), transport, follow, authority, basePath, preservesHost, rules: config.rules };
 }
 
 /**

@@ -20,7 +20,40 @@ interface ErrorRow {
 /** Every error code of the program. README's *Errors* section lists the same rows; a parity test compares them. */
 export const ERRORS = {
   REQUEST_INVALID: { source: 'downstream', retry: 'never', httpStatus: 400, sentence: 'The request is malformed' },
+  TARGET_TOO_LONG: { source: 'downstream', retry: 'never', httpStatus: 414, sentence: 'The request target is longer than 8 KiB' },
+  HEAD_TOO_LARGE: {
+    source: 'downstream',
+    retry: 'never',
+    httpStatus: 431,
+    sentence: 'The request head is too large (limits.headerBytes, or more than 256 fields)',
+  },
+  HEAD_TOO_SLOW: {
+    source: 'downstream',
+    retry: 'same',
+    httpStatus: 408,
+    sentence: 'The request head did not arrive in time (limits.headerTimeout)',
+  },
+  UPLOAD_STALLED: {
+    source: 'downstream',
+    retry: 'same',
+    httpStatus: 408,
+    sentence: "No byte of the request's content came for too long (limits.uploadStall)",
+  },
+  CODING_UNSUPPORTED: {
+    source: 'downstream',
+    retry: 'never',
+    httpStatus: 501,
+    sentence: "The request's content has a transfer coding that this proxy does not know",
+  },
+  EXPECTATION_UNKNOWN: {
+    source: 'downstream',
+    retry: 'never',
+    httpStatus: 417,
+    sentence: 'The request expects something other than 100-continue',
+  },
+  VERSION_UNSUPPORTED: { source: 'downstream', retry: 'never', httpStatus: 505, sentence: 'The listener speaks HTTP/1.0 and HTTP/1.1' },
   METHOD_UNSUPPORTED: { source: 'downstream', retry: 'never', httpStatus: 501, sentence: 'The method is not supported by this proxy' },
+  PURGE_FORBIDDEN: { source: 'downstream', retry: 'never', httpStatus: 403, sentence: 'This client may not purge' },
   CLIENT_GONE: { source: 'downstream', retry: 'never', httpStatus: 499, sentence: 'The client closed the connection' },
   CLIENT_STALLED: { source: 'downstream', retry: 'never', httpStatus: 408, sentence: 'The client took no bytes for too long' },
   LOOP_DETECTED: {

@@ -39,6 +39,11 @@ export function cacheKey({ siteName, path, query }: KeyParts): CacheKey | undefi
   return { keyText, objectHash: hashKeyText(keyText) };
 }
 
+/** The name of the site that a key's text belongs to. */
+export function siteNameOf(keyText: string): string {
+  return keyText.slice(0, keyText.indexOf('/'));
+}
+
 /** The hash of a key's text, for whoever has the text only. */
 export function hashKeyText(keyText: string): ObjectHash {
   return hash('sha256', keyText, 'hex').slice(0, OBJECT_HASH_DIGITS) as ObjectHash;

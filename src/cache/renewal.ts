@@ -3,8 +3,8 @@
  * made sure with confirmsStored (validators.ts) that the 304 speaks of this response. The bytes, and so the generation, stay.
  */
 import type { Manifest } from '../format/manifest.ts';
-import { cacheControlOf } from '../http/cache-control.ts';
-import { type FieldList, fieldLines, fieldsSizeBytes } from '../http/header-fields.ts';
+import { type FieldList, fieldsSizeBytes } from '../http/header-fields.ts';
+import { siteNameOf } from './cache-key.ts';
 import { hasTagField, tagsOf } from './cache-tags.ts';
 import { freshnessOf } from './freshness.ts';
 import { MAX_STORED_FIELDS_BYTES, storableFields } from './response-policy.ts';
@@ -24,14 +24,12 @@ export interface Renewal {
 /** The manifest after a 304. */
 export interface RenewedManifest {
   readonly manifest: Manifest;
-  /** Whether something changed that the freshness does not carry, so that the record on the device needs to be written again. */
+  /** Whether fields or tags changed, so that the record on the device needs to be written again; freshness alone is kept in the index. */
   readonly isMetadataChanged: boolean;
 }
 
-/** RFC 9111 s3.2: these describe the stored bytes, which a 304 has not seen. Set-Cookie was for the one who asked. */
-const NOT_UPDATED: ReadonlySet<string> = new Set(['content-encoding', 'content-type', 'set-cookie']);
-/** Their effect is in the freshness already. */
-const CARRIED_BY_FRESHNESS: ReadonlySet<string> = new Set(['date', 'expires']);
+/** RFC 9111 s3.2: these describe the stored bytes, which a 304 has not seen. */
+const NOT_UPDATED: ReadonlySet<string> = new Set(['content-encoding', 'content-type']);
 
 /**
  * Applies a 304. When the fields would outgrow the record, the stored ones stay and only the freshness is renewed.
@@ -40,15 +38,18 @@ const CARRIED_BY_FRESHNESS: ReadonlySet<string> = new Set(['date', 'expires']);
  */
 export function renewedManifest(manifest: Manifest, renewal: Renewal): RenewedManifest | undefined {
   const { responseFields, requestTimeMs, responseTimeMs, rule } = renewal;
-  const merged = mergeFields(manifest.fields, updatingFields(manifest.fields, storableFields(responseFields, rule)));
-  const freshness = freshnessOf({ headFields: responseFields, storedFields: merged, requestTimeMs, responseTimeMs, rule });
+  const updating = updatingFields(manifest.fields, storableFields(responseFields, rule));
+  // Once more: what the stored Cache-Control withholds by name may have come with a 304 that does not repeat it.
+  const merged = storableFields(mergeFields(manifest.fields, updating), rule);
+  const { status } = manifest;
+  const freshness = freshnessOf({ status, headFields: responseFields, storedFields: merged, requestTimeMs, responseTimeMs, rule });
   const fields = fieldsSizeBytes(merged) > MAX_STORED_FIELDS_BYTES ? manifest.fields : merged;
-  const tags = hasTagField(responseFields) ? tagsOf([...merged, ...responseFields]) : manifest.tags;
+  const tags = hasTagField(responseFields) ? tagsOf([...merged, ...responseFields], siteNameOf(manifest.keyText)) : manifest.tags;
   if (tags === undefined) return undefined;
-  const areTagsKept = tags.join(' ') === manifest.tags.join(' ');
+  const areTagsKept = JSON.stringify(tags) === JSON.stringify(manifest.tags);
   return {
     manifest: { ...manifest, ...freshness, fields, tags: areTagsKept ? manifest.tags : tags },
-    isMetadataChanged: !areTagsKept || isMetadataChanged(manifest.fields, fields),
+    isMetadataChanged: !areTagsKept || areFieldsChanged(manifest.fields, fields),
   };
 }
 
@@ -83,28 +84,7 @@ function mergeFields(stored: FieldList, updating: FieldList): FieldList {
   return merged;
 }
 
-function isMetadataChanged(before: FieldList, after: FieldList): boolean {
-  if (before === after) return false;
-  const names = new Set([...before, ...after].map(([name]) => name));
-  for (const name of names) {
-    if (CARRIED_BY_FRESHNESS.has(name)) continue;
-    const [old, renewed] = name === 'cache-control' ? [controlText(before), controlText(after)] : [lines(before, name), lines(after, name)];
-    if (old !== renewed) return true;
-  }
-  return false;
-}
-
-/** All lines of a field in one text; none is not the same as an empty one. */
-function lines(fields: FieldList, name: string): string {
-  return JSON.stringify(fieldLines(fields, name));
-}
-
-/** Cache-Control without the numbers that the freshness carries. */
-function controlText(fields: FieldList): string {
-  const control = cacheControlOf(fields);
-  return control
-    .names()
-    .map((name) => (name === 'max-age' || name === 's-maxage' ? name : `${name}=${JSON.stringify(control.get(name))}`))
-    .sort()
-    .join();
+/** Date, Expires and lifetimes count as well: caches further down judge by them (RFC 9111 s4.2.3), and Age alone does not tell them all. */
+function areFieldsChanged(before: FieldList, after: FieldList): boolean {
+  return before !== after && JSON.stringify(before) !== JSON.stringify(after);
 }

@@ -4,6 +4,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { divCeil, divFloor } from '../base/units.ts';
+import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 
 /** The part of one slice that a plan wants; `startBytes` inclusive, `endBytes` exclusive, both relative to the slice's start. */
 export interface SliceStep {
@@ -71,6 +72,11 @@ export class SlicePlan {
  */
 export function planSlices(range: PlannedRange): SlicePlan {
   return new SlicePlan(range);
+}
+
+/** Whether every slice of an object of `lengthBytes` has a number of its own on a device: 2^32 - 1 of them do, 256 TiB in the smallest ones. */
+export function isCuttable(lengthBytes: number, sliceSizeBytes: number): boolean {
+  return sliceCount(lengthBytes, sliceSizeBytes) <= MANIFEST_NUMBER;
 }
 
 /** How many slices an object of `lengthBytes` has; none when it is empty. */

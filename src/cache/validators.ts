@@ -57,6 +57,12 @@ export function strongValidator(fields: FieldList): StrongValidator | undefined 
   return { kind: 'last-modified', value: lastModified.text };
 }
 
+/** Whether Last-Modified is a strong validator, whatever tag stands beside it (RFC 9110 s8.8.2.2). */
+export function hasStrongDate(fields: FieldList): boolean {
+  const { lastModified, dateMs } = validatorsOf(fields);
+  return lastModified !== undefined && isStrongDate(lastModified.ms, dateMs);
+}
+
 /** Whether both have the same strong validator, so that parts of one may complete the other (RFC 9111 s3.4, RFC 9110 s15.3.7.3). */
 export function sameRepresentation(one: FieldList, other: FieldList): boolean {
   const first = strongValidator(one);

@@ -5,13 +5,19 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { systemErrorCode } from '../base/errors.ts';
 import { KIB } from '../base/units.ts';
-import { isOptionKey, OPTION_KEYS, OPTIONS, type OptionKey } from './options.ts';
+import { isOptionKey, OPTION_KEYS, OPTIONS, type OptionKey, type OptionKind } from './options.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
 import { type PlacedRule, readRules } from './site-rules.ts';
 import { findSuggestion } from './suggestion.ts';
 import { parseYamlTree, type YamlEntry, type YamlNode } from './yaml-tree.ts';
 
 const FILE_BYTES_MAX = 256 * KIB;
+
+/** Kinds of options that may be a list, each item without commas. */
+const LIST_EXAMPLES: Partial<Record<OptionKind, string>> = {
+  paths: 'paths without commas, such as `[/dev/sdb, /dev/sdc]`',
+  networks: 'networks, such as `[127.0.0.1, 192.0.2.0/24]`',
+};
 
 /** A text as it was given for an option. */
 export interface FileOption {
@@ -90,7 +96,7 @@ class FileReader implements ConfigFile {
 
   #readOption(key: OptionKey, value: YamlNode): void {
     if (value.kind === 'text') this.options.push({ key, text: value.text, place: value.place });
-    else if (value.kind === 'list' && OPTIONS[key].kind === 'paths') this.#readList(key, value);
+    else if (value.kind === 'list' && Object.hasOwn(LIST_EXAMPLES, OPTIONS[key].kind)) this.#readList(key, value);
     else if (value.kind === 'none') this.report(value.place, key, 'has no value; leave the key out to get its default');
     else this.report(value.place, key, `must be one value, not a ${value.kind}`);
   }
@@ -100,7 +106,7 @@ class FileReader implements ConfigFile {
     const texts: string[] = [];
     for (const item of list.items) {
       if (item.kind === 'text' && !item.text.includes(',')) texts.push(item.text);
-      else this.report(item.place, key, 'must be a list of paths without commas, such as `[/dev/sdb, /dev/sdc]`');
+      else this.report(item.place, key, `must be a list of ${LIST_EXAMPLES[OPTIONS[key].kind]}`);
     }
     if (texts.length === list.items.length) this.options.push({ key, text: texts.join(','), place: list.place });
   }

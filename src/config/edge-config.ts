@@ -4,6 +4,7 @@
  */
 import type { LogLevel } from '../base/log.ts';
 import type { ListenAddress } from './listen-address.ts';
+import type { Network } from './network.ts';
 import type { DEVICE_IO, PresetName } from './options.ts';
 
 /** A site rule, in the shape in which the cache layer takes it. */
@@ -14,16 +15,27 @@ export interface ConfigRule {
   readonly isImmutable: boolean;
   /** Undefined: the origin decides. */
   readonly freshForMs: number | undefined;
+  /** Of 404 and 410. Undefined: the origin decides. */
+  readonly missingFreshForMs: number | undefined;
+  /** Undefined: the origin decides. */
+  readonly staleWhileRevalidateMs: number | undefined;
   /** Undefined: the origin decides. */
   readonly staleIfErrorMs: number | undefined;
+  /** What becomes of a response with Set-Cookie. */
+  readonly setCookie: 'refuse' | 'strip' | 'keep';
   readonly ignoresClientCacheControl: boolean;
   readonly store: 'auto' | 'always' | 'never';
+  readonly encodings: 'client' | 'identity';
+  /** Undefined: redirects are passed to the client. */
+  readonly redirects?: { readonly hopsMax: number; readonly hosts: readonly string[] } | undefined;
 }
 
 /** One configuration that was found valid. */
 export interface EdgeConfig {
   readonly listen: ListenAddress;
   readonly admin: { readonly listen: ListenAddress; readonly token: string | undefined };
+  /** Who may purge through the port of the clients; undefined: does not restrict, and nobody may where both are. */
+  readonly purge: { readonly allow: readonly Network[] | undefined; readonly token: string | undefined };
   readonly upstream: {
     /** `http://host[:port]` or https, without path. */
     readonly origin: string;
@@ -54,12 +66,23 @@ export interface EdgeConfig {
   };
   readonly memory: { readonly arenaBytes: number };
   readonly slice: { readonly sizeBytes: number };
+  /** `staleIfErrorMs`: past freshness, where neither origin nor rule says. */
+  readonly cache: { readonly staleIfErrorMs: number };
   readonly limits: {
+    /** Per resource. */
+    readonly variantsMax: number;
     readonly requestsMax: number;
     readonly clientStallMs: number;
+    readonly uploadStallMs: number;
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
+    readonly rangesMax: number;
+    readonly rangeSurplusBytes: number;
+    /** A minute. */
+    readonly clientSurplusBytes: number;
   };
+  /** Whether Cache-Status names the key. */
+  readonly cacheStatus: { readonly key: boolean };
   readonly log: { readonly level: LogLevel; readonly access: boolean };
   readonly shutdown: { readonly drainMs: number };
 }

@@ -5,6 +5,7 @@
 import { formatDuration } from './duration.ts';
 import type { ConfigRule, EdgeConfig } from './edge-config.ts';
 import { formatListenAddress } from './listen-address.ts';
+import { formatNetworks } from './network.ts';
 import { OPTION_KEYS, type OptionKey } from './options.ts';
 import { formatSize } from './size.ts';
 
@@ -31,6 +32,8 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   listen: (config) => formatListenAddress(config.listen),
   'admin.listen': (config) => formatListenAddress(config.admin.listen),
   'admin.token': (config) => (config.admin.token === undefined ? undefined : '(set)'),
+  'purge.allow': (config) => (config.purge.allow === undefined ? undefined : formatNetworks(config.purge.allow)),
+  'purge.token': (config) => (config.purge.token === undefined ? undefined : '(set)'),
   'upstream.url': (config) => config.upstream.origin + config.upstream.basePath,
   'upstream.connectTimeout': (config) => formatDuration(config.upstream.connectTimeoutMs),
   'upstream.headTimeout': (config) => formatDuration(config.upstream.headTimeoutMs),
@@ -48,10 +51,17 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'device.trim': (config) => String(config.device.trims),
   'memory.arena': (config) => formatSize(config.memory.arenaBytes),
   'slice.size': (config) => formatSize(config.slice.sizeBytes),
+  'limits.variants': (config) => String(config.limits.variantsMax),
+  'cache.staleIfError': (config) => formatDuration(config.cache.staleIfErrorMs),
   'limits.requests': (config) => String(config.limits.requestsMax),
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
+  'limits.uploadStall': (config) => formatDuration(config.limits.uploadStallMs),
   'limits.headerBytes': (config) => formatSize(config.limits.headerBytesMax),
   'limits.headerTimeout': (config) => formatDuration(config.limits.headerTimeoutMs),
+  'limits.ranges': (config) => String(config.limits.rangesMax),
+  'limits.rangeSurplus': (config) => formatSize(config.limits.rangeSurplusBytes),
+  'limits.clientSurplus': (config) => formatSize(config.limits.clientSurplusBytes),
+  'cacheStatus.key': (config) => String(config.cacheStatus.key),
   'log.level': (config) => config.log.level,
   'log.access': (config) => String(config.log.access),
   'shutdown.drain': (config) => formatDuration(config.shutdown.drainMs),
@@ -62,8 +72,16 @@ function describeRule(rule: ConfigRule): string {
   const facts = [rule.pattern.source.replaceAll('\\/', '/')];
   if (rule.isImmutable) facts.push('immutable');
   if (rule.freshForMs !== undefined) facts.push(`freshFor ${formatDuration(rule.freshForMs)}`);
+  if (rule.missingFreshForMs !== undefined) facts.push(`missingFreshFor ${formatDuration(rule.missingFreshForMs)}`);
+  if (rule.staleWhileRevalidateMs !== undefined) facts.push(`staleWhileRevalidate ${formatDuration(rule.staleWhileRevalidateMs)}`);
   if (rule.staleIfErrorMs !== undefined) facts.push(`staleIfError ${formatDuration(rule.staleIfErrorMs)}`);
+  // An immutable rule strips, as long as it does not say otherwise.
+  if (rule.setCookie !== (rule.isImmutable ? 'strip' : 'refuse')) facts.push(`setCookie ${rule.setCookie}`);
   if (rule.ignoresClientCacheControl) facts.push('ignoreClientCacheControl');
+  if (rule.redirects !== undefined) {
+    facts.push(`followRedirects ${rule.redirects.hopsMax}`);
+    if (rule.redirects.hosts.length > 0) facts.push(`redirectHosts ${rule.redirects.hosts.join(' ')}`);
+  }
   if (rule.store !== 'auto') facts.push(`store ${rule.store}`);
   return facts.join(', ');
 }

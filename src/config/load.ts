@@ -175,6 +175,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
   return {
     listen: values.listen,
     admin: { listen: values['admin.listen'], token: values['admin.token'] },
+    purge: { allow: values['purge.allow'], token: values['purge.token'] },
     upstream: {
       origin: upstream.origin,
       basePath: upstream.basePath,
@@ -198,12 +199,19 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
     },
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },
+    cache: { staleIfErrorMs: values['cache.staleIfError'] },
     limits: {
+      variantsMax: values['limits.variants'],
       requestsMax: values['limits.requests'],
       clientStallMs: values['limits.clientStall'],
+      uploadStallMs: values['limits.uploadStall'],
       headerBytesMax: values['limits.headerBytes'],
       headerTimeoutMs: values['limits.headerTimeout'],
+      rangesMax: values['limits.ranges'],
+      rangeSurplusBytes: values['limits.rangeSurplus'],
+      clientSurplusBytes: values['limits.clientSurplus'],
     },
+    cacheStatus: { key: values['cacheStatus.key'] },
     log: { level: values['log.level'], access: values['log.access'] },
     shutdown: { drainMs: values['shutdown.drain'] },
   };

@@ -17,7 +17,7 @@ export const DEVICE_IO = ['auto', 'threads', 'pool'] as const;
 export const COMPRESSION_WORDS = ['auto', 'off'] as const;
 
 /** Text form of an option's value. */
-export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'paths' | 'secret';
+export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'paths' | 'networks' | 'secret';
 
 /** One row. `default`, `min` and `max` are in the text form of the kind. Without a default an option is unset unless it is required. */
 export interface OptionRow {
@@ -43,6 +43,15 @@ export const OPTIONS = {
     description: 'Address of health, metrics and purge; any but a loopback address needs `admin.token`',
   },
   'admin.token': { kind: 'secret', description: 'Secret that admin requests must carry as a bearer token (8 to 256 visible characters)' },
+  'purge.allow': {
+    kind: 'networks',
+    description:
+      'Clients that may purge with the method PURGE: networks such as 192.0.2.0/24 or single addresses; a list in YAML, commas between them elsewhere. With `purge.token` too, both must hold; with neither, nobody may',
+  },
+  'purge.token': {
+    kind: 'secret',
+    description: 'Secret that a PURGE must carry as a bearer token (8 to 256 visible characters)',
+  },
   'upstream.url': {
     kind: 'url',
     isRequired: true,
@@ -69,7 +78,13 @@ export const OPTIONS = {
     max: '1h',
     description: 'Time without a byte within a response body; may be noticed half a second late',
   },
-  'upstream.connections': { kind: 'count', default: '64', min: '1', max: '4096', description: 'Connections to the origin at a time' },
+  'upstream.connections': {
+    kind: 'count',
+    default: '64',
+    min: '1',
+    max: '4096',
+    description: 'Connections to the origin at a time; requests with content have as many of their own',
+  },
   'upstream.preserveHost': {
     kind: 'boolean',
     default: 'false',
@@ -148,6 +163,22 @@ export const OPTIONS = {
     max: '8MiB',
     description: 'Bytes of one slice, a power of two; objects stored already keep theirs',
   },
+  'limits.variants': {
+    kind: 'count',
+    default: '16',
+    min: '1',
+    max: '64',
+    description:
+      'Selections (values of the request fields that Vary names) of one resource that are kept apart; what selects otherwise passes through',
+  },
+  'cache.staleIfError': {
+    kind: 'duration',
+    default: '1d',
+    min: '0',
+    max: '365d',
+    description:
+      'How long past its freshness a response is served while the origin fails, where neither the origin (`stale-if-error`) nor a rule says; never where the origin forbids it (`must-revalidate`, `proxy-revalidate`, `no-cache`, `s-maxage`)',
+  },
   'limits.requests': {
     kind: 'count',
     default: '10000',
@@ -162,6 +193,13 @@ export const OPTIONS = {
     max: '1d',
     description: 'Time without taking a byte after which a client is disconnected',
   },
+  'limits.uploadStall': {
+    kind: 'duration',
+    default: '60s',
+    min: '1s',
+    max: '1d',
+    description: "Time without a byte of a request's content, while the origin would take one, after which the client is disconnected",
+  },
   'limits.headerBytes': {
     kind: 'size',
     default: '16KiB',
@@ -175,6 +213,34 @@ export const OPTIONS = {
     min: '100ms',
     max: '10m',
     description: "Time for a request's line and header fields to arrive",
+  },
+  'limits.ranges': {
+    kind: 'count',
+    default: '256',
+    min: '1',
+    max: '1000',
+    description: 'Ranges of one request; one that asks for more is answered with everything',
+  },
+  'limits.rangeSurplus': {
+    kind: 'size',
+    default: '128MiB',
+    min: '64KiB',
+    max: '1TiB',
+    description:
+      'Bytes around the ranges of one request that are fetched with them, to fill slices; where it would be more, what is missing is fetched as asked and not stored',
+  },
+  'limits.clientSurplus': {
+    kind: 'size',
+    default: '1GiB',
+    min: '64KiB',
+    max: '1TiB',
+    description:
+      'The same for each client (address, or /64 of IPv6) and minute; past it, requests with ranges for what is not stored go to the origin as they came. To be raised where all clients have one address',
+  },
+  'cacheStatus.key': {
+    kind: 'boolean',
+    default: 'false',
+    description: "Name the object's key in Cache-Status",
   },
   'log.level': { kind: 'choice', default: 'info', choices: LOG_LEVELS, description: 'Lowest level that is logged' },
   'log.access': { kind: 'boolean', default: 'true', description: 'One line for each request' },

@@ -8,6 +8,7 @@ import { LOG_LEVELS } from '../base/log.ts';
 import { isPowerOfTwo } from '../base/units.ts';
 import { parseDuration } from './duration.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
+import { parseNetworks } from './network.ts';
 import { COMPRESSION_WORDS, DEVICE_IO, OPTIONS, type OptionKey, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import { parseSize } from './size.ts';
@@ -18,6 +19,8 @@ export const OPTION_SCHEMA = z.object({
   listen: address('listen'),
   'admin.listen': address('admin.listen'),
   'admin.token': fromText(parseSecret).optional(),
+  'purge.allow': fromText(parseNetworks).optional(),
+  'purge.token': fromText(parseSecret).optional(),
   'upstream.url': fromText(parseOrigin).optional(),
   'upstream.connectTimeout': duration('upstream.connectTimeout'),
   'upstream.headTimeout': duration('upstream.headTimeout'),
@@ -35,10 +38,17 @@ export const OPTION_SCHEMA = z.object({
   'device.trim': fromText(parseBoolean),
   'memory.arena': size('memory.arena'),
   'slice.size': size('slice.size', (bytes) => (isPowerOfTwo(bytes) ? undefined : 'must be a power of two')),
+  'limits.variants': count('limits.variants'),
+  'cache.staleIfError': duration('cache.staleIfError'),
   'limits.requests': count('limits.requests'),
   'limits.clientStall': duration('limits.clientStall'),
+  'limits.uploadStall': duration('limits.uploadStall'),
   'limits.headerBytes': size('limits.headerBytes'),
   'limits.headerTimeout': duration('limits.headerTimeout'),
+  'limits.ranges': count('limits.ranges'),
+  'limits.rangeSurplus': size('limits.rangeSurplus'),
+  'limits.clientSurplus': size('limits.clientSurplus'),
+  'cacheStatus.key': fromText(parseBoolean),
   'log.level': choice(LOG_LEVELS),
   'log.access': fromText(parseBoolean),
   'shutdown.drain': duration('shutdown.drain'),

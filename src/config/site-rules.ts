@@ -14,7 +14,13 @@ import type { YamlNode } from './yaml-tree.ts';
 /** Rules in one list; each costs a regular expression for every request that reaches it. */
 const RULES_MAX = 256;
 const PATTERN_LENGTH_MAX = 1024;
+const REDIRECTS_MAX = 10;
+const REDIRECT_HOSTS_MAX = 64;
+/** Everything, a suffix, or a name or address with or without a port. */
+const REDIRECT_HOST = /^(?:\*|\*\.[a-z0-9.-]+|(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?)$/;
 const STORE_WORDS = ['auto', 'always', 'never'] as const;
+const ENCODING_WORDS = ['client', 'identity'] as const;
+const SET_COOKIE_WORDS = ['refuse', 'strip', 'keep'] as const;
 
 /** Keys of one rule with their meaning, for the reference. Exactly one of `match` and `prefix` is given. */
 export const RULE_KEYS = {
@@ -22,11 +28,22 @@ export const RULE_KEYS = {
   match: 'Regular expression on the path, without query (case matters; not anchored unless it says `^` or `$`)',
   prefix: 'Beginning of the path, instead of `match`',
   immutable: 'The content under this path never changes: `true` or `false` (the default)',
-  freshFor: "How long a response is fresh, in place of the origin's word",
-  staleIfError: "How long after that it may be served while the origin fails, in place of the origin's word",
+  freshFor: "How long content (status 200) is fresh, in place of the origin's word; errors and redirects keep theirs",
+  missingFreshFor: "How long a 404 or 410 is fresh, in place of the origin's word; `immutable` and `freshFor` do not hold for them",
+  staleWhileRevalidate:
+    "How long past its freshness a response is served at once while it is renewed in the background, in place of the origin's word",
+  staleIfError: "How long past its freshness a response may be served while the origin fails, in place of the origin's word",
+  setCookie:
+    'A response with `Set-Cookie`: `refuse` to store it (the default), `strip` the field and store the rest (the default where `immutable`), or `keep` it for every client',
   ignoreClientCacheControl: 'Ignore Cache-Control and Pragma of requests; by default what `immutable` says',
   store:
     '`auto` (the default): a full device keeps what is asked for twice; `always` to keep it at the first request; `never` to pass requests through',
+  encodings:
+    '`client` (the default): the origin is asked for what the client accepts of br, zstd and gzip, and each encoding is a variant of its own; `identity`: it is asked for none, so that there is one representation for all',
+  followRedirects:
+    'Redirects in a row that are followed in place of the client, 0 (the default) to 10; the answer is stored under the URL that was asked for',
+  redirectHosts:
+    'Hosts that redirects may lead to beside the origin itself, separated by spaces: `host`, `*.suffix` or `*` on the usual port of the scheme at public addresses; `host:port` at any',
 } as const;
 
 const RULE_SCHEMA = z.object({
@@ -35,9 +52,15 @@ const RULE_SCHEMA = z.object({
   prefix: fromText(parsePrefix).optional(),
   immutable: fromText(parseBoolean).optional(),
   freshFor: fromText(parseDuration).optional(),
+  missingFreshFor: fromText(parseDuration).optional(),
+  staleWhileRevalidate: fromText(parseDuration).optional(),
   staleIfError: fromText(parseDuration).optional(),
+  setCookie: fromText((text) => parseChoice(text, SET_COOKIE_WORDS)).optional(),
   ignoreClientCacheControl: fromText(parseBoolean).optional(),
   store: fromText((text) => parseChoice(text, STORE_WORDS)).optional(),
+  encodings: fromText((text) => parseChoice(text, ENCODING_WORDS)).optional(),
+  followRedirects: fromText(parseHops).optional(),
+  redirectHosts: fromText(parseHosts).optional(),
 } satisfies Record<keyof typeof RULE_KEYS, z.ZodType>);
 
 /** A rule with the place that it was read from. */
@@ -104,7 +127,10 @@ function findContradiction(texts: Readonly<Record<string, string>>): string | un
   if ((texts.match === undefined) === (texts.prefix === undefined)) {
     return texts.match === undefined ? 'needs match or prefix' : 'has both match and prefix; keep one';
   }
-  const kept = ['immutable', 'freshFor', 'staleIfError'].filter((key) => texts[key] !== undefined);
+  if (texts.redirectHosts !== undefined && texts.followRedirects === undefined) return 'has redirectHosts without followRedirects; add it';
+  const kept = ['immutable', 'freshFor', 'missingFreshFor', 'staleWhileRevalidate', 'staleIfError', 'setCookie'].filter(
+    (key) => texts[key] !== undefined,
+  );
   if (texts.store === 'never' && kept.length > 0)
     return `stores nothing (store: never), so ${kept.join(' and ')} cannot hold; leave one out`;
   return undefined;
@@ -117,9 +143,14 @@ function toRule(values: z.output<typeof RULE_SCHEMA>): ConfigRule {
     pattern: values.match ?? new RegExp(`^${escapePattern(values.prefix ?? '')}`, 'u'),
     isImmutable,
     freshForMs: values.freshFor,
+    missingFreshForMs: values.missingFreshFor,
+    staleWhileRevalidateMs: values.staleWhileRevalidate,
     staleIfErrorMs: values.staleIfError,
+    setCookie: values.setCookie ?? (isImmutable ? 'strip' : 'refuse'),
     ignoresClientCacheControl: values.ignoreClientCacheControl ?? isImmutable,
     store: values.store ?? 'auto',
+    encodings: values.encodings ?? 'client',
+    ...(values.followRedirects ? { redirects: { hopsMax: values.followRedirects, hosts: values.redirectHosts ?? [] } } : {}),
   };
 }
 
@@ -127,6 +158,19 @@ function parseName(text: string): Parsed<string> {
   return /^[\w.-]{1,64}$/.test(text)
     ? parsed(text)
     : invalid(`must be 1 to 64 letters, digits, dots, underscores or hyphens, not ${quoteText(text)}`);
+}
+
+function parseHops(text: string): Parsed<number> {
+  return /^\d{1,2}$/.test(text) && Number(text) <= REDIRECTS_MAX
+    ? parsed(Number(text))
+    : invalid(`must be a number from 0 to ${REDIRECTS_MAX}, not ${quoteText(text)}`);
+}
+
+function parseHosts(text: string): Parsed<readonly string[]> {
+  const hosts = text.trim().toLowerCase().split(/\s+/);
+  const wrong = hosts.find((host) => !REDIRECT_HOST.test(host));
+  if (wrong !== undefined) return invalid(`must be hosts such as cdn.example, *.cdn.example, 10.0.0.7:8080 or *, not ${quoteText(wrong)}`);
+  return hosts.length > REDIRECT_HOSTS_MAX ? invalid(`has ${hosts.length} hosts; the limit is ${REDIRECT_HOSTS_MAX}`) : parsed(hosts);
 }
 
 function parsePattern(text: string): Parsed<RegExp> {

@@ -34,6 +34,7 @@ export interface BlockDevice {
   /**
    * Fills `buffers`, in order, from `offsetBytes` on. Short transfers are continued inside.
    * Every buffer is page-aligned arena memory, a multiple of blockSizeBytes long (asserted), and the device's until the promise settles.
+   * Beside a write of the same blocks each byte is the old or the new one; no larger unit is whole, for the page cache keeps none.
    *
    * @throws EdgeError DEVICE_FAULT with context {operation, offsetBytes, lengthBytes, errno}; DEVICE_BUSY when too many wait, or when it
    *   has not begun in time: nothing was done then, and nothing is wrong with the device

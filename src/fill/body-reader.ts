@@ -3,6 +3,7 @@
  * One buffer fills while the one before is being sent, so a response holds at most three of them.
  */
 import { EdgeError } from '../base/errors.ts';
+import type { FieldList } from '../http/header-fields.ts';
 import type { BodySink, Transfer } from '../upstream/upstream-transport.ts';
 import { PRIVATE_BUFFER_BYTES } from './fill-context.ts';
 
@@ -10,9 +11,13 @@ import { PRIVATE_BUFFER_BYTES } from './fill-context.ts';
 export class BodyReader implements BodySink {
   readonly #transfer: Transfer;
   #buffer: Buffer | undefined;
+  /** Bytes of the buffer that have come, and those of them that were handed on: what is behind them is lent to the transport. */
   #usedBytes = 0;
+  #handedBytes = 0;
   #end: 'open' | 'complete' | EdgeError = 'open';
   #wake: (() => void) | undefined;
+  /** What stood behind the body, once it has ended. */
+  trailers: FieldList = [];
 
   constructor(transfer: Transfer) {
     this.#transfer = transfer;
@@ -28,7 +33,8 @@ export class BodyReader implements BodySink {
     this.#wake?.();
   }
 
-  onEnd(): void {
+  onEnd(trailers: FieldList): void {
+    this.trailers = trailers;
     this.#end = 'complete';
     this.#wake?.();
   }
@@ -44,7 +50,7 @@ export class BodyReader implements BodySink {
    * @throws EdgeError when the body broke off, or CLIENT_GONE after abort()
    */
   async next(): Promise<Buffer | undefined> {
-    while (this.#usedBytes === 0) {
+    while (this.#usedBytes === this.#handedBytes) {
       if (this.#end === 'complete') return undefined;
       if (this.#end !== 'open') throw this.#end;
       await new Promise<void>((resolve) => {
@@ -52,9 +58,13 @@ export class BodyReader implements BodySink {
       });
       this.#wake = undefined;
     }
-    const piece = this.#buffer?.subarray(0, this.#usedBytes);
-    this.#buffer = undefined;
-    this.#usedBytes = 0;
+    const piece = this.#buffer?.subarray(this.#handedBytes, this.#usedBytes);
+    this.#handedBytes = this.#usedBytes;
+    if (this.#usedBytes === PRIVATE_BUFFER_BYTES) {
+      this.#buffer = undefined;
+      this.#usedBytes = 0;
+      this.#handedBytes = 0;
+    }
     this.#transfer.resume();
     return piece;
   }
@@ -66,27 +76,4 @@ export class BodyReader implements BodySink {
     this.#transfer.abort();
     this.#wake?.();
   }
-}
-
-/** Takes a short body whose bytes nobody wants, so that its connection can be kept; a long one is cut off. */
-export class DiscardingSink implements BodySink {
-  readonly #transfer: Transfer;
-  #leftBytes = 4 * PRIVATE_BUFFER_BYTES;
-
-  constructor(transfer: Transfer) {
-    this.#transfer = transfer;
-  }
-
-  room(): Uint8Array {
-    return new Uint8Array(PRIVATE_BUFFER_BYTES);
-  }
-
-  onBytes(count: number): void {
-    this.#leftBytes -= count;
-    if (this.#leftBytes < 0) this.#transfer.abort();
-  }
-
-  onEnd(): void {}
-
-  onError(): void {}
 }

@@ -2,11 +2,13 @@
 import type { Clock } from '../base/clock.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { KIB, MIB } from '../base/units.ts';
+import type { PartMemory } from '../cache/part-memory.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectHash } from '../format/manifest.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { SliceStore } from '../store/slice-store.ts';
+import type { OriginAbilities } from '../upstream/origin-abilities.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { FILL_METRICS } from './fill-metrics.ts';
 import type { StandingTransfers } from './standing-transfers.ts';
@@ -18,8 +20,15 @@ export interface FillContext {
   readonly clock: Clock;
   readonly metrics: MetricSet<typeof FILL_METRICS>;
   readonly standing: StandingTransfers;
+  /** What is known of slices that are not there whole. */
+  readonly abilities: OriginAbilities;
+  readonly partMemory: PartMemory;
   /** Slice size of new objects, in bytes. */
   readonly sliceSizeBytes: number;
+  /** Selections of one resource that are kept apart. */
+  readonly variantsMax: number;
+  /** How long past its freshness an object is served while the origin fails, where neither the origin nor a rule says. */
+  readonly staleIfErrorMs: number;
 }
 
 /** One resource: its key, and how to ask its origin for it. */
@@ -30,6 +39,8 @@ export interface FillTarget {
   readonly transport: UpstreamTransport;
   /** Origin-form target at the origin. */
   readonly upstreamPath: string;
+  /** As origin-abilities.ts knows it. */
+  readonly place: string;
   /** Fields of every request that fills: the same for all clients, since what they ask for is stored for all. */
   readonly fields: FieldList;
 }
@@ -48,11 +59,23 @@ export const PAUSED_MS_MAX = 10_000;
 export const SLOT_WAIT_MS = 50;
 /** How often a response waits for a slot to read a stored slice into, before it goes on past the cache. */
 export const BUSY_READS_MAX = 4;
+/** Parts of a response whose slices are asked for ahead of the part that is being sent, where they lie apart. */
+export const PARTS_AHEAD = 4;
 /** How often one response asks again after the origin broke off, without a whole slice in between. */
 export const RESUMES_MAX = 3;
+/** Answers in a row that may bring less than was asked for, and each less than NARROW_BYTES_MIN, before everything is asked for at once. */
+export const NARROW_ANSWERS_MAX = 64;
+/** An origin that answers with this much at a time is asked as often as it takes. */
+export const NARROW_BYTES_MIN = 64 * KIB;
 /** Room that a response without a slot streams through. */
 export const PRIVATE_BUFFER_BYTES = 64 * KIB;
 /** How long requests for a key are not collapsed after its response was not storable. */
 export const UNSTORABLE_MARK_MS = 60_000;
+/** Markers of varying resources in memory; the one asked for longest ago is forgotten first, and read again if it is stored. */
+export const MARKERS_MAX = 4096;
 /** Keys marked at a time; the oldest is forgotten first. */
 export const UNSTORABLE_MARKS_MAX = 16_384;
+/** Objects renewed behind their clients' backs at a time; another one stays stale until a later request. */
+export const BACKGROUND_RENEWALS_MAX = 64;
+/** How long an object is not renewed in the background again after the origin failed to renew it. */
+export const FAILED_RENEWAL_MARK_MS = 5000;

@@ -1,16 +1,20 @@
 /**
- * A run: one upstream transfer that produces consecutive slices of one generation. It is the body's sink: bytes land in the slot of the
+ * A run: one upstream transfer that produces consecutive bytes of one generation. It is the body's sink: bytes land in the slot of the
  * slice in hand; a full slice is offered to the store and the run goes on with the next. It owns its next slot before it begins the
  * current one. Who paces it and when it ends is in ARCHITECTURE.md, *Who paces whom*.
  *
- *   firstSlice            current                claim end        endSlice
- *      |== offered ==|== offered ==|##########....|  .  .  .  .  |       |
- *                                  ^received      `- readers up to here follow, others open a run of their own
+ *   start                 current                claim end         end
+ *      |== offered ==|== offered ==|##########....|  .  .  .  .  |   |
+ *                                             ^at `- readers up to here follow, others open a run of their own
+ *
+ * Nearly all runs begin and end at slice boundaries. One that completes a slice of which something is kept brings the gap in it; one whose
+ * origin answers with less than was asked for may begin and end anywhere. What it leaves of a slice is kept as a part.
  */
 import { assert } from '../base/assert.ts';
 import type { Timer } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
-import { KIB } from '../base/units.ts';
+import { IntervalSet } from '../base/interval-set.ts';
+import { alignDown, divCeil, divFloor, KIB } from '../base/units.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { BodySink, Transfer } from '../upstream/upstream-transport.ts';
 import { CLAIM_SLICES, LEAD_SLICES, PAUSED_MS_MAX, SLOT_WAIT_MS } from './fill-context.ts';
@@ -21,10 +25,11 @@ const SCRATCH_BYTES = 64 * KIB;
 
 /** The part of the object that a run brings. */
 export interface RunShape {
-  readonly firstSlice: number;
+  /** Offset of its first byte in the object. */
+  readonly start: number;
   /** Exclusive; Infinity when the response goes on to an end that is not known yet. */
-  readonly endSlice: number;
-  /** Bytes of the response that come before the first slice. */
+  readonly end: number;
+  /** Bytes of the response that come before `start`. */
   readonly skipBytes: number;
 }
 
@@ -36,10 +41,12 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   #current: number;
   #lease: Lease | undefined;
   #spare: Lease | undefined;
-  /** Of the slice in hand, those that the store had of it included. */
+  /** Where the next byte goes in the slice in hand. */
+  #at: number;
+  /** What is there of the slice in hand, whether it came with the transfer or was kept before. */
+  readonly #known = new IntervalSet();
+  /** Bytes of the slice in hand that came with the transfer. */
   #receivedBytes = 0;
-  /** Bytes at the beginning of the slice in hand that came from the store. */
-  #loadedBytes = 0;
   #skipBytes: number;
   #end: RunEnd | undefined;
   #error: EdgeError | undefined;
@@ -52,7 +59,8 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   constructor(object: LiveObject, shape: RunShape) {
     this.object = object;
     this.#shape = shape;
-    this.#current = shape.firstSlice;
+    this.#current = divFloor(shape.start, object.sliceSizeBytes);
+    this.#at = shape.start - alignDown(shape.start, object.sliceSizeBytes);
     this.#skipBytes = shape.skipBytes;
     object.addRun(this);
   }
@@ -68,12 +76,25 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   }
 
   get endSlice(): number {
-    return Math.min(this.#shape.endSlice, this.object.endSlice);
+    const { end } = this.#shape;
+    return Math.min(Number.isFinite(end) ? divCeil(end, this.object.sliceSizeBytes) : end, this.object.endSlice);
+  }
+
+  /** What is to be asked of the origin: from its first byte, to the end. */
+  get shape(): RunShape {
+    return this.#shape;
   }
 
   claims(sliceNumber: number): boolean {
     if (this.#end !== undefined || sliceNumber < this.#current || sliceNumber >= this.endSlice) return false;
     return !this.object.isResumable || sliceNumber < this.#current + CLAIM_SLICES;
+  }
+
+  claimsByte(position: number): boolean {
+    const { sliceSizeBytes } = this.object;
+    const sliceNumber = divFloor(position, sliceSizeBytes);
+    if (!this.claims(sliceNumber) || position >= this.#shape.end) return false;
+    return sliceNumber > this.#current || position >= this.#current * sliceSizeBytes + this.#at;
   }
 
   /** The request is under way. */
@@ -82,16 +103,18 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     if (this.#end !== undefined) transfer.abort();
   }
 
-  /** The response turned out to start elsewhere: before the first byte, once. */
+  /** The response turned out to bring something else: before the first byte, once. */
   reshape(shape: RunShape): void {
-    const isUntouched = this.#receivedBytes === this.#loadedBytes && this.#current === this.#shape.firstSlice;
-    assert(isUntouched, 'a run is reshaped before its first byte');
-    this.#receivedBytes = 0;
-    this.#loadedBytes = 0;
+    const { sliceSizeBytes } = this.object;
+    const firstSlice = divFloor(this.#shape.start, sliceSizeBytes);
+    assert(this.#receivedBytes === 0 && this.#current === firstSlice, 'a run is reshaped before its first byte');
     this.#shape = shape;
-    this.#current = shape.firstSlice;
     this.#skipBytes = shape.skipBytes;
+    this.#current = divFloor(shape.start, sliceSizeBytes);
+    this.#at = shape.start - this.#current * sliceSizeBytes;
+    if (this.#current === firstSlice) return;
     // The slot in reserve was cut for another slice, which may have been the short last one.
+    this.#known.clear();
     this.#endLeases();
   }
 
@@ -104,27 +127,57 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   }
 
   /**
-   * Takes what the store has of the beginning of the first slice, so that it need not be asked for: an earlier transfer ended in its middle.
+   * Takes what is kept of the first slice, so that it need not be asked for: the run then brings the gap around `position`, and what follows
+   * the slice where the gap reaches its end. From an origin that brings little at a time it brings what is wanted first.
    *
-   * @returns bytes of the slice that are there
+   * @param position offset in the object, within the first slice
    */
-  async loadStart(): Promise<number> {
+  async loadKept(position: number): Promise<void> {
+    const sliceNumber = this.#current;
+    const sliceStart = sliceNumber * this.object.sliceSizeBytes;
+    if (this.object.hasPart(sliceNumber) && this.#takeSlot()) await this.#takeKept();
+    if (this.#end !== undefined) return;
+    const lengthBytes = this.#sliceLengthMax(sliceNumber);
+    const gap = this.#known.gapAt(position - sliceStart, lengthBytes);
+    // What is wanted has come from elsewhere since the run was begun; where it cannot be read from there it is asked for again.
+    if (gap === undefined) return this.object.hasPartInMemoryAt(position) ? this.stop('met-stored') : this.#known.clear();
+    const end = gap.end < lengthBytes ? sliceStart + gap.end : this.#shape.end;
+    this.#at = this.object.isAnsweredNarrowly ? position - sliceStart : gap.start;
+    this.#shape = { start: sliceStart + this.#at, end, skipBytes: 0 };
+  }
+
+  async #takeKept(): Promise<void> {
+    await this.#loadStoredPart();
+    if (this.#end !== undefined) return;
+    this.#takePartsInMemory();
+    this.object.context.metrics.add('loadedPartBytes', this.#known.total);
+    this.object.wakeFollowers();
+  }
+
+  /** Puts the part that the store has of the slice in hand into its slot; what a reader may miss there is kept beside it. */
+  async #loadStoredPart(): Promise<void> {
     const { context, generation, target } = this.object;
     const sliceNumber = this.#current;
-    if (!context.store.hasPart(generation, sliceNumber)) return 0;
+    if (!context.store.hasPart(generation, sliceNumber)) return;
     const verdict = await context.store.readPart({ objectHash: target.objectHash, generation, sliceNumber });
-    if (verdict.kind !== 'hit') return 0;
-    const { lease, bytes, startBytes } = verdict;
-    if (startBytes === 0 && bytes.length < this.#sliceLengthMax(sliceNumber) && this.#end === undefined && this.#takeSlot()) {
-      assert(this.#lease !== undefined, 'a slot was taken');
-      bytes.copy(this.#lease.bytes);
-      this.#receivedBytes = bytes.length;
-      this.#loadedBytes = bytes.length;
-      context.metrics.add('loadedPartBytes', bytes.length);
-      this.object.wakeFollowers();
+    if (verdict.kind !== 'hit') return;
+    const { lease, bytes, startBytes, endBytes } = verdict;
+    if (this.#lease !== undefined && endBytes <= this.#sliceLengthMax(sliceNumber)) {
+      bytes.copy(this.#lease.bytes, startBytes);
+      this.#known.add(startBytes, endBytes);
+      context.partMemory.add(generation, sliceNumber, { start: startBytes, bytes });
     }
     lease.end();
-    return this.#loadedBytes;
+  }
+
+  /** Puts what is kept in memory of the slice in hand into its slot. */
+  #takePartsInMemory(): void {
+    const { context, generation } = this.object;
+    for (const { start, bytes } of context.partMemory.list(generation, this.#current)) {
+      if (this.#known.covers(start, start + bytes.length)) continue;
+      bytes.copy(this.#slot().bytes, start);
+      this.#known.add(start, start + bytes.length);
+    }
   }
 
   onReservationsOver(): void {
@@ -133,7 +186,7 @@ export class FillRun implements BodySink, Run, StandingTransfer {
 
   tryRead(sliceNumber: number, startBytes: number, endBytes: number): LoanedBytes | undefined {
     if (sliceNumber !== this.#current || this.#lease === undefined) return undefined;
-    return loan(this.#lease, startBytes, Math.min(endBytes, this.#receivedBytes));
+    return loan(this.#lease, startBytes, Math.min(endBytes, this.#known.at(startBytes)?.end ?? 0));
   }
 
   // ---- the sink
@@ -145,8 +198,7 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     if (this.#current >= this.endSlice) return new Uint8Array(1);
     if (this.#isAhead()) return this.#pause();
     if (this.#lease === undefined && !this.#takeSlot()) return undefined;
-    assert(this.#lease !== undefined, 'a slot was taken');
-    return this.#lease.bytes.subarray(this.#receivedBytes, this.#sliceLengthMax(this.#current));
+    return this.#slot().bytes.subarray(this.#at, this.#sliceEnd());
   }
 
   onBytes(count: number): void {
@@ -161,8 +213,10 @@ export class FillRun implements BodySink, Run, StandingTransfer {
       this.#transfer?.abort();
       return;
     }
+    this.#known.add(this.#at, this.#at + count);
+    this.#at += count;
     this.#receivedBytes += count;
-    if (this.#receivedBytes === this.#sliceLengthMax(this.#current)) this.#completeSlice();
+    if (this.#at === this.#sliceEnd()) this.#finishSlice();
     this.object.wakeFollowers();
   }
 
@@ -198,12 +252,20 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     this.#onFollowersChanged();
   }
 
-  /** With nobody reading along, a slice that is mostly there is finished; else the run ends. */
+  /** Its connection is kept however slow the followers are, since nobody could ask for the rest; without any it has no use. */
+  onObjectOver(): void {
+    this.#pausedTimer?.stop();
+    this.object.context.standing.delete(this);
+    this.#onFollowersChanged();
+  }
+
+  /** With nobody reading along, a slice that is mostly there is finished if it can be kept; else the run ends. */
   #onFollowersChanged(): void {
     if (this.#end !== undefined) return;
     if (this.object.isReserved || this.#hasFollower()) return this.resumeIfPaced();
-    const isMostlyThere = this.#receivedBytes * 2 > this.#sliceLengthMax(this.#current);
-    if (this.#sliceToFinish === this.#current || isMostlyThere) this.resumeIfPaced();
+    const isMostlyThere = this.#known.total * 2 > this.#sliceLengthMax(this.#current);
+    const isWanted = this.#sliceToFinish === this.#current || isMostlyThere;
+    if (isWanted && this.object.failure === undefined) this.resumeIfPaced();
     else this.#abandon();
   }
 
@@ -215,7 +277,9 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     this.object.context.standing.delete(this);
     const { metrics } = this.object.context;
     metrics.add('runs', 1, end);
-    if (!this.#offerPart(end)) metrics.add('droppedBytes', this.#receivedBytes - this.#loadedBytes);
+    // What came of a slice is worth keeping where the rest of it can be asked for alone.
+    const isKept = end !== 'changed' && this.object.isResumable && this.#keepPart();
+    if (!isKept) metrics.add('droppedBytes', this.#receivedBytes);
     this.#endLeases();
     if (end !== 'complete' && end !== 'failed') this.#transfer?.abort();
     this.object.removeRun(this);
@@ -234,33 +298,50 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     if (isLost) object.fail(new EdgeError('UPSTREAM_CHANGED', 'The response was given up when its last reader left; ask again'));
   }
 
-  /** The beginning of the slice in hand is worth keeping where the rest of it can be asked for alone. @returns whether the store took it */
-  #offerPart(end: RunEnd): boolean {
+  /** Keeps what is there of the slice in hand, which is not all of it. @returns false when nothing of it is new, or cannot be kept */
+  #keepPart(): boolean {
     const { object } = this;
+    const { context, generation } = object;
     const { objectHash, rule } = object.target;
-    const endBytes = this.#receivedBytes;
+    const sliceNumber = this.#current;
+    if (this.#lease === undefined || this.#receivedBytes === 0 || object.manifest.lengthBytes === undefined) return false;
+    if (context.store.hasSlice(generation, sliceNumber)) return false;
     const lease = this.#lease;
-    if (lease === undefined || endBytes === this.#loadedBytes || end === 'changed') return false;
-    if (!object.isResumable || object.manifest.lengthBytes === undefined) return false;
-    const verdict = object.context.store.offerSlice({
+    for (const { start, end } of this.#known.intervals) {
+      context.partMemory.add(generation, sliceNumber, { start, bytes: lease.bytes.subarray(start, end) });
+    }
+    const received = this.#known.at(this.#at - 1);
+    assert(received !== undefined, 'what was received is known');
+    const verdict = context.store.offerSlice({
       objectHash,
-      generation: object.generation,
-      sliceNumber: this.#current,
+      generation,
+      sliceNumber,
       lease,
-      lengthBytes: this.#sliceLengthMax(this.#current),
-      present: { startBytes: 0, endBytes },
+      lengthBytes: this.#sliceLengthMax(sliceNumber),
+      present: { startBytes: received.start, endBytes: received.end },
       admission: rule.store === 'always' ? 'always' : 'auto',
     });
-    if (verdict.kind === 'admitted') object.context.metrics.add('keptParts');
-    return verdict.kind === 'admitted';
+    if (verdict.kind === 'admitted') context.metrics.add('keptParts');
+    return true;
   }
 
-  #completeSlice(): void {
-    const lease = this.#lease;
-    assert(lease !== undefined, 'a complete slice has its slot');
+  /** The transfer has brought what it has of the slice in hand: all of it together with what was kept, or a part. */
+  #finishSlice(): void {
+    const { context, generation } = this.object;
+    const lengthBytes = this.#sliceLengthMax(this.#current);
+    if (!this.#known.covers(0, lengthBytes)) this.#takePartsInMemory();
+    if (this.#known.covers(0, lengthBytes)) {
+      context.partMemory.delete(generation, this.#current);
+      return this.#completeSlice(lengthBytes);
+    }
+    if (!this.#keepPart()) context.metrics.add('droppedBytes', this.#receivedBytes);
+    this.#beginNextSlice();
+  }
+
+  #completeSlice(lengthBytes: number): void {
+    const lease = this.#slot();
     const { store, metrics } = this.object.context;
     const sliceNumber = this.#current;
-    const lengthBytes = this.#receivedBytes;
     const { objectHash, rule } = this.object.target;
     metrics.add('filledSlices');
     // A response that brings everything brings slices that are stored already, too.
@@ -273,11 +354,16 @@ export class FillRun implements BodySink, Run, StandingTransfer {
         this.object.retain(sliceNumber, lease, lengthBytes);
       }
     }
+    this.#beginNextSlice();
+  }
+
+  #beginNextSlice(): void {
+    this.#lease?.end();
     this.#lease = undefined;
+    this.#known.clear();
     this.#receivedBytes = 0;
-    this.#loadedBytes = 0;
+    this.#at = 0;
     this.#current += 1;
-    lease.end();
     this.#endIfDone();
   }
 
@@ -285,7 +371,7 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   #endIfDone(): void {
     const { object } = this;
     const next = this.#current;
-    if (next >= this.endSlice) return this.stop(next >= this.#shape.endSlice || next >= object.endSlice ? 'complete' : 'met-stored');
+    if (next >= this.endSlice) return this.stop('complete');
     if (!object.isResumable) return;
     const isElsewhere =
       object.context.store.hasSlice(object.generation, next) || object.runs.some((run) => run !== this && run.claims(next));
@@ -296,21 +382,20 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   /** A body of unknown length came to its proper end: now the object has one. */
   #completeGrowing(): void {
     const { object } = this;
-    object.learnLength(this.#current * object.sliceSizeBytes + this.#receivedBytes);
-    if (this.#receivedBytes > 0) {
+    object.learnLength(this.#current * object.sliceSizeBytes + this.#at);
+    if (this.#at > 0) {
       this.#fitLastSlot();
-      this.#completeSlice();
+      this.#completeSlice(this.#at);
     } else this.stop('complete');
   }
 
   /** The last slice of a growing object got a whole slot; a small one moves to a slot of its size, so that the RAM tier stays dense. */
   #fitLastSlot(): void {
-    const lease = this.#lease;
-    assert(lease !== undefined, 'received bytes have a slot');
-    if (this.#receivedBytes * 2 > lease.sizeBytes) return;
-    const small = this.object.context.arena.tryLease('fill', this.#receivedBytes);
+    const lease = this.#slot();
+    if (this.#at * 2 > lease.sizeBytes) return;
+    const small = this.object.context.arena.tryLease('fill', this.#at);
     if (small === undefined) return;
-    lease.bytes.copy(small.bytes, 0, 0, this.#receivedBytes);
+    lease.bytes.copy(small.bytes, 0, 0, this.#at);
     this.#lease = small;
     lease.end();
   }
@@ -332,7 +417,7 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     let fastest = -1;
     for (const follower of object.followers) if (this.#isFollowedBy(follower)) fastest = Math.max(fastest, follower.positionBytes);
     if (fastest < 0) return false;
-    return this.#current * object.sliceSizeBytes + this.#receivedBytes - fastest >= LEAD_SLICES * object.sliceSizeBytes;
+    return this.#current * object.sliceSizeBytes + this.#at - fastest >= LEAD_SLICES * object.sliceSizeBytes;
   }
 
   #pause(): undefined {
@@ -385,6 +470,17 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     this.#spare?.end();
     this.#lease = undefined;
     this.#spare = undefined;
+  }
+
+  /** The slot of the slice in hand, which has one. */
+  #slot(): Lease {
+    assert(this.#lease !== undefined, 'a slot was taken');
+    return this.#lease;
+  }
+
+  /** Where the transfer's part of the slice in hand ends. */
+  #sliceEnd(): number {
+    return Math.min(this.#sliceLengthMax(this.#current), this.#shape.end - this.#current * this.object.sliceSizeBytes);
   }
 
   #slotBytes(sliceNumber: number): number {

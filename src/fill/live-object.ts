@@ -4,15 +4,21 @@
  *
  * A generation is *resumable* when it has a strong validator and its origin answers ranges: then missing slices can be fetched one by one.
  * Otherwise all of its bytes come from the one response that made it, and that response's run claims them all.
+ *
+ * When the origin turns out to have another version, the generation is *over*: nobody new gets it and nothing is asked for, but what is in the
+ * cache stays there for its readers (it holds its generation in the store), and transfers of it that are under way go on for them.
  */
 import { assert } from '../base/assert.ts';
-import type { EdgeError } from '../base/errors.ts';
-import { sliceCount } from '../cache/slice-plan.ts';
+import { EdgeError } from '../base/errors.ts';
+import { divFloor } from '../base/units.ts';
+import { type SliceStep, sliceCount } from '../cache/slice-plan.ts';
+import { isSliced } from '../cache/status-policy.ts';
 import { strongValidator } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
+import { type ContentCoding, contentCodingOf } from '../http/content-coding.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
-import { RETAINED_SLICES_MAX } from './fill-context.ts';
+import { NARROW_ANSWERS_MAX, NARROW_BYTES_MIN, RETAINED_SLICES_MAX } from './fill-context.ts';
 import type { RUN_ENDS } from './fill-metrics.ts';
 
 /** Somebody who reads along. Positions are absolute offsets in bytes. */
@@ -36,12 +42,15 @@ export interface Run {
   readonly end: RunEnd | undefined;
   readonly error: EdgeError | undefined;
   claims(sliceNumber: number): boolean;
+  /** Whether it is about to bring the byte at `position`. */
+  claimsByte(position: number): boolean;
   tryRead(sliceNumber: number, startBytes: number, endBytes: number): LoanedBytes | undefined;
   resumeIfPaced(): void;
   onFollowerLeft(follower: Follower): void;
   /** Nobody is about to come any more: goes on only if somebody is there. */
   onReservationsOver(): void;
-  stop(end: 'changed'): void;
+  /** What it brings cannot be asked for again. */
+  onObjectOver(): void;
 }
 
 /** Bytes on loan; the borrower ends the lease. */
@@ -74,6 +83,9 @@ export class LiveObject {
   /** Set when the origin turned out to have another version, or a response that cannot be resumed broke off. */
   #failure: EdgeError | undefined;
   #isRangeless = false;
+  #endHold: () => void;
+  /** In a row, each with less than NARROW_BYTES_MIN. */
+  #narrowAnswers = 0;
   /** Of the manifest's fields; asked for with every piece of a body, so it is not worked out each time. */
   #hasStrongValidator: boolean;
 
@@ -82,8 +94,9 @@ export class LiveObject {
     this.context = context;
     this.target = target;
     this.#manifest = source.manifest;
-    this.#hasStrongValidator = strongValidator(source.manifest.fields) !== undefined;
+    this.#hasStrongValidator = isJoinable(source.manifest);
     this.purgeSequence = source.purgeSequence;
+    this.#endHold = context.store.holdGeneration(source.manifest);
   }
 
   get manifest(): Manifest {
@@ -103,8 +116,13 @@ export class LiveObject {
     return this.#failure;
   }
 
+  /** Of all its bytes; slices are asked for in this one (RFC 9110 s8.4). */
+  get coding(): ContentCoding {
+    return contentCodingOf(this.#manifest.fields) ?? 'identity';
+  }
+
   get isResumable(): boolean {
-    return !this.#isRangeless && this.#hasStrongValidator;
+    return !this.#isRangeless && this.#hasStrongValidator && this.#failure === undefined;
   }
 
   /** Whether another response can be told to be of the same version: slice by slice, or all over again from an origin without ranges. */
@@ -122,8 +140,12 @@ export class LiveObject {
   replaceManifest(manifest: Manifest): void {
     assert(manifest.generation === this.generation, 'a manifest is renewed within its generation');
     assert(manifest.lengthBytes === this.#manifest.lengthBytes, 'a renewal does not change the length');
+    // Tags may be others now, and with them the purges that cover it.
+    const endHold = this.#endHold;
+    this.#endHold = this.context.store.holdGeneration(manifest);
+    endHold();
     this.#manifest = manifest;
-    this.#hasStrongValidator = strongValidator(manifest.fields) !== undefined;
+    this.#hasStrongValidator = isJoinable(manifest);
   }
 
   /** A growing object has come to its end, or its length was told by a later response. */
@@ -141,12 +163,21 @@ export class LiveObject {
     this.#isRangeless = true;
   }
 
-  /** This generation is over: nobody new joins, and bytes that are not in the cache will not come. */
+  /** The origin has another version now. @returns what those are told who need more than there is */
+  endAsChanged(why: string): EdgeError {
+    if (this.#failure === undefined) {
+      this.context.metrics.add('generationsReplaced');
+      this.fail(new EdgeError('UPSTREAM_CHANGED', `The object changed during the transfer: ${why}; ask again`));
+    }
+    return this.#failure ?? new EdgeError('UPSTREAM_CHANGED');
+  }
+
+  /** This generation is over: nobody new joins, and bytes that are neither in the cache nor on their way will not come. */
   fail(error: EdgeError): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
     this.context.store.dropManifest(this.target.objectHash, this.generation);
-    for (const run of [...this.runs]) run.stop('changed');
+    for (const run of [...this.runs]) run.onObjectOver();
     this.#owner.forget(this);
     this.#wakeAll();
   }
@@ -186,6 +217,53 @@ export class LiveObject {
   /** The run that has claimed `sliceNumber`, if any. */
   findRun(sliceNumber: number): Run | undefined {
     return this.runs.find((run) => run.claims(sliceNumber));
+  }
+
+  /** The run that is about to bring the byte at `position`, if any. */
+  findRunFor(position: number): Run | undefined {
+    return this.runs.find((run) => run.claimsByte(position));
+  }
+
+  /** Whether some of the slice is kept, but not all of it. */
+  hasPart(sliceNumber: number): boolean {
+    const { store, partMemory } = this.context;
+    return partMemory.has(this.generation, sliceNumber) || store.hasPart(this.generation, sliceNumber);
+  }
+
+  /** Whether all of a part of a slice can be read now; what only the device has of a slice that is there in part does not count. */
+  hasBytes({ sliceNumber, startBytes, endBytes }: SliceStep): boolean {
+    const { store, partMemory } = this.context;
+    return (
+      store.hasSlice(this.generation, sliceNumber) || partMemory.covers(this.generation, sliceNumber, { start: startBytes, end: endBytes })
+    );
+  }
+
+  /** Whether the byte at `position` is kept in memory, of a slice that is there in part. */
+  hasPartInMemoryAt(position: number): boolean {
+    return this.tryReadPart(position, position + 1) !== undefined;
+  }
+
+  /** What is kept in memory of a slice that is there in part: bytes from `start` on, not past `end`, which lies in the same slice. */
+  tryReadPart(start: number, end: number): Buffer | undefined {
+    const sliceNumber = divFloor(start, this.sliceSizeBytes);
+    const sliceStart = sliceNumber * this.sliceSizeBytes;
+    return this.context.partMemory.tryRead(this.generation, sliceNumber, { start: start - sliceStart, end: end - sliceStart });
+  }
+
+  /**
+   * An answer brought less than was asked for.
+   *
+   * @returns false when so many brought so little that asking this origin for parts is not worth it
+   */
+  acceptsNarrow(lengthBytes: number): boolean {
+    this.context.metrics.add('narrowAnswers');
+    this.#narrowAnswers = lengthBytes >= NARROW_BYTES_MIN ? 0 : this.#narrowAnswers + 1;
+    return this.#narrowAnswers <= NARROW_ANSWERS_MAX;
+  }
+
+  /** Whether the last answer brought little of what was asked for: then what a reader waits for is asked for first. */
+  get isAnsweredNarrowly(): boolean {
+    return this.#narrowAnswers > 0;
   }
 
   addRun(run: Run): void {
@@ -264,6 +342,7 @@ export class LiveObject {
   forgetIfIdle(): void {
     if (!this.isIdle) return;
     for (const sliceNumber of [...this.#retained.keys()]) this.#dropRetained(sliceNumber);
+    this.#endHold();
     // What never came to its end has no length, so nothing of it can be served.
     if (this.#manifest.lengthBytes === undefined) this.context.store.dropManifest(this.target.objectHash, this.generation);
     this.#owner.forget(this);
@@ -292,6 +371,11 @@ export class LiveObject {
   #wakeAll(): void {
     for (const follower of [...this.followers]) follower.wake();
   }
+}
+
+/** Whether bytes of several responses may be joined to this one: a 200 with a strong validator (RFC 9111 s3.4); an error is one body. */
+function isJoinable({ status, fields }: Manifest): boolean {
+  return isSliced(status) && strongValidator(fields) !== undefined;
 }
 
 /** A loan of part of a slot; undefined when the part is empty. */

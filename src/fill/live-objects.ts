@@ -2,6 +2,7 @@
  * The objects that somebody works with now: by generation, so that all who use one version share its runs, and by key, so that a request
  * finds the newest version even while the store knows nothing of it (growing, declined, or no store at all).
  */
+import { EdgeError } from '../base/errors.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
 import { LiveObject, type LiveObjectOwner } from './live-object.ts';
@@ -35,13 +36,17 @@ export class LiveObjects implements LiveObjectOwner {
   }
 
   /**
-   * A generation that has just begun; it takes the key over from an older one, which its readers may finish.
+   * A generation that has just begun; it takes the key over from an older one, which is over: its readers finish it from what there is.
    *
    * @param source.isJoinable false when the key was purged after the request for it was sent: only those who waited for it get it
    */
   begin(target: FillTarget, manifest: Manifest, source: { purgeSequence: number; isJoinable: boolean }): LiveObject {
     const object = this.#add(target, manifest, source.purgeSequence);
-    if (source.isJoinable) this.#current.set(target.objectHash, object);
+    const older = this.#current.get(target.objectHash);
+    if (source.isJoinable) {
+      this.#current.set(target.objectHash, object);
+      older?.fail(new EdgeError('UPSTREAM_CHANGED', 'The origin has another version of the object now; ask again'));
+    }
     return object;
   }
 
@@ -76,6 +81,9 @@ export class LiveObjects implements LiveObjectOwner {
   #add(target: FillTarget, manifest: Manifest, purgeSequence: number): LiveObject {
     const object = new LiveObject(this, this.#context, target, { manifest, purgeSequence });
     this.#byGeneration.set(manifest.generation, object);
+    // Parts would be answered with everything, or come with the tag of another node: one response brings it all.
+    const { abilities } = this.#context;
+    if (abilities.isRangeless(target.place) || abilities.areTagsFlapping(target.place)) object.markRangeless();
     return object;
   }
 }

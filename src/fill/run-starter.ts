@@ -3,62 +3,66 @@
  * object from an origin that ignores ranges, or a sign that the origin has another version now.
  */
 import { EdgeError } from '../base/errors.ts';
-import { divFloor } from '../base/units.ts';
+import { divFloor, isAligned } from '../base/units.ts';
+import { isCuttable } from '../cache/slice-plan.ts';
 import { sameRepresentation } from '../cache/validators.ts';
+import { contentCodingOf } from '../http/content-coding.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { formatRangeHeader } from '../http/range.ts';
+import { DiscardingSink } from '../upstream/discarding-sink.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
-import { DiscardingSink } from './body-reader.ts';
 import { RUN_BYTES_MAX } from './fill-context.ts';
 import { FillRun } from './fill-run.ts';
+import { isTagFlap, learnConnection } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
-import { type Asked, checkResponse } from './response-check.ts';
-
-/** With these the origin says that the object, or this part of it, is there no more; any other error may pass (429, 503 ...). */
-const GONE_STATUSES = new Set([404, 410, 416]);
+import { type Asked, checkResponse, GONE_STATUSES, type Usable, wantedInterval } from './response-check.ts';
 
 /**
- * Begins to fetch missing slices.
+ * Begins to fetch missing bytes.
  *
- * @param firstSlice     a slice that is neither stored nor claimed
- * @param wantedEndSlice exclusive; the run ends there, at the next slice that is present or claimed, or after RUN_BYTES_MAX
+ * @param position       offset of a byte that is neither kept nor about to come; the run brings its slice, or what is missing around it
+ * @param wantedEndSlice exclusive; the run ends there, at the next slice of which something is kept or claimed, or after RUN_BYTES_MAX
  */
-export function startRun(object: LiveObject, firstSlice: number, wantedEndSlice: number): FillRun {
+export function startRun(object: LiveObject, position: number, wantedEndSlice: number): FillRun {
+  const { sliceSizeBytes } = object;
   // Without ranges there is one way to get a slice: everything from the start.
   const isWhole = !object.isResumable;
+  const firstSlice = divFloor(position, sliceSizeBytes);
+  const lengthBytes = object.manifest.lengthBytes ?? Number.POSITIVE_INFINITY;
   const shape = isWhole
-    ? { firstSlice: 0, endSlice: object.endSlice, skipBytes: 0 }
-    : { firstSlice, endSlice: runEnd(object, firstSlice, wantedEndSlice), skipBytes: 0 };
+    ? { start: 0, end: lengthBytes, skipBytes: 0 }
+    : {
+        start: firstSlice * sliceSizeBytes,
+        end: Math.min(runEnd(object, firstSlice, wantedEndSlice) * sliceSizeBytes, lengthBytes),
+        skipBytes: 0,
+      };
   const run = new FillRun(object, shape);
-  void ask(run, shape.firstSlice, isWhole ? undefined : shape.endSlice);
+  void ask(run, isWhole ? undefined : position);
   return run;
 }
 
-function runEnd(object: LiveObject, firstSlice: number, wantedEndSlice: number): number {
+/** Where a run of missing slices ends, exclusive: at the next slice of which something is kept or claimed, or after RUN_BYTES_MAX. */
+export function runEnd(object: LiveObject, firstSlice: number, wantedEndSlice: number): number {
   const slicesMax = Math.max(1, divFloor(RUN_BYTES_MAX, object.sliceSizeBytes));
   const limit = Math.min(wantedEndSlice, object.endSlice, firstSlice + slicesMax);
   let end = firstSlice + 1;
-  while (end < limit && !object.context.store.hasSlice(object.generation, end) && object.findRun(end) === undefined) end += 1;
+  while (end < limit && !isKept(object, end) && object.findRun(end) === undefined) end += 1;
   return end;
 }
 
-async function ask(run: FillRun, firstSlice: number, endSlice: number | undefined): Promise<void> {
+function isKept(object: LiveObject, sliceNumber: number): boolean {
+  return object.context.store.hasSlice(object.generation, sliceNumber) || object.hasPart(sliceNumber);
+}
+
+/** @param position the byte that the run is for; undefined when everything is asked for */
+async function ask(run: FillRun, position: number | undefined): Promise<void> {
   if (!(await run.prepare())) return run.stop('no-slot');
-  const { object } = run;
-  const { target, sliceSizeBytes } = object;
-  const loadedBytes = endSlice === undefined ? 0 : await run.loadStart();
+  if (position !== undefined) await run.loadKept(position);
   if (run.end !== undefined) return;
-  const fields: [string, string][] = target.fields.map(([name, value]) => [name, value]);
-  let asked: Asked = { kind: 'whole' };
-  if (endSlice !== undefined) {
-    const start = firstSlice * sliceSizeBytes + loadedBytes;
-    const end = Math.min(endSlice * sliceSizeBytes, object.manifest.lengthBytes ?? Number.MAX_SAFE_INTEGER);
-    asked = { kind: 'range', start, end };
-    fields.push(['range', formatRangeHeader(start, end)]);
-    // A run from 0 would get everything anyway, so a changed object may answer with all of it at once.
-    const tag = firstSlice === 0 ? strongTag(object.manifest.fields) : undefined;
-    if (tag !== undefined) fields.push(['if-range', tag]);
-  }
+  const { object } = run;
+  const { target } = object;
+  const asked: Question = position === undefined ? { kind: 'whole' } : { kind: 'range', ...askedOf(run) };
+  const fields = [...target.fields, ...rangeFields(object, asked)];
   const transfer = target.transport.start(
     { method: 'GET', path: target.upstreamPath, fields },
     {
@@ -70,9 +74,27 @@ async function ask(run: FillRun, firstSlice: number, endSlice: number | undefine
   object.context.standing.onRequest(target.transport);
 }
 
-function judge(run: FillRun, asked: Asked, head: UpstreamHead, transfer: Transfer): BodySink | undefined {
+type Question = Exclude<Asked, { kind: 'suffix' }>;
+
+/** What completes a slice to the object's end is asked for as just that. */
+function askedOf({ shape, object }: FillRun): { readonly start: number; readonly end: number | undefined } {
+  const isRest = !isAligned(shape.start, object.sliceSizeBytes) && shape.end === object.manifest.lengthBytes;
+  return { start: shape.start, end: isRest ? undefined : shape.end };
+}
+
+function rangeFields(object: LiveObject, asked: Question): [string, string][] {
+  if (asked.kind === 'whole') return [];
+  const range: [string, string] = ['range', formatRangeHeader(asked.start, asked.end)];
+  // From the first slice a changed object may as well answer with all of itself at once.
+  const tag = asked.start < object.sliceSizeBytes ? strongTag(object.manifest.fields) : undefined;
+  return tag === undefined ? [range] : [range, ['if-range', tag]];
+}
+
+function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Transfer): BodySink | undefined {
   if (run.end !== undefined) return undefined;
   const { object } = run;
+  const { context, target } = object;
+  learnConnection(context, target.place, head);
   const { status } = head;
   if (status >= 400 && !GONE_STATUSES.has(status)) {
     run.onError(
@@ -80,21 +102,48 @@ function judge(run: FillRun, asked: Asked, head: UpstreamHead, transfer: Transfe
     );
     return new DiscardingSink(transfer);
   }
-  if (status !== 200 && status !== 206) return changed(object, `the origin answers ${status} now`);
-  const usable = checkResponse(asked, head);
-  if (usable.kind === 'unusable') {
-    // What a range brings from this origin cannot be trusted; the whole object may still be had.
-    object.markRangeless();
-    run.onError(new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${usable.why}`));
-    return undefined;
+  if (status !== 200 && status !== 206) return changed(run, `the origin answers ${status} now`);
+  // An encoding that the origin has given up does not come back, whatever is asked for.
+  const isEncodedOtherwise = object.coding !== 'identity' && contentCodingOf(head.fields) !== object.coding;
+  if (isEncodedOtherwise) return changed(run, 'the origin encodes it otherwise now');
+  const usable = checkResponse(head, [object.coding]);
+  if (usable.kind === 'unusable') return refuse(run, usable.why);
+  if (isTagFlap(object.manifest, { fields: head.fields, lengthBytes: usable.lengthBytes })) context.abilities.noteTagFlap(target.place);
+  if (!isSameVersion(object, head, usable.lengthBytes)) return changed(run, 'the origin has another version now');
+  if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) {
+    if (!isCuttable(usable.lengthBytes, object.sliceSizeBytes)) return changed(run, 'it is too long for slices');
+    object.learnLength(usable.lengthBytes);
   }
-  if (!isSameVersion(object, head, usable.lengthBytes)) return changed(object, 'the origin has another version now');
-  if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) object.learnLength(usable.lengthBytes);
-  if (usable.kind === 'whole' && asked.kind !== 'whole') {
+  if (usable.kind === 'part') {
+    context.abilities.noteRange(target.place, true);
+    return takePart(run, asked, usable);
+  }
+  if (asked.kind !== 'whole') {
+    context.abilities.noteRange(target.place, false);
     object.markRangeless();
-    run.reshape({ firstSlice: 0, endSlice: object.endSlice, skipBytes: 0 });
+    run.reshape({ start: 0, end: object.manifest.lengthBytes ?? Number.POSITIVE_INFINITY, skipBytes: 0 });
   }
   return run;
+}
+
+/** A 206 of the version: what was asked for, or another part that has something of it (RFC 9110 s15.3.7.2). */
+function takePart(run: FillRun, asked: Question, part: Extract<Usable, { kind: 'part' }>): BodySink | undefined {
+  const { object } = run;
+  const wanted = wantedInterval(asked, object.manifest.lengthBytes);
+  if (part.start === wanted.start && part.end === wanted.end) return run;
+  if (!part.isMeasured) return refuse(run, 'Content-Range is not what was asked for, and there is no Content-Length');
+  const start = Math.max(part.start, wanted.start);
+  const end = Math.min(part.end, wanted.end);
+  if (start >= end) return refuse(run, 'Content-Range leaves out what was asked for');
+  if (end - start < wanted.end - wanted.start && !object.acceptsNarrow(end - start)) return refuse(run, 'too little comes at a time');
+  run.reshape({ start, end, skipBytes: start - part.start });
+  return run;
+}
+
+/** What a range brings from this origin cannot be trusted; the whole object may still be had. */
+function refuse(run: FillRun, why: string): undefined {
+  run.object.markRangeless();
+  run.onError(new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${why}`));
 }
 
 /** A length that either side does not tell (chunked framing) is no contradiction. */
@@ -103,9 +152,9 @@ function isSameVersion(object: LiveObject, head: UpstreamHead, lengthBytes: numb
   return sameRepresentation(object.manifest.fields, head.fields) && (known ?? lengthBytes) === (lengthBytes ?? known);
 }
 
-function changed(object: LiveObject, why: string): undefined {
-  object.context.metrics.add('generationsReplaced');
-  object.fail(new EdgeError('UPSTREAM_CHANGED', `The object changed during the transfer: ${why}; ask again`));
+function changed(run: FillRun, why: string): undefined {
+  run.stop('changed');
+  run.object.endAsChanged(why);
 }
 
 function strongTag(fields: FieldList): string | undefined {

@@ -4,7 +4,7 @@
  * range from the origin past the cache.
  */
 import { assert } from '../base/assert.ts';
-import { EdgeError } from '../base/errors.ts';
+import { EdgeError, toEdgeError } from '../base/errors.ts';
 import { divFloor } from '../base/units.ts';
 import type { SliceRead, SliceVerdict } from '../store/slice-store.ts';
 import { BUSY_READS_MAX, RESUMES_MAX, SLOT_WAIT_MS } from './fill-context.ts';
@@ -18,30 +18,43 @@ const SUCCESSOR_SLICES = 2;
 
 type HeldPiece = Extract<SliceVerdict, { kind: 'hit' }>;
 
-/** Reads [start, end) of one generation. */
+/** What a source reads. */
+export interface SourceRange {
+  readonly start: number;
+  /** Exclusive; undefined means the object's end, which may not be known yet. */
+  readonly end: number | undefined;
+  /** What is missing is asked for as it is, past the cache, instead of in whole slices; where the origin answers ranges. */
+  readonly isExact?: boolean | undefined;
+}
+
+/** Reads [start, end) of one generation, or the parts of it that are picked. */
 export class SliceSource implements Follower {
   readonly #object: LiveObject;
   readonly #signal: AbortSignal;
   readonly #end: number | undefined;
+  readonly #isExact: boolean;
   #position: number;
+  /** End of the part that was picked. */
+  #stop = Number.POSITIVE_INFINITY;
   #wake: (() => void) | undefined;
   #isWoken = false;
-  /** The run that this source waited for last; all who waited for one take its failure alike. */
-  #lastRun: Run | undefined;
+  /** The transfer that this source waited for last; all who waited for one run take its failure alike. */
+  #lastRun: Pick<Run, 'end' | 'error'> | undefined;
   #busyReads = 0;
   #resumes = 0;
   #resumedAtSlice = -1;
+  #isPrivate = false;
   #private: PrivateStream | undefined;
   #ahead: { readonly sliceNumber: number; readonly verdict: Promise<SliceVerdict> } | undefined;
   /** A stored slice that was read whole for a client that takes it in small pieces. */
   #held: { readonly sliceNumber: number; readonly startBytes: number; readonly piece: HeldPiece } | undefined;
   #isClosed = false;
 
-  /** @param range.end exclusive; undefined means the object's end, which may not be known yet */
-  constructor(object: LiveObject, range: { start: number; end: number | undefined }, signal: AbortSignal) {
+  constructor(object: LiveObject, range: SourceRange, signal: AbortSignal) {
     this.#object = object;
     this.#position = range.start;
     this.#end = range.end;
+    this.#isExact = range.isExact === true;
     this.#signal = signal;
     object.hold();
     object.addFollower(this);
@@ -65,8 +78,27 @@ export class SliceSource implements Follower {
     this.#wake?.();
   }
 
+  /** Goes on at `start`, not before the present place, and no further than `end` until the next part is picked. */
+  pick({ start, end }: { readonly start: number; readonly end: number }): void {
+    assert(this.#position <= start && start < end && end <= this.#endBytes(), 'a part lies ahead of the source');
+    this.#position = start;
+    this.#stop = end;
+    // It brings the part that was picked before.
+    this.#endPrivate();
+    this.#object.onFollowerProgress();
+  }
+
+  /** Asks for the slice at the present place if it is missing, so that it is on its way when next() wants it. */
+  askAhead(): void {
+    const object = this.#object;
+    const sliceNumber = divFloor(this.#position, object.sliceSizeBytes);
+    if (this.#isExact || !object.isResumable || object.failure !== undefined || this.#signal.aborted) return;
+    if (object.context.store.hasSlice(object.generation, sliceNumber) || object.hasPart(sliceNumber)) return;
+    if (object.findRun(sliceNumber) === undefined) startRun(object, this.#position, this.endSlice);
+  }
+
   /**
-   * The next bytes, at most `limitBytes` of them; undefined at the end.
+   * The next bytes, at most `limitBytes` of them; undefined at the end of the range or of the part that was picked.
    *
    * @throws EdgeError UPSTREAM_* when bytes are missing and the origin cannot bring them, CLIENT_GONE when the signal aborts
    */
@@ -74,9 +106,10 @@ export class SliceSource implements Follower {
     for (;;) {
       if (this.#signal.aborted) throw new EdgeError('CLIENT_GONE');
       this.#isWoken = false;
-      if (this.#position >= this.#endBytes()) return undefined;
-      if (this.#private?.isGivenUp === true) this.#private = undefined;
-      const piece = this.#private === undefined ? await this.#nextFromSlices(limitBytes) : await this.#private.next();
+      if (this.#position >= this.#stopBytes()) return undefined;
+      if (this.#private?.isOver === true) this.#endPrivate();
+      const limit = Math.min(limitBytes, this.#stop - this.#position);
+      const piece = this.#isPrivate ? await this.#nextFromPrivate() : await this.#nextFromSlices(limit);
       if (piece === undefined) continue;
       this.#position += piece.bytes.length;
       this.#object.onFollowerProgress();
@@ -120,13 +153,16 @@ export class SliceSource implements Follower {
     if (resident !== undefined) return { ...resident, tier: 'ram' };
     const filling = object.tryRead(read.sliceNumber, read.startBytes, read.endBytes);
     if (filling !== undefined) return { ...filling, tier: 'fill' };
-    const run = object.findRun(read.sliceNumber);
+    const part = object.tryReadPart(this.#position, this.#position + read.endBytes - read.startBytes);
+    if (part !== undefined) return { bytes: part, lease: undefined, tier: 'ram' };
+    const run = object.findRunFor(this.#position);
     if (run !== undefined) return this.#waitForProgress(run, read.sliceNumber);
     const stored = await this.#readStored(read, limitBytes);
     if (stored === 'busy') return this.#awaitSlot();
     if (stored !== undefined) return stored;
     // The device took its time: somebody may have begun to fill the slice meanwhile.
-    if (object.findRun(read.sliceNumber) !== undefined || this.#signal.aborted) return undefined;
+    if (object.findRunFor(this.#position) !== undefined || object.hasPartInMemoryAt(this.#position) || this.#signal.aborted)
+      return undefined;
     return this.#fetch(read.sliceNumber);
   }
 
@@ -148,6 +184,10 @@ export class SliceSource implements Follower {
     }
     if (verdict.kind === 'busy') return 'busy';
     if (verdict.kind !== 'hit') return undefined;
+    if (verdict.bytes.length === 0) {
+      verdict.lease.end();
+      return undefined;
+    }
     this.#busyReads = 0;
     this.#readAhead(sliceNumber + 1, limitBytes);
     if (verdict.bytes.length <= read.endBytes - read.startBytes) return { bytes: verdict.bytes, lease: verdict.lease, tier: verdict.tier };
@@ -179,7 +219,10 @@ export class SliceSource implements Follower {
   /** The slice is there, but no slot to read it into: waits a little, and in the end takes the rest past the cache. */
   async #awaitSlot(): Promise<undefined> {
     this.#busyReads += 1;
-    if (this.#busyReads > BUSY_READS_MAX && this.#object.isResumable) return this.#goPrivate();
+    if (this.#busyReads > BUSY_READS_MAX && this.#object.isResumable) {
+      this.#isPrivate = true;
+      return undefined;
+    }
     await this.#object.context.clock.sleep(SLOT_WAIT_MS, this.#signal);
   }
 
@@ -200,18 +243,23 @@ export class SliceSource implements Follower {
     const object = this.#object;
     if (object.failure !== undefined) throw object.failure;
     const last = this.#lastRun;
-    if (last?.end === 'no-slot' && object.isResumable) return this.#goPrivate();
     // An origin that refuses connections is down; one that broke off may be asked for the rest.
     const code = last?.error?.code;
     if (last?.error !== undefined && (code === 'UPSTREAM_UNREACHABLE' || code === 'UPSTREAM_TIMEOUT')) throw last.error;
     this.#countResume(sliceNumber);
+    if ((last?.end === 'no-slot' || this.#isExact) && object.isResumable) {
+      // Counted once.
+      if (last?.error !== undefined) this.#lastRun = undefined;
+      this.#isPrivate = true;
+      return undefined;
+    }
     if (!object.isRefetchable) {
       throw new EdgeError(
         'UPSTREAM_CHANGED',
         'A part of the object is no longer in the cache and the origin offers no way to fetch it alone; ask again',
       );
     }
-    this.#lastRun = startRun(object, sliceNumber, this.endSlice);
+    this.#lastRun = startRun(object, this.#position, this.endSlice);
   }
 
   /** Counts the failure of the run that this source waited for, whoever has begun the next one. @throws EdgeError after too many */
@@ -225,22 +273,45 @@ export class SliceSource implements Follower {
     this.#object.context.metrics.add('resumes');
   }
 
-  async #goPrivate(): Promise<undefined> {
-    this.#object.context.metrics.add('privateStreams');
-    this.#private = await openPrivateStream(this.#object, { start: this.#position, end: this.#endBytes() }, this.#signal);
+  /** One attempt past the cache. A transfer that breaks off is caught here, since the rest is asked for again like that of a run. */
+  async #nextFromPrivate(): Promise<Piece | undefined> {
+    const object = this.#object;
+    try {
+      if (this.#private === undefined) {
+        object.context.metrics.add('privateStreams');
+        const end = this.#stopBytes();
+        const range = { start: this.#position, end: Number.isFinite(end) ? end : undefined };
+        this.#private = await openPrivateStream(object, range, this.#signal);
+      }
+      return await this.#private.next();
+    } catch (cause) {
+      const isGivenUp = this.#private?.isOver === true;
+      this.#endPrivate();
+      const error = toEdgeError(cause);
+      if (error.source !== 'upstream' && !isGivenUp) throw error;
+      if (!isGivenUp) this.#lastRun = { end: 'failed', error };
+      return undefined;
+    }
+  }
+
+  #endPrivate(): void {
+    this.#private?.abort();
+    this.#private = undefined;
+    this.#isPrivate = false;
   }
 
   /** Asks for the next run shortly before the present one ends, so that the client does not wait for the origin in between. */
   #askForSuccessor(): void {
     const object = this.#object;
-    if (!object.isResumable || this.#private !== undefined) return;
+    if (!object.isResumable || this.#isPrivate) return;
     const sliceNumber = divFloor(this.#position, object.sliceSizeBytes);
-    const run = object.findRun(sliceNumber);
+    const run = object.findRunFor(this.#position);
     if (run === undefined) return;
     const next = run.endSlice;
     if (next - sliceNumber > SUCCESSOR_SLICES || next >= this.endSlice) return;
-    if (object.context.store.hasSlice(object.generation, next) || object.findRun(next) !== undefined) return;
-    startRun(object, next, this.endSlice);
+    // Of a slice that is there in part it is not known yet what is missing.
+    if (object.context.store.hasSlice(object.generation, next) || object.hasPart(next) || object.findRun(next) !== undefined) return;
+    startRun(object, next * object.sliceSizeBytes, this.endSlice);
   }
 
   async #waitForProgress(run: Run, sliceNumber: number): Promise<undefined> {
@@ -262,6 +333,10 @@ export class SliceSource implements Follower {
     const endBytes = Math.min(sliceSizeBytes, this.#endBytes() - sliceNumber * sliceSizeBytes, startBytes + limitBytes);
     assert(endBytes > startBytes, 'a read is not empty');
     return { objectHash: target.objectHash, generation, sliceNumber, startBytes, endBytes };
+  }
+
+  #stopBytes(): number {
+    return Math.min(this.#stop, this.#endBytes());
   }
 
   #endBytes(): number {

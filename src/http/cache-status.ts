@@ -5,7 +5,7 @@
 import { PROXY_PSEUDONYM } from './via.ts';
 
 /** Why a request went to the origin (RFC 9211 s2.2). */
-export type ForwardReason = 'uri-miss' | 'stale' | 'partial' | 'bypass' | 'miss' | 'request' | 'method';
+export type ForwardReason = 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'miss' | 'request' | 'stale' | 'partial';
 
 /** The story of one request. `hit` and `forward` exclude each other; a hit wins. */
 export interface CacheStatus {
@@ -40,8 +40,8 @@ export function formatCacheStatus(status: CacheStatus): string {
   if (status.ttlSeconds !== undefined) text += `; ttl=${formatInteger(status.ttlSeconds)}`;
   if (status.isStored === true) text += '; stored';
   if (status.isCollapsed === true) text += '; collapsed';
-  if (status.key !== undefined) text += `; key=${formatString(status.key)}`;
-  if (status.detail !== undefined) text += `; detail=${SF_TOKEN.test(status.detail) ? status.detail : formatString(status.detail)}`;
+  if (status.key !== undefined) text += `; key=${formatSfString(status.key)}`;
+  if (status.detail !== undefined) text += `; detail=${SF_TOKEN.test(status.detail) ? status.detail : formatSfString(status.detail)}`;
   return text;
 }
 
@@ -51,8 +51,8 @@ function formatInteger(value: number): string {
   return String(Math.min(Math.max(Math.trunc(value), -SF_INTEGER_MAX), SF_INTEGER_MAX) + 0);
 }
 
-/** RFC 9651 s4.1.6; what a structured string cannot hold becomes `?`. */
-function formatString(text: string): string {
+/** A structured string (RFC 9651 s4.1.6); what it cannot hold becomes `?`, and a long text is cut. */
+export function formatSfString(text: string): string {
   return `"${text
     .slice(0, MAX_TEXT)
     .replace(/[^\x20-\x7e]/g, '?')

@@ -14,6 +14,8 @@ export interface Preconditions {
   readonly entityTag: string | undefined;
   /** The stored Last-Modified field, as text. */
   readonly lastModified: string | undefined;
+  /** Where there is no Last-Modified, If-Modified-Since is held against this: Date, or when it was received (RFC 9111 s4.3.2). */
+  readonly recordedMs: number;
 }
 
 /** What to answer: as if there were no conditions, 304, or 412. */
@@ -41,7 +43,7 @@ export function evaluatePreconditions(conditions: Preconditions): PreconditionVe
   // Steps 1 and 2: If-Unmodified-Since counts only without If-Match (s13.1.4).
   if (ifMatch !== undefined) {
     if (!isMatched(ifMatch, conditions.entityTag)) return 'precondition-failed';
-  } else if (isModifiedSince(conditions, 'if-unmodified-since') === true) {
+  } else if (isModifiedSince(conditions, 'if-unmodified-since', undefined) === true) {
     return 'precondition-failed';
   }
   const ifNoneMatch = fieldValue(requestFields, 'if-none-match');
@@ -51,7 +53,7 @@ export function evaluatePreconditions(conditions: Preconditions): PreconditionVe
     if (isNoneMatched(ifNoneMatch, conditions.entityTag)) return 'proceed';
     return isReading ? 'not-modified' : 'precondition-failed';
   }
-  return isReading && isModifiedSince(conditions, 'if-modified-since') === false ? 'not-modified' : 'proceed';
+  return isReading && isModifiedSince(conditions, 'if-modified-since', conditions.recordedMs) === false ? 'not-modified' : 'proceed';
 }
 
 /**
@@ -92,9 +94,9 @@ function isNoneMatched(ifNoneMatch: string, entityTag: string | undefined): bool
 }
 
 /** Undefined when the condition is absent or to be ignored: no valid date on one of the two sides. */
-function isModifiedSince({ requestFields, lastModified }: Preconditions, name: string): boolean | undefined {
+function isModifiedSince({ requestFields, lastModified }: Preconditions, name: string, instead: number | undefined): boolean | undefined {
   const since = fieldValue(requestFields, name);
   const sinceMs = since === undefined ? undefined : parseHttpDate(since);
-  const lastModifiedMs = lastModified === undefined ? undefined : parseHttpDate(lastModified);
+  const lastModifiedMs = lastModified === undefined ? instead : parseHttpDate(lastModified);
   return sinceMs === undefined || lastModifiedMs === undefined ? undefined : lastModifiedMs > sinceMs;
 }

@@ -8,7 +8,7 @@ export function writeAccessLine(context: RequestContext, services: ProxyServices
   const { request, response, resolution } = context;
   services.logger.info(
     {
-      'client.address': request.socket.remoteAddress,
+      'client.address': context.clientAddress,
       'http.request.method': context.method,
       'url.path': context.path ?? request.url,
       'url.query': context.query,

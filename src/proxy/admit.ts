@@ -1,27 +1,48 @@
-/** Stage *admit*: methods, limits, loops. */
+/** Stage *admit*: what a request must be before anything is done for it: limits, framing, methods, loops. */
 import { EdgeError } from '../base/errors.ts';
+import { judgeFraming } from '../http/framing.ts';
 import { fieldLines, fieldValue } from '../http/header-fields.ts';
 import { countCdnLoop } from '../http/via.ts';
+import { type RefusalKind, refusal } from './refusal.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
+import { forwardsLeft } from './upstream-request.ts';
 
 /** Methods that make no sense through a cache: a tunnel, and an echo of what may be secret (RFC 9110 s9.3.6, s9.3.8). */
 const REFUSED_METHODS = new Set(['CONNECT', 'TRACE']);
+/** What an OPTIONS that is for this proxy itself is told; the origin may know more, or less. */
+const PASSED_METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
+/** Fields of one request; browsers send about 20, Apache takes 100. */
+const FIELDS_MAX = 256;
 
 export function admit(context: RequestContext, services: ProxyServices): StageOutcome {
   if (services.load.requests > services.limits.requestsMax) {
     services.metrics.add('rejected');
-    return fail(new EdgeError('SERVER_BUSY'));
+    return { kind: 'fail', error: new EdgeError('SERVER_BUSY') };
   }
-  if (REFUSED_METHODS.has(context.method))
-    return fail(new EdgeError('METHOD_UNSUPPORTED', `The method ${context.method} is not supported by this proxy`));
-  if (fieldLines(context.fields, 'host').length > 1)
-    return fail(new EdgeError('REQUEST_INVALID', 'The request has more than one Host field'));
-  if (countCdnLoop(fieldValue(context.fields, 'cdn-loop'), services.loopId) > 0) return fail(new EdgeError('LOOP_DETECTED'));
+  const fault = findFault(context, services.loopId);
+  if (fault !== undefined) return { kind: 'fail', error: refusal(services, fault.kind, fault.message) };
+  // RFC 9110 s7.6.2: the client asks this proxy, and nobody behind it.
+  if (forwardsLeft(context) === 0) return { kind: 'reply', reply: { status: 204, fields: [['allow', PASSED_METHODS]] } };
   return NEXT;
 }
 
-function fail(error: EdgeError): StageOutcome {
-  return { kind: 'fail', error };
+function findFault(
+  { request, method, fields }: RequestContext,
+  loopId: string,
+): { readonly kind: RefusalKind; readonly message?: string } | undefined {
+  // node:http parses a request line of HTTP/2.0 too (RFC 9110 s15.6.6).
+  if (request.httpVersionMajor !== 1) return { kind: 'version' };
+  if (fields.length > FIELDS_MAX) return { kind: 'field-count' };
+  const framing = judgeFraming(fields, request.httpVersion);
+  if (framing.kind !== 'ok')
+    return { kind: framing.kind === 'coding' ? 'coding' : 'framing', message: `The request cannot be framed: ${framing.why}` };
+  if (fieldLines(fields, 'host').length > 1) return { kind: 'host', message: 'The request has more than one Host field' };
+  if (REFUSED_METHODS.has(method)) return { kind: 'method', message: `The method ${method} is not supported by this proxy` };
+  // RFC 9110 s10.1.1; HTTP/1.0 knows no expectations.
+  const expectation = request.httpVersion === '1.0' ? undefined : fieldValue(fields, 'expect');
+  if (expectation !== undefined && expectation.toLowerCase() !== '100-continue') return { kind: 'expectation' };
+  if (countCdnLoop(fieldValue(fields, 'cdn-loop'), loopId) > 0) return { kind: 'loop' };
+  return undefined;
 }

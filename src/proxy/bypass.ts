@@ -5,18 +5,35 @@
 import { unlessGone } from '../base/abort.ts';
 import { toEdgeError } from '../base/errors.ts';
 import { BodyReader } from '../fill/body-reader.ts';
-import { formatCacheStatus } from '../http/cache-status.ts';
-import { endToEndFields, fieldValue, hasField } from '../http/header-fields.ts';
+import { type ForwardReason, formatCacheStatus } from '../http/cache-status.ts';
+import { endToEndFields, type FieldList, fieldValue, splitList } from '../http/header-fields.ts';
 import { appendVia } from '../http/via.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import { commitHead, countPiece, createWriter } from './deliver.ts';
+import { passInterim, UNWRITABLE } from './interim.ts';
+import { invalidateAfter } from './invalidate.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
-import { passedRequestFields, upstreamPath } from './upstream-request.ts';
+import { hasContent, Upload } from './upload.ts';
+import { passedRequestFields, transportFor, upstreamPath } from './upstream-request.ts';
 
-/** RFC 9110 s9.2.1. */
-const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+/** What only a head may say: framing, routing, authority, and what content means (RFC 9110 s6.5.1). */
+const NEVER_TRAILERS = new Set([
+  'age',
+  'authorization',
+  'cache-control',
+  'content-encoding',
+  'content-length',
+  'content-range',
+  'content-type',
+  'date',
+  'expires',
+  'host',
+  'location',
+  'set-cookie',
+  'vary',
+]);
 
 /** Passes the request through. @param reason for Cache-Status and the log */
 export async function bypass(context: RequestContext, services: ProxyServices, reason: string): Promise<StageOutcome> {
@@ -24,10 +41,11 @@ export async function bypass(context: RequestContext, services: ProxyServices, r
   context.cacheResult = reason === 'not-storable' ? 'MISS' : 'BYPASS';
   try {
     const { head, reader } = context.answer ?? (await askOrigin(context, services));
-    invalidateAfter(context, services, head.status);
+    await invalidateAfter(context, services, head);
     context.cacheStatus = formatCacheStatus({
-      forward: reason === 'not-storable' ? 'uri-miss' : reason === 'method' ? 'method' : 'bypass',
+      forward: context.forward ?? forwardReason(reason),
       forwardStatus: head.status,
+      key: services.showsCacheKey ? context.key?.keyText : undefined,
       detail: reason,
     });
     context.head = { status: head.status, fields: passedResponseFields(context, head) };
@@ -39,20 +57,27 @@ export async function bypass(context: RequestContext, services: ProxyServices, r
   }
 }
 
+/** RFC 9211 s2.2. A HEAD of what is not stored, and an object that changes too fast, miss. */
+function forwardReason(reason: string): ForwardReason {
+  if (reason === 'method') return 'method';
+  return reason === 'head' || reason === 'changing' ? 'miss' : 'bypass';
+}
+
 async function askOrigin(context: RequestContext, services: ProxyServices): Promise<{ head: UpstreamHead; reader: BodyReader }> {
   const { site } = services;
-  const { request, fields, method, signal } = context;
-  const hasContent = hasField(fields, 'content-length') || hasField(fields, 'transfer-encoding');
+  const { fields, method, signal } = context;
+  context.upload = hasContent(fields) ? new Upload(context, services) : undefined;
   const answered = Promise.withResolvers<{ head: UpstreamHead; reader: BodyReader }>();
-  const transfer = site.transport.start(
+  const transfer = transportFor(context.rule, site).start(
     {
       method,
       path: upstreamPath(site, context.need('path'), context.query),
       fields: passedRequestFields(context, services),
-      body: hasContent ? request : undefined,
+      body: context.upload,
     },
     {
       onFailure: answered.reject,
+      onInterim: (head) => passInterim(context, services, head),
       onHead: (head, running) => {
         const reader = new BodyReader(running);
         answered.resolve({ head, reader });
@@ -80,11 +105,21 @@ async function sendBody(context: RequestContext, services: ProxyServices, reader
       countPiece(context, services, 'private', bytes.length);
       await writer.write({ bytes, lease: undefined, tier: 'private' });
     }
+    await context.upload?.close();
+    passTrailers(context, reader.trailers);
     await writer.finish();
   } finally {
     signal.removeEventListener('abort', abort);
     reader.abort();
   }
+}
+
+/** Trailers go on as trailers, to who asks for them, or not at all (RFC 9110 s6.5.1, s6.5.2). */
+function passTrailers({ fields, response }: RequestContext, trailers: FieldList): void {
+  const isAsked = splitList((fieldValue(fields, 'te') ?? '').toLowerCase()).some((word) => word.split(';', 1)[0]?.trim() === 'trailers');
+  if (!isAsked || !response.chunkedEncoding) return;
+  const passed = endToEndFields(trailers).filter(([name, value]) => !NEVER_TRAILERS.has(name) && !UNWRITABLE.test(value));
+  response.addTrailers(passed.map(([name, value]): [string, string] => [name, value]));
 }
 
 function passedResponseFields(context: RequestContext, head: UpstreamHead): (readonly [string, string])[] {
@@ -100,12 +135,4 @@ function passedResponseFields(context: RequestContext, head: UpstreamHead): (rea
 /** RFC 9110 s6.4.1. */
 function hasBody(context: RequestContext, head: UpstreamHead): boolean {
   return context.method !== 'HEAD' && head.status !== 204 && head.status !== 304;
-}
-
-/** What an unsafe method changed is not answered from the cache any more (RFC 9111 s4.4). */
-function invalidateAfter(context: RequestContext, services: ProxyServices, status: number): void {
-  if (context.key === undefined || SAFE_METHODS.has(context.method) || status >= 400) return;
-  const { objectHash } = context.key;
-  services.store.dropManifest(objectHash, undefined);
-  services.resolver.forget({ kind: 'object', objectHash });
 }

@@ -1,10 +1,16 @@
 /** Stage *deliver*: commits the head with the first bytes, then sends the slices as they come, paced by the client. */
-import { toEdgeError } from '../base/errors.ts';
+import { type EdgeError, toEdgeError } from '../base/errors.ts';
+import type { LiveObject } from '../fill/live-object.ts';
+import { PartsSource } from '../fill/parts-source.ts';
+import type { PieceTier } from '../fill/piece.ts';
 import { SliceSource } from '../fill/slice-source.ts';
 import { ClientWriter } from './client-writer.ts';
-import type { RequestContext } from './request-context.ts';
+import type { PlannedBody, RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
+
+/** Where the bytes of a response come from. */
+type BodySource = Pick<SliceSource, 'next' | 'letGo' | 'close'>;
 
 export async function deliver(context: RequestContext, services: ProxyServices): Promise<StageOutcome> {
   const { object, attached } = context.need('resolution');
@@ -14,7 +20,7 @@ export async function deliver(context: RequestContext, services: ProxyServices):
     context.response.end();
     return NEXT;
   }
-  const source = new SliceSource(object, { start: body.start, end: body.end }, context.signal);
+  const source = openSource(object, body, context.signal);
   attached();
   const writer = createWriter(context, services, () => source.letGo());
   try {
@@ -24,13 +30,21 @@ export async function deliver(context: RequestContext, services: ProxyServices):
     const error = toEdgeError(cause);
     const isUntouched = !context.response.headersSent;
     if (isUntouched && error.code === 'UPSTREAM_CHANGED') return { kind: 'again' };
+    // What fills slices has no credentials; the client's own request gets whatever the origin has to say to it.
+    if (isUntouched && isRefusal(error)) return { kind: 'bypass', reason: 'refused' };
     return { kind: 'fail', error };
   } finally {
     source.close();
   }
 }
 
-async function sendAll(context: RequestContext, services: ProxyServices, source: SliceSource, writer: ClientWriter): Promise<void> {
+function openSource(object: LiveObject, body: PlannedBody, signal: AbortSignal): BodySource {
+  const { start, end, multipart, isExact = false } = body;
+  if (multipart !== undefined) return new PartsSource(object, multipart, { isExact, signal });
+  return new SliceSource(object, { start, end, isExact }, signal);
+}
+
+async function sendAll(context: RequestContext, services: ProxyServices, source: BodySource, writer: ClientWriter): Promise<void> {
   for (;;) {
     const piece = await source.next(writer.nextLimitBytes());
     if (!context.response.headersSent) commitHead(context, services);
@@ -58,13 +72,13 @@ export function createWriter(context: RequestContext, services: ProxyServices, o
 }
 
 /** Accounts for bytes on their way to the client. */
-export function countPiece(
-  context: RequestContext,
-  services: ProxyServices,
-  tier: 'ram' | 'device' | 'fill' | 'private',
-  bytes: number,
-): void {
+export function countPiece(context: RequestContext, services: ProxyServices, tier: PieceTier, bytes: number): void {
   services.metrics.add('bodyBytes', bytes, tier);
   context.sentBytes += bytes;
   if (tier === 'ram' || tier === 'device') context.cachedBytes += bytes;
+}
+
+/** Whether the origin wants to know who asks for missing slices. */
+function isRefusal({ context }: EdgeError): boolean {
+  return context.status === 401;
 }

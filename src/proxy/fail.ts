@@ -4,6 +4,8 @@ import { formatCacheStatus } from '../http/cache-status.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { appendVia } from '../http/via.ts';
 import { commitHead } from './deliver.ts';
+import { proxyStatusOf } from './proxy-error.ts';
+import { endsConnection } from './refusal.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
@@ -11,27 +13,36 @@ import type { ProxyServices } from './services.ts';
 const RETRY_AFTER_SECONDS = 1;
 
 /** Answers with the error. */
-export function fail(context: RequestContext, services: ProxyServices, error: EdgeError): void {
+export function fail(context: RequestContext, services: ProxyServices, cause: EdgeError): void {
+  // The request was refused meanwhile: whatever failed then, failed for that.
+  const error = context.refusal ?? cause;
   context.error = error;
   if (error.code === 'INTERNAL') services.logger.error({ err: error, path: context.path }, 'request failed inside the program');
   const { response } = context;
-  if (response.headersSent || context.signal.aborted) {
+  if (response.headersSent || (context.signal.aborted && context.refusal === undefined) || response.destroyed) {
     breakOff(context);
     return;
   }
   if (context.cacheResult === 'NONE' && error.source === 'upstream') context.cacheResult = 'MISS';
   const text = `${error.message}\n`;
-  context.cacheStatus = formatCacheStatus({ forward: context.bypassReason === undefined ? 'uri-miss' : 'bypass', detail: error.code });
+  const isForwarded = error.source === 'upstream';
+  context.cacheStatus = formatCacheStatus({
+    forward: isForwarded ? (context.forward ?? (context.bypassReason === undefined ? 'miss' : 'bypass')) : undefined,
+    detail: error.code,
+  });
+  const proxyStatus = proxyStatusOf(error);
   const fields: FieldList = [
     ['content-type', 'text/plain; charset=utf-8'],
     ['content-length', String(Buffer.byteLength(text))],
     ['cache-control', 'no-store'],
     ['via', appendVia(undefined, '1.1')],
     ['cache-status', context.cacheStatus],
+    ...(proxyStatus === undefined ? [] : [['proxy-status', proxyStatus] as const]),
     ['x-cache', context.cacheResult],
     ...(error.httpStatus === 503 ? [['retry-after', String(RETRY_AFTER_SECONDS)] as const] : []),
   ];
   context.head = { status: error.httpStatus, fields };
+  if (endsConnection(error)) response.shouldKeepAlive = false;
   commitHead(context, services);
   response.end(context.method === 'HEAD' ? undefined : text);
 }

@@ -2,13 +2,15 @@
 
 import { EdgeError } from '../base/errors.ts';
 import { cacheKey } from '../cache/cache-key.ts';
+import { openingRange } from '../cache/range-plan.ts';
 import { judgeRequest } from '../cache/request-policy.ts';
 import { fieldValue } from '../http/header-fields.ts';
-import { parseRangeHeader, type RangeSpec } from '../http/range.ts';
+import { parseRangeHeader } from '../http/range.ts';
+import { placeOf } from '../upstream/origin-abilities.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
-import { sharedRequestFields, upstreamPath } from './upstream-request.ts';
+import { sharedRequestFields, transportFor, upstreamPath } from './upstream-request.ts';
 
 export function identify(context: RequestContext, services: ProxyServices): StageOutcome {
   const { site } = services;
@@ -21,20 +23,23 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
   }
   context.lookup = verdict;
   if (context.key === undefined) return verdict.onlyIfCached ? notCached() : { kind: 'bypass', reason: 'key-too-long' };
+  context.ranges = wantedRanges(context, services);
   services.store.noteRequest(context.key.objectHash, startBytes(context));
+  const targetPath = upstreamPath(site, path, context.query);
   context.target = {
     ...context.key,
     rule,
-    transport: site.transport,
-    upstreamPath: upstreamPath(site, path, context.query),
+    transport: transportFor(rule, site),
+    upstreamPath: targetPath,
+    place: placeOf(site.authority, targetPath),
     fields: sharedRequestFields(context, services),
   };
   return NEXT;
 }
 
 /** Where the request begins in the object; the last so many bytes are a place of their own. */
-function startBytes(context: RequestContext): number {
-  const range = wantedRange(context);
+export function startBytes(context: RequestContext): number {
+  const range = openingRange(context.ranges ?? []);
   if (range === undefined) return 0;
   return 'suffix' in range ? Number.MAX_SAFE_INTEGER : range.first;
 }
@@ -44,9 +49,10 @@ export function notCached(): StageOutcome {
   return { kind: 'fail', error: new EdgeError('NOT_CACHED') };
 }
 
-/** The one range of a GET; several are answered with everything for now, as RFC 9110 s14.2 allows. */
-export function wantedRange(context: RequestContext): RangeSpec | undefined {
-  if (context.method !== 'GET') return undefined;
-  const ranges = parseRangeHeader(fieldValue(context.fields, 'range'));
-  return ranges?.length === 1 ? ranges[0] : undefined;
+/** What the Range field asks for; undefined when there is none that counts (RFC 9110 s14.2: only GET has ranges, too many are ignored). */
+function wantedRanges(context: RequestContext, services: ProxyServices): RequestContext['ranges'] {
+  const ranges = context.method === 'GET' ? parseRangeHeader(fieldValue(context.fields, 'range')) : undefined;
+  if (ranges === undefined || ranges.length <= services.limits.rangesMax) return ranges;
+  services.metrics.add('rangeLimits', 1, 'count');
+  return undefined;
 }

@@ -6,7 +6,12 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse, S
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
+import { formatHttpDate } from '../http/http-date.ts';
+import { MAX_TARGET_BYTES } from '../http/request-target.ts';
 import { handleRequest } from './pipeline.ts';
+import { proxyStatusOf } from './proxy-error.ts';
+import { type RefusalKind, refusal } from './refusal.ts';
+import { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
 /** Limits that node:http enforces. */
@@ -27,12 +32,22 @@ const DEADLINE_CHECK_MS = 1000;
 /** Requests that a client may have sent ahead of the response in progress; apt sends ten. */
 const PIPELINED_MAX = 64;
 
+/** One request and its place in the line of its connection. */
+interface Turn {
+  /** Kept here: a request whose content was destroyed has none any more. */
+  readonly socket: Duplex;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** Once it is being handled. */
+  context: RequestContext | undefined;
+}
+
 /** Requests of one connection, which are answered one after the other, as they came. */
 interface ConnectionState {
   isBusy: boolean;
   /** The newest one; while its content is still to come, whatever goes wrong on the connection goes wrong in it. */
-  newest: IncomingMessage | undefined;
-  readonly waiting: (() => void)[];
+  newest: Turn | undefined;
+  readonly waiting: Turn[];
   /** What is sent after the response in progress, when the client has gone on with something that is not HTTP. */
   refusal: string | undefined;
 }
@@ -49,7 +64,7 @@ export class Listener {
       {
         maxHeaderSize: limits.headerBytesMax,
         headersTimeout: limits.headerTimeoutMs,
-        // A long upload is not an attack; a stalled one is ended by the origin's time-out.
+        // A long upload is not an attack; a stalled one is ended by limits.uploadStall.
         requestTimeout: 0,
         keepAliveTimeout: KEEP_ALIVE_MS,
         connectionsCheckingInterval: DEADLINE_CHECK_MS,
@@ -58,8 +73,13 @@ export class Listener {
       (request, response) => this.#handle(request, response),
     );
     this.#server.on('clientError', (error, socket) => this.#refuse(error, socket));
+    // Beyond its own limit node:http would drop fields without a word; admit has one that refuses.
+    this.#server.maxHeadersCount = 0;
+    // Without listeners node:http answers these itself: with 100 before anybody was asked, with 417 past log and metrics.
+    this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response));
+    this.#server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response));
     // node:http gives a tunnel's socket away without a response object.
-    this.#server.on('connect', (_request, socket) => this.#refuseWith(501, socket));
+    this.#server.on('connect', (_request, socket) => this.#refuseWith('method', socket));
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
     let connections = 0;
     this.#server.on('connection', (socket: Socket) => {
@@ -100,23 +120,31 @@ export class Listener {
   #handle(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
     const state = this.#stateOf(socket);
-    state.newest = request;
-    const start = (): void => {
-      state.isBusy = true;
-      response.once('close', () => this.#next(socket, state));
-      void handleRequest(request, response, this.#services);
-    };
-    if (!state.isBusy) start();
-    else if (state.waiting.length < PIPELINED_MAX) state.waiting.push(start);
-    else socket.destroy();
+    const turn: Turn = { socket, request, response, context: undefined };
+    state.newest = turn;
+    if (!state.isBusy) this.#begin(turn, state);
+    else if (state.waiting.length < PIPELINED_MAX) state.waiting.push(turn);
+    else {
+      this.#services.metrics.add('refused', 1, 'pipelining');
+      socket.destroy();
+    }
+  }
+
+  #begin(turn: Turn, state: ConnectionState): void {
+    const { request, response } = turn;
+    state.isBusy = true;
+    response.once('close', () => this.#next(turn, state));
+    turn.context = new RequestContext(request, response, this.#services.clock.monotonicMs());
+    void handleRequest(turn.context, this.#services);
   }
 
   /** A response has ended: the next request of the connection has its turn. */
-  #next(socket: Duplex, state: ConnectionState): void {
+  #next({ socket, response }: Turn, state: ConnectionState): void {
     state.isBusy = false;
-    if (socket.destroyed) return;
-    const start = state.waiting.shift();
-    if (start !== undefined) start();
+    // RFC 9112 s9.6: what was sent behind the last request of a connection is not looked at.
+    if (socket.destroyed || !response.shouldKeepAlive) return;
+    const turn = state.waiting.shift();
+    if (turn !== undefined) this.#begin(turn, state);
     else if (state.refusal !== undefined) socket.end(state.refusal);
   }
 
@@ -127,29 +155,66 @@ export class Listener {
   }
 
   #refuse(error: Error, socket: Duplex): void {
-    this.#services.metrics.add('malformed');
-    const code = systemErrorCode(error);
-    const isInContent = this.#connections.get(socket)?.newest?.complete === false;
-    if (code === 'ECONNRESET' || !socket.writable || isInContent) socket.destroy();
-    else this.#refuseWith(code === 'HPE_HEADER_OVERFLOW' ? 431 : code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400, socket);
+    // A client that has gone is nobody's fault, and gets no answer.
+    if (systemErrorCode(error) === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+    const state = this.#stateOf(socket);
+    const { newest } = state;
+    if (newest === undefined || newest.request.complete) return this.#refuseWith(kindOf(error), socket);
+    // The content of the newest request is malformed.
+    if (newest.context === undefined) {
+      state.waiting.pop();
+      this.#refuseWith('content', socket);
+    } else if (newest.response.headersSent) {
+      this.#services.metrics.add('refused', 1, 'content');
+      socket.destroy();
+    } else newest.context.refuse(refusal(this.#services, 'content', "The request's content is malformed"));
   }
 
-  #refuseWith(status: keyof typeof REFUSALS, socket: Duplex): void {
+  #refuseWith(kind: RefusalKind, socket: Duplex): void {
     const state = this.#stateOf(socket);
-    const text = `${REFUSALS[status]}\n`;
-    const answer = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
+    const answer = answerText(refusal(this.#services, kind), this.#services.clock.wallMs());
     // In the middle of a response it would be taken for its bytes.
     if (state.isBusy) state.refusal ??= answer;
     else socket.end(answer);
   }
 }
 
-const REFUSALS = {
-  400: 'The request is malformed',
-  408: 'The request head did not arrive in time (limits.headerTimeout)',
-  431: 'The request head is too large (limits.headerBytes)',
-  501: 'The method CONNECT is not supported by this proxy',
-} as const;
+/** A request line that means something, of a method that node's parser does not know. */
+const UNKNOWN_METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [!-~]+ HTTP\/1\.[01]\r\n/;
+/** A request line to its end, of whatever version. */
+const WHOLE_LINE = /^[^\r\n]+ HTTP\/\d\.\d\r\n/;
+/** A target beyond MAX_TARGET_BYTES, which is what made the head too large. */
+const LONG_TARGET = new RegExp(`^[A-Z]+ [!-~]{${MAX_TARGET_BYTES + 1}}`);
+
+/** What node's parser has found wrong before there was a request. */
+function kindOf(error: Error & { readonly rawPacket?: unknown }): RefusalKind {
+  const packet = Buffer.isBuffer(error.rawPacket) ? error.rawPacket.toString('latin1') : '';
+  switch (systemErrorCode(error)) {
+    case 'HPE_HEADER_OVERFLOW':
+      return LONG_TARGET.test(packet) ? 'target-length' : 'head-size';
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return 'head-time';
+    case 'HPE_INVALID_VERSION':
+      return WHOLE_LINE.test(packet) ? 'version' : 'syntax';
+    case 'HPE_INVALID_METHOD':
+      return UNKNOWN_METHOD.test(packet) ? 'method' : 'syntax';
+    default:
+      return 'syntax';
+  }
+}
+
+/** The answer to what never became a request. */
+function answerText(error: EdgeError, nowMs: number): string {
+  const text = `${error.message}\n`;
+  const fields = [
+    `date: ${formatHttpDate(nowMs)}`,
+    'connection: close',
+    'content-type: text/plain; charset=utf-8',
+    `content-length: ${Buffer.byteLength(text)}`,
+    `proxy-status: ${proxyStatusOf(error) ?? ''}`,
+  ];
+  return `HTTP/1.1 ${error.httpStatus} ${STATUS_CODES[error.httpStatus]}\r\n${fields.join('\r\n')}\r\n\r\n${text}`;
+}
 
 /** Says what to do about an address that cannot be had. */
 export function listenError(place: ListenPlace, cause: unknown): EdgeError {

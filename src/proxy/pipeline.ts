@@ -1,13 +1,12 @@
 /**
  * A request's journey, top to bottom: the stages in their order, and every branch between them. Each stage is a file of its name.
  *
- *   admit -> route -> identify -> resolve -> plan -> respond -> deliver -> finish
- *      |        |         |          ^  |       |                 |  |
- *      |        |         |          |  |       `- reply          |  `- fail: broken off, or an answer when nothing was sent
- *      |        |         `- bypass  |  `- bypass                 |
- *      `--------`- fail              `------------ again ---------'
+ *   admit -> purge -> route -> identify -> resolve -> plan -> respond -> deliver -> finish
+ *      |       |        |         |          ^  |       |                 |  |
+ *      |       |- reply |         |          |  |       `- reply          |  `- fail: broken off, or an answer when nothing was sent
+ *      |       |        |         `- bypass  |  `- bypass                 |
+ *      `-------`--------`- fail              `------------ again ---------'
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { toEdgeError } from '../base/errors.ts';
 import { admit } from './admit.ts';
 import { bypass } from './bypass.ts';
@@ -16,21 +15,22 @@ import { fail } from './fail.ts';
 import { finish } from './finish.ts';
 import { identify } from './identify.ts';
 import { plan } from './plan.ts';
-import { RequestContext } from './request-context.ts';
+import { purge } from './purge.ts';
+import type { RequestContext } from './request-context.ts';
 import { resolve } from './resolve.ts';
 import { respond } from './respond.ts';
 import { route } from './route.ts';
 import type { ProxyServices } from './services.ts';
 import type { Reply, Stage, StageOutcome } from './stage.ts';
+import { Upload } from './upload.ts';
 
-const BEFORE_RESOLVE: readonly Stage[] = [admit, route, identify];
+const BEFORE_RESOLVE: readonly Stage[] = [admit, purge, route, identify];
 const FROM_RESOLVE: readonly Stage[] = [resolve, plan, respond, deliver];
 /** How often a request whose object changed under it is resolved anew before it goes to the origin by itself. */
 const TURNS_MAX = 3;
 
 /** Handles one request from its head to its end; never throws. */
-export async function handleRequest(request: IncomingMessage, response: ServerResponse, services: ProxyServices): Promise<void> {
-  const context = new RequestContext(request, response, services.clock.monotonicMs());
+export async function handleRequest(context: RequestContext, services: ProxyServices): Promise<void> {
   services.load.requests += 1;
   try {
     await settle(await runAll(context, services), context, services);
@@ -39,6 +39,7 @@ export async function handleRequest(request: IncomingMessage, response: ServerRe
   } finally {
     services.load.requests -= 1;
     context.resolution?.release();
+    if (!context.request.complete) void (context.upload ?? new Upload(context, services)).close();
     finish(context, services);
   }
 }
@@ -83,5 +84,5 @@ async function settle(outcome: StageOutcome, context: RequestContext, services: 
 function reply(answer: Reply, context: RequestContext, services: ProxyServices): void {
   context.head = answer;
   commitHead(context, services);
-  context.response.end();
+  context.response.end(answer.text);
 }

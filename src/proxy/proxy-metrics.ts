@@ -3,8 +3,30 @@ import type { MetricTable } from '../base/metrics.ts';
 
 /** Words of X-Cache. */
 export const CACHE_RESULTS = ['HIT', 'PARTIAL', 'MISS', 'STALE', 'REVALIDATED', 'BYPASS', 'NONE'] as const;
+/** Limits that a request with ranges can meet. */
+export const RANGE_LIMITS = ['count', 'overlap', 'length', 'order', 'request', 'client', 'clients'] as const;
 /** One of CACHE_RESULTS; NONE where the cache had no part in the answer. */
 export type CacheResult = (typeof CACHE_RESULTS)[number];
+
+/** What is wrong with requests that are refused. */
+export const REFUSAL_KINDS = [
+  'syntax',
+  'content',
+  'framing',
+  'host',
+  'target',
+  'target-length',
+  'head-size',
+  'field-count',
+  'head-time',
+  'upload-stall',
+  'pipelining',
+  'coding',
+  'expectation',
+  'method',
+  'version',
+  'loop',
+] as const;
 
 export const PROXY_METRICS = {
   requests: {
@@ -27,7 +49,7 @@ export const PROXY_METRICS = {
     name: 'rawslice_http_body_bytes_total',
     help: 'Body bytes handed to clients, by where they came from',
     label: 'tier',
-    values: ['ram', 'device', 'fill', 'private'],
+    values: ['ram', 'device', 'fill', 'private', 'multipart'],
   },
   firstByteSeconds: {
     kind: 'histogram',
@@ -37,12 +59,37 @@ export const PROXY_METRICS = {
   },
   inFlight: { kind: 'gauge', name: 'rawslice_http_requests_in_flight', help: 'Requests in progress' },
   connections: { kind: 'gauge', name: 'rawslice_http_connections', help: 'Connections of clients' },
+  rangeLimits: {
+    kind: 'counter',
+    name: 'rawslice_http_range_limits_total',
+    help: 'Limits met by requests with ranges: more than limits.ranges, or parts longer than the object or out of order where it cannot be fetched in parts (answered with everything); overlap (merged); limits.rangeSurplus (fetched as asked); limits.clientSurplus (passed through); clients whose surplus was forgotten',
+    label: 'limit',
+    values: RANGE_LIMITS,
+  },
+  surplusClients: {
+    kind: 'gauge',
+    name: 'rawslice_http_surplus_clients',
+    help: 'Clients whose ranges made the cache fetch more than they were sent',
+  },
   rejected: {
     kind: 'counter',
     name: 'rawslice_http_requests_rejected_total',
     help: 'Requests refused because limits.requests was reached',
   },
-  malformed: { kind: 'counter', name: 'rawslice_http_requests_malformed_total', help: 'Connections that sent no valid request in time' },
+  purgesRefused: {
+    kind: 'counter',
+    name: 'rawslice_http_purges_refused_total',
+    help: 'Requests with the method PURGE that were refused: nobody may (`off`), not this `address`, not without the `token`, `invalid`, or the store could not (`failed`)',
+    label: 'reason',
+    values: ['off', 'address', 'token', 'invalid', 'failed'],
+  },
+  refused: {
+    kind: 'counter',
+    name: 'rawslice_http_requests_refused_total',
+    help: 'Requests refused for what they are: malformed, ambiguous, too large, too slow, not supported',
+    label: 'kind',
+    values: REFUSAL_KINDS,
+  },
   stalled: {
     kind: 'counter',
     name: 'rawslice_http_clients_stalled_total',

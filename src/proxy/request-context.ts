@@ -10,14 +10,22 @@ import type { Lookup } from '../cache/request-policy.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { FillTarget } from '../fill/fill-context.ts';
 import type { Resolution } from '../fill/object-resolver.ts';
+import type { ForwardReason } from '../http/cache-status.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
+import type { MultipartLayout } from '../http/multipart-ranges.ts';
+import type { RangeSpec } from '../http/range.ts';
 import type { CacheResult } from './proxy-metrics.ts';
 
 /** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
 export interface PlannedBody {
-  readonly status: 200 | 206;
+  /** 206, or the status as stored. */
+  readonly status: number;
   readonly start: number;
   readonly end: number | undefined;
+  /** Several parts instead of [start, end). */
+  readonly multipart?: MultipartLayout | undefined;
+  /** What is missing is fetched as asked, past the cache. */
+  readonly isExact?: boolean | undefined;
   readonly hitSlices: number;
   readonly plannedSlices: number;
 }
@@ -28,6 +36,12 @@ export interface ResponseHead {
   readonly fields: FieldList;
 }
 
+/** The request's content on its way to the origin, as upload.ts makes it. */
+export interface UploadedContent extends AsyncIterable<Uint8Array> {
+  /** Nothing more is wanted of it. */
+  close(): Promise<void>;
+}
+
 /** A request and all that is known of it. */
 export class RequestContext {
   readonly request: IncomingMessage;
@@ -35,13 +49,19 @@ export class RequestContext {
   readonly method: string;
   readonly fields: FieldList;
   readonly startedMs: number;
+  /** Undefined for a Unix socket. A request that is destroyed has no socket any more. */
+  readonly clientAddress: string | undefined;
   readonly #abort = new AbortController();
 
   // route
   path: string | undefined;
   query: string | undefined;
+  /** As the client means it: lower-case, of the absolute form where there is one. */
+  host: string | undefined;
   rule: SiteRule | undefined;
   // identify
+  /** The ranges of a GET, at least one, when the Range field counts. */
+  ranges: readonly RangeSpec[] | undefined;
   key: CacheKey | undefined;
   target: FillTarget | undefined;
   // resolve
@@ -56,7 +76,15 @@ export class RequestContext {
   cacheResult: CacheResult = 'NONE';
   cacheStatus: string | undefined;
   error: EdgeError | undefined;
+  /** What turned out to be wrong with the request while it was being handled. */
+  refusal: EdgeError | undefined;
   bypassReason: string | undefined;
+  /** Why the origin is asked, where a stage knows better than the bypass. */
+  forward: ForwardReason | undefined;
+  // bypass
+  upload: UploadedContent | undefined;
+  /** The client was told to go on with its content. */
+  isContinued = false;
   // deliver, bypass
   firstByteMs: number | undefined;
   sentBytes = 0;
@@ -68,14 +96,22 @@ export class RequestContext {
     this.method = request.method ?? 'GET';
     this.fields = parseRawFields(request.rawHeaders);
     this.startedMs = startedMs;
+    this.clientAddress = request.socket.remoteAddress;
     response.on('close', () => {
       if (!response.writableFinished) this.#abort.abort();
     });
   }
 
-  /** Aborts when the client leaves before its response is complete. */
+  /** Aborts when the client leaves before its response is complete, or when the request is refused. */
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+
+  /** The rest of the request is not HTTP, or does not come: whatever is being done for it ends, and the answer names the error. */
+  refuse(error: EdgeError): void {
+    if (this.refusal !== undefined || this.response.headersSent) return;
+    this.refusal = error;
+    this.#abort.abort();
   }
 
   /** A field that an earlier stage filled. @throws AssertionFailure when the stages ran in another order */

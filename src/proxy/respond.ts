@@ -1,5 +1,7 @@
 /** Stage *respond*: status and header fields of an answer from the cache, decided once; `deliver` commits them with the first bytes. */
 import { currentAgeSeconds } from '../cache/freshness.ts';
+import { isSliced } from '../cache/status-policy.ts';
+import type { ObjectState } from '../fill/origin-question.ts';
 import { formatCacheStatus } from '../http/cache-status.ts';
 import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
 import { formatHttpDate } from '../http/http-date.ts';
@@ -10,21 +12,42 @@ import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 
+/** Fields that say how the bytes of a representation are to be read. */
+const DESCRIBING_FIELDS = new Set(['content-type', 'content-encoding', 'content-language']);
+
 export function respond(context: RequestContext, services: ProxyServices): StageOutcome {
   const { object } = context.need('resolution');
   const { manifest } = object;
   const body = context.need('body');
   describeCache(context, services, body);
   const fields: (readonly [string, string])[] = manifest.fields
-    .filter(([name]) => name !== 'via' && name !== 'accept-ranges')
+    .filter(([name]) => name !== 'via' && name !== 'accept-ranges' && !isLeftOut(name, context))
     .map(([name, value]) => [name, value]);
-  if (body.end !== undefined) fields.push(['content-length', String(body.end - body.start)]);
-  if (body.status === 206) fields.push(['content-range', formatContentRange(body.start, body.end ?? 0, manifest.lengthBytes)]);
+  if (body.multipart !== undefined) {
+    // Each part has its Content-Range, the message has none (RFC 9110 s15.3.7.2).
+    fields.push(['content-type', body.multipart.contentType], ['content-length', String(body.multipart.lengthBytes)]);
+  } else {
+    // RFC 9110 s8.6: never in a 204.
+    if (body.end !== undefined && body.status !== 204) fields.push(['content-length', String(body.end - body.start)]);
+    if (body.status === 206) fields.push(['content-range', formatContentRange(body.start, body.end ?? 0, manifest.lengthBytes)]);
+  }
   // Whatever the origin can do, ranges of an object of known length are answered here (RFC 9110 s14.3).
-  if (manifest.lengthBytes !== undefined) fields.push(['accept-ranges', 'bytes']);
+  if (manifest.lengthBytes !== undefined && isSliced(manifest.status)) fields.push(['accept-ranges', 'bytes']);
   fields.push(...storyFields(context, services));
   context.head = { status: body.status, fields };
   return NEXT;
+}
+
+/**
+ * Whether a stored field is not sent with a 206. Each part of a multipart body says itself how it is to be read; and a client that sent If-Range
+ * has a response with these fields already (RFC 9110 s15.3.7). Last-Modified stays: it may be the validator, and clients give their files its date.
+ */
+function isLeftOut(name: string, { body, fields }: RequestContext): boolean {
+  if (body?.status !== 206) return false;
+  // It was made of all bytes and speaks of those that a message brings (RFC 2616 s14.15).
+  if (name === 'content-md5') return true;
+  if (!DESCRIBING_FIELDS.has(name)) return false;
+  return hasField(fields, 'if-range') || (body.multipart !== undefined && name !== 'content-language');
 }
 
 /** Age, Via, Cache-Status and X-Cache of an answer made from the object. */
@@ -47,33 +70,32 @@ export function describeCache(
   services: ProxyServices,
   slices: { readonly hitSlices: number; readonly plannedSlices: number },
 ): void {
-  const { state, forwardStatus, isCollapsed, object } = context.need('resolution');
-  const ttlSeconds = Math.floor((object.manifest.freshUntilMs - services.clock.wallMs()) / 1000);
-  const missSlices = slices.plannedSlices - slices.hitSlices;
-  const isStored = services.store.findManifest(object.target.objectHash)?.generation === object.generation;
-  if (state === 'fetched') {
-    context.cacheResult = 'MISS';
-    context.cacheStatus = formatCacheStatus({ forward: 'uri-miss', forwardStatus, isStored, isCollapsed });
-  } else if (state === 'renewed') {
-    context.cacheResult = missSlices > 0 ? 'PARTIAL' : 'REVALIDATED';
-    context.cacheStatus = formatCacheStatus({
-      forward: 'stale',
-      forwardStatus,
-      ttlSeconds,
-      isStored,
-      isCollapsed,
-      detail: sliceDetail(slices),
-    });
-  } else if (missSlices > 0) {
-    context.cacheResult = slices.hitSlices > 0 ? 'PARTIAL' : 'MISS';
-    context.cacheStatus = formatCacheStatus({ forward: 'partial', ttlSeconds, isStored, detail: sliceDetail(slices) });
-  } else {
-    const result: CacheResult = state === 'stale' ? 'STALE' : 'HIT';
-    context.cacheResult = result;
-    context.cacheStatus = formatCacheStatus({ hit: true, ttlSeconds, detail: state === 'stale' ? 'stale' : undefined });
-  }
+  const { state, forward, forwardStatus, isCollapsed, object } = context.need('resolution');
+  const isAllAtHand = slices.hitSlices === slices.plannedSlices;
+  context.cacheResult = cacheResult(state, slices);
+  const isHit = forward === undefined && isAllAtHand;
+  context.cacheStatus = formatCacheStatus({
+    hit: isHit,
+    forward: forward ?? 'partial',
+    forwardStatus,
+    // Of what came just now nobody has to be told.
+    ttlSeconds: state === 'fetched' ? undefined : Math.floor((object.manifest.freshUntilMs - services.clock.wallMs()) / 1000),
+    isStored: !isHit && state !== 'stale' && services.store.findManifest(object.target.objectHash)?.generation === object.generation,
+    isCollapsed,
+    key: services.showsCacheKey ? object.target.keyText : undefined,
+    detail: state === 'stale' ? 'stale' : state === 'fetched' || isAllAtHand ? undefined : sliceDetail(slices),
+  });
 }
 
-function sliceDetail({ hitSlices, plannedSlices }: { readonly hitSlices: number; readonly plannedSlices: number }): string | undefined {
-  return plannedSlices === 0 ? undefined : `slices=${hitSlices}/${plannedSlices}`;
+function cacheResult(
+  state: ObjectState,
+  { hitSlices, plannedSlices }: { readonly hitSlices: number; readonly plannedSlices: number },
+): CacheResult {
+  if (state === 'fetched') return 'MISS';
+  if (hitSlices < plannedSlices) return hitSlices > 0 || state === 'renewed' ? 'PARTIAL' : 'MISS';
+  return state === 'renewed' ? 'REVALIDATED' : state === 'stale' ? 'STALE' : 'HIT';
+}
+
+function sliceDetail({ hitSlices, plannedSlices }: { readonly hitSlices: number; readonly plannedSlices: number }): string {
+  return `slices=${hitSlices}/${plannedSlices}`;
 }

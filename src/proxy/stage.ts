@@ -8,6 +8,8 @@ import type { ProxyServices } from './services.ts';
 export interface Reply {
   readonly status: number;
   readonly fields: FieldList;
+  /** The content, of the length that the fields say; none when undefined. */
+  readonly text?: string | undefined;
 }
 
 /**

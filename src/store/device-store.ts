@@ -26,11 +26,13 @@ import type { CompressionMode } from './extents/compression-policy.ts';
 import { ExtentReader } from './extents/extent-reader.ts';
 import { type Degradation, DeviceHealth } from './health/device-health.ts';
 import { WatchedDevice } from './health/watched-device.ts';
+import { HeldGenerations } from './index/held-generations.ts';
 import { ManifestShelf } from './index/manifest-shelf.ts';
 import { objectTag } from './index/slice-index.ts';
 import { MountedStore } from './mounted-store.ts';
 import { type Purge, purgeRecord } from './purges/purge.ts';
 import { type MissedPurges, PurgeDesk } from './purges/purge-desk.ts';
+import type { PurgeProgress } from './purges/purge-ledger.ts';
 import { PurgeMemory } from './purges/purge-memory.ts';
 import { EarlyReader, type LoadingView } from './recovery/early-reader.ts';
 import type { Journal } from './recovery/journal.ts';
@@ -124,6 +126,7 @@ export class DeviceStore implements SliceStore {
   readonly #deviceRoot: DeviceRoot;
   readonly #keeper: RootKeeper;
   readonly #shelf: ManifestShelf;
+  readonly #holds: HeldGenerations;
   readonly #policy: AdmissionPolicy;
   readonly #codec: ChunkCodec;
   readonly #compression: CompressionMode;
@@ -173,6 +176,7 @@ export class DeviceStore implements SliceStore {
     this.#deviceRoot = root;
     this.geometry = root.format.geometry;
     this.#shelf = new ManifestShelf(this.#limits);
+    this.#holds = new HeldGenerations(this.#limits.heldGenerations);
     const { purgesRemembered: scopesMax, purgeClearedObjects: clearedMax } = this.#limits;
     this.#purges = new PurgeMemory({ scopesMax, clearedMax, epochsMax: this.geometry.purgesMax });
     const { entryCount, groupsBlocks, blockSizeBytes } = this.geometry;
@@ -189,6 +193,7 @@ export class DeviceStore implements SliceStore {
     this.#desk = new PurgeDesk({
       memory: this.#purges,
       shelf: this.#shelf,
+      holds: this.#holds,
       clock: this.#clock,
       limits: this.#limits,
       metrics: this.metrics,
@@ -367,6 +372,19 @@ export class DeviceStore implements SliceStore {
     else this.#mounted?.dropManifest(objectHash, generation);
   }
 
+  holdGeneration(manifest: Manifest): () => void {
+    if (!this.#holds.hold(manifest)) {
+      this.metrics.add('holdsRefused');
+      return () => undefined;
+    }
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      if (this.#holds.release(manifest.generation)) this.#mounted?.dropRetired(manifest.generation);
+    };
+  }
+
   hasSlice(generation: number, sliceNumber: number): boolean {
     const answerer = this.#early ?? this.#mounted;
     return answerer?.hasSlice(generation, sliceNumber) ?? false;
@@ -405,7 +423,7 @@ export class DeviceStore implements SliceStore {
   async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
     const order = this.#desk.order(target, options.isSoft === true);
     if (!this.#purges.hasRoomFor(order)) await this.#retireEpochs();
-    const { purge, knownObjects } = this.#desk.take(order, target, options);
+    const purge = this.#desk.take(order, target, options);
     this.#early?.onPurge();
     const parts = this.#parts;
     if (parts === undefined || this.#state !== 'online') {
@@ -415,8 +433,7 @@ export class DeviceStore implements SliceStore {
         `The purge holds in memory only: the store is ${this.#state}; purge again when it is online`,
       );
     }
-    const isWalkNeeded = purge.kind !== 'object';
-    if (isWalkNeeded) parts.walker.start();
+    if (purge.kind !== 'object') parts.walker.start();
     if (!parts.journal.append(purgeRecord(purge))) {
       this.metrics.add('purgesRefused', 1, 'journal-full');
       throw new EdgeError('STORE_UNAVAILABLE', 'The purge holds in memory only: the journal is full; purge again in a moment');
@@ -427,7 +444,15 @@ export class DeviceStore implements SliceStore {
       this.metrics.add('purgesRefused', 1, 'not-durable');
       throw error;
     }
-    return { knownObjects, isWalkNeeded };
+    return { sequence: purge.sequence, ...(this.purgeProgress(purge.sequence) ?? { objects: 0, isDone: false }) };
+  }
+
+  mayHold(objectHash: ObjectHash): boolean {
+    return (this.#state !== 'online' && this.#state !== 'readonly') || this.generationOf(objectHash) > 0;
+  }
+
+  purgeProgress(sequence: number): PurgeProgress | undefined {
+    return this.#purges.ledger.find(sequence);
   }
 
   async drain(): Promise<void> {
@@ -495,7 +520,7 @@ export class DeviceStore implements SliceStore {
     this.#writeSequences.skipTo(recovered.writeSequence);
     const parts = this.#build(recovered);
     const { metrics, geometry } = this;
-    const shared = { shelf: this.#shelf, purges: this.#purges, desk: this.#desk, generations: this.#generations };
+    const shared = { shelf: this.#shelf, holds: this.#holds, purges: this.#purges, desk: this.#desk, generations: this.#generations };
     this.#mounted = new MountedStore({ parts, ...shared, geometry, metrics, state: () => this.#state });
     // Purges that came while the index was loading, or while the device was away, could not be journalled; they are carried out now.
     const late = this.#desk.attach(parts.catalogue, recovered.purges, this.#missedPurges);
@@ -615,13 +640,19 @@ export class DeviceStore implements SliceStore {
       await parts.writer.idle();
       await parts.reader.idle();
       this.#isDraining = false;
-      if (wasOnline && !this.#isGivenUp) await this.#keeper.closeCleanly();
+      if (wasOnline && !this.#isGivenUp) await this.#closeCleanly(parts);
       else await this.#keeper.idle();
       parts.journal.stop();
       this.#removeReclaimer();
       parts.catalogue.resident.removeAll();
     }
     await this.#device.close();
+  }
+
+  /** Whatever readers still hold is over, so that the last checkpoint has no orphans. */
+  async #closeCleanly({ catalogue }: StoreParts): Promise<void> {
+    for (const generation of catalogue.retiredGenerations()) catalogue.dropRetired(generation, 'other');
+    await this.#keeper.closeCleanly();
   }
 
   #countReport(report: RecoveryReport): void {
@@ -644,6 +675,8 @@ export class DeviceStore implements SliceStore {
     this.metrics.setGauge('queuedBytes', () => this.#parts?.writer.queuedBytes ?? 0);
     this.metrics.setGauge('residentSlices', () => this.#parts?.catalogue.resident.count ?? 0);
     this.metrics.setGauge('pendingManifests', () => this.#shelf.pendingCount);
+    this.metrics.setGauge('heldGenerations', () => this.#holds.count);
+    this.metrics.setGauge('retiredGenerations', () => this.#parts?.catalogue.retiredCount ?? 0);
     this.metrics.setGauge('journalBlocks', () => this.#parts?.journal.usedBlocks ?? 0);
     this.metrics.setGauge('purgeEpochs', () => this.#purges.activeEpochs);
     this.metrics.setGauge('purgeEpochsRetiring', () => this.#purges.retiringEpochs);

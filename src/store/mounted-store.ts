@@ -11,6 +11,7 @@ import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest
 import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './index/catalogue.ts';
+import type { HeldGenerations } from './index/held-generations.ts';
 import type { ManifestShelf } from './index/manifest-shelf.ts';
 import { NO_SLOT, objectTag } from './index/slice-index.ts';
 import { type PurgeDesk, staleFrom } from './purges/purge-desk.ts';
@@ -35,6 +36,7 @@ import type { StoreParts } from './store-parts.ts';
 export interface MountedStoreOptions {
   readonly parts: StoreParts;
   readonly shelf: ManifestShelf;
+  readonly holds: HeldGenerations;
   readonly purges: PurgeMemory;
   readonly desk: PurgeDesk;
   readonly generations: PersistentCounter;
@@ -134,12 +136,12 @@ export class MountedStore {
     const { catalogue, writer } = parts;
     let tagSlot = catalogue.findObject(objectHash);
     const known = tagSlot === NO_SLOT ? 0 : catalogue.generationOf(tagSlot);
-    if (known > generation) return this.#decline('superseded');
+    if (known > generation || catalogue.isRetired(generation)) return this.#decline('superseded');
     if (!writer.hasRoom(0) || !this.#makePendingRoom(objectHash, catalogue)) return this.#decline('queue-full');
     if (known !== generation) {
       // Also when the index knows nothing: an evicted object may have left its manifest waiting.
       this.#options.shelf.forget(objectHash);
-      if (tagSlot !== NO_SLOT) catalogue.dropObject(tagSlot, 'other');
+      if (tagSlot !== NO_SLOT) this.#putAway(catalogue, objectHash, tagSlot);
       if (!catalogue.reserveEntries(2) || catalogue.index.findManifest(generation) !== NO_SLOT) return this.#decline('no-space');
       tagSlot = catalogue.index.putManifest(objectTag(objectHash), generation);
     }
@@ -176,7 +178,12 @@ export class MountedStore {
     if (catalogue === undefined || tagSlot === NO_SLOT) return;
     if (generation !== undefined && catalogue.generationOf(tagSlot) !== generation) return;
     this.#options.shelf.forget(objectHash);
-    catalogue.dropObject(tagSlot, 'other');
+    this.#putAway(catalogue, objectHash, tagSlot);
+  }
+
+  /** Nobody reads the generation any more. */
+  dropRetired(generation: number): void {
+    this.#readable()?.catalogue.dropRetired(generation, 'other');
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
@@ -193,7 +200,7 @@ export class MountedStore {
     if (parts === undefined || slice === undefined || read.endBytes > slice.lengthBytes) return undefined;
     if (this.#isHidden(read.generation)) return undefined;
     const { catalogue, gate } = parts;
-    if (catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return undefined;
+    if (catalogue.findReadable(read.objectHash, read.generation) === NO_SLOT) return undefined;
     slice.isVisited = true;
     gate.onRead(slice);
     const slot = catalogue.findStored(read.generation, read.sliceNumber);
@@ -213,12 +220,13 @@ export class MountedStore {
     const obstacle = await this.#lookAt(address, signal);
     const parts = this.#readable();
     if (obstacle !== undefined) return this.#miss(obstacle);
-    if (parts === undefined || parts.catalogue.findCurrent(address.objectHash, address.generation) === NO_SLOT) return this.#miss('absent');
+    if (parts === undefined || parts.catalogue.findReadable(address.objectHash, address.generation) === NO_SLOT)
+      return this.#miss('absent');
     const verdict = await parts.sliceParts.read(address, signal);
     if (verdict.kind !== 'hit') return this.#miss(verdict.kind);
     // A purge may have come while the device was reading.
     const late = await this.#lookAt(address, signal);
-    if (late === undefined && parts.catalogue.findCurrent(address.objectHash, address.generation) !== NO_SLOT) {
+    if (late === undefined && parts.catalogue.findReadable(address.objectHash, address.generation) !== NO_SLOT) {
       this.#options.metrics.add('reads', 1, 'device');
       return verdict;
     }
@@ -232,7 +240,7 @@ export class MountedStore {
     const obstacle = await this.#lookAt(read, signal);
     if (obstacle !== undefined) return this.#miss(obstacle);
     const parts = this.#readable();
-    if (parts === undefined || parts.catalogue.findCurrent(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
+    if (parts === undefined || parts.catalogue.findReadable(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
     const waiting = parts.sliceParts.tryRead(read);
     if (waiting !== undefined) {
       this.#options.metrics.add('reads', 1, 'ram');
@@ -307,15 +315,30 @@ export class MountedStore {
     return this.#options.state() === 'online' ? this.#parts : undefined;
   }
 
-  /** Whether a purge covers the generation, or may: until its record was looked at. */
+  /** An object is not current any more: it goes, or is kept for those who read it. */
+  #putAway(catalogue: Catalogue, objectHash: ObjectHash, tagSlot: number): void {
+    const { holds, purges } = this.#options;
+    const generation = catalogue.generationOf(tagSlot);
+    const held = holds.find(generation);
+    // A purge by prefix or tag that its record was not yet held against is decided on now: nobody looks at the record again.
+    const isKept =
+      held?.objectHash === objectHash &&
+      catalogue.index.slices(tagSlot) > 0 &&
+      purges.judgeStored({ ...held, generation }).kind !== 'covered';
+    if (isKept) catalogue.retireObject(tagSlot);
+    else catalogue.dropObject(tagSlot, 'other');
+  }
+
+  /** Whether a purge covers the generation, or may: until its record was looked at. One that is kept for its readers was. */
   #isHidden(generation: number): boolean {
+    if (this.#parts.catalogue.isRetired(generation)) return false;
     return this.#options.purges.isForgotten(generation) || this.#options.purges.isSuspect(generation);
   }
 
   /** Reads an object's record if a purge may cover it. @returns why nothing of it may be handed out, or undefined */
   async #lookAt({ objectHash, generation }: SliceAddress, signal: AbortSignal | undefined): Promise<'absent' | 'busy' | undefined> {
     if (this.#options.purges.isForgotten(generation)) return 'absent';
-    if (!this.#options.purges.isSuspect(generation)) return undefined;
+    if (!this.#isHidden(generation)) return undefined;
     const verdict = await this.readManifest(objectHash, signal);
     if (verdict.kind === 'busy') return 'busy';
     return verdict.kind === 'hit' && verdict.manifest.generation === generation && !this.#isHidden(generation) ? undefined : 'absent';

@@ -6,6 +6,7 @@
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { Admission } from './admission/admission-policy.ts';
+import type { PurgeProgress } from './purges/purge-ledger.ts';
 
 /** `loading`: index not yet complete; what of it was not touched since its checkpoint can be read, nothing is taken. `readonly`: hits only. `failed`: nothing. `closed`: after close(). */
 export type StoreState = 'loading' | 'online' | 'readonly' | 'failed' | 'closed';
@@ -100,12 +101,10 @@ export interface PurgeOptions {
   readonly generation?: number | undefined;
 }
 
-/** What a purge found at once. */
-export interface PurgeResult {
-  /** Objects that were known to be covered: in the index for one object, in memory for many. */
-  readonly knownObjects: number;
-  /** Others may be covered: they are absent already, and dropped in the background. */
-  readonly isWalkNeeded: boolean;
+/** What a purge did at once; others that it covers are absent already, and dropped in the background until `isDone`. */
+export interface PurgeResult extends PurgeProgress {
+  /** Its number, by which purgeProgress() tells how it goes on. */
+  readonly sequence: number;
 }
 
 /** Slices on one device, with the RAM tier in front. */
@@ -135,7 +134,7 @@ export interface SliceStore {
   readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict>;
 
   /**
-   * Offers a manifest. It replaces an older generation of the same object, whose slices become unreachable. It is written together with its
+   * Offers a manifest. It replaces an older generation of the same object, whose slices become unreachable but for those who hold it. It is written together with its
    * first slice (at once when the object has no bytes). One without a length is *growing*: it stays in memory, its slices are taken, and it
    * is written when it is offered again with its length, or dropped when the body breaks off. Offering a generation again rewrites its
    * record and keeps its slices.
@@ -161,6 +160,22 @@ export interface SliceStore {
    *   same), or when too many purges by prefix and tag are in force (nothing was done)
    */
   purge(target: PurgeTarget, options?: PurgeOptions): Promise<PurgeResult>;
+
+  /** Whether a purge of the object may find something: false only when all that is stored is known and the object is not. A hint, no I/O. */
+  mayHold(objectHash: ObjectHash): boolean;
+
+  /** How far a purge of this process has come, of the last thousand or so. */
+  purgeProgress(sequence: number): PurgeProgress | undefined;
+
+  /**
+   * Somebody reads this generation. When another one takes its place, or it is dropped, what is stored of it stays for hasSlice, hasPart and
+   * the reads until the last of its readers has called what this returns (once or more). It is kept in memory and on the device like anything
+   * else, so that it may be evicted; nothing is added to it; a purge that covers it, and the end of the process, end it at once. A no-op,
+   * counted, when too many generations are held.
+   *
+   * @param manifest of the generation; its key and tags say which purges cover it
+   */
+  holdGeneration(manifest: Manifest): () => void;
 
   /** Whether the slice is resident, queued or on the device; a hint, no I/O. */
   hasSlice(generation: number, sliceNumber: number): boolean;

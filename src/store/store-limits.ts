@@ -34,6 +34,8 @@ export interface StoreLimits {
   /** Records that the walk after a purge reads at a time, and its rest after them. */
   readonly purgeWalkReads: number;
   readonly purgeWalkPauseMs: number;
+  /** Generations that are kept readable for those who read them. */
+  readonly heldGenerations: number;
   /** Entries given up to make room for one record. */
   readonly evictionsPerRecord: number;
   readonly journalBatchMs: number;
@@ -62,6 +64,7 @@ export const DEFAULT_STORE_LIMITS: StoreLimits = {
   purgeClearedObjects: 65536,
   purgeWalkReads: 16,
   purgeWalkPauseMs: 10,
+  heldGenerations: 65536,
   evictionsPerRecord: 4096,
   journalBatchMs: 50,
   journalFlushMs: 5 * SECOND_MS,

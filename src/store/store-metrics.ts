@@ -101,6 +101,21 @@ export const STORE_METRICS = {
     label: 'reason',
     values: ['blocks', 'entries'],
   },
+  heldGenerations: {
+    kind: 'gauge',
+    name: 'rawslice_store_held_generations',
+    help: 'Versions of objects that somebody reads now, so that one that is replaced stays readable for them',
+  },
+  retiredGenerations: {
+    kind: 'gauge',
+    name: 'rawslice_store_retired_generations',
+    help: 'Versions that were replaced or dropped and are kept for those who read them',
+  },
+  holdsRefused: {
+    kind: 'counter',
+    name: 'rawslice_store_holds_refused_total',
+    help: 'Readers whose version is not kept for them when it is replaced, because too many are held',
+  },
   orphaned: { kind: 'counter', name: 'rawslice_store_orphaned_total', help: 'Slices left behind by their manifest, freed later' },
   reads: {
     kind: 'counter',

@@ -1,46 +1,40 @@
 /**
- * The transport that takes any origin: undici's pool, its body chunks copied once into the receiver's room. When the receiver has no room
- * undici is paused, which stops reading from the socket; what was read already (at most a socket buffer) waits here.
+ * The transport for what the lane does not take (origin-transport.ts): undici's pool, its body chunks copied once into the receiver's room. When the receiver has no room
+ * undici is paused, which stops reading from the socket; what was read already (at most a socket buffer) waits in the feeder. What has
+ * content goes over node:http instead (upload-transfer.ts).
  */
+import type { Agent } from 'node:http';
 import { buildConnector, type Dispatcher, Pool } from 'undici';
-import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
-import { EdgeError, systemErrorCode } from '../base/errors.ts';
-import type { MetricSet } from '../base/metrics.ts';
-import { parseRawFields } from '../http/header-fields.ts';
+import { EdgeError } from '../base/errors.ts';
+import { type FieldList, parseRawFields } from '../http/header-fields.ts';
+import type { ConnectionBudget } from './connection-budget.ts';
+import { InterimLimit } from './interim-limit.ts';
 import { ResetWatch } from './reset-watch.ts';
-import type { UPSTREAM_METRICS, UPSTREAM_OUTCOMES } from './upstream-metrics.ts';
-import type { BodySink, ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
+import { SinkFeeder } from './sink-feeder.ts';
+import type { TransportOptions } from './transport-options.ts';
+import type { PooledTransport } from './transport-pool.ts';
+import { createUploadAgent, UploadTransfer } from './upload-transfer.ts';
+import { type Outcome, outcomeOf, upstreamError } from './upstream-error.ts';
+import type { ResponseReceiver, Transfer, UpstreamRequest } from './upstream-transport.ts';
 
-type Outcome = (typeof UPSTREAM_OUTCOMES)[number];
-
-/** Limits of one origin. */
-export interface TransportOptions {
-  /** Scheme and authority, such as `https://mirror.example`. */
-  readonly origin: string;
-  readonly connectTimeoutMs: number;
-  /** From the request to its response head. */
-  readonly headTimeoutMs: number;
-  /** Between two pieces of a body, while it is being read. */
-  readonly bodyTimeoutMs: number;
-  readonly connectionsMax: number;
-  readonly headBytesMax: number;
-  readonly clock: Clock;
-  readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
+/** What undici's side of an origin needs. */
+export interface UndiciOptions extends TransportOptions {
+  readonly budget: ConnectionBudget;
+  /** How long an idle connection is kept, unless the origin says less. */
+  readonly keepAliveMs: number;
 }
 
-/** How long an idle connection is kept, unless the origin says less. */
-const KEEP_ALIVE_MS = 30_000;
-
 /** Requests through undici. */
-export class UndiciTransport implements UpstreamTransport {
+export class UndiciTransport implements PooledTransport {
   readonly #pool: Pool;
+  readonly #uploads: Agent;
   readonly #options: TransportOptions;
   readonly #resets = new ResetWatch();
   #inFlight = 0;
 
-  constructor(options: TransportOptions) {
+  constructor(options: UndiciOptions) {
     this.#options = options;
+    const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
     this.#pool = new Pool(options.origin, {
       allowH2: false,
       connections: options.connectionsMax,
@@ -48,24 +42,37 @@ export class UndiciTransport implements UpstreamTransport {
       headersTimeout: options.headTimeoutMs,
       bodyTimeout: options.bodyTimeoutMs,
       maxHeaderSize: options.headBytesMax,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      connect: this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs })),
+      keepAliveTimeout: options.keepAliveMs,
+      keepAliveMaxTimeout: options.keepAliveMs,
+      connect: withinBudget(
+        options.budget,
+        this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs, ...lookup })),
+      ),
     });
+    this.#uploads = createUploadAgent(options.origin, options.budget);
     this.#pool.on('connect', () => options.metrics.add('connections'));
-    options.metrics.setGauge('inFlight', () => this.#inFlight);
   }
 
   get waitingRequests(): number {
     return this.#pool.stats.queued;
   }
 
+  get isIdle(): boolean {
+    return this.#inFlight === 0;
+  }
+
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     this.#inFlight += 1;
+    this.#options.metrics.add('inFlight');
     const onOutcome = (outcome: Outcome): void => {
       this.#inFlight -= 1;
+      this.#options.metrics.add('inFlight', -1);
       this.#options.metrics.add('requests', 1, outcome);
     };
+    const { body } = request;
+    if (body !== undefined) {
+      return new UploadTransfer({ options: this.#options, agent: this.#uploads, onOutcome }, { ...request, body }, receiver);
+    }
     const shared = { pool: this.#pool, options: this.#options, resets: this.#resets };
     const transfer = new UndiciTransfer(shared, request, receiver, onOutcome);
     transfer.dispatch();
@@ -73,6 +80,7 @@ export class UndiciTransport implements UpstreamTransport {
   }
 
   async close(): Promise<void> {
+    this.#uploads.destroy();
     await this.#pool.destroy();
   }
 }
@@ -86,9 +94,9 @@ class UndiciTransfer implements Transfer {
   readonly #onOutcome: (outcome: Outcome) => void;
   readonly #startedMs: number;
   #controller: Dispatcher.DispatchController | undefined;
-  #sink: BodySink | undefined;
-  /** Bytes that came while there was no room, oldest first; at most what undici had read before it was paused. */
-  #waiting: Buffer[] = [];
+  #feeder: SinkFeeder | undefined;
+  readonly #interim = new InterimLimit();
+  #trailers: FieldList = [];
   #isBodyComplete = false;
   #hasEnded = false;
   #mayRetry: boolean;
@@ -107,23 +115,22 @@ class UndiciTransfer implements Transfer {
     this.#receiver = receiver;
     this.#onOutcome = onOutcome;
     this.#startedMs = options.clock.monotonicMs();
-    // A kept connection may be closed by the origin just as it is used; such a request was not seen and may be sent once more, unless it
-    // had content, which can be read only once.
-    this.#mayRetry = (request.method === 'GET' || request.method === 'HEAD') && request.body === undefined;
+    // A kept connection may be closed by the origin just as it is used; such a request was not seen and may be sent once more.
+    this.#mayRetry = request.method === 'GET' || request.method === 'HEAD';
   }
 
   dispatch(): void {
-    const { method, path, fields, body } = this.#request;
+    const { method, path, fields } = this.#request;
     const headers: string[] = [];
     for (const [name, value] of fields) headers.push(name, value);
     try {
       this.#pool.dispatch(
-        { method, path, headers, body: body ?? null },
+        { method, path, headers, body: null },
         {
           onRequestStart: (controller) => this.#onRequestStart(controller),
           onResponseStart: (controller, status) => this.#onResponseStart(controller, status),
           onResponseData: (_controller, chunk) => this.#onResponseData(chunk),
-          onResponseEnd: () => this.#onResponseEnd(),
+          onResponseEnd: (controller) => this.#onResponseEnd(controller),
           onResponseError: (_controller, error) => this.#onResponseError(error),
         },
       );
@@ -134,11 +141,12 @@ class UndiciTransfer implements Transfer {
   }
 
   resume(): void {
-    if (this.#hasEnded || this.#sink === undefined) return;
-    this.#drainWaiting();
-    if (this.#hasEnded || this.#waiting.length > 0) return;
+    const feeder = this.#feeder;
+    if (this.#hasEnded || feeder === undefined) return;
+    feeder.drain(() => this.#hasEnded);
+    if (this.#hasEnded || !feeder.isEmpty) return;
     if (this.#isBodyComplete) this.#finish();
-    else if (this.#sink.room() !== undefined) this.#controller?.resume();
+    else if (feeder.hasRoom) this.#controller?.resume();
   }
 
   abort(): void {
@@ -153,124 +161,87 @@ class UndiciTransfer implements Transfer {
   }
 
   #onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
-    if (this.#hasEnded || status < 200) return;
+    if (this.#hasEnded) return;
+    const head = { status, fields: parseRawFields(rawPairs(controller.rawHeaders)) };
+    if (status < 200) {
+      this.#options.metrics.add('interim');
+      // Thrown, it ends the request; undici hands it to onResponseError.
+      this.#interim.count();
+      this.#receiver.onInterim?.(head);
+      return;
+    }
     this.#options.metrics.observe('headSeconds', (this.#options.clock.monotonicMs() - this.#startedMs) / 1000);
-    const sink = this.#receiver.onHead({ status, fields: parseRawFields(rawPairs(controller.rawHeaders)) }, this);
+    const sink = this.#receiver.onHead(head, this);
     if (this.#hasEnded) return;
     if (sink === undefined) return this.abort();
-    this.#sink = sink;
-    if (sink.room() === undefined) controller.pause();
+    this.#feeder = new SinkFeeder(sink);
+    if (!this.#feeder.hasRoom) controller.pause();
   }
 
   #onResponseData(chunk: Buffer): void {
+    const feeder = this.#feeder;
     // A close-delimited body that ends while it is paused brings an empty piece.
-    if (this.#hasEnded || chunk.length === 0) return;
+    if (this.#hasEnded || feeder === undefined || chunk.length === 0) return;
     this.#options.metrics.add('receivedBytes', chunk.length);
-    this.#waiting.push(chunk);
-    this.#drainWaiting();
+    feeder.push(chunk, () => this.#hasEnded);
     if (this.#hasEnded) return;
-    if (this.#waiting.length > 0 || this.#sink?.room() === undefined) this.#controller?.pause();
+    if (!feeder.hasRoom) this.#controller?.pause();
   }
 
-  #onResponseEnd(): void {
+  #onResponseEnd(controller: Dispatcher.DispatchController): void {
     if (this.#hasEnded) return;
     // Without a length only an orderly close is an end (RFC 9112 s8).
     if (this.#resets.isResetting) return this.#onResponseError(new EdgeError('UPSTREAM_BROKEN', 'The origin reset the connection'));
     this.#isBodyComplete = true;
-    if (this.#waiting.length === 0) this.#finish();
+    this.#trailers = parseRawFields(rawPairs(controller.rawTrailers));
+    if (this.#feeder?.isEmpty === true) this.#finish();
   }
 
   #onResponseError(cause: unknown): void {
     if (this.#hasEnded) return;
-    const error = upstreamError(cause, { origin: this.#options.origin, isInBody: this.#sink !== undefined });
-    if (this.#sink === undefined && this.#mayRetry && error.code === 'UPSTREAM_BROKEN') {
+    const error = upstreamError(cause, { origin: this.#options.origin, isInBody: this.#feeder !== undefined });
+    if (this.#feeder === undefined && this.#mayRetry && error.code === 'UPSTREAM_BROKEN') {
       this.#mayRetry = false;
       this.#options.metrics.add('retries');
       this.dispatch();
       return;
     }
-    const sink = this.#sink;
-    this.#end(OUTCOME_OF_CODE[error.code] ?? 'invalid');
+    const sink = this.#feeder?.sink;
+    this.#end(outcomeOf(error));
     if (sink === undefined) this.#receiver.onFailure(error);
     else sink.onError(error);
   }
 
-  /** Copies waiting bytes into the sink's room for as long as there is both. */
-  #drainWaiting(): void {
-    const sink = this.#sink;
-    assert(sink !== undefined, 'body bytes come after the head');
-    while (this.#waiting.length > 0 && !this.#hasEnded) {
-      const room = sink.room();
-      if (room === undefined) return;
-      const first = this.#waiting[0];
-      assert(first !== undefined && room.length > 0, 'room holds at least a byte');
-      const count = Math.min(room.length, first.length);
-      // Not room.set(first): V8 copies into shared memory word by word, 5 GB/s against 8.
-      first.copy(room, 0, 0, count);
-      if (count === first.length) this.#waiting.shift();
-      else this.#waiting[0] = first.subarray(count);
-      sink.onBytes(count);
-    }
-  }
-
   #finish(): void {
-    const sink = this.#sink;
+    const sink = this.#feeder?.sink;
     this.#end('complete');
-    sink?.onEnd();
+    sink?.onEnd(this.#trailers);
   }
 
   #end(outcome: Outcome): void {
     this.#hasEnded = true;
-    this.#waiting = [];
+    this.#feeder?.clear();
     this.#onOutcome(outcome);
   }
 }
 
-const OUTCOME_OF_CODE: Readonly<Partial<Record<EdgeError['code'], Outcome>>> = {
-  UPSTREAM_UNREACHABLE: 'unreachable',
-  UPSTREAM_TIMEOUT: 'timeout',
-  UPSTREAM_BROKEN: 'broken',
-  UPSTREAM_INVALID: 'invalid',
-};
-
-const UNREACHABLE_CODES = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'EADDRNOTAVAIL',
-  'ERR_TLS_CERT_ALTNAME_INVALID',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'CERT_HAS_EXPIRED',
-]);
-const TIMEOUT_CODES = new Set(['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'ETIMEDOUT']);
-const BROKEN_CODES = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE', 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH']);
-
-/** @param about.isInBody whether the head had come: what goes wrong then, whatever it is called, cuts the body off */
-function upstreamError(cause: unknown, about: { readonly origin: string; readonly isInBody: boolean }): EdgeError {
-  if (cause instanceof EdgeError) return cause;
-  const errno = systemErrorCode(cause) ?? (cause instanceof AggregateError ? systemErrorCode(cause.errors[0]) : undefined) ?? 'unknown';
-  const { origin, isInBody } = about;
-  const context = { origin, errno };
-  if (UNREACHABLE_CODES.has(errno)) {
-    return new EdgeError('UPSTREAM_UNREACHABLE', `Origin ${origin} cannot be reached (${errno}); check upstream.url and the network`, {
-      context,
-      cause,
-    });
-  }
-  if (TIMEOUT_CODES.has(errno)) {
-    return new EdgeError('UPSTREAM_TIMEOUT', `Origin ${origin} did not answer in time (${errno})`, { context, cause });
-  }
-  if (isInBody || BROKEN_CODES.has(errno)) {
-    return new EdgeError('UPSTREAM_BROKEN', `Origin ${origin} broke off its response (${errno})`, { context, cause });
-  }
-  return new EdgeError('UPSTREAM_INVALID', `Origin ${origin} sent a response that cannot be used (${errno})`, { context, cause });
+/**
+ * Each connection takes a place in the origin's budget before it is opened, and gives it back when it is closed. The name that TLS asks for and
+ * verifies is the origin's: undici would take the one in Host, which may be the client's.
+ */
+function withinBudget(budget: ConnectionBudget, connect: buildConnector.connector): buildConnector.connector {
+  return ({ servername: _, ...options }, callback) => {
+    budget.take(() =>
+      connect(options, (...result) => {
+        if (result[0] === null) result[1].once('close', () => budget.giveBack());
+        else budget.giveBack();
+        callback(...result);
+      }),
+    );
+  };
 }
 
 /** undici gives the wire's own pairs; other shapes that its types allow come from its interceptors, which are not used. */
-function rawPairs(raw: Dispatcher.DispatchController['rawHeaders']): readonly (string | Buffer)[] {
+function rawPairs(raw: Dispatcher.DispatchController['rawHeaders' | 'rawTrailers']): readonly (string | Buffer)[] {
   return Array.isArray(raw) ? raw : [];
 }

@@ -3,11 +3,10 @@
  * many bytes came, so that a transport that can read into foreign memory copies nothing; undici-transport.ts copies once. Everything is a
  * callback: there is no promise per chunk.
  *
- *   start -> onHead -> ( room -> onBytes )* -> onEnd            the body is complete: framing and length agree
- *         |         `-> ... -------------> onError             it is not, whatever the bytes so far look like
+ *   start -> onInterim* -> onHead -> ( room -> onBytes )* -> onEnd   the body is complete: framing and length agree
+ *         |                       `-> ... -------------> onError             it is not, whatever the bytes so far look like
  *         `-> onFailure                                         no usable head came
  */
-import type { Readable } from 'node:stream';
 import type { EdgeError } from '../base/errors.ts';
 import type { FieldList } from '../http/header-fields.ts';
 
@@ -15,13 +14,13 @@ import type { FieldList } from '../http/header-fields.ts';
 export interface UpstreamRequest {
   readonly method: string;
   readonly path: string;
-  /** End-to-end fields, Host included; no framing fields. */
+  /** End-to-end fields, Host included; no framing fields but the Content-Length of a body. */
   readonly fields: FieldList;
-  /** The request's content, streamed with back-pressure; undefined when there is none. */
-  readonly body?: Readable | undefined;
+  /** The request's content, taken piece by piece as the origin takes it; undefined when there is none. What it throws ends the request. */
+  readonly body?: AsyncIterable<Uint8Array> | undefined;
 }
 
-/** A final response head (1xx are not shown). */
+/** A response head, final or interim. */
 export interface UpstreamHead {
   readonly status: number;
   readonly fields: FieldList;
@@ -29,18 +28,23 @@ export interface UpstreamHead {
 
 /** Where a body goes. After onEnd or onError nothing more is called. */
 export interface BodySink {
-  /** Room for the next bytes (at least one), or undefined to stop reading until Transfer.resume(). */
+  /**
+   * Room for the next bytes (at least one), or undefined to stop reading until Transfer.resume(). It is lent until bytes stand in it, room is
+   * asked for again, or the transfer is over: the kernel may write there at any time.
+   */
   room(): Uint8Array | undefined;
   /** `count` bytes now stand at the start of what room() returned last. */
   onBytes(count: number): void;
-  /** The body came to its proper end. */
-  onEnd(): void;
+  /** The body came to its proper end. @param trailers what stood behind its last chunk */
+  onEnd(trailers: FieldList): void;
   /** The body broke off. */
   onError(error: EdgeError): void;
 }
 
 /** Receives one response. */
 export interface ResponseReceiver {
+  /** A 1xx came; any number of times before onHead, and bounded by the transport (RFC 9110 s15.2). */
+  onInterim?(head: UpstreamHead): void;
   /** Chooses where the body goes; undefined when it is not wanted, which aborts the transfer. */
   onHead(head: UpstreamHead, transfer: Transfer): BodySink | undefined;
   /** No head came. Called instead of onHead, never after it. */

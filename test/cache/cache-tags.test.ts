@@ -15,17 +15,17 @@ test('lists of three fields, divided by commas and white space, each tag once', 
     ['xkey', 'g'],
     ['x-other', 'h'],
   ];
-  assert.deepEqual(tagsOf(fields), ['a', 'b', 'c', 'd', 'e', 'f', 'g']);
+  assert.deepEqual(tagsOf(fields, 's'), ['a', 'b', 'c', 'd', 'e', 'f', 'g']);
   assert.equal(hasTagField(fields), true);
   assert.equal(hasTagField([['x-other', 'h']]), false);
-  assert.deepEqual(tagsOf([]), []);
+  assert.deepEqual(tagsOf([], 's'), []);
 });
 
 test('a response with more tags than are kept is not stored: a purge by one that is left out would miss it', () => {
   const words = (count: number, length: number): string => Array.from({ length: count }, (_, at) => `${at}`.padEnd(length, 'x')).join(' ');
-  assert.equal(tagsOf([['xkey', words(TAGS_MAX, 4)]])?.length, TAGS_MAX);
-  assert.equal(tagsOf([['xkey', words(TAGS_MAX + 1, 4)]]), undefined);
-  assert.equal(tagsOf([['xkey', words(9, 1000)]]), undefined);
+  assert.equal(tagsOf([['xkey', words(TAGS_MAX, 4)]], 's')?.length, TAGS_MAX);
+  assert.equal(tagsOf([['xkey', words(TAGS_MAX + 1, 4)]], 's'), undefined);
+  assert.equal(tagsOf([['xkey', words(9, 1000)]], 's'), undefined);
   const judge = (value: string) =>
     judgeResponse({
       requestFields: [],
@@ -37,6 +37,7 @@ test('a response with more tags than are kept is not stored: a purge by one that
       requestTimeMs: 0,
       responseTimeMs: 0,
       rule: PLAIN_RULE,
+      siteName: 's',
     });
   const kept = judge('a b');
   assert.ok(kept.kind === 'store');

@@ -44,6 +44,7 @@ function headsOf(result: LoadResult): readonly string[] {
 test('loadConfig() fills in every default', () => {
   assert.deepEqual(mustLoad(MINIMAL), {
     listen: { host: '127.0.0.1', port: 8080 },
+    purge: { allow: undefined, token: undefined },
     admin: { listen: { host: '127.0.0.1', port: 8081 }, token: undefined },
     upstream: {
       origin: 'http://origin.test',
@@ -68,7 +69,19 @@ test('loadConfig() fills in every default', () => {
     },
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
-    limits: { requestsMax: 10_000, clientStallMs: 60_000, headerBytesMax: 16 * 1024, headerTimeoutMs: 10_000 },
+    cache: { staleIfErrorMs: 86_400_000 },
+    limits: {
+      variantsMax: 16,
+      requestsMax: 10_000,
+      clientStallMs: 60_000,
+      uploadStallMs: 60_000,
+      headerBytesMax: 16 * 1024,
+      headerTimeoutMs: 10_000,
+      rangesMax: 256,
+      rangeSurplusBytes: 128 * 1024 ** 2,
+      clientSurplusBytes: 1024 ** 3,
+    },
+    cacheStatus: { key: false },
     log: { level: 'info', access: true },
     shutdown: { drainMs: 30_000 },
   });
@@ -169,6 +182,7 @@ test('options that contradict each other are found while others are wrong', () =
   ]);
   mustLoad(`${MINIMAL}admin: { listen: 0.0.0.0:9, token: 0123456789 }\n`);
   mustLoad(`${MINIMAL}admin: { listen: 127.0.0.1:0 }\nlisten: 127.0.0.1:0\n`);
+  mustLoad(`${MINIMAL}purge: { allow: [127.0.0.1, 192.0.2.0/24] }\n`);
 });
 
 test('bounds hold, and are named', () => {
@@ -209,6 +223,22 @@ test('what is wrong with rules', () => {
     'edge.yaml:4:9: rules: alpine-packages is the name of a rule of the preset; choose another',
   ]);
   assert.deepEqual(headsOf(load(MINIMAL, {}, [['rules.0.name', 'x', 'flag']])), ['flag: rules.0.name: can be given in a file only']);
+});
+
+test('row 44: a rule may follow redirects, to hosts that it names', () => {
+  const rule = (keys: string): string => `${MINIMAL}rules: [{ name: a, prefix: /, ${keys} }]\n`;
+  const { rules } = mustLoad(rule('followRedirects: 3, redirectHosts: "CDN.example *.blob.example 10.0.0.7:8080 [::1]:80 *"'));
+  assert.deepEqual(rules[0]?.redirects, { hopsMax: 3, hosts: ['cdn.example', '*.blob.example', '10.0.0.7:8080', '[::1]:80', '*'] });
+  assert.equal(mustLoad(rule('followRedirects: 0')).rules[0]?.redirects, undefined);
+  assert.deepEqual(headsOf(load(rule('followRedirects: 11'))), [
+    'edge.yaml:3:48: rules.0.followRedirects: must be a number from 0 to 10, not "11"',
+  ]);
+  assert.deepEqual(headsOf(load(rule('redirectHosts: a.example'))), [
+    'edge.yaml:3:9: rules.0: has redirectHosts without followRedirects; add it',
+  ]);
+  assert.deepEqual(headsOf(load(rule('followRedirects: 1, redirectHosts: https://a.example/'))), [
+    'edge.yaml:3:66: rules.0.redirectHosts: must be hosts such as cdn.example, *.cdn.example, 10.0.0.7:8080 or *, not "https://a.example/"',
+  ]);
 });
 
 test('files that are no configuration', () => {

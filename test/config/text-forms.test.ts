@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { formatDuration, parseDuration } from '../../src/config/duration.ts';
 import { environmentName, readEnvironment } from '../../src/config/environment.ts';
 import { formatListenAddress, isLoopback, parseListenAddress } from '../../src/config/listen-address.ts';
+import { formatNetworks, parseNetworks } from '../../src/config/network.ts';
 import { OPTION_KEYS } from '../../src/config/options.ts';
 import type { Parsed } from '../../src/config/parsed.ts';
 import { parseBoolean } from '../../src/config/schema.ts';
@@ -139,4 +140,14 @@ test('every option has a variable, and unknown variables are judged by their loo
     { source: 'environment RAWSLICE_PRESETS', message: 'names no option', suggestion: 'RAWSLICE_PRESET' },
     { source: 'environment RAWSLICE_UPSTREAM__URI', message: 'names no option', suggestion: 'RAWSLICE_UPSTREAM__URL' },
   ]);
+});
+
+test('networks: lists of both families, single addresses, and what is none', () => {
+  const networks = parseNetworks('192.0.2.0/24, 127.0.0.1,2001:db8::/32,::1');
+  assert.ok(networks.kind === 'ok');
+  assert.equal(formatNetworks(networks.value), '192.0.2.0/24,127.0.0.1/32,2001:db8::/32,::1/128');
+  assert.deepEqual(parseNetworks(formatNetworks(networks.value)), networks);
+  for (const text of ['', 'localhost', '192.0.2.0/33', '192.0.2/24', '::1/129', '1.2.3.4/8/8', '1.2.3.4/', 'fe80::1%eth0', '1.2.3.4,,'])
+    assert.match(messageOf(parseNetworks(text)), /^must be networks such as/, text);
+  assert.match(messageOf(parseNetworks(Array(257).fill('::1').join())), /names 257 networks; the limit is 256/);
 });

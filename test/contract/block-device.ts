@@ -197,7 +197,7 @@ export function runBlockDeviceContract(
         await Promise.all([...lanes, ...Array.from({ length: 8 }, (_, lane) => writer(lane)), device.flush()]);
       }));
 
-    test('shows a reader beside a writer each sector old or new', () =>
+    test('shows a reader beside a writer each byte old or new', () =>
       withDevice(async (device) => {
         await withBytes(256 * KIB, async (bytes) => {
           bytes.fill(1);
@@ -207,10 +207,9 @@ export function runBlockDeviceContract(
             const writing = device.write([bytes], MIB);
             const seen = await readBack(device, MIB, 256 * KIB);
             await writing;
-            for (let at = 0; at < seen.length; at += 512) {
-              const sector = seen.subarray(at, at + 512);
-              assert.ok(sector.every((byte) => byte === sector[0]) && (sector[0] === value || sector[0] === value - 1), `sector at ${at}`);
-            }
+            // Not even sectors are whole: the page cache copies for a reader and for a writer under no common lock.
+            const foreign = seen.findIndex((byte) => byte !== value && byte !== value - 1);
+            assert.equal(foreign, -1, `${seen[foreign]} beside the write of ${value}`);
             assert.ok((await readBack(device, MIB, 256 * KIB)).every((byte) => byte === value));
           }
         });

@@ -60,7 +60,8 @@ const PLAYS: Readonly<Record<string, Play>> = {
     assert.deepEqual(await store.readManifest(hash), { kind: 'absent' });
     assert.equal(store.hasSlice(7, 0), false);
     assert.equal(await readAndCheck(store, makeManifest('nothing', 7, 100), 0), 'absent');
-    assert.deepEqual(await store.purge({ kind: 'object', objectHash: hash }), { knownObjects: 0, isWalkNeeded: false });
+    assert.equal(store.mayHold(hash), false);
+    assert.deepEqual(await store.purge({ kind: 'object', objectHash: hash }), { sequence: 1, objects: 0, isDone: true });
     return undefined;
   },
 
@@ -207,6 +208,99 @@ const PLAYS: Readonly<Record<string, Play>> = {
     return undefined;
   },
 
+  'keeps a generation that is replaced readable for as long as somebody holds it': async (bench) => {
+    const { store, arena } = bench;
+    const old = await storeObject(bench, 'held', 3 * SLICE_BYTES);
+    const releases = [store.holdGeneration(old), store.holdGeneration(old)];
+    const young = makeManifest('held', store.nextGeneration(), 2 * SLICE_BYTES);
+    assert.deepEqual(store.offerManifest(young, store.purgeSequence), { kind: 'admitted' });
+    assert.deepEqual(store.findManifest(old.objectHash), { generation: young.generation, storedSlices: 0 });
+    assert.deepEqual(await store.readManifest(old.objectHash), { kind: 'hit', manifest: young });
+    assert.deepEqual(offerOne(bench, young, 0), { kind: 'admitted' });
+    assert.equal(await readAndCheck(store, old, 0), 'ram');
+    emptyResident(arena);
+    await store.drain();
+    emptyResident(arena);
+    for (const number of [0, 1, 2]) {
+      assert.equal(store.hasSlice(old.generation, number), true);
+      assert.equal(await readAndCheck(store, old, number), 'device');
+      assert.equal(await readAndCheck(store, old, number), 'ram');
+    }
+    assert.equal(await readAndCheck(store, young, 0), 'device');
+    // Nothing is added to it, and it does not come back.
+    assert.deepEqual(offerOne(bench, old, 1), { kind: 'declined', reason: 'superseded' });
+    assert.deepEqual(store.offerManifest(old, store.purgeSequence), { kind: 'declined', reason: 'superseded' });
+    releases[0]?.();
+    releases[0]?.();
+    assert.equal(await readAndCheck(store, old, 2), 'ram');
+    releases[1]?.();
+    assert.equal(store.hasSlice(old.generation, 2), false);
+    assert.equal(await readAndCheck(store, old, 2), 'absent');
+    assert.deepEqual(store.findManifest(old.objectHash), { generation: young.generation, storedSlices: 1 });
+    return undefined;
+  },
+
+  'keeps a held generation that is dropped, whatever its size, and several at a time': async (bench) => {
+    const { store, arena } = bench;
+    const ends: (() => void)[] = [];
+    const olds: Manifest[] = [];
+    for (const length of [100, SLICE_BYTES, 2 * SLICE_BYTES]) {
+      const old = await storeObject(bench, 'again', length);
+      olds.push(old);
+      ends.push(store.holdGeneration(old));
+      store.dropManifest(old.objectHash, old.generation);
+      assert.equal(store.findManifest(old.objectHash), undefined);
+    }
+    const young = await storeObject(bench, 'again', 3 * SLICE_BYTES);
+    emptyResident(arena);
+    for (const old of olds) assert.equal(await readAndCheck(store, old, 0), 'device');
+    for (const old of olds) {
+      ends.shift()?.();
+      assert.equal(await readAndCheck(store, old, 0), 'absent');
+    }
+    assert.equal(await readAndCheck(store, young, 2), 'device');
+    return undefined;
+  },
+
+  'a start knows nothing of what was held': async (bench) => {
+    const old = await storeObject(bench, 'restart', 2 * SLICE_BYTES);
+    bench.store.holdGeneration(old);
+    bench.store.dropManifest(old.objectHash, old.generation);
+    assert.notEqual(await readAndCheck(bench.store, old, 1), 'absent');
+    const next = await bench.reopen();
+    assert.deepEqual(await next.store.readManifest(old.objectHash), { kind: 'absent' });
+    assert.equal(await readAndCheck(next.store, old, 1), 'absent');
+    assert.equal(next.store.hasSlice(old.generation, 0), false);
+    return next;
+  },
+
+  'a purge ends what is held, and nothing else': async (bench) => {
+    const { store } = bench;
+    const targets: readonly PurgeTarget[] = [
+      { kind: 'object', objectHash: hashOf('site/a') },
+      { kind: 'prefix', keyPrefix: 'site/' },
+      { kind: 'tag', tag: 'red' },
+      { kind: 'everything' },
+    ];
+    for (const target of targets) {
+      const purged = await storeTagged(bench, 'site/a', ['red']);
+      const other = await storeTagged(bench, 'other/b', ['blue']);
+      const ends = [purged, other].map((manifest) => store.holdGeneration(manifest));
+      for (const { objectHash, generation } of [purged, other]) store.dropManifest(objectHash, generation);
+      const young = await storeTagged(bench, 'site/a', ['red']);
+      await store.purge(target, { isSoft: true });
+      assert.notEqual(await readAndCheck(store, purged, 1), 'absent', `soft ${target.kind}`);
+      await store.purge(target);
+      assert.equal(store.hasSlice(purged.generation, 1), false, target.kind);
+      assert.equal(await readAndCheck(store, purged, 1), 'absent', target.kind);
+      assert.equal(await readAndCheck(store, young, 1), 'absent', target.kind);
+      assert.equal((await readAndCheck(store, other, 1)) === 'absent', target.kind === 'everything', target.kind);
+      for (const end of ends) end();
+      assert.equal(await readAndCheck(store, other, 1), 'absent');
+    }
+    return undefined;
+  },
+
   'takes changed fields of the same generation and keeps its slices': async (bench) => {
     const { store, reopen } = bench;
     const manifest = await storeObject(bench, 'c', 2 * SLICE_BYTES);
@@ -243,8 +337,11 @@ const PLAYS: Readonly<Record<string, Play>> = {
     const purged = await storeObject(bench, 'f', 3 * SLICE_BYTES);
     const before = store.purgeSequence;
     const generation = store.nextGeneration();
-    assert.deepEqual(await store.purge({ kind: 'object', objectHash: purged.objectHash }), { knownObjects: 1, isWalkNeeded: false });
-    assert.equal(store.purgeSequence, before + 1);
+    assert.equal(store.mayHold(purged.objectHash), true);
+    const done = { sequence: before + 1, objects: 1, isDone: true };
+    assert.deepEqual(await store.purge({ kind: 'object', objectHash: purged.objectHash }), done);
+    assert.deepEqual(store.purgeProgress(before + 1), { objects: 1, isDone: true });
+    assert.deepEqual([store.purgeSequence, store.mayHold(purged.objectHash)], [before + 1, false]);
     assert.equal(store.findManifest(purged.objectHash), undefined);
     assert.equal(await readAndCheck(store, purged, 0), 'absent');
     const late = makeManifest('f', generation, SLICE_BYTES);

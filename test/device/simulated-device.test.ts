@@ -169,6 +169,29 @@ test('what a dead device wants to write never lands, whenever the power fails ag
   assert.deepEqual([disk.peek(0, 1)[0], disk.counts.write], [1, writes]);
 });
 
+test('between any two steps of an operation the power may fail: it was done before, or it is not done', async () => {
+  for (let steps = 0; steps < 24; steps += 1) {
+    const { disk, put, get } = setUp();
+    const failLater = async (): Promise<void> => {
+      for (let step = 0; step < steps; step += 1) await Promise.resolve();
+      disk.crash(new SeededRandom(1), 'none');
+    };
+    const device = disk.open();
+    await put(device, 1, 0);
+    await Promise.all([device.flush(), put(device, 2, BLOCK)]);
+    const [written] = await Promise.allSettled([put(device, 3, 0), failLater()]);
+    assert.deepEqual([disk.peek(0, 1)[0], disk.unflushedWrites], [1, 0], `a write, ${steps} steps, ${written.status}`);
+    const next = disk.open();
+    await put(next, 4, 0);
+    const [flushed] = await Promise.allSettled([next.flush(), failLater()]);
+    assert.equal(disk.peek(0, 1)[0], flushed.status === 'fulfilled' ? 4 : 1, `a flush, ${steps} steps`);
+    const last = disk.open();
+    await put(last, 5, 0);
+    const [read] = await Promise.allSettled([get(last, 0), failLater()]);
+    assert.ok(read.status === 'rejected' || read.value === 5, `a read, ${steps} steps`);
+  }
+});
+
 test('faults strike the operations that they name, as often as they say', async () => {
   const { disk, put, get } = setUp();
   const device = disk.open();

@@ -3,6 +3,7 @@
  * and exact, or over a real device. Closing it checks what must hold after every scenario: no lease, no live object, no pin is left.
  */
 import assert from 'node:assert/strict';
+import { Registry } from 'prom-client';
 import { assembleProxy } from '../../src/app/proxy-assembly.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger, type Logger } from '../../src/base/log.ts';
@@ -11,11 +12,14 @@ import { MIB } from '../../src/base/units.ts';
 import type { SiteRule } from '../../src/cache/site-rule.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { Arena } from '../../src/memory/arena.ts';
+import { DeviceStore } from '../../src/store/device-store.ts';
+import { DeviceSet } from '../../src/store/devices/device-set.ts';
 import type { SliceStore } from '../../src/store/slice-store.ts';
 import { type ClientResponse, type RequestOptions, request } from './client.ts';
 import { eventually } from './eventually.ts';
 import { MemoryStore } from './memory-store.ts';
 import type { Origin } from './origin.ts';
+import { parseMetrics } from './rawslice-process.ts';
 
 /** What a scenario may choose. */
 export interface EdgeOptions {
@@ -52,15 +56,25 @@ export async function startEdge(options: EdgeOptions) {
   const address = await proxy.listener.listen({ host: '127.0.0.1', port: 0 });
   assert(typeof address === 'object');
   const { port } = address;
+  const registry = new Registry();
+  for (const metrics of proxy.metricSets) metrics.register(registry);
   return {
     port,
     arena,
     store,
     services: proxy.services,
     resolver: proxy.services.resolver,
+    upstreamMetrics: proxy.upstreamMetrics,
+    abilities: proxy.abilities,
     /** Sends one request, verifying the body against the origin's present version when `verify` says so. */
     get(path: string, headers: Record<string, string> = {}, more: Partial<RequestOptions> = {}): Promise<ClientResponse> {
       return request({ port, path, headers, ...more });
+    },
+    /** The present value of a series, such as `rawslice_purges_total{kind="url"}`. */
+    async metric(series: string): Promise<number> {
+      const found = parseMetrics(await registry.metrics()).get(series);
+      assert(found !== undefined, `no series ${series}`);
+      return found;
     },
     /** Waits until nothing is going on. */
     async settle(): Promise<void> {
@@ -76,9 +90,17 @@ export async function startEdge(options: EdgeOptions) {
         { what: 'the end of all leases' },
       );
       assert.equal(proxy.services.pins.taken, 0, 'no pin is left');
+      assert.equal(heldGenerations(store), 0, 'no generation is held');
       await store.close();
     },
   };
+}
+
+/** Generations that readers hold in the store. */
+function heldGenerations(store: SliceStore): number {
+  if (store instanceof MemoryStore) return store.heldCount;
+  if (store instanceof DeviceSet) return store.count('heldGenerations') + store.count('retiredGenerations');
+  return store instanceof DeviceStore ? store.metrics.value('heldGenerations') + store.metrics.value('retiredGenerations') : 0;
 }
 
 /** A running proxy, as startEdge() returns it. */

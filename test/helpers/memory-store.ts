@@ -7,6 +7,7 @@ import { CHUNK_BYTES } from '../../src/format/geometry.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../../src/format/manifest.ts';
 import type { Arena } from '../../src/memory/arena.ts';
 import { type Coverable, matcherOf } from '../../src/store/purges/purge.ts';
+import type { PurgeProgress } from '../../src/store/purges/purge-ledger.ts';
 import type {
   ManifestEntry,
   ManifestVerdict,
@@ -45,7 +46,12 @@ export class MemoryStore implements SliceStore {
     readonly isSoft: boolean;
     readonly atMs: number;
   }[] = [];
+  readonly #progress = new Map<number, PurgeProgress>();
   readonly #clock = new SystemClock();
+  /** Readers of each generation that is held. */
+  readonly #holds = new Map<number, number>();
+  /** Dropped, and kept for those who hold them. */
+  readonly #retired = new Map<number, Manifest>();
   #generation = 0;
 
   constructor(arena: Arena) {
@@ -94,10 +100,29 @@ export class MemoryStore implements SliceStore {
   }
 
   dropManifest(objectHash: ObjectHash, generation: number | undefined): void {
-    const current = this.#manifests.get(objectHash)?.generation;
-    if (generation !== undefined && current !== generation) return;
+    const manifest = this.#manifests.get(objectHash);
+    if (manifest === undefined || (generation !== undefined && manifest.generation !== generation)) return;
     this.#manifests.delete(objectHash);
-    for (const kept of [this.#slices, this.#parts]) for (const key of [...kept.keys()]) if (key.startsWith(`${current}/`)) kept.delete(key);
+    if (this.#holds.has(manifest.generation)) this.#retired.set(manifest.generation, manifest);
+    else this.#forgetSlices(manifest.generation);
+  }
+
+  /** Generations that somebody holds. */
+  get heldCount(): number {
+    return this.#holds.size;
+  }
+
+  holdGeneration({ generation }: Manifest): () => void {
+    this.#holds.set(generation, (this.#holds.get(generation) ?? 0) + 1);
+    let isHeld = true;
+    return () => {
+      const left = (this.#holds.get(generation) ?? 0) - 1;
+      if (!isHeld) return;
+      isHeld = false;
+      if (left > 0) this.#holds.set(generation, left);
+      else this.#holds.delete(generation);
+      if (left === 0 && this.#retired.delete(generation)) this.#forgetSlices(generation);
+    };
   }
 
   async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
@@ -107,12 +132,30 @@ export class MemoryStore implements SliceStore {
     this.purgeSequence = Math.max(this.purgeSequence + 1, options.sequence ?? 0);
     this.#purges.push({ matches, sequence: this.purgeSequence, isSoft, atMs });
     const covered = [...this.#manifests.values()].filter((manifest) => matches(manifest));
+    for (const [generation, manifest] of [...this.#retired]) {
+      if (isSoft || !matches(manifest)) continue;
+      this.#retired.delete(generation);
+      this.#forgetSlices(generation);
+    }
+    const objects = covered.filter(({ freshUntilMs }) => !isSoft || freshUntilMs > atMs).length;
     for (const manifest of covered) {
       const { objectHash, generation, freshUntilMs } = manifest;
       if (isSoft) this.#manifests.set(objectHash, { ...manifest, freshUntilMs: Math.min(freshUntilMs, atMs) });
-      else this.dropManifest(objectHash, generation);
+      else {
+        this.#manifests.delete(objectHash);
+        this.#forgetSlices(generation);
+      }
     }
-    return { knownObjects: covered.length, isWalkNeeded: false };
+    this.#progress.set(this.purgeSequence, { objects, isDone: true });
+    return { sequence: this.purgeSequence, objects, isDone: true };
+  }
+
+  mayHold(objectHash: ObjectHash): boolean {
+    return this.#manifests.has(objectHash);
+  }
+
+  purgeProgress(sequence: number): PurgeProgress | undefined {
+    return this.#progress.get(sequence);
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
@@ -158,6 +201,11 @@ export class MemoryStore implements SliceStore {
     return { kind: 'admitted' };
   }
 
+  /** All that are stored. */
+  get manifests(): readonly Manifest[] {
+    return [...this.#manifests.values()];
+  }
+
   /** Forgets one slice, as eviction does. */
   evict(generation: number, sliceNumber: number): void {
     this.#slices.delete(`${generation}/${sliceNumber}`);
@@ -167,6 +215,11 @@ export class MemoryStore implements SliceStore {
 
   async close(): Promise<void> {
     this.state = 'closed';
+  }
+
+  #forgetSlices(generation: number): void {
+    for (const kept of [this.#slices, this.#parts])
+      for (const key of [...kept.keys()]) if (key.startsWith(`${generation}/`)) kept.delete(key);
   }
 
   #offerPart({ generation, sliceNumber, lengthBytes, lease }: SliceOffer, present: { startBytes: number; endBytes: number }): OfferVerdict {

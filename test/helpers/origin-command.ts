@@ -20,8 +20,9 @@ const USAGE = `node test/helpers/origin-command.ts [options]
                         (default: all that follow). As --wrong '/bytes/1MiB/a={"resetAfterBytes":70000,"times":1}'
   --show-requests       a line of JSON for each request, when it has been answered
 What can go wrong, in the JSON of --wrong; steps combine several:
-  ignoreRange validators ignoreConditions contentRange partLengthDeltaBytes multipart status statusBody redirectTo headers replaceHeaders
-  dropHeaders gzip interim headBytes chunked trailers closeDelimited holdHead splitHead pauseAfterBytes bytesPerSecond resetAfterBytes
+  ignoreRange validators ignoreConditions contentRange partLengthDeltaBytes interval multipart status statusBody redirectTo headers replaceHeaders
+  dropHeaders gzip interim interimHeaders answersUnread omitsContinue headBytes chunked trailers closeDelimited holdHead
+  splitHead pauseAfterBytes bytesPerSecond resetAfterBytes
   closeAfterBytes extraBytes changeAfterBytes connectionClose dropAfterResponse raw rawThen
 test/helpers/origin-script.ts says of each what it does.
 Standard input, a line each:
@@ -38,6 +39,7 @@ const step = z.strictObject({
   ignoreConditions: z.boolean().optional(),
   contentRange: z.enum(['missing', 'unknown-total', 'wrong-start', 'wrong-end', 'wrong-total', 'garbage']).optional(),
   partLengthDeltaBytes: z.int().optional(),
+  interval: z.strictObject({ start: count, end: count }).optional(),
   multipart: z.boolean().optional(),
   status: z.int().min(100).max(999).optional(),
   statusBody: z.string().optional(),
@@ -47,6 +49,9 @@ const step = z.strictObject({
   dropHeaders: z.array(z.string()).optional(),
   gzip: z.enum(['always', 'if-accepted']).optional(),
   interim: z.array(z.int().min(100).max(199)).optional(),
+  interimHeaders: fields.optional(),
+  answersUnread: z.boolean().optional(),
+  omitsContinue: z.boolean().optional(),
   headBytes: count.optional(),
   chunked: z.union([z.boolean(), z.int().positive()]).optional(),
   trailers: fields.optional(),

@@ -63,11 +63,11 @@ export class Connection {
   }
 
   /** Reads and forgets the request's body; resolves to its size in bytes. */
-  async skipBody(request: OriginRequest): Promise<number> {
+  async skipBody(request: OriginRequest, sendsContinue = true): Promise<number> {
     const isChunked = request.headers['transfer-encoding'] !== undefined;
     const lengthBytes = Number(request.headers['content-length'] ?? 0);
     if (!isChunked && lengthBytes === 0) return 0;
-    if (request.headers.expect !== undefined) await this.write('HTTP/1.1 100 Continue\r\n\r\n');
+    if (sendsContinue && request.headers.expect !== undefined) await this.write('HTTP/1.1 100 Continue\r\n\r\n');
     if (!isChunked) return this.#skip(lengthBytes);
     let totalBytes = 0;
     for (;;) {

@@ -23,6 +23,8 @@ export interface ObjectDefinition {
   readonly expires?: string | undefined;
   /** Default application/octet-stream. */
   readonly contentType?: string | undefined;
+  /** Request fields (lower-case) on whose values, as they come, body and tag depend; Vary names them. */
+  readonly varyOn?: readonly string[] | undefined;
   /** Further fields of 200, 206 and 304. */
   readonly headers?: FieldLines | undefined;
 }
@@ -38,6 +40,12 @@ export interface OriginRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** The field lines as received. */
   readonly rawHeaders: readonly (readonly [name: string, value: string])[];
+}
+
+/** [start, end) of an object. */
+export interface ByteInterval {
+  readonly start: number;
+  readonly end: number;
 }
 
 /** What goes wrong with one response; the fields combine. Counts of bytes are counted in this response's body. */
@@ -56,6 +64,8 @@ export interface Misbehaviour {
   readonly contentRange?: 'missing' | 'unknown-total' | 'wrong-start' | 'wrong-end' | 'wrong-total' | 'garbage' | undefined;
   /** Added to the body and Content-Length of a 206 (negative: taken away), whose Content-Range stays as asked. */
   readonly partLengthDeltaBytes?: number | undefined;
+  /** Answers with this interval of the object as a 206, whatever is asked, also without Range; undefined: as asked. */
+  readonly interval?: ByteInterval | ((asked: ByteInterval | undefined) => ByteInterval | undefined) | undefined;
   /** A multipart/byteranges answer with one part to a request for one range. */
   readonly multipart?: boolean | undefined;
   /** This status with a short text instead of the object. */
@@ -74,6 +84,12 @@ export interface Misbehaviour {
   readonly gzip?: 'always' | 'if-accepted' | undefined;
   /** 1xx heads sent before the real one. */
   readonly interim?: readonly number[] | undefined;
+  /** Fields of each of them. */
+  readonly interimHeaders?: FieldLines | undefined;
+  /** The content of the request is not waited for: no 100, and the answer comes before it; the connection ends then. */
+  readonly answersUnread?: boolean | undefined;
+  /** The content is read without a 100, whatever was expected. */
+  readonly omitsContinue?: boolean | undefined;
   /** Pads the head with fields of 1000 bytes until it has at least this size. */
   readonly headBytes?: number | undefined;
 

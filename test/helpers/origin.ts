@@ -8,7 +8,15 @@ import net from 'node:net';
 import tls from 'node:tls';
 import { type Clock, SystemClock } from '../../src/base/clock.ts';
 import type { BodyIdentity } from './body.ts';
-import { type Answer, answerRequest, type BodySource, objectEtag, objectLastModified, objectSource } from './origin-answer.ts';
+import {
+  type Answer,
+  answerRequest,
+  type BodySource,
+  objectEtag,
+  objectLastModified,
+  objectSource,
+  selectVariant,
+} from './origin-answer.ts';
 import { Connection } from './origin-connection.ts';
 import {
   fieldPairs,
@@ -281,22 +289,25 @@ export class Origin {
       this.#requestCount += 1;
       this.requests.push(record);
       this.#changed();
-      record.requestBodyBytes = await connection.skipBody(request);
-      isOpen = await this.#answer(connection, record);
+      const misbehaviour = this.#script.take(record) ?? this.#options.improvise?.(record) ?? {};
+      const isRead = misbehaviour.answersUnread !== true;
+      if (isRead) record.requestBodyBytes = await connection.skipBody(request, misbehaviour.omitsContinue !== true);
+      isOpen = (await this.#answer(connection, record, misbehaviour)) && isRead;
     }
     connection.end();
   }
 
   /** Plays one response; false when the connection is to end. */
-  async #answer(connection: Connection, record: RecordedRequest): Promise<boolean> {
-    const misbehaviour = this.#script.take(record) ?? this.#options.improvise?.(record) ?? {};
+  async #answer(connection: Connection, record: RecordedRequest, misbehaviour: Misbehaviour): Promise<boolean> {
     if (misbehaviour.holdHead === true) await this.#hold(connection, record);
     if (misbehaviour.raw !== undefined) return this.#answerRaw(connection, record, misbehaviour);
 
     // Looked up after the hold, so that a change made meanwhile shows.
     const object = this.#find(record);
     const answer = answerRequest(record, object, { misbehaviour, sequence: record.sequence, wallMs: this.#clock.wallMs() });
-    for (const status of misbehaviour.interim ?? []) await connection.write(`HTTP/1.1 ${status} ${REASONS[status] ?? 'Interim'}\r\n\r\n`);
+    const interimLines = fieldPairs(misbehaviour.interimHeaders).map(([name, value]) => `${name}: ${value}\r\n`);
+    for (const status of misbehaviour.interim ?? [])
+      await connection.write(`HTTP/1.1 ${status} ${REASONS[status] ?? 'Interim'}\r\n${interimLines.join('')}\r\n`);
     record.status = answer.status;
     this.#changed();
     await this.#writeHead(connection, headText(answer), misbehaviour);
@@ -375,7 +386,7 @@ export class Origin {
 
   #find(request: OriginRequest): StoredObject | undefined {
     const known = this.#objects.get(request.target) ?? this.#objects.get(request.path);
-    if (known !== undefined) return known;
+    if (known !== undefined) return selectVariant(known, request.headers);
     const definition = this.#options.resolve?.(request.target);
     return definition === undefined ? undefined : { definition, identity: { name: request.target, version: definition.version ?? 1 } };
   }

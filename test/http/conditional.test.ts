@@ -15,6 +15,8 @@ interface Row {
   readonly method?: string;
   readonly entityTag?: string | undefined;
   readonly lastModified?: string | undefined;
+  /** Default a second after DATE. */
+  readonly recordedMs?: number;
   readonly verdict: PreconditionVerdict;
 }
 
@@ -65,7 +67,14 @@ const ROWS: readonly Row[] = [
     ],
     verdict: 'proceed',
   },
-  { name: 's13.1.3 no stored date', fields: [['if-modified-since', DATE]], lastModified: undefined, verdict: 'proceed' },
+  { name: '9111 s4.3.2 recorded later', fields: [['if-modified-since', DATE]], lastModified: undefined, verdict: 'proceed' },
+  {
+    name: '9111 s4.3.2 recorded no later',
+    fields: [['if-modified-since', DATE]],
+    lastModified: undefined,
+    recordedMs: DATE_MS,
+    verdict: 'not-modified',
+  },
   { name: 's13.1.3 only GET and HEAD', fields: [['if-modified-since', DATE]], method: 'POST', verdict: 'proceed' },
   {
     name: 'row 21 s13.1.3 ignored beside If-None-Match',
@@ -94,7 +103,7 @@ const ROWS: readonly Row[] = [
 ];
 for (const row of ROWS) {
   test(`evaluatePreconditions(): ${row.name} -> ${row.verdict} (9110)`, () => {
-    const conditions = { method: 'GET', entityTag: TAG, lastModified: DATE, requestFields: row.fields };
+    const conditions = { method: 'GET', entityTag: TAG, lastModified: DATE, recordedMs: DATE_MS + 1000, requestFields: row.fields };
     assert.equal(evaluatePreconditions({ ...conditions, ...row }), row.verdict);
   });
 }

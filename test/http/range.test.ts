@@ -32,8 +32,8 @@ for (const [row, value, specs] of PARSED) {
 }
 
 test('row 11: the limits of a Range field are inclusive (9110 s14.2)', () => {
-  assert.equal(parseRangeHeader(`bytes=${Array(256).fill('0-0').join()}`)?.length, 256);
-  const longest = `bytes=${'0'.repeat(8 * 1024 - 'bytes=-'.length)}-`;
+  assert.equal(parseRangeHeader(`bytes=${Array(1000).fill('0-0').join()}`)?.length, 1000);
+  const longest = `bytes=${'0'.repeat(32 * 1024 - 'bytes=-'.length)}-`;
   assert.deepEqual(parseRangeHeader(longest), [{ first: 0, last: undefined }]);
   assert.equal(parseRangeHeader(`${longest}1`), undefined);
 });
@@ -58,8 +58,8 @@ const IGNORED: readonly (readonly [string, string | undefined])[] = [
   ['row 6', 'bytes=5-4'],
   ['row 6', 'bytes=0-1,5-4'],
   ['row 57', 'bytes=9223372036854775807-9223372036854775806'],
-  ['row 11', `bytes=${'0-0,'.repeat(257)}`],
-  ['row 57', `bytes=0-${'9'.repeat(9000)}`],
+  ['row 11', `bytes=${'0-0,'.repeat(8192)}`],
+  ['row 57', `bytes=0-${'9'.repeat(33_000)}`],
 ];
 for (const [row, value] of IGNORED) {
   test(`${row}: Range ${String(value).slice(0, 60)} is ignored (9110 s14.2)`, () => assert.equal(parseRangeHeader(value), undefined));

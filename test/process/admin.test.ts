@@ -29,6 +29,9 @@ test('health, readiness, metrics, purge and the access log of a running program'
   const ready = await rawslice.admin('/readyz');
   assert.deepEqual([ready.status, JSON.parse(ready.body.toString()).status], [200, 'ready']);
   assert.equal((await rawslice.admin('/')).status, 404);
+  const [place] = JSON.parse((await rawslice.admin('/origins')).body.toString()).origins;
+  assert.match(place.place, /^127\.0\.0\.1:\d+\/$/);
+  assert.ok(place.answers > 0, 'answers were counted');
   assert.equal((await rawslice.admin('/purge?url=/a.iso')).status, 405);
   assert.equal((await rawslice.admin('/purge', 'POST')).status, 400);
   assert.equal((await rawslice.admin('/purge?url=/a.iso?x=1&y=2', 'POST')).status, 400, 'the & is not escaped');
@@ -62,10 +65,18 @@ test('health, readiness, metrics, purge and the access log of a running program'
     assert.ok((scrape.get('rawslice_device_open') ?? 0) === 1);
   });
 
+  await context.test('purges are listed with their counts; PURGE is refused unless it is configured', async () => {
+    const { id } = await rawslice.purge('/none');
+    const listed = JSON.parse((await rawslice.admin('/purges')).body.toString()).purges;
+    assert.deepEqual([listed[0].id, listed[0].objects, listed[0].isDone], [id, 0, true]);
+    assert.deepEqual(JSON.parse((await rawslice.admin(`/purges?id=${id}`)).body.toString()), listed[0]);
+    assert.equal((await rawslice.get('/a.iso', {}, { method: 'PURGE' })).status, 403);
+  });
+
   await context.test('a purged object is fetched anew, also after kill -9', async () => {
     await rawslice.untilStored();
-    assert.equal((await rawslice.purge('/a.iso')).knownObjects, 1);
-    assert.equal((await rawslice.purge('/a.iso')).knownObjects, 0);
+    assert.equal((await rawslice.purge('/a.iso')).objects, 1);
+    assert.equal((await rawslice.purge('/a.iso')).objects, 0);
     await rawslice.kill();
     const again = await startRawslice(context, { upstream: start.upstream, device: start.device });
     const answer = await again.get('/a.iso', {}, { expect: identity });

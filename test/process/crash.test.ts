@@ -132,7 +132,7 @@ async function liveAndDie(rawslice: RawsliceProcess, origin: Origin, campaign: C
   await rawslice.untilStored();
 
   campaign.purged = campaign.takeStored(2);
-  for (const object of campaign.purged) assert.equal((await rawslice.purge(object.path)).knownObjects, 1, object.path);
+  for (const object of campaign.purged) assert.equal((await rawslice.purge(object.path)).objects, 1, object.path);
   // These are purged, changed and asked for again: either nothing or the new version may be found after the crash.
   campaign.unsettled = campaign.takeStored(2);
   for (const object of campaign.unsettled) {

@@ -6,7 +6,7 @@ import CachePolicy from 'http-cache-semantics';
 import { cacheKey } from '../../src/cache/cache-key.ts';
 import { currentAgeSeconds, mayServeStaleOnError } from '../../src/cache/freshness.ts';
 import { renewedManifest } from '../../src/cache/renewal.ts';
-import { isReusable, judgeRequest } from '../../src/cache/request-policy.ts';
+import { judgeRequest, judgeReuse } from '../../src/cache/request-policy.ts';
 import { judgeResponse, type ResponseVerdict } from '../../src/cache/response-policy.ts';
 import { PLAIN_RULE } from '../../src/cache/site-rule.ts';
 import { confirmsStored, sameRepresentation, strongValidator } from '../../src/cache/validators.ts';
@@ -20,22 +20,26 @@ const DAY_SECONDS = 24 * 3600;
 const at = (seconds: number): string => formatHttpDate(NOW_MS + seconds * 1000);
 
 class PolicyNow extends CachePolicy {
+  /** Since NOW_MS; the constructor reads it before it is set. */
+  laterMs: number | undefined;
+
   override now(): number {
-    return NOW_MS;
+    return NOW_MS + (this.laterMs ?? 0);
   }
 }
 
 interface Exchange {
+  readonly status?: number;
   readonly requestFields: FieldList;
   readonly fields: FieldList;
 }
 
-function ours({ requestFields, fields }: Exchange): ResponseVerdict {
-  return judgeResponse({ requestFields, fields, status: 200, requestTimeMs: NOW_MS, responseTimeMs: NOW_MS, rule: PLAIN_RULE });
+function ours({ requestFields, fields, status = 200 }: Exchange): ResponseVerdict {
+  return judgeResponse({ requestFields, fields, status, requestTimeMs: NOW_MS, responseTimeMs: NOW_MS, rule: PLAIN_RULE, siteName: 's' });
 }
 
-function theirs({ requestFields, fields }: Exchange): CachePolicy {
-  return new PolicyNow({ method: 'GET', headers: Object.fromEntries(requestFields) }, { status: 200, headers: Object.fromEntries(fields) });
+function theirs({ requestFields, fields, status = 200 }: Exchange): PolicyNow {
+  return new PolicyNow({ method: 'GET', headers: Object.fromEntries(requestFields) }, { status, headers: Object.fromEntries(fields) });
 }
 
 const seconds = fc.integer({ min: 0, max: 100_000 });
@@ -47,6 +51,8 @@ const directive = fc.oneof(
 /** Well-formed only: each directive once, Date now or absent, since http-cache-semantics knows no apparent age. */
 const exchange = fc
   .record({
+    // Those that it knows; of others it stores none, whatever the origin says of their freshness.
+    status: fc.constantFrom(200, 200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 501),
     directives: fc.uniqueArray(directive, { maxLength: 3, selector: (text) => text.split('=')[0] }),
     expires: fc.option(fc.integer({ min: -1000, max: 100_000 })),
     modified: fc.option(fc.integer({ min: -10_000_000, max: 0 })),
@@ -66,7 +72,7 @@ const exchange = fc
     if (parts.age !== null) fields.push(['age', String(parts.age)]);
     const requestFields: (readonly [string, string])[] = parts.requestControl === null ? [] : [['cache-control', parts.requestControl]];
     if (parts.isAuthorized) requestFields.push(['authorization', 'x']);
-    return { requestFields, fields };
+    return { requestFields, fields, status: parts.status };
   });
 
 test(`storable and fresh as http-cache-semantics has it, on well-formed fields (9111 s3, s4.2, seed ${SEED})`, () => {
@@ -84,6 +90,100 @@ test(`storable and fresh as http-cache-semantics has it, on well-formed fields (
       const expectedSeconds = isHeuristic ? Math.min(policy.maxAge(), DAY_SECONDS) - policy.age() : leftSeconds;
       assert.equal(verdict.freshness.freshUntilMs, Math.floor(NOW_MS + expectedSeconds * 1000));
       assert.equal(currentAgeSeconds(verdict.freshness, NOW_MS), policy.age());
+    }),
+    RUNS,
+  );
+});
+
+const reuse = fc.record({
+  lifetime: fc.integer({ min: 0, max: 200 }),
+  whileRevalidating: fc.option(fc.integer({ min: 0, max: 200 })),
+  age: fc.integer({ min: 0, max: 100 }),
+  laterSeconds: fc.integer({ min: 0, max: 400 }),
+  wish: fc.oneof(
+    fc.constantFrom('', 'no-cache', 'max-stale', 'foo'),
+    fc.integer({ min: 0, max: 300 }).chain((value) => fc.constantFrom(`max-age=${value}`, `min-fresh=${value}`, `max-stale=${value}`)),
+  ),
+});
+
+test(`reused, also while revalidating, as http-cache-semantics has it (9111 s4, s5.2.1, 5861 s3, seed ${SEED})`, () => {
+  fc.assert(
+    fc.property(reuse, ({ lifetime, whileRevalidating, age, laterSeconds, wish }) => {
+      // It lets a client that names an age have something stale; a row below says why that is wrong.
+      fc.pre(whileRevalidating === null || !wish.startsWith('max-age'));
+      const swr = whileRevalidating === null ? '' : `, stale-while-revalidate=${whileRevalidating}`;
+      const fields: FieldList = [
+        ['cache-control', `max-age=${lifetime}${swr}`],
+        ['age', String(age)],
+        ['etag', '"a"'],
+      ];
+      const policy = theirs({ requestFields: [], fields });
+      // Half a second beside every limit, at which one side counts the limit in and the other out.
+      policy.laterMs = laterSeconds * 1000 + 500;
+      const { revalidation } = policy.evaluateRequest({ headers: { 'cache-control': wish } });
+      const verdict = ours({ requestFields: [], fields });
+      const lookup = judgeRequest({ method: 'GET', fields: wish === '' ? [] : [['cache-control', wish]], rule: PLAIN_RULE });
+      assert.ok(verdict.kind === 'store' && lookup.kind === 'lookup');
+      const stored = { ...verdict.freshness, status: 200, fields: verdict.fields };
+      const found = judgeReuse({ stored, nowMs: NOW_MS + policy.laterMs, rule: PLAIN_RULE }, lookup);
+      // What max-stale allows anyway is renewed meanwhile where that is allowed, too.
+      const isServed = found === 'while-revalidating' && wish.startsWith('max-stale') ? revalidation?.synchronous !== true : undefined;
+      const expected = revalidation === undefined ? ['fresh', 'stale'] : [revalidation.synchronous ? 'none' : 'while-revalidating'];
+      assert.ok(isServed ?? expected.includes(found), `${found}, not ${expected.join(' or ')}`);
+    }),
+    RUNS,
+  );
+});
+
+/** What it answers a request with 60 s after a response, and what we do. */
+const REUSE_DIFFERENCES: readonly (readonly [string, string, string, boolean, string])[] = [
+  ['9111 s5.2.2.2: must-revalidate matters only once stale', 'max-age=90, must-revalidate', '', false, 'fresh'],
+  ['9111 s5.2.1.1: who names an age wants nothing stale', 'max-age=30, stale-while-revalidate=90', 'max-age=70', true, 'none'],
+  ['9111 s5.2.2.10: s-maxage forbids stale use', 's-maxage=30', 'max-stale', true, 'none'],
+  ['9111 s5.2.2.4: so does no-cache', 'max-age=30, no-cache', 'max-stale', true, 'none'],
+  ['9111 s5.2.2.10: also while revalidating', 's-maxage=30, stale-while-revalidate=90', '', true, 'none'],
+  ['8246 s2.1: a reload of what is immutable is not passed on', 'max-age=90, immutable', 'max-age=0', false, 'fresh'],
+];
+for (const [name, control, wish, isServed, reused] of REUSE_DIFFERENCES) {
+  test(`where we differ from http-cache-semantics: ${name}`, () => {
+    const fields: FieldList = [
+      ['cache-control', control],
+      ['etag', '"a"'],
+    ];
+    const policy = theirs({ requestFields: [], fields });
+    policy.laterMs = 60_000;
+    assert.equal(policy.evaluateRequest({ headers: { 'cache-control': wish } }).revalidation?.synchronous !== true, isServed);
+    const verdict = ours({ requestFields: [], fields });
+    const lookup = judgeRequest({ method: 'GET', fields: [['cache-control', wish]], rule: PLAIN_RULE });
+    assert.ok(verdict.kind === 'store' && lookup.kind === 'lookup');
+    const stored = { ...verdict.freshness, status: 200, fields: verdict.fields };
+    assert.equal(judgeReuse({ stored, nowMs: NOW_MS + 60_000, rule: PLAIN_RULE }, lookup), reused);
+  });
+}
+
+const update = fc.dictionary(fc.constantFrom('x-a', 'x-b', 'x-c', 'content-location', 'expires', 'via'), fc.constantFrom('1', '2', '3'));
+
+test(`a 304 updates fields as http-cache-semantics has it (9111 s3.2, s4.3.4, seed ${SEED})`, () => {
+  fc.assert(
+    fc.property(update, update, (stored, received) => {
+      const common = { etag: '"a"', 'cache-control': 'max-age=60' };
+      const policy = theirs({ requestFields: [], fields: Object.entries({ ...common, ...stored }) });
+      const response = { status: 304, headers: { ...common, ...received } };
+      // It leaves out what is new; the RFC says: add each field, replacing what is present. Ours does.
+      const added = Object.keys(received).filter((name) => stored[name] === undefined);
+      const { policy: renewed, modified } = policy.revalidatedPolicy({ headers: { 'if-none-match': '"a"' } }, response);
+      assert.equal(modified, false);
+      // It writes Date and Age of its own.
+      const { age: _, date: __, ...theirFields } = renewed.responseHeaders();
+      const verdict = ours({ requestFields: [], fields: Object.entries({ ...common, ...stored }) });
+      const key = cacheKey({ siteName: 's', path: '/', query: undefined });
+      assert.ok(verdict.kind === 'store' && key !== undefined);
+      const shape = { tags: [], generation: 1, status: 200, lengthBytes: 1, sliceSizeBytes: 65_536 };
+      const manifest = { ...key, ...verdict.freshness, ...shape, fields: verdict.fields };
+      const times = { requestTimeMs: NOW_MS, responseTimeMs: NOW_MS, rule: PLAIN_RULE };
+      const ourFields = renewedManifest(manifest, { responseFields: Object.entries(response.headers), ...times })?.manifest.fields ?? [];
+      const expected = { ...theirFields, ...Object.fromEntries(added.map((name) => [name, received[name]])) };
+      assert.deepEqual(Object.fromEntries(ourFields), expected);
     }),
     RUNS,
   );
@@ -154,6 +254,40 @@ const DIFFERENCES: readonly (readonly [string, FieldList, number | undefined, nu
     undefined,
   ],
 ];
+
+/** status, fields, whether it stores, whether we do. */
+const STATUS_DIFFERENCES: readonly (readonly [string, number, FieldList, boolean, boolean])[] = [
+  ['9111 s3: a status that nobody knows, with explicit freshness', 599, [['cache-control', 'max-age=60']], false, true],
+  ['9111 s3: an error with explicit freshness', 503, [['cache-control', 'max-age=60']], false, true],
+  ['9111 s3: so does 403', 403, [['cache-control', 'public, max-age=60']], false, true],
+  [
+    '9213 s2.2: a targeted field takes the place of Cache-Control',
+    200,
+    [
+      ['cache-control', 'no-store'],
+      ['cdn-cache-control', 'max-age=9'],
+    ],
+    false,
+    true,
+  ],
+  [
+    '9213 s2.2: both ways',
+    200,
+    [
+      ['cache-control', 'max-age=9'],
+      ['cdn-cache-control', 'no-store'],
+    ],
+    true,
+    false,
+  ],
+];
+for (const [name, status, fields, isTheirs, isOurs] of STATUS_DIFFERENCES) {
+  test(`where we differ from http-cache-semantics: ${name}`, () => {
+    assert.equal(theirs({ requestFields: [], fields, status }).storable(), isTheirs);
+    assert.equal(ours({ requestFields: [], fields, status }).kind === 'store', isOurs);
+  });
+}
+
 for (const [name, fields, theirSeconds, ourSeconds] of DIFFERENCES) {
   test(`where we differ from http-cache-semantics: ${name}`, () => {
     const policy = theirs({ requestFields: [], fields });
@@ -166,6 +300,7 @@ for (const [name, fields, theirSeconds, ourSeconds] of DIFFERENCES) {
 
 const NAMES = [
   'cache-control',
+  'cdn-cache-control',
   'expires',
   'date',
   'age',
@@ -200,8 +335,12 @@ const anyFields = fc.array(fc.tuple(fc.constantFrom(...NAMES), fc.oneof(fc.const
 const anyRule = fc.record({
   freshForMs: fc.constantFrom(undefined, 0, 1000, Number.MAX_SAFE_INTEGER),
   staleIfErrorMs: fc.constantFrom(undefined, 0, 1000, Number.MAX_SAFE_INTEGER),
+  missingFreshForMs: fc.constantFrom(undefined, 0, 1000, Number.MAX_SAFE_INTEGER),
+  staleWhileRevalidateMs: fc.constantFrom(undefined, 0, 1000, Number.MAX_SAFE_INTEGER),
+  setCookie: fc.constantFrom('refuse', 'strip', 'keep'),
   isImmutable: fc.boolean(),
   ignoresClientCacheControl: fc.boolean(),
+  encodings: fc.constantFrom('client' as const, 'identity' as const),
 });
 
 test(`no message makes a decision throw, and what is stored fits a manifest (seed ${SEED})`, () => {
@@ -212,7 +351,7 @@ test(`no message makes a decision throw, and what is stored fits a manifest (see
       const lookup = judgeRequest({ method: 'GET', fields: requestFields, rule });
       confirmsStored(fields, requestFields);
       assert.equal(sameRepresentation(fields, fields), strongValidator(fields) !== undefined);
-      const verdict = judgeResponse({ requestFields, status: 206, fields, requestTimeMs, responseTimeMs, rule });
+      const verdict = judgeResponse({ requestFields, status: 206, fields, requestTimeMs, responseTimeMs, rule, siteName: 's' });
       if (verdict.kind !== 'store') return;
       const key = cacheKey({ siteName: 's', path: '/', query: undefined });
       assert.ok(key !== undefined);
@@ -233,8 +372,9 @@ test(`no message makes a decision throw, and what is stored fits a manifest (see
         assert.ok(Number.isSafeInteger(initialAgeSeconds) && initialAgeSeconds >= 0 && initialAgeSeconds <= 2 ** 31);
       }
       assert.deepEqual(endToEndFields(stored.fields), stored.fields);
-      if (lookup.kind === 'lookup') isReusable(manifest, lookup, responseTimeMs);
-      mayServeStaleOnError({ fields: manifest.fields, freshness: manifest, nowMs: responseTimeMs, rule });
+      const candidate = { stored: manifest, nowMs: responseTimeMs, rule };
+      if (lookup.kind === 'lookup') judgeReuse(candidate, lookup);
+      mayServeStaleOnError(candidate, { requestSeconds: 1, defaultMs: 1000 });
     }),
     RUNS,
   );

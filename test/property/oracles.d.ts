@@ -16,6 +16,13 @@ declare module 'http-cache-semantics' {
     maxAge(): number;
     /** In seconds. */
     age(): number;
+    /** `revalidation` is undefined where the response serves the request as it is; `synchronous` false: it does meanwhile (RFC 5861 s3). */
+    evaluateRequest(request: Head): { readonly revalidation: { readonly synchronous: boolean } | undefined };
+    revalidatedPolicy(
+      request: Head,
+      response: Head & { readonly status: number },
+    ): { readonly policy: CachePolicy; readonly modified: boolean };
+    responseHeaders(): Readonly<Record<string, string>>;
   }
   export = CachePolicy;
 }

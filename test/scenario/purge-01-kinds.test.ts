@@ -1,33 +1,21 @@
 /** Purges by URL, prefix, tag and of everything, hard and soft, as clients see them: over the model store and over a device. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { NamedPurge } from '../../src/admin/admin-server.ts';
-import { purgeNamed } from '../../src/app/purge.ts';
-import { SeededRandom } from '../../src/base/random.ts';
-import { MIB } from '../../src/base/units.ts';
-import type { Arena } from '../../src/memory/arena.ts';
-import type { SliceStore } from '../../src/store/slice-store.ts';
+import type { NamedPurge } from '../../src/cache/named-purge.ts';
 import { startEdge } from '../helpers/edge.ts';
 import { Origin } from '../helpers/origin.ts';
-import { SimulatedDisk } from '../simulation/simulated-device.ts';
-import { formatTiny, openBenchOn } from '../store/store-bench.ts';
+import { tinyDevice } from '../helpers/tiny-device.ts';
 
 const LENGTH = 200_000;
 const KINDS: readonly NamedPurge[] = [
   { kind: 'url', url: 'http://any.example/x/a' },
   { kind: 'prefix', prefix: '/x/' },
   { kind: 'tag', tag: 'rouge-é' },
+  { kind: 'host', host: 'any.example' },
   { kind: 'everything' },
 ];
 
-async function onDevice(arena: Arena): Promise<SliceStore> {
-  const disk = new SimulatedDisk({ capacityBytes: 16 * MIB, random: new SeededRandom(91) });
-  await formatTiny(disk.open());
-  disk.crash(new SeededRandom(91), 'all');
-  return openBenchOn(disk.open(), arena);
-}
-
-for (const makeStore of [undefined, onDevice]) {
+for (const makeStore of [undefined, tinyDevice]) {
   const place = makeStore === undefined ? 'model' : 'device';
   for (const named of KINDS) {
     test(`purge by ${named.kind}, hard and soft (${place}, S8)`, async () => {
@@ -47,10 +35,10 @@ for (const makeStore of [undefined, onDevice]) {
         await ask('/x/a', body);
         await ask('/y/b', other);
         assert.deepEqual([await ask('/x/a', body), await ask('/y/b', other)], ['HIT', 'HIT']);
-        await purgeNamed(named, isSoft, edge.services);
+        await edge.services.purger.purge(named, isSoft);
         const again = isSoft ? 'REVALIDATED' : 'MISS';
         assert.equal(await ask('/x/a', body), again);
-        assert.equal(await ask('/y/b', other), named.kind === 'everything' ? again : 'HIT');
+        assert.equal(await ask('/y/b', other), named.kind === 'everything' || named.kind === 'host' ? again : 'HIT');
         assert.equal(await ask('/x/a', body), 'HIT');
       }
     });
@@ -64,7 +52,7 @@ for (const makeStore of [undefined, onDevice]) {
         origin.misbehave('/x/a', hold, 1);
         const first = edge.get('/x/a');
         await origin.waitForHeld('/x/a');
-        await purgeNamed(named, false, edge.services);
+        await edge.services.purger.purge(named, false);
         const body = origin.change('/x/a');
         const second = await edge.get('/x/a', {}, { expect: body });
         assert.deepEqual([second.wrongAt, second.isComplete, second.headers['x-cache']], [-1, true, 'MISS']);
@@ -73,7 +61,7 @@ for (const makeStore of [undefined, onDevice]) {
         await edge.settle();
         const third = await edge.get('/x/a', {}, { expect: body });
         assert.deepEqual([third.wrongAt, third.isComplete, third.headers['x-cache']], [-1, true, 'HIT']);
-        await purgeNamed({ kind: 'everything' }, false, edge.services);
+        await edge.services.purger.purge({ kind: 'everything' }, false);
       }
     });
   }

@@ -64,7 +64,7 @@ for (const isRestarted of [false, true]) {
     await using _ = edge;
     const next = await edge.get(PATH, {}, { expect: origin.identity(PATH) });
     assert.deepEqual([next.status, next.wrongAt, next.bodyBytes, next.isComplete], [200, -1, LENGTH, true]);
-    assert.deepEqual(rangesOf(origin), [undefined, `bytes=${PAUSE}-${LENGTH - 1}`]);
+    assert.deepEqual(rangesOf(origin), [undefined, `bytes=${PAUSE}-`]);
     await edge.settle();
     await edge.store.drain();
     const last = await edge.get(PATH, {}, { expect: origin.identity(PATH) });
@@ -79,7 +79,7 @@ test('a transfer that the origin breaks off goes on behind the last byte, for th
   origin.misbehave(PATH, { closeAfterBytes: PAUSE }, 1);
   const answer = await edge.get(PATH, {}, { expect: origin.identity(PATH) });
   assert.deepEqual([answer.status, answer.wrongAt, answer.bodyBytes, answer.isComplete], [200, -1, LENGTH, true]);
-  assert.deepEqual(rangesOf(origin), [undefined, `bytes=${PAUSE}-${LENGTH - 1}`]);
+  assert.deepEqual(rangesOf(origin), [undefined, `bytes=${PAUSE}-`]);
 });
 
 test('a range inside of the part is a hit', async () => {

@@ -28,8 +28,8 @@ export interface Version {
   freshFrom: number;
   /** A soft purge was acknowledged: not even a crash brings back the freshness of those before this one. */
   freshFloor: number;
-  /** When soft purges covered it. */
-  readonly softPurges: number[];
+  /** A soft purge covered it. */
+  isSoftened: boolean;
   /** Slices whose last offer in this mount was admitted, and which offer that was: durable ones are those not offered since. */
   readonly offers: Map<number, number>;
   /** The store has reason to write the record: it has a slice, or none to come. */
@@ -42,6 +42,8 @@ export interface Version {
   isHidden: boolean;
   /** It must never be shown again. */
   isGone: boolean;
+  /** Readers that began to hold it while it could be shown: to them its slices may be, although it is hidden. */
+  readonly holds: Set<symbol>;
 }
 
 /** The oldest states that may show. */
@@ -75,6 +77,8 @@ export class Model {
   readonly #versions = new Map<string, Version[]>();
   #generation = 0;
   #offerCount = 0;
+  /** What soft purges were about, and when they came. */
+  readonly #softPurges: { readonly covers: (version: Version) => boolean; readonly atMs: number }[] = [];
   bytesChecked = 0;
 
   *versions(): Generator<Version> {
@@ -111,7 +115,7 @@ export class Model {
       recordFrom: 0,
       freshFrom: 0,
       freshFloor: 0,
-      softPurges: [],
+      isSoftened: false,
       offers: new Map(),
       isManifestDue: manifest.lengthBytes === 0,
       durable: new Set(),
@@ -119,6 +123,7 @@ export class Model {
       isGrowing: manifest.lengthBytes === undefined,
       isHidden: false,
       isGone: false,
+      holds: new Set(),
     };
     versions.push(version);
     if (versions.length > VERSIONS_PER_KEY_MAX) versions.shift();
@@ -141,10 +146,32 @@ export class Model {
     for (const version of versions) version.isHidden = true;
   }
 
-  /** A soft purge of these at `atMs`. @returns for bindFreshness(): where each of them stands */
-  makeStale(versions: Iterable<Version>, atMs: number): Map<Version, number> {
-    const standing = new Map<Version, number>();
+  /** A purge of these is in force: whoever holds one holds nothing any more. */
+  purge(versions: Iterable<Version>): void {
     for (const version of versions) {
+      version.isHidden = true;
+      version.holds.clear();
+    }
+  }
+
+  /** Somebody reads it. @returns to be called when they have ended */
+  hold(version: Version): () => void {
+    const reader = Symbol(version.keyText);
+    if (!version.isHidden && !version.isGone) version.holds.add(reader);
+    return () => void version.holds.delete(reader);
+  }
+
+  /** Whether a slice of it may be shown. */
+  isReadable(version: Version): boolean {
+    return version.holds.size > 0 || !(version.isHidden || version.isGone);
+  }
+
+  /** A soft purge at `atMs`. @returns for bindFreshness(): where each version that it covers stands */
+  makeStale(covers: (version: Version) => boolean, atMs: number): Map<Version, number> {
+    const standing = new Map<Version, number>();
+    this.#softPurges.push({ covers, atMs });
+    for (const version of this.versions()) {
+      if (!covers(version)) continue;
       const newest = version.manifests.at(-1);
       if (newest === undefined) continue;
       // The state that is covered is any of those that may show.
@@ -153,7 +180,7 @@ export class Model {
       for (const { receivedAtMs, initialAgeSeconds, freshUntilMs } of states.values()) {
         version.manifests.push({ ...newest, receivedAtMs, initialAgeSeconds, freshUntilMs: Math.min(freshUntilMs, atMs) });
       }
-      version.softPurges.push(atMs);
+      version.isSoftened = true;
       standing.set(version, version.freshFrom);
     }
     return standing;
@@ -221,6 +248,7 @@ export class Model {
   crash(expected: readonly Expectation[]): void {
     const sure = new Map(expected.map(({ version, sliceNumbers }) => [version, sliceNumbers]));
     for (const version of this.versions()) {
+      version.holds.clear();
       if (version.isGrowing) version.isGone = true;
       version.isHidden = version.isGone;
       version.recordFrom = 0;
@@ -236,6 +264,7 @@ export class Model {
   close(claims: Claims, options: { readonly hasLostRecords: boolean }): Expectation[] {
     const expected: Expectation[] = [];
     for (const version of this.versions()) {
+      version.holds.clear();
       if (version.isHidden || version.isGrowing) version.isGone = true;
       version.isHidden = version.isGone;
       version.offers.clear();
@@ -293,10 +322,12 @@ export class Model {
    */
   judgeManifest(version: Version, manifest: Manifest, options: ShownFrom & { readonly mayBeOld: boolean; readonly what: string }): void {
     const records = version.manifests.slice(options.mayBeOld ? 0 : options.recordFrom).map(recordOf);
-    // A soft purge by prefix or tag may be applied late, over a refresh that came after it: stale is always legal.
+    // A soft purge by prefix or tag may be applied late, over a refresh that came after it, and counts since an earlier one of what it
+    // covers, even if that came before the version: stale is always legal.
+    const cuts = version.isSoftened ? this.#softPurges.filter(({ covers }) => covers(version)).map(({ atMs }) => atMs) : [];
     const times = version.manifests
       .slice(options.freshFrom)
-      .flatMap((known) => [known, ...version.softPurges.map((atMs) => ({ ...known, freshUntilMs: Math.min(known.freshUntilMs, atMs) }))])
+      .flatMap((known) => [known, ...cuts.map((atMs) => ({ ...known, freshUntilMs: Math.min(known.freshUntilMs, atMs) }))])
       .map(freshnessOf);
     const title = `${options.what}: ${version.keyText}/${version.generation} shows`;
     demand(records.includes(recordOf(manifest)), () => `${title} the record ${recordOf(manifest)}, not one of ${records.join(' ')}`);

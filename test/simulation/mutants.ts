@@ -50,6 +50,25 @@ export const MUTANTS: readonly Mutant[] = [
     redundant: 'what it misses was not durable; what it has too much is unproved and refuted by its header',
   },
   {
+    name: 'a checkpoint with what was replaced and is kept for its readers',
+    file: 'src/store/recovery/checkpoint.ts',
+    text: '  if (tagSlot !== NO_SLOT && !index.isFoundByTag(tagSlot)) return undefined;\n',
+    instead: '',
+    test: 'test/store/held-generations.test.ts',
+  },
+  {
+    name: 'a purge that leaves what was replaced to its readers',
+    file: 'src/store/purges/purge-desk.ts',
+    text: '    if (!purge.isSoft) this.#dropRetired(matches);\n',
+    instead: '',
+  },
+  {
+    name: 'what was replaced stays after its last reader',
+    file: 'src/store/mounted-store.ts',
+    text: "    this.#readable()?.catalogue.dropRetired(generation, 'other');\n",
+    instead: '',
+  },
+  {
     name: 'the superblock before its checkpoint',
     file: KEEPER,
     text: '      const written = await writeCheckpoint(',

@@ -260,12 +260,14 @@ export class SimulatedDisk {
   async performRead(epoch: number, buffers: readonly Buffer[], offsetBytes: number, lengthBytes: number): Promise<void> {
     for (const buffer of buffers) buffer.fill(SCRIBBLE);
     const effect = await this.#begin('read', epoch, offsetBytes, lengthBytes);
+    this.#refuseDead('read', epoch, offsetBytes, lengthBytes);
     const place = effect?.kind === 'misdirected' ? this.#aimed(effect.aim, offsetBytes, lengthBytes) : offsetBytes;
     const bytes = this.peek(place, lengthBytes);
     this.#mixInFlight(bytes, place);
     if (effect?.kind === 'short') {
       // The second piece is read later: a write may have come between.
-      await this.#pause('read', epoch, offsetBytes, lengthBytes);
+      await this.#delay('read', offsetBytes, lengthBytes);
+      this.#refuseDead('read', epoch, offsetBytes, lengthBytes);
       const rest = this.peek(place, lengthBytes);
       rest.copy(bytes, lengthBytes / 2, lengthBytes / 2);
     }
@@ -286,6 +288,7 @@ export class SimulatedDisk {
     this.#inFlight.add(write);
     try {
       const effect = await this.#begin('write', epoch, offsetBytes, lengthBytes);
+      this.#refuseDead('write', epoch, offsetBytes, lengthBytes);
       assert(write.bytes.equals(Buffer.concat(buffers)), 'a buffer changed while its write was in flight');
       await this.#land(write, effect, epoch);
     } catch (error) {
@@ -321,7 +324,8 @@ export class SimulatedDisk {
     if (effect?.kind === 'lost') return;
     if (effect?.kind === 'short') {
       this.#remember({ offsetBytes, bytes: bytes.subarray(0, bytes.length / 2) });
-      await this.#pause('write', epoch, offsetBytes, bytes.length);
+      await this.#delay('write', offsetBytes, bytes.length);
+      this.#refuseDead('write', epoch, offsetBytes, bytes.length);
     }
     if (effect?.kind === 'misdirected') this.#remember(aside(effect.aim));
     else this.#remember(write);
@@ -334,13 +338,10 @@ export class SimulatedDisk {
     if (effect?.kind === 'repeated') this.#repeats.push({ write, left: effect.after });
   }
 
-  /** A second delay inside one operation. */
-  async #pause(operation: SimulatedOperation, epoch: number, offsetBytes: number, lengthBytes: number): Promise<void> {
-    await this.#delay(operation, offsetBytes, lengthBytes);
-    this.#refuseDead(operation, epoch, offsetBytes, lengthBytes);
-  }
-
-  /** What a device wants after its disk has crashed is never begun: it is not counted, and no later crash may keep it. */
+  /**
+   * What a device wants after its disk has crashed is never begun: it is not counted, and no later crash may keep it. Asked with no await
+   * between the answer and the deed, since the power may fail between any two steps of an operation.
+   */
   #refuseDead(operation: SimulatedOperation, epoch: number, offsetBytes: number, lengthBytes: number): void {
     if (epoch !== this.#epoch) throw faultError(operation, offsetBytes, lengthBytes, 'ENODEV');
   }
@@ -357,6 +358,7 @@ export class SimulatedDisk {
   async performFlush(epoch: number): Promise<void> {
     const covered = new Set(this.#cache);
     await this.#begin('flush', epoch, 0, 0);
+    this.#refuseDead('flush', epoch, 0, 0);
     // What another flush has covered meanwhile is stable already, and something newer may lie over it.
     for (const write of this.#cache) if (covered.has(write)) this.#applyTo(this.#stable, write, () => true);
     this.#cache = this.#cache.filter((write) => !covered.has(write));
@@ -404,13 +406,15 @@ export class SimulatedDisk {
     }
   }
 
-  /** A read beside a write in flight sees some of its sectors. */
+  /** A read beside a write in flight sees some of its sectors, and of some the beginning only. */
   #mixInFlight(bytes: Buffer, offsetBytes: number): void {
     for (const write of this.#inFlight) {
       for (const [sector, content] of sectorsOf(write)) {
         const at = sector * SECTOR_BYTES - offsetBytes;
         if (at < 0 || at >= bytes.length) continue;
-        if (this.#random.integerBelow(2) === 0) bytes.set(content, at);
+        const fate = this.#random.integerBelow(4);
+        if (fate === 0) bytes.set(content.subarray(0, this.#random.integerBelow(SECTOR_BYTES)), at);
+        else if (fate === 1) bytes.set(content, at);
       }
     }
   }

@@ -15,7 +15,8 @@ import { makeStage } from './world.ts';
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const REPORT = path.join(import.meta.dirname, 'report.json');
 const STEPS = 400;
-const MUTANT_BUDGET = { seeds: 25, steps: 300 };
+/** The mutant that takes longest is caught by the 29th seed. */
+const MUTANT_BUDGET = { seeds: 45, steps: 300 };
 /** Tests that count what they survived in a line `survived: {...}`. */
 const COUNTING_TESTS = ['test/store/crash-sweep.test.ts', 'test/process/crash.test.ts'];
 
@@ -151,4 +152,6 @@ function runCountingTests(write: (text: string) => void): { sweptCrashPoints: nu
 if (import.meta.main) {
   const { values } = parseArgs({ options: { minutes: { type: 'string', default: '10' }, seed: { type: 'string', default: '1' } } });
   await survive({ minutes: Number(values.minutes), firstSeed: Number(values.seed) }, (text) => void process.stdout.write(text));
+  // Here rather than behind it in package.json: npm hands its arguments to the last command of a line.
+  execFileSync(process.execPath, ['tools/update-docs.ts'], { cwd: ROOT, stdio: 'inherit' });
 }

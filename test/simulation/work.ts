@@ -40,7 +40,8 @@ export class Work {
     const choice = this.#random.integerBelow(100);
     if (choice < 30) this.#spawn(this.#store(mount));
     else if (choice < 34) this.#refill(mount);
-    else if (choice < 68) this.#spawn(this.#read(mount));
+    else if (choice < 62) this.#spawn(this.#read(mount));
+    else if (choice < 68) this.#spawn(this.#follow(mount));
     else if (choice < 74) this.#refresh(mount);
     else if (choice < 79) this.#rewrite(mount);
     else if (choice < 83) this.#drop(mount);
@@ -105,9 +106,8 @@ export class Work {
   }
 
   /** Stores an object as a fill does: note the purges, ask the origin, offer the manifest, then slice after slice. */
-  async #store(mount: Mount): Promise<void> {
+  async #store(mount: Mount, keyText = this.#key()): Promise<void> {
     const { store } = mount;
-    const keyText = this.#key();
     const objectHash = hashOf(keyText);
     const noted = store.purgeSequence;
     const buried = this.#purgesOf(keyText);
@@ -188,6 +188,29 @@ export class Work {
     }
   }
 
+  /** Reads all of one version, slice by slice, while others replace it: what is stored of it stays for as long as it is held. */
+  async #follow(mount: Mount): Promise<void> {
+    const { store } = mount;
+    const version = this.#model.current(this.#key());
+    const manifest = version?.manifests.at(-1);
+    if (version === undefined || manifest === undefined || store.findManifest(version.objectHash)?.generation !== version.generation)
+      return;
+    const release = store.holdGeneration(manifest);
+    const end = this.#model.hold(version);
+    this.#world.note(`hold ${version.keyText}/${version.generation}`);
+    if (this.#random.integerBelow(2) === 0) this.#spawn(this.#store(mount, version.keyText));
+    for (let sliceNumber = 0; sliceNumber < sliceCountOf(version) && !this.#isOver(mount); sliceNumber += 1) {
+      await this.#pause();
+      if (this.#isOver(mount)) break;
+      await this.#readSlice(mount, version, sliceNumber);
+      if (version.isHidden) await this.#pause();
+    }
+    release();
+    end();
+    if (this.#isOver(mount) || !this.#promises.isOrderKept || this.#model.isReadable(version)) return;
+    demand(!store.hasSlice(version.generation, 0), () => `${version.keyText}/${version.generation} stayed after its last reader`);
+  }
+
   #judgeFound(mount: Mount, keyText: string, objectHash: ObjectHash): Version | undefined {
     const found = mount.store.findManifest(objectHash);
     if (found === undefined || !this.#promises.isOrderKept) return undefined;
@@ -252,7 +275,7 @@ export class Work {
     const startBytes = this.#random.integerBelow(3) === 0 ? this.#random.integerBelow(lengthBytes) : 0;
     const endBytes =
       this.#random.integerBelow(3) === 0 ? startBytes + 1 + this.#random.integerBelow(lengthBytes - startBytes) : lengthBytes;
-    const wasHidden = version.isHidden || version.isGone;
+    const wasReadable = this.#model.isReadable(version);
     const abort = new AbortController();
     if (this.#random.integerBelow(8) === 0)
       this.#world.stage.clock.startTimer(this.#random.integerBelow(PAUSE_MS_MAX), () => abort.abort());
@@ -264,7 +287,7 @@ export class Work {
     try {
       demand(verdict.bytes.length === endBytes - startBytes, 'a hit is exactly what was asked for');
       this.#model.judgeBytes(version, sliceNumber, { startBytes, bytes: verdict.bytes });
-      const mayHit = !wasHidden || !this.#promises.isOrderKept;
+      const mayHit = wasReadable || !this.#promises.isOrderKept;
       demand(mayHit, () => `slice ${sliceNumber} of ${version.keyText}/${generation} was read after its end`);
     } finally {
       verdict.lease.end();
@@ -315,22 +338,23 @@ export class Work {
     const { store } = mount;
     const target = this.#target();
     const isSoft = this.#random.integerBelow(4) === 0;
-    const covered = [...this.#model.versions()].filter((version) => isCovered(version, target));
+    const covers = (version: { readonly keyText: string }): boolean => isCovered(version, target);
+    const covered = [...this.#model.versions()].filter(covers);
     const before = store.purgeSequence;
     const atMs = this.#world.stage.clock.wallMs();
     const purging = store.purge(target, { isSoft });
     // With too many epochs in force nothing was done.
     const isInForce = store.purgeSequence > before;
-    const standing = isInForce && isSoft ? this.#model.makeStale(covered, atMs) : new Map<Version, number>();
-    if (isInForce && !isSoft) this.#model.hide(covered);
+    const standing = isInForce && isSoft ? this.#model.makeStale(covers, atMs) : new Map<Version, number>();
+    if (isInForce && !isSoft) this.#model.purge(covered);
     for (let key = 0; key < this.#world.shape.keys && isInForce; key += 1) {
       const keyText = `key-${key}`;
-      if (isCovered({ keyText }, target)) this.#purgeCounts.set(keyText, this.#purgesOf(keyText) + 1);
+      if (covers({ keyText })) this.#purgeCounts.set(keyText, this.#purgesOf(keyText) + 1);
     }
     this.#world.note(`purge ${isSoft ? 'soft' : 'hard'} ${JSON.stringify(target)}: ${isInForce}`);
     try {
-      const { knownObjects, isWalkNeeded } = await purging;
-      this.#world.note(`purged ${JSON.stringify(target)}: ${knownObjects} ${isWalkNeeded}`);
+      const { objects, isDone } = await purging;
+      this.#world.note(`purged ${JSON.stringify(target)}: ${objects} ${isDone}`);
       this.purges += 1;
       if (isSoft) this.#model.bindFreshness(standing);
       else this.#model.bury(covered);

@@ -50,7 +50,7 @@ test('an object of the index is suspect from an epoch on until it was looked at,
   assert.deepEqual([memory.isSuspect(3), memory.isSuspect(4), memory.isSuspect(5)], [true, false, false], 'what is known is bounded');
   memory.remember(purgeOf({ kind: 'prefix', keyPrefix: 'a' }, 2, true));
   memory.resuspect([]);
-  assert.deepEqual(memory.judgeStored(about(4, [])), { kind: 'stale', atMs: 1002 });
+  assert.deepEqual(memory.judgeStored(about(4, [])), { kind: 'stale', atMs: 1002, sequence: 2 });
   memory.markWalked(1);
   assert.deepEqual([memory.activeEpochs, memory.retiringEpochs], [1, 1]);
   const { active, recent, retired } = memory.forCheckpoint();
@@ -59,6 +59,23 @@ test('an object of the index is suspect from an epoch on until it was looked at,
   assert.equal(memory.isSuspect(4), false);
   memory.retire(retired);
   assert.equal(memory.retiringEpochs, 1, 'the second was walked after that checkpoint began');
+});
+
+test('of two soft purges of one scope the first says since when what both cover is stale, in whichever order they are met', () => {
+  const red: PurgeTarget = { kind: 'tag', tag: 'red' };
+  const about = { objectHash: hashOf('a'), keyText: 'a', tags: ['red'], generation: 4 };
+  for (const order of [
+    [1, 2],
+    [2, 1],
+  ]) {
+    const memory = new PurgeMemory({ scopesMax: 9, epochsMax: 9, clearedMax: 2 });
+    for (const sequence of order) memory.remember(purgeOf(red, sequence, true));
+    assert.deepEqual(memory.judgeStored(about), { kind: 'stale', atMs: 1001, sequence: 2 });
+    assert.deepEqual(memory.judgeStored({ ...about, generation: 19 }).kind, 'stale');
+    assert.deepEqual(memory.judgeStored({ ...about, generation: 20 }).kind, 'clear');
+    assert.equal(memory.activeEpochs, 1);
+    assert.deepEqual(memory.judgeOffer({ ...about, purgeSequence: 0, isStored: true }), { kind: 'stale', atMs: 1001 });
+  }
 });
 
 test('the last purges are told one by one, without a gap, or not at all', () => {

@@ -1,6 +1,7 @@
 /** Purges of the store on a device: checkpoints beside the walk, bounds, what damage costs, and devices that were away. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
@@ -70,6 +71,38 @@ test('a checkpoint that began during the walk keeps the purge in force, hard and
     bench = await openBench(disk.open());
     assert.equal(bench.store.metrics.value('purgeEpochs'), 0);
     assert.deepEqual(await Promise.all(manifests.map((manifest) => isThere(bench, manifest))), [isSoft, isSoft, isSoft, true]);
+    await bench.store.close();
+  }
+});
+
+test('what was purged softly twice is stale since the first time, before a crash and after it', async () => {
+  class SetClock extends SystemClock {
+    nowMs = 0;
+    override wallMs(): number {
+      return this.nowMs;
+    }
+  }
+  const setClock = new SetClock();
+  for (const target of [{ kind: 'tag', tag: 'red' }, { kind: 'prefix', keyPrefix: 'k/' }, { kind: 'everything' }] as const) {
+    const disk = await makeDisk(87);
+    let bench = await openBench(disk.open());
+    const [known, unknown] = await storeTagged(bench, ['red', 'red']);
+    assert.ok(known !== undefined && unknown !== undefined);
+    await bench.store.close();
+    bench = await openBench(disk.open(), { limits: HELD_WALK, clock: setClock });
+    const firstMs = known.receivedAtMs + 1000;
+    for (const atMs of [firstMs, firstMs + 1000]) {
+      setClock.nowMs = atMs;
+      await bench.store.purge(target, { isSoft: true });
+    }
+    const freshUntilMs = async ({ objectHash }: Manifest): Promise<unknown> => {
+      const verdict = await bench.store.readManifest(objectHash);
+      return verdict.kind === 'hit' ? verdict.manifest.freshUntilMs : verdict.kind;
+    };
+    assert.equal(await freshUntilMs(known), firstMs, target.kind);
+    disk.crash(new SeededRandom(1), 'none');
+    bench = await openBench(disk.open(), { clock: setClock });
+    assert.deepEqual([await freshUntilMs(known), await freshUntilMs(unknown)], [firstMs, firstMs], target.kind);
     await bench.store.close();
   }
 });
@@ -159,8 +192,9 @@ test('an object that nobody asks for is dropped by the walk, and its blocks are 
   await storeTagged(bench, ['red', 'red']);
   await bench.store.close();
   bench = await openBench(disk.open());
-  assert.deepEqual(await bench.store.purge({ kind: 'prefix', keyPrefix: 'k/' }), { knownObjects: 0, isWalkNeeded: true });
+  const { sequence } = await bench.store.purge({ kind: 'prefix', keyPrefix: 'k/' });
   await bench.store.walked();
+  assert.deepEqual(bench.store.purgeProgress(sequence), { objects: 2, isDone: true });
   assert.equal(bench.store.usage.usedBytes, usedBytes);
   assert.equal(bench.store.metrics.value('purgedObjects', 'walk'), 2);
   assert.equal(bench.store.metrics.value('purgeWalks'), 1);

@@ -164,7 +164,7 @@ test('a journal that would overtake its checkpoint declines offers until the che
   stop();
   disk.resumeHung();
   await bench.store.checkpoint();
-  assert.deepEqual(await bench.store.purge({ kind: 'object', objectHash: hash }), { knownObjects: 0, isWalkNeeded: false });
+  assert.equal((await bench.store.purge({ kind: 'object', objectHash: hash })).objects, 0);
   assert.deepEqual(bench.store.offerManifest(manifest, bench.store.purgeSequence), { kind: 'admitted' });
   await bench.store.close();
 });

@@ -97,8 +97,10 @@ test('the journal in words, along its chain and by range', async () => {
 
 test('a damaged journal shows what lies behind its end', async () => {
   const copy = `${cache}.journal`;
-  const { blocks, chainStart } = JSON.parse(beside.get('journal') ?? '');
   await fill(copy, async () => {
+    // What goes into one block is a matter of time, so that only this journal says where its blocks lie.
+    const { blocks, chainStart } = JSON.parse(await inspect('journal', copy, '--json'));
+    assert.ok(blocks.length >= 3, 'a drain ends a block');
     const file = await open(copy, 'r+');
     await file.write(new Uint8Array([255]), 0, 1, blocks[1].offsetBytes + 80);
     await file.close();

@@ -5,15 +5,15 @@
  *
  *   node test/torture/torture.ts --seed 1 --seconds 60 --size 2
  */
+
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import type { NamedPurge } from '../../src/admin/admin-server.ts';
-import { purgeNamed } from '../../src/app/purge.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createLogger, type Logger } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
+import type { NamedPurge } from '../../src/cache/named-purge.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
 import { type DeviceStore, openStore } from '../../src/store/device-store.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
@@ -190,7 +190,7 @@ class Play {
     });
     const present = covered.map((other) => this.world.current(other).number);
     try {
-      await purgeNamed(named, false, edge.services);
+      await edge.services.purger.purge(named, false);
       for (const [at, other] of covered.entries()) other.oldestServable = Math.max(other.oldestServable, present[at] ?? 0);
     } catch (error) {
       const isUnavailable =

@@ -1,12 +1,13 @@
 /**
  * `rawslice purge URL...`: asks a running server, through its admin port, to forget objects for good or to make them stale: by URL, by a
- * beginning of URLs, by tag, or all. The server acknowledges when the order is on the disk, so what is reported as purged stays purged over a
+ * beginning of URLs, by tag, by host, or all. The server acknowledges when the order is on the disk, so what is reported as purged stays purged over a
  * crash.
  */
 import { type Command, Option } from 'commander';
-import type { NamedPurge, PurgeReport } from '../../src/admin/admin-server.ts';
-import { EdgeError, systemErrorCode } from '../../src/base/errors.ts';
+import { EdgeError, systemErrorCode, toEdgeError } from '../../src/base/errors.ts';
 import { KIB } from '../../src/base/units.ts';
+import { type NamedPurge, resolvePurge } from '../../src/cache/named-purge.ts';
+import type { PurgeReport } from '../../src/fill/purger.ts';
 import type { CommandIo } from '../command-io.ts';
 import { EXIT_CODES } from '../exit-codes.ts';
 import { parseServerAddress, ServerClient } from '../server-client.ts';
@@ -17,9 +18,11 @@ interface PurgeOptions {
   readonly json?: true;
   readonly prefix: readonly string[];
   readonly tag: readonly string[];
+  readonly host: readonly string[];
   readonly all?: true;
   readonly soft?: true;
   readonly yes?: true;
+  readonly wait?: true;
 }
 
 type PurgeOutcome =
@@ -28,16 +31,19 @@ type PurgeOutcome =
 
 const TOKEN_VARIABLE = 'RAWSLICE_ADMIN__TOKEN';
 const ANSWER_BYTES_MAX = 64 * KIB;
+/** Between questions whether a purge is done. */
+const WAIT_MS = 100;
 
 const NOTES = `
-What is covered is gone when the command ends, crash or no crash; its room on the device is freed in the background.
+What is covered is gone when the command ends, crash or no crash; its room on the device is freed in the background. How many objects a prefix,
+a tag, a host or --all covers is known when that is done (--wait). A URL without a query is that URL alone, not those with one.
 Tags are what the origin sends in Surrogate-Key, Cache-Tag or xkey.
 
 Exit codes: 0 all were forgotten (or were not stored), 1 none, 2 wrong usage, 4 some were not forgotten
 
 Examples:
   rawslice purge /debian/pool/a.deb /debian/dists/stable/InRelease
-  rawslice purge --prefix /debian/dists/ --soft
+  rawslice purge --prefix /debian/dists/ --soft --wait
   rawslice purge --tag release-13 --tag news`;
 
 /** Adds the `purge` command to the program. */
@@ -50,8 +56,10 @@ export function addPurgeCommand(program: Command, io: CommandIo): void {
     .argument('[url...]', 'what to forget: a path with its query, such as /debian/pool/a.deb, or a URL of which path and query count')
     .addOption(listOption('--prefix <prefix>', 'forget whatever begins so, such as /debian/dists/; may be repeated'))
     .addOption(listOption('--tag <tag>', 'forget whatever carries the tag; may be repeated'))
+    .addOption(listOption('--host <host>', 'forget whatever is served for the host: all of its site; may be repeated'))
     .option('--all', 'forget everything; on a terminal it asks, elsewhere it wants --yes')
     .option('--soft', 'make stale instead of forgetting: the origin is asked whether what is stored still holds')
+    .option('--wait', 'wait until everything covered is cleared, and say how many objects that were')
     .option('--yes', 'do not ask before --all')
     .option('--admin <address>', 'admin port of the server (its option admin.listen)', 'http://127.0.0.1:8081')
     .option('--token <token>', `the server's admin.token; better in the variable ${TOKEN_VARIABLE}, since others can see command lines`)
@@ -62,7 +70,8 @@ export function addPurgeCommand(program: Command, io: CommandIo): void {
 
 async function purge(io: CommandIo, urls: readonly string[], options: PurgeOptions): Promise<void> {
   const wanted = namedBy(urls, options);
-  if (wanted.length === 0) throw new EdgeError('USAGE', 'Name what to purge: URLs, --prefix, --tag or --all');
+  if (wanted.length === 0) throw new EdgeError('USAGE', 'Name what to purge: URLs, --prefix, --tag --host or --all');
+  for (const named of wanted) checkNamed(named);
   const base = parseServerAddress(options.admin, '--admin');
   if (options.all === true && options.yes !== true) await confirm(io, options.soft === true);
   const token = options.token ?? io.environment[TOKEN_VARIABLE];
@@ -70,7 +79,8 @@ async function purge(io: CommandIo, urls: readonly string[], options: PurgeOptio
   const outcomes: PurgeOutcome[] = [];
   try {
     for (const named of wanted) {
-      const outcome = await purgeOne(client, { named, isSoft: options.soft === true }, token);
+      const begun = await purgeOne(client, { named, isSoft: options.soft === true }, token);
+      const outcome = options.wait === true ? await waitUntilDone(io, client, begun, token) : begun;
       outcomes.push(outcome);
       if (options.json !== true) report(io, outcome);
     }
@@ -87,8 +97,19 @@ function namedBy(urls: readonly string[], options: PurgeOptions): readonly Named
     ...urls.map((url) => ({ kind: 'url', url }) as const),
     ...options.prefix.map((prefix) => ({ kind: 'prefix', prefix }) as const),
     ...options.tag.map((tag) => ({ kind: 'tag', tag }) as const),
+    ...options.host.map((host) => ({ kind: 'host', host }) as const),
     ...(options.all === true ? [{ kind: 'everything' } as const] : []),
   ];
+}
+
+/** Nothing is purged when something of it is malformed. @throws EdgeError USAGE */
+function checkNamed(named: NamedPurge): void {
+  try {
+    resolvePurge(named, 'site');
+  } catch (cause) {
+    const option = { url: 'URL', prefix: '--prefix', tag: '--tag', host: '--host', everything: '--all' }[named.kind];
+    throw new EdgeError('USAGE', `${option}: ${toEdgeError(cause).message}; nothing was purged`, { cause });
+  }
 }
 
 /** @throws EdgeError USAGE when it is not confirmed */
@@ -104,9 +125,8 @@ async function purgeOne(
   order: { readonly named: NamedPurge; readonly isSoft: boolean },
   token: string | undefined,
 ): Promise<PurgeOutcome> {
-  const headers = { 'content-length': '0', ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
   const { name, query } = queryOf(order.named);
-  const { status, text } = await ask(client, `/purge?${order.isSoft ? 'soft=1&' : ''}${query}`, headers);
+  const { status, text } = await ask(client, { method: 'POST', path: `/purge?${order.isSoft ? 'soft=1&' : ''}${query}` }, token);
   const answer = parseAnswer(text);
   if (status === 200 && answer !== undefined && isReport(answer)) return { outcome: 'purged', named: name, ...answer };
   if (status === 401) {
@@ -120,6 +140,19 @@ async function purgeOne(
   throw new EdgeError('ADMIN_UNREACHABLE', message, { context: { status } });
 }
 
+/** Asks how the purge goes on until it is done, or the server no longer knows. */
+async function waitUntilDone(io: CommandIo, client: ServerClient, begun: PurgeOutcome, token: string | undefined): Promise<PurgeOutcome> {
+  let outcome = begun;
+  while (outcome.outcome === 'purged' && !outcome.isDone) {
+    await io.clock.sleep(WAIT_MS);
+    const { status, text } = await ask(client, { method: 'GET', path: `/purges?id=${outcome.id}` }, token);
+    const answer = parseAnswer(text);
+    if (status !== 200 || answer === undefined || !isReport(answer)) return outcome;
+    outcome = { ...outcome, ...answer };
+  }
+  return outcome;
+}
+
 function queryOf(named: NamedPurge): { readonly name: string; readonly query: string } {
   switch (named.kind) {
     case 'url':
@@ -128,24 +161,27 @@ function queryOf(named: NamedPurge): { readonly name: string; readonly query: st
       return { name: named.prefix, query: `prefix=${encodeURIComponent(named.prefix)}` };
     case 'tag':
       return { name: named.tag, query: `tag=${encodeURIComponent(named.tag)}` };
+    case 'host':
+      return { name: named.host, query: `host=${encodeURIComponent(named.host)}` };
     case 'everything':
       return { name: 'everything', query: 'everything=1' };
   }
 }
 
 function isReport(answer: Readonly<Record<string, unknown>>): answer is Readonly<Record<string, unknown>> & PurgeReport {
-  const { kind, key, isSoft, knownObjects, isWalkNeeded } = answer;
+  const { id, kind, key, isSoft, objects, isDone } = answer;
   const isTyped = typeof kind === 'string' && typeof key === 'string' && typeof isSoft === 'boolean';
-  return isTyped && typeof knownObjects === 'number' && typeof isWalkNeeded === 'boolean';
+  return isTyped && typeof id === 'number' && typeof objects === 'number' && typeof isDone === 'boolean';
 }
 
 async function ask(
   client: ServerClient,
-  path: string,
-  headers: Readonly<Record<string, string>>,
+  question: { readonly method: 'GET' | 'POST'; readonly path: string },
+  token: string | undefined,
 ): Promise<{ readonly status: number; readonly text: string }> {
+  const headers = { 'content-length': '0', ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
   try {
-    const response = await client.send({ method: 'POST', path, headers });
+    const response = await client.send({ ...question, headers });
     const pieces: Buffer[] = [];
     let lengthBytes = 0;
     for await (const piece of client.readBody(response)) {
@@ -176,12 +212,14 @@ function report(io: CommandIo, outcome: PurgeOutcome): void {
     io.terminal.complain(`rawslice: ${outcome.named} was not purged: ${outcome.message}`);
     return;
   }
-  const { kind, key, isSoft, knownObjects } = outcome;
+  const { kind, key, isSoft, objects, isDone } = outcome;
+  const done = isSoft ? 'made stale' : 'purged';
   if (kind === 'url') {
-    const done = isSoft ? 'made stale' : 'purged';
-    io.terminal.print(knownObjects > 0 ? `${done} ${key}` : `was not stored, ${isSoft ? 'nothing to make stale' : 'stays away'}: ${key}`);
+    io.terminal.print(objects > 0 ? `${done} ${key}` : `was not stored${isSoft ? ', or stale before' : ', stays away'}: ${key}`);
     return;
   }
-  const what = { prefix: `what begins with ${key}`, tag: `what is tagged ${key}`, everything: 'everything' }[kind];
-  io.terminal.print(`${isSoft ? 'made stale' : 'purged'} ${what} (${knownObjects} in memory; the rest is cleared in the background)`);
+  const begins = `what begins with ${key}`;
+  const what = { prefix: begins, tag: `what is tagged ${key}`, host: begins, everything: 'everything' }[kind];
+  const count = `${objects} ${objects === 1 ? 'object' : 'objects'}`;
+  io.terminal.print(`${done} ${what} (${isDone ? count : `${count} so far; the rest is cleared in the background`})`);
 }

@@ -12,6 +12,7 @@ import type { Random } from '../../base/random.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../../format/manifest.ts';
 import type { Lease } from '../../memory/lease.ts';
 import type { DeviceStore } from '../device-store.ts';
+import type { PurgeProgress } from '../purges/purge-ledger.ts';
 import { PersistentCounter } from '../recovery/persistent-counter.ts';
 import type {
   ManifestEntry,
@@ -181,9 +182,23 @@ export class DeviceSet implements SliceStore {
       if (outcome.status === 'rejected') throw outcome.reason;
       results.push(outcome.value);
     }
-    return {
-      knownObjects: Math.max(...results.map(({ knownObjects }) => knownObjects)),
-      isWalkNeeded: results.some(({ isWalkNeeded }) => isWalkNeeded),
+    return { sequence, ...together(results) };
+  }
+
+  mayHold(objectHash: ObjectHash): boolean {
+    const stores = this.#stores();
+    return stores.length === 0 || stores.some((store) => store.mayHold(objectHash));
+  }
+
+  purgeProgress(sequence: number): PurgeProgress | undefined {
+    const known = this.#stores().flatMap((store) => store.purgeProgress(sequence) ?? []);
+    return known.length === 0 ? undefined : together(known);
+  }
+
+  holdGeneration(manifest: Manifest): () => void {
+    const releases = this.#stores().map((store) => store.holdGeneration(manifest));
+    return () => {
+      for (const release of releases) release();
     };
   }
 
@@ -312,4 +327,9 @@ export async function openDeviceSet(options: DeviceSetOptions): Promise<DeviceSe
 /** Whether a device that takes changes knows the object and holds nothing of it. */
 function isBare(store: DeviceStore, objectHash: ObjectHash): boolean {
   return store.state === 'online' && store.findManifest(objectHash)?.storedSlices === 0;
+}
+
+/** The progress of one purge on several devices. */
+function together(parts: readonly PurgeProgress[]): PurgeProgress {
+  return { objects: parts.reduce((sum, { objects }) => sum + objects, 0), isDone: parts.every(({ isDone }) => isDone) };
 }

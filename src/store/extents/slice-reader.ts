@@ -238,7 +238,7 @@ export class SliceReader {
 
   async #loadManifest(objectHash: ObjectHash, generation: number): Promise<ManifestOutcome> {
     const { catalogue } = this.#options;
-    const tagSlot = catalogue.findCurrent(objectHash, generation);
+    const tagSlot = catalogue.findReadable(objectHash, generation);
     if (tagSlot === NO_SLOT) return { kind: 'absent' };
     const record = catalogue.index.recordOf(tagSlot);
     const outcome = await this.#loadExtent({ objectHash, generation, sliceNumber: MANIFEST_NUMBER }, record);
@@ -254,7 +254,7 @@ export class SliceReader {
     }
     lease.end();
     if (isSound) return { kind: 'loaded', manifest, body: undefined };
-    const now = catalogue.findCurrent(objectHash, generation);
+    const now = catalogue.findReadable(objectHash, generation);
     if (now !== NO_SLOT && catalogue.index.writeSequence(catalogue.index.recordOf(now)) === header.writeSequence)
       this.#drop(catalogue.index.recordOf(now), objectHash);
     return this.#blame();
@@ -323,7 +323,8 @@ export class SliceReader {
       catalogue.dropSlice(slot);
       return;
     }
-    if (objectHash !== undefined) onManifestLost(objectHash);
+    // A retired one has nothing left in memory but slices; what else is there belongs to its successor.
+    if (objectHash !== undefined && !catalogue.isRetired(catalogue.index.generation(slot))) onManifestLost(objectHash);
     catalogue.dropObject(catalogue.index.tagSlotOf(slot), 'other');
   }
 }

@@ -30,6 +30,8 @@ export class Catalogue {
   readonly #metrics: MetricSet<typeof STORE_METRICS>;
   readonly #policy: AdmissionPolicy;
   readonly #onVanish: (slice: ResidentSlice) => void;
+  /** Objects that were replaced or dropped while somebody reads them, by generation: rows that no tag finds. */
+  readonly #retired = new Map<number, number>();
   #isFull = false;
 
   constructor(options: {
@@ -69,6 +71,30 @@ export class Catalogue {
   findCurrent(objectHash: ObjectHash, generation: number): number {
     const tagSlot = this.findObject(objectHash);
     return tagSlot !== NO_SLOT && this.generationOf(tagSlot) === generation ? tagSlot : NO_SLOT;
+  }
+
+  /** Row of the object if `generation` is its current one, or was and is kept for its readers. */
+  findReadable(objectHash: ObjectHash, generation: number): number {
+    const current = this.findCurrent(objectHash, generation);
+    const retired = current === NO_SLOT ? this.#retired.get(generation) : undefined;
+    if (retired === undefined) return current;
+    const { tagLow, tagHigh } = objectTag(objectHash);
+    const own = this.index.tag(retired);
+    return own.tagLow === tagLow && own.tagHigh === tagHigh ? retired : NO_SLOT;
+  }
+
+  /** Whether the generation is not current any more and kept for its readers. */
+  isRetired(generation: number): boolean {
+    return this.#retired.has(generation);
+  }
+
+  get retiredCount(): number {
+    return this.#retired.size;
+  }
+
+  /** Generations that are kept for their readers. */
+  retiredGenerations(): readonly number[] {
+    return [...this.#retired.keys()];
   }
 
   generationOf(tagSlot: number): number {
@@ -179,10 +205,12 @@ export class Catalogue {
     this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.refresh });
   }
 
-  /** The object is stale from `atMs` on. Not journalled: the purge that wants it is. */
-  makeStale(tagSlot: number, atMs: number): void {
+  /** The object is stale from `atMs` on. Not journalled: the purge that wants it is. @returns false when it was stale before */
+  makeStale(tagSlot: number, atMs: number): boolean {
     const freshness = this.index.freshness(tagSlot);
-    if (freshness.freshUntilMs > atMs) this.index.setFreshness(tagSlot, { ...freshness, freshUntilMs: atMs });
+    if (freshness.freshUntilMs <= atMs) return false;
+    this.index.setFreshness(tagSlot, { ...freshness, freshUntilMs: atMs });
+    return true;
   }
 
   /** Takes a slice off the device; in memory it may stay. */
@@ -200,9 +228,7 @@ export class Catalogue {
     const { index } = this;
     const record = index.recordOf(tagSlot);
     const generation = index.generation(record);
-    if (cause === 'other' && index.blocks(record) > 0) {
-      this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.delete, writeSequence: index.writeSequence(record) });
-    }
+    if (!this.#retired.delete(generation) && cause === 'other') this.#journalEnd(tagSlot);
     this.resident.removeGeneration(generation);
     if (index.hasBody(record)) {
       index.setPlace(record, { ...index.place(record), flags: 0 });
@@ -215,6 +241,22 @@ export class Catalogue {
     this.#metrics.add('orphaned', index.slices(tagSlot));
     if (index.blocks(record) > 0) this.allocator.release(index.block(record), index.blocks(record));
     index.removeManifest(tagSlot);
+  }
+
+  /**
+   * Forgets an object but for those who read it: another generation may take its place, and for a start it is gone. What is kept of it is given
+   * up for space like anything else, and by dropRetired().
+   */
+  retireObject(tagSlot: number): void {
+    this.#journalEnd(tagSlot);
+    this.index.hideManifest(tagSlot);
+    this.#retired.set(this.generationOf(tagSlot), tagSlot);
+  }
+
+  /** The generation's last reader is gone, or it was purged. A no-op when nothing of it is kept. */
+  dropRetired(generation: number, cause: 'purge' | 'other'): void {
+    const tagSlot = this.#retired.get(generation);
+    if (tagSlot !== undefined) this.dropObject(tagSlot, cause);
   }
 
   /**
@@ -265,6 +307,8 @@ export class Catalogue {
       const counted = index.slices(index.tagSlotOf(slot));
       if (counted !== (counts.get(generation) ?? 0))
         return `generation ${generation} counts ${counted} slices, has ${counts.get(generation)}`;
+      if (index.isFoundByTag(index.tagSlotOf(slot)) === this.#retired.has(generation))
+        return `generation ${generation} is lost or found twice`;
     }
     return undefined;
   }
@@ -321,6 +365,14 @@ export class Catalogue {
   #count(generation: number, amount: number): void {
     const record = this.index.findManifest(generation);
     if (record !== NO_SLOT) this.index.addSlices(this.index.tagSlotOf(record), amount);
+  }
+
+  /** After this a start does not find the object. */
+  #journalEnd(tagSlot: number): void {
+    const record = this.index.recordOf(tagSlot);
+    if (this.index.blocks(record) === 0) return;
+    const writeSequence = this.index.writeSequence(record);
+    this.journal.append({ ...this.#manifestRecord(tagSlot), type: JOURNAL_TYPES.delete, writeSequence });
   }
 
   #manifestRecord(tagSlot: number): typeof EMPTY_RECORD {

@@ -78,9 +78,19 @@ export class ObjectTable {
     return row;
   }
 
+  /** The row is not found by its tag any more, so that another may take that; it stays until it is removed. */
+  hide(row: number): void {
+    assert(this.isFound(row), 'a row is hidden once');
+    this.#buckets.remove(this.#buckets.bucketOf(hashOf(this.tag(row))), row);
+  }
+
+  /** Whether the row is the one that its tag finds. */
+  isFound(row: number): boolean {
+    return this.find(this.tag(row)) === row;
+  }
+
   remove(row: number): void {
-    const tag = this.tag(row);
-    this.#buckets.remove(this.#buckets.bucketOf(hashOf(tag)), row);
+    if (this.isFound(row)) this.hide(row);
     this.#words[row * WORDS + CHAIN] = this.#freeHead;
     this.#freeHead = row;
     this.#used -= 1;

@@ -181,6 +181,16 @@ export class SliceIndex {
     this.#objects.remove(tagSlot);
   }
 
+  /** The object is not found by its tag any more, so that another generation may take that; its entries stay, found by generation. */
+  hideManifest(tagSlot: number): void {
+    this.#objects.hide(tagSlot);
+  }
+
+  /** Whether the object is the one that its tag finds. */
+  isFoundByTag(tagSlot: number): boolean {
+    return this.#objects.isFound(tagSlot);
+  }
+
   kind(slot: number): EntryKind {
     return KIND_NAMES[(this.#flagByte(slot) & KIND_MASK) >> KIND_SHIFT] ?? 'free';
   }

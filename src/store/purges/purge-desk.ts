@@ -8,12 +8,13 @@ import type { MetricSet } from '../../base/metrics.ts';
 import { KEY_BYTES_MAX } from '../../format/extent-header.ts';
 import type { Manifest, ObjectHash } from '../../format/manifest.ts';
 import type { Catalogue } from '../index/catalogue.ts';
+import type { HeldGenerations } from '../index/held-generations.ts';
 import type { ManifestShelf } from '../index/manifest-shelf.ts';
 import { NO_SLOT, objectTag } from '../index/slice-index.ts';
 import type { PurgeOptions, PurgeTarget } from '../slice-store.ts';
 import type { StoreLimits } from '../store-limits.ts';
 import type { STORE_METRICS } from '../store-metrics.ts';
-import { isEpoch, matcherOf, type Purge, type PurgeOrder, scopeOf } from './purge.ts';
+import { type Coverable, isEpoch, matcherOf, type Purge, type PurgeOrder, scopeOf } from './purge.ts';
 import type { PurgeMemory, RememberedPurges } from './purge-memory.ts';
 
 /** Longest tag, in bytes: what a manifest's record has room for. */
@@ -33,6 +34,7 @@ export interface MissedPurges {
 export interface PurgeDeskOptions {
   readonly memory: PurgeMemory;
   readonly shelf: ManifestShelf;
+  readonly holds: HeldGenerations;
   readonly clock: Clock;
   readonly limits: StoreLimits;
   readonly metrics: MetricSet<typeof STORE_METRICS>;
@@ -66,7 +68,7 @@ export class PurgeDesk {
    *
    * @throws EdgeError STORE_UNAVAILABLE when there are too many epochs, or too many orders while the index is loading; nothing was done then
    */
-  take(order: PurgeOrder, target: PurgeTarget, options: PurgeOptions): { readonly purge: Purge; readonly knownObjects: number } {
+  take(order: PurgeOrder, target: PurgeTarget, options: PurgeOptions): Purge {
     const { memory, metrics, clock, nextGeneration, limits } = this.#options;
     if (!memory.hasRoomFor(order) || this.#held.length >= limits.purgesRemembered) {
       metrics.add('purgesRefused', 1, 'full');
@@ -78,8 +80,10 @@ export class PurgeDesk {
     const purge: Purge = { ...order, generation, sequence, atMs: clock.wallMs() };
     metrics.add('purges', 1, order.isSoft ? `soft-${order.kind}` : order.kind);
     memory.remember(purge);
+    memory.ledger.open(sequence, purge.kind === 'object');
     if (this.#catalogue === undefined) this.#held.push(purge);
-    return { purge, knownObjects: this.#carryOut(purge, matcherOf(target)) };
+    this.#carryOut(purge, matcherOf(target));
+    return purge;
   }
 
   /**
@@ -117,10 +121,11 @@ export class PurgeDesk {
     if (verdict.kind === 'covered') {
       shelf.forget(objectHash);
       this.#catalogue.dropObject(tagSlot, 'purge');
+      memory.ledger.count(verdict.sequence, 1);
       metrics.add('purgedObjects', 1, 'read');
       return undefined;
     }
-    if (verdict.kind === 'stale') this.#catalogue.makeStale(tagSlot, verdict.atMs);
+    if (verdict.kind === 'stale' && this.#catalogue.makeStale(tagSlot, verdict.atMs)) memory.ledger.count(verdict.sequence, 1);
     memory.clear(generation);
     return verdict.kind === 'stale' ? staleFrom(manifest, verdict.atMs) : manifest;
   }
@@ -134,48 +139,54 @@ export class PurgeDesk {
     return [{ ...scope, isSoft: false, generation: nextGeneration(), sequence: memory.newestSequence, atMs: clock.wallMs() }];
   }
 
-  /** @returns how many objects were known to be covered */
-  #carryOut(purge: Purge, matches: (manifest: Manifest) => boolean): number {
+  #carryOut(purge: Purge, matches: (object: Coverable) => boolean): void {
     const { memory, shelf } = this.#options;
+    if (!purge.isSoft) this.#dropRetired(matches);
     if (purge.kind === 'object') return this.#purgeObject(purge);
     const known = shelf.manifests();
     if (!isEpoch(purge)) {
       // The index is left to the walk: its generations say by themselves that they are over.
       for (const { objectHash } of known) shelf.forget(objectHash);
       this.#catalogue?.resident.removeAll();
-      return known.length;
+      return;
     }
-    let count = 0;
-    for (const manifest of known) if (matches(manifest)) count += this.#purgeKnown(manifest.objectHash, purge);
+    for (const manifest of known) if (matches(manifest)) this.#purgeKnown(manifest.objectHash, purge);
     memory.resuspect(shelf.manifests().map(({ generation }) => generation));
-    return count;
   }
 
-  #purgeObject(purge: Purge): number {
+  /** Generations that were replaced and are kept for their readers: what is purged is handed out to nobody. */
+  #dropRetired(matches: (object: Coverable) => boolean): void {
+    for (const generation of this.#catalogue?.retiredGenerations() ?? []) {
+      const held = this.#options.holds.find(generation);
+      if (held === undefined || matches(held)) this.#catalogue?.dropRetired(generation, 'purge');
+    }
+  }
+
+  #purgeObject(purge: Purge): void {
     const { shelf } = this.#options;
     const tagSlot = this.#catalogue?.index.findTag(objectTag(purge.hash)) ?? NO_SLOT;
     if (this.#catalogue === undefined || tagSlot === NO_SLOT || this.#catalogue.generationOf(tagSlot) >= purge.generation) {
       if (!purge.isSoft || this.#catalogue === undefined) shelf.forget(purge.hash as ObjectHash);
-      return 0;
+      return;
     }
-    return this.#purgeKnown(purge.hash as ObjectHash, purge);
+    this.#purgeKnown(purge.hash as ObjectHash, purge);
   }
 
-  #purgeKnown(objectHash: ObjectHash, purge: Purge): number {
-    const { shelf, metrics } = this.#options;
+  #purgeKnown(objectHash: ObjectHash, purge: Purge): void {
+    const { memory, shelf, metrics } = this.#options;
     const tagSlot = this.#catalogue?.findObject(objectHash) ?? NO_SLOT;
     // While the index is loading it is read anew, and found to be stale then.
     if (!purge.isSoft || this.#catalogue === undefined) shelf.forget(objectHash);
-    if (this.#catalogue === undefined || tagSlot === NO_SLOT) return 0;
+    if (this.#catalogue === undefined || tagSlot === NO_SLOT) return;
     if (purge.isSoft) {
-      this.#catalogue.makeStale(tagSlot, purge.atMs);
+      if (this.#catalogue.makeStale(tagSlot, purge.atMs)) memory.ledger.count(purge.sequence, 1);
       const known = shelf.find(objectHash, this.#catalogue.generationOf(tagSlot));
       if (known !== undefined) shelf.keep(staleFrom(known, purge.atMs));
-      return 1;
+      return;
     }
     this.#catalogue.dropObject(tagSlot, 'purge');
+    memory.ledger.count(purge.sequence, 1);
     metrics.add('purgedObjects', 1, 'known');
-    return 1;
   }
 }
 

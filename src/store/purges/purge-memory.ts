@@ -8,10 +8,16 @@
  *                          object of the index     that it covers
  */
 import { type Coverable, isEpoch, type Purge, type PurgeOrder } from './purge.ts';
+import { PurgeLedger } from './purge-ledger.ts';
 import { PurgeTable } from './purge-table.ts';
 
 /** What purges mean for an object. `stale`: it counts as stale from `atMs` on. */
 export type PurgeVerdict = { readonly kind: 'clear' } | { readonly kind: 'covered' } | { readonly kind: 'stale'; readonly atMs: number };
+/** What epochs mean for an object of the index, and which of them wants it. */
+export type StoredVerdict =
+  | { readonly kind: 'clear' }
+  | { readonly kind: 'covered'; readonly sequence: number }
+  | { readonly kind: 'stale'; readonly atMs: number; readonly sequence: number };
 
 /** An object that was offered: what it is, and what was current when it was asked for. */
 export interface OfferedObject extends Coverable {
@@ -54,6 +60,8 @@ export interface PurgeMemoryOptions {
 
 /** One per store. */
 export class PurgeMemory {
+  /** What each of the last purges has done. */
+  readonly ledger = new PurgeLedger();
   readonly #options: PurgeMemoryOptions;
   readonly #table = new PurgeTable();
   readonly #active = new PurgeTable();
@@ -62,6 +70,8 @@ export class PurgeMemory {
   readonly #cleared = new Set<number>();
   #suspectBelow = 0;
   #purgedGeneration = 0;
+  /** The newest purge of everything. */
+  #everythingSequence = 0;
   #newest = { sequence: 0, generation: 0 };
   /** Purges up to this one are no longer told apart. */
   #floor = { sequence: 0, generation: 0 };
@@ -127,7 +137,10 @@ export class PurgeMemory {
     };
     this.#table.add(purge);
     if (this.#table.size > this.#options.scopesMax) this.#forgetOldest();
-    if (purge.kind === 'everything' && !purge.isSoft) this.#purgedGeneration = Math.max(this.#purgedGeneration, purge.generation);
+    if (purge.kind === 'everything' && !purge.isSoft) {
+      this.#purgedGeneration = Math.max(this.#purgedGeneration, purge.generation);
+      this.#everythingSequence = Math.max(this.#everythingSequence, purge.sequence);
+    }
     this.#activate(purge);
     this.#recent.push(purge);
     if (this.#recent.length <= this.#options.epochsMax) return;
@@ -160,16 +173,16 @@ export class PurgeMemory {
   }
 
   /** What epochs mean for an object of the index. */
-  judgeStored(object: Coverable & { readonly generation: number }): PurgeVerdict {
-    if (this.isForgotten(object.generation)) return { kind: 'covered' };
+  judgeStored(object: Coverable & { readonly generation: number }): StoredVerdict {
+    if (this.isForgotten(object.generation)) return { kind: 'covered', sequence: this.#everythingSequence };
     if (!this.isSuspect(object.generation)) return { kind: 'clear' };
-    let atMs: number | undefined;
+    let first: Purge | undefined;
     for (const purge of this.#active.covering(object)) {
       if (object.generation >= purge.generation) continue;
-      if (!purge.isSoft) return { kind: 'covered' };
-      atMs = Math.min(atMs ?? purge.atMs, purge.atMs);
+      if (!purge.isSoft) return { kind: 'covered', sequence: purge.sequence };
+      if (first === undefined || purge.atMs < first.atMs) first = purge;
     }
-    return atMs === undefined ? { kind: 'clear' } : { kind: 'stale', atMs };
+    return first === undefined ? { kind: 'clear' } : { kind: 'stale', atMs: first.atMs, sequence: first.sequence };
   }
 
   /** What every purge that is known means for an object of an index that is still loading, whose purges were not carried out yet. */
@@ -210,8 +223,14 @@ export class PurgeMemory {
     for (const generation of known) this.clear(generation);
   }
 
+  /** A generation that isForgotten() was dropped. */
+  countForgotten(): void {
+    this.ledger.count(this.#everythingSequence, 1);
+  }
+
   /** The index was walked: nothing in it is covered by the epochs up to `sequence`. */
   markWalked(sequence: number): void {
+    this.ledger.close(sequence);
     for (const purge of [...this.#active.values()]) {
       if (purge.sequence > sequence) continue;
       this.#active.delete(purge);

@@ -1,6 +1,8 @@
 /**
- * Purges by what they cover: finds those that cover an object without looking at each. Of two of one scope and softness the later covers
- * what the earlier did, so one is kept. Used by purge-memory.ts, for what is remembered and for what the index has to be held against.
+ * Purges by what they cover: finds those that cover an object without looking at each. Two of one scope and softness are kept as one: it
+ * covers what the later does, and makes stale since the earlier. An object from between the two counts as stale a little too early, which
+ * costs a revalidation; the other way round it would outlive the first. Used by purge-memory.ts, for what is remembered and for what the
+ * index has to be held against, and by recovery.
  */
 import { type Coverable, type Purge, type PurgeOrder, type PurgeScope, purgeHash } from './purge.ts';
 
@@ -25,14 +27,17 @@ export class PurgeTable {
     return this.#purges.has(keyOf(purge, purge.isSoft));
   }
 
-  /** Adds a purge, in place of an earlier one of the same scope. */
+  /** Adds a purge; one with another of the same scope that is known, whichever of them came first. */
   add(purge: Purge): void {
     const key = keyOf(purge, purge.isSoft);
-    const known = this.#purges.get(key);
-    if (known !== undefined && known.sequence >= purge.sequence && known.generation >= purge.generation) return;
-    if (known !== undefined) this.delete(known);
-    const generation = Math.max(known?.generation ?? 0, purge.generation);
-    this.#purges.set(key, { ...purge, generation, sequence: Math.max(known?.sequence ?? 0, purge.sequence) });
+    const known = this.#purges.get(key) ?? purge;
+    this.delete(known);
+    this.#purges.set(key, {
+      ...purge,
+      generation: Math.max(known.generation, purge.generation),
+      sequence: Math.max(known.sequence, purge.sequence),
+      atMs: Math.min(known.atMs, purge.atMs),
+    });
     this.#count(purge, 1);
   }
 

@@ -129,8 +129,9 @@ export class PurgeWalker {
       const generation = index.generation(slot);
       if (purges.isForgotten(generation)) {
         catalogue.dropObject(index.tagSlotOf(slot), 'purge');
+        purges.countForgotten();
         metrics.add('purgedObjects', 1, 'walk');
-      } else if (purges.isSuspect(generation) && index.blocks(slot) > 0) suspects.push(slot);
+      } else if (purges.isSuspect(generation) && index.blocks(slot) > 0 && !catalogue.isRetired(generation)) suspects.push(slot);
     }
     return suspects;
   }
@@ -145,15 +146,19 @@ export class PurgeWalker {
     if (manifest === 'busy') return false;
     // Gone, or rewritten with the manifest in hand, which no epoch covered.
     if (index.findManifest(generation) !== slot || index.writeSequence(slot) !== place.writeSequence) return true;
+    // Retired meanwhile: it was held against purges then.
+    if (catalogue.isRetired(generation)) return true;
     const tagSlot = index.tagSlotOf(slot);
     const verdict = manifest === undefined ? undefined : purges.judgeStored(manifest);
     if (verdict === undefined || verdict.kind === 'covered') {
       if (manifest !== undefined) this.#options.shelf.forget(manifest.objectHash);
       catalogue.dropObject(tagSlot, verdict === undefined ? 'other' : 'purge');
-      if (verdict !== undefined) metrics.add('purgedObjects', 1, 'walk');
+      if (verdict === undefined) return true;
+      purges.ledger.count(verdict.sequence, 1);
+      metrics.add('purgedObjects', 1, 'walk');
       return true;
     }
-    if (verdict.kind === 'stale') catalogue.makeStale(tagSlot, verdict.atMs);
+    if (verdict.kind === 'stale' && catalogue.makeStale(tagSlot, verdict.atMs)) purges.ledger.count(verdict.sequence, 1);
     purges.clear(generation);
     return true;
   }

@@ -165,6 +165,8 @@ function checkpointEntry(index: SliceIndex, slot: number): CheckpointEntry | und
   const kind = index.kind(slot);
   if (kind === 'free' || index.blocks(slot) === 0) return undefined;
   const tagSlot = kind === 'manifest' ? index.tagSlotOf(slot) : NO_SLOT;
+  // Replaced, and kept for its readers: a start must not find it. Its slices are orphans there, and given up.
+  if (tagSlot !== NO_SLOT && !index.isFoundByTag(tagSlot)) return undefined;
   const { tagLow, tagHigh } = tagSlot === NO_SLOT ? NO_TAG : index.tag(tagSlot);
   const { initialAgeSeconds, receivedAtMs, freshUntilMs } = tagSlot === NO_SLOT ? NO_FRESHNESS : index.freshness(tagSlot);
   return {

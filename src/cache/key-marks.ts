@@ -1,13 +1,13 @@
 /**
- * Keys whose response turned out not to be storable: for a while nobody waits for anybody there, since each request needs an answer of its
- * own. Bounded in number and time.
+ * Keys of which something is remembered for a while: that their response was not storable, so that nobody waits for anybody there; that the
+ * origin failed, so that it is not asked behind a client's back again. Bounded in number and time.
  */
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../base/clock.ts';
 import type { ObjectHash } from '../format/manifest.ts';
 
 /** A set of keys that forgets. */
-export class UnstorableMarks {
+export class KeyMarks {
   readonly #untilMs: LRUCache<ObjectHash, number>;
   readonly #clock: Clock;
   readonly #lifeMs: number;

@@ -1,0 +1,82 @@
+/**
+ * What an operator names when something is to be purged, from the text to what the store understands. Pure. Used for both ports and, to
+ * refuse what is malformed before anything is sent, by the command line.
+ */
+import { EdgeError } from '../base/errors.ts';
+import { parseRequestTarget, type TargetFault } from '../http/request-target.ts';
+import type { PurgeTarget } from '../store/slice-store.ts';
+import { type CacheKey, cacheKey } from './cache-key.ts';
+
+/** Words for what is purged. */
+export const PURGE_SCOPES = ['url', 'prefix', 'tag', 'host', 'everything'] as const;
+/** One of PURGE_SCOPES. */
+export type PurgeScopeName = (typeof PURGE_SCOPES)[number];
+
+/**
+ * A URL or a beginning of URLs (absolute, of which host and scheme are not looked at, or a path with query), a tag, a host, all. A site
+ * answers whatever Host a request has, so a host means everything of the site.
+ */
+export type NamedPurge =
+  | { readonly kind: 'url'; readonly url: string }
+  | { readonly kind: 'prefix'; readonly prefix: string }
+  | { readonly kind: 'tag'; readonly tag: string }
+  | { readonly kind: 'host'; readonly host: string }
+  | { readonly kind: 'everything' };
+
+/** A purge for the store, and the key, the beginning of keys or the tag to name it by; empty for everything. */
+export interface ResolvedPurge {
+  readonly target: PurgeTarget;
+  readonly key: string;
+}
+
+/** @throws EdgeError REQUEST_INVALID when nothing that is stored could be meant */
+export function resolvePurge(named: NamedPurge, siteName: string): ResolvedPurge {
+  switch (named.kind) {
+    case 'url': {
+      const { keyText, objectHash } = keyOf(named.url, siteName);
+      return { target: { kind: 'object', objectHash }, key: keyText };
+    }
+    case 'prefix': {
+      // Normalised, it would be the folder above: more than is named.
+      if (/\/\.{1,2}$/.test(named.prefix)) throw invalid('A prefix that ends in a dot segment is not clear');
+      const { keyText } = keyOf(named.prefix, siteName);
+      return { target: { kind: 'prefix', keyPrefix: keyText }, key: keyText };
+    }
+    case 'tag': {
+      if (named.tag === '' || /[\s,]/.test(named.tag)) throw invalid('A tag is one word without commas');
+      // Header fields are bytes, which the program keeps one by one in a string.
+      return { target: { kind: 'tag', tag: Buffer.from(named.tag, 'utf8').toString('latin1') }, key: named.tag };
+    }
+    case 'host': {
+      const target = parseRequestTarget('/', named.host);
+      if (target.kind === 'invalid' || target.host === '')
+        throw invalid(`${JSON.stringify(named.host)} is no host, such as mirror.example:8080`);
+      // The slash ends the site's name, so that no other site's begins alike.
+      return { target: { kind: 'prefix', keyPrefix: `${siteName}/` }, key: `${siteName}/` };
+    }
+    case 'everything':
+      return { target: { kind: 'everything' }, key: '' };
+  }
+}
+
+/** What is wrong with a target, for whoever typed it. */
+const TARGET_WORDS: Readonly<Record<TargetFault, string>> = {
+  'too-long': 'it is too long',
+  form: 'a path begins with /, a URL with http:// or https://',
+  character: 'spaces, # and what is not ASCII are written with %',
+  'percent-encoding': 'two hexadecimal digits follow every %',
+  host: 'its host is none',
+};
+
+function keyOf(url: string, siteName: string): CacheKey {
+  const target = parseRequestTarget(url, undefined);
+  if (target.kind === 'invalid')
+    throw invalid(`${JSON.stringify(url)} is no URL or path that could be cached; ${TARGET_WORDS[target.why]}`);
+  const key = cacheKey({ siteName, path: target.path, query: target.query });
+  if (key === undefined) throw invalid('The URL is too long to be cached');
+  return key;
+}
+
+function invalid(message: string): EdgeError {
+  return new EdgeError('REQUEST_INVALID', message);
+}

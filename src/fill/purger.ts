@@ -1,0 +1,113 @@
+/**
+ * The one way to purge, for both ports: through the store, so that it stays purged over a crash, and through what is being filled and asked
+ * for, so that nobody joins it. It remembers the last purges, whose counts grow while the index is walked.
+ */
+import type { MetricSet } from '../base/metrics.ts';
+import type { InvalidationCause } from '../cache/invalidation.ts';
+import { type NamedPurge, resolvePurge } from '../cache/named-purge.ts';
+import type { PurgeTarget, SliceStore } from '../store/slice-store.ts';
+import type { FILL_METRICS } from './fill-metrics.ts';
+import type { ObjectResolver } from './object-resolver.ts';
+
+/** What a purge did. */
+export interface PurgeReport {
+  /** Its number; later ones are higher. */
+  readonly id: number;
+  readonly kind: NamedPurge['kind'];
+  /** The key, the beginning of keys, or the tag; empty for everything. */
+  readonly key: string;
+  /** It made stale instead of forgetting. */
+  readonly isSoft: boolean;
+  /** Stored objects that it has dropped or made stale so far; one that lies on several devices counts on each. */
+  readonly objects: number;
+  /** Nothing that it covers is left in the index. Until then it is absent already, and counted when it is met. */
+  readonly isDone: boolean;
+}
+
+/** Purges that are remembered. */
+const REPORTS_MAX = 256;
+
+/** Dependencies of a purger. */
+export interface PurgerOptions {
+  readonly store: SliceStore;
+  readonly resolver: ObjectResolver;
+  readonly siteName: string;
+  readonly metrics: MetricSet<typeof FILL_METRICS>;
+}
+
+/** One per site. */
+export class Purger {
+  readonly #options: PurgerOptions;
+  /** Oldest first. */
+  readonly #reports = new Map<number, PurgeReport>();
+
+  constructor(options: PurgerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Forgets for good, or makes stale: when this resolves, no request that comes later is answered with what is covered before the origin was
+   * asked, crash or no crash.
+   *
+   * @throws EdgeError REQUEST_INVALID, STORE_UNAVAILABLE
+   */
+  async purge(named: NamedPurge, isSoft: boolean): Promise<PurgeReport> {
+    const { store, resolver, siteName, metrics } = this.#options;
+    const { target, key } = resolvePurge(named, siteName);
+    metrics.add('purges', 1, isSoft ? `soft-${named.kind}` : named.kind);
+    resolver.forget(target, isSoft);
+    const purging = store.purge(target, { isSoft });
+    // Also what was given out in the same moment, and what a full table of purges made wait.
+    const { sequence, objects, isDone } = await purging.finally(() => resolver.forget(target, isSoft));
+    const report: PurgeReport = { id: sequence, kind: named.kind, key, isSoft, objects, isDone };
+    this.#remember(report);
+    return report;
+  }
+
+  /**
+   * Something was changed at the origin: from the call on what is stored of the target is forgotten and what was asked for before is not taken.
+   *
+   * @returns undefined where nothing can be stored; else a promise, never rejected, that holds over a crash too from when it resolves. Where
+   *   that cannot be had it is counted.
+   */
+  invalidate(target: PurgeTarget, cause: InvalidationCause): Promise<void> | undefined {
+    const { store, resolver, metrics } = this.#options;
+    resolver.forget(target);
+    // Most of what is sent to an origin is about nothing that is stored; a purge of that would cost a write each.
+    if (target.kind === 'object' && !store.mayHold(target.objectHash)) return undefined;
+    metrics.add('invalidations', 1, cause);
+    return store.purge(target).then(
+      () => resolver.forget(target),
+      () => metrics.add('invalidationsFailed'),
+    );
+  }
+
+  /** More was to be invalidated by one answer than is. */
+  countExcess(count: number): void {
+    if (count > 0) this.#options.metrics.add('invalidationsFailed', count);
+  }
+
+  /** A purge of this process as it is now; undefined when it is too old. */
+  find(id: number): PurgeReport | undefined {
+    const report = this.#reports.get(id);
+    return report === undefined ? undefined : this.#renewed(report);
+  }
+
+  /** The last purges, the newest first. */
+  list(): readonly PurgeReport[] {
+    return [...this.#reports.values()].reverse().map((report) => this.#renewed(report));
+  }
+
+  #remember(report: PurgeReport): void {
+    this.#reports.set(report.id, report);
+    if (this.#reports.size <= REPORTS_MAX) return;
+    for (const oldest of this.#reports.keys()) {
+      this.#reports.delete(oldest);
+      return;
+    }
+  }
+
+  #renewed(report: PurgeReport): PurgeReport {
+    return { ...report, ...this.#options.store.purgeProgress(report.id) };
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * A transport that follows redirects as a rule says, so that whoever asks sees the last response only. Every request begins at the origin
+ * that is configured: a signed Location is used once and remembered nowhere, and one that has expired is replaced by asking again.
+ *
+ *   start -> 302 -> start at its target -> ... -> the last response's head and body, as of one transfer
+ */
+import { EdgeError } from '../base/errors.ts';
+import type { MetricSet } from '../base/metrics.ts';
+import { type FieldList, fieldLines } from '../http/header-fields.ts';
+import { isRedirect, judgeRedirect, type RedirectRule, type RedirectTarget } from '../http/redirect-target.ts';
+import { isSpecialHost } from './address-guard.ts';
+import { DiscardingSink } from './discarding-sink.ts';
+import type { TransportPool } from './transport-pool.ts';
+import type { UPSTREAM_METRICS } from './upstream-metrics.ts';
+import type { BodySink, ResponseReceiver, Transfer, UpstreamHead, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
+
+/** What redirects are followed with. */
+export interface RedirectOptions {
+  /** To the configured origin. */
+  readonly first: UpstreamTransport;
+  /** The configured origin, `scheme://host[:port]`. */
+  readonly origin: string;
+  readonly pool: TransportPool;
+  readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
+}
+
+/** Meant for the origin that the client asked, and for no other (RFC 9110 s15.4). */
+const NOT_FOR_OTHERS: ReadonlySet<string> = new Set(['authorization', 'cookie', 'cookie2', 'proxy-authorization']);
+
+/** Requests that end where redirects lead. */
+export class RedirectTransport implements UpstreamTransport {
+  readonly #options: RedirectOptions;
+  readonly #rule: RedirectRule;
+
+  constructor(options: RedirectOptions, rule: RedirectRule) {
+    this.#options = options;
+    this.#rule = rule;
+  }
+
+  get waitingRequests(): number {
+    return this.#options.first.waitingRequests;
+  }
+
+  start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
+    const isSafe = request.method === 'GET' || request.method === 'HEAD';
+    if (!isSafe || request.body !== undefined) return this.#options.first.start(request, receiver);
+    const transfer = new FollowedTransfer(this.#options, this.#rule, receiver);
+    transfer.start(request);
+    return transfer;
+  }
+
+  /** What it stands on is closed by whoever made it. */
+  async close(): Promise<void> {}
+}
+
+class FollowedTransfer implements Transfer {
+  readonly #options: RedirectOptions;
+  readonly #rule: RedirectRule;
+  readonly #receiver: ResponseReceiver;
+  #current: Transfer | undefined;
+  #hops = 0;
+  #isAborted = false;
+
+  constructor(options: RedirectOptions, rule: RedirectRule, receiver: ResponseReceiver) {
+    this.#options = options;
+    this.#rule = rule;
+    this.#receiver = receiver;
+  }
+
+  start(request: UpstreamRequest): void {
+    const { first, origin } = this.#options;
+    this.#ask(first, request, origin + request.path);
+  }
+
+  resume(): void {
+    this.#current?.resume();
+  }
+
+  abort(): void {
+    this.#isAborted = true;
+    this.#current?.abort();
+  }
+
+  /** @param url of the request, absolute */
+  #ask(transport: UpstreamTransport, request: UpstreamRequest, url: string): void {
+    // A transport may answer before it has handed its transfer out; then the transfer of the next hop is there already.
+    const hop = this.#hops;
+    const transfer = transport.start(request, {
+      onInterim: (head) => this.#receiver.onInterim?.(head),
+      onHead: (head, running) => {
+        if (this.#isAborted) return undefined;
+        this.#current = running;
+        return isRedirect(head.status) ? this.#onRedirect(request, url, { head, running }) : this.#receiver.onHead(head, this);
+      },
+      onFailure: (error) => {
+        if (!this.#isAborted) this.#receiver.onFailure(error);
+      },
+    });
+    if (hop === this.#hops) this.#current = transfer;
+    if (this.#isAborted) transfer.abort();
+  }
+
+  #onRedirect(
+    request: UpstreamRequest,
+    url: string,
+    { head, running }: { readonly head: UpstreamHead; readonly running: Transfer },
+  ): BodySink | undefined {
+    const { origin, metrics } = this.#options;
+    const [location, ...others] = fieldLines(head.fields, 'location');
+    const verdict =
+      location === undefined || others.length > 0 ? undefined : judgeRedirect(location, { url, configured: origin }, this.#rule);
+    if (verdict?.kind !== 'follow' || (!verdict.target.mayBePrivate && isSpecialHost(new URL(verdict.target.origin).hostname))) {
+      // The client may follow by itself what this cache does not.
+      metrics.add('redirects', 1, 'refused');
+      return this.#receiver.onHead(head, this);
+    }
+    this.#hops += 1;
+    if (this.#hops > this.#rule.hopsMax) {
+      metrics.add('redirects', 1, 'too-many');
+      this.#receiver.onFailure(new EdgeError('UPSTREAM_INVALID', `The origin redirects more than ${this.#rule.hopsMax} times in a row`));
+      return undefined;
+    }
+    this.#follow(request, verdict.target);
+    return new DiscardingSink(running);
+  }
+
+  #follow(request: UpstreamRequest, target: RedirectTarget): void {
+    const { first, origin, pool, metrics } = this.#options;
+    const isHome = target.origin === new URL(origin).origin;
+    const transport = isHome ? first : pool.get({ origin: target.origin, isGuarded: !target.mayBePrivate });
+    if (transport === undefined) {
+      metrics.add('redirects', 1, 'no-room');
+      this.#receiver.onFailure(new EdgeError('SERVER_BUSY', 'Redirects lead to too many origins at a time; try again'));
+      return;
+    }
+    metrics.add('redirects', 1, 'followed');
+    const next = { ...request, path: target.path, fields: fieldsFor(request.fields, target, isHome) };
+    this.#ask(transport, next, target.origin + target.path);
+  }
+}
+
+function fieldsFor(fields: FieldList, { authority }: RedirectTarget, isHome: boolean): FieldList {
+  return fields.filter(([name]) => isHome || !NOT_FOR_OTHERS.has(name)).map((field) => (field[0] === 'host' ? ['host', authority] : field));
+}

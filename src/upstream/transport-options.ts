@@ -1,0 +1,22 @@
+/** What a transport to one origin is made with; both kinds of transfer go by it. */
+import type { LookupFunction } from 'node:net';
+import type { Clock } from '../base/clock.ts';
+import type { MetricSet } from '../base/metrics.ts';
+import type { UPSTREAM_METRICS } from './upstream-metrics.ts';
+
+/** Limits of one origin. */
+export interface TransportOptions {
+  /** Scheme and authority, such as `https://mirror.example`. */
+  readonly origin: string;
+  readonly connectTimeoutMs: number;
+  /** From the request to its response head. */
+  readonly headTimeoutMs: number;
+  /** Between two pieces of a body, while it is being read. */
+  readonly bodyTimeoutMs: number;
+  readonly connectionsMax: number;
+  readonly headBytesMax: number;
+  /** In place of `dns.lookup`. */
+  readonly lookup?: LookupFunction | undefined;
+  readonly clock: Clock;
+  readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
+}
