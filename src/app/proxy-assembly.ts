@@ -65,6 +65,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     abilities: upstream.abilities,
     partMemory,
     sliceSizeBytes: config.slice.sizeBytes,
+    variantsMax: config.limits.variantsMax,
     staleIfErrorMs: config.cache.staleIfErrorMs,
   });
   const purger = new Purger({ store, resolver, siteName: site.name, metrics: fillMetrics });

@@ -6,9 +6,9 @@ import type { EdgeConfig } from '../config/edge-config.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import { lookupPublic } from '../upstream/address-guard.ts';
 import { OriginAbilities } from '../upstream/origin-abilities.ts';
+import { OriginTransport } from '../upstream/origin-transport.ts';
 import { RedirectTransport } from '../upstream/redirect-transport.ts';
 import { TransportPool } from '../upstream/transport-pool.ts';
-import { UndiciTransport } from '../upstream/undici-transport.ts';
 import type { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 
@@ -35,9 +35,9 @@ export function assembleUpstream({ upstream }: EdgeConfig, clock: Clock, metrics
     metrics,
   };
   const { origin } = upstream;
-  const transport = new UndiciTransport({ ...shared, origin });
+  const transport = new OriginTransport({ ...shared, origin });
   const pool = new TransportPool(
-    (key) => new UndiciTransport({ ...shared, origin: key.origin, lookup: key.isGuarded ? lookupPublic : undefined }),
+    (key) => new OriginTransport({ ...shared, origin: key.origin, lookup: key.isGuarded ? lookupPublic : undefined }),
   );
   const close = async (): Promise<void> => {
     await pool.close();

@@ -4,13 +4,15 @@
  */
 import type { ManifestFreshness } from '../format/manifest.ts';
 import { type CacheControl, cacheControlOf } from '../http/cache-control.ts';
-import { endToEndFields, type FieldList, fieldsSizeBytes, fieldValue, hasField, splitList } from '../http/header-fields.ts';
+import { contentCodingOf } from '../http/content-coding.ts';
+import { endToEndFields, type FieldList, fieldsSizeBytes, hasField } from '../http/header-fields.ts';
 import { tagsOf } from './cache-tags.ts';
 import { freshnessOf, isStaleForbidden, ruledFreshMs, storingForbiddenBy } from './freshness.ts';
 import { type ResponseControl, responseControl } from './response-control.ts';
 import type { SiteRule } from './site-rule.ts';
 import { isHeuristicallyCacheable, isNeverStored, isSliced } from './status-policy.ts';
 import { hasValidator } from './validators.ts';
+import { varyingFields } from './variant-key.ts';
 
 /** A manifest's record has room for this much. */
 export const MAX_STORED_FIELDS_BYTES = 16 * 1024;
@@ -49,9 +51,18 @@ export interface CacheableResponse {
   readonly siteName: string;
 }
 
-/** Store it with these fields (never Content-Length, Content-Range, Age) and this freshness, which may be over already; or why not. */
+/**
+ * Store it with these fields (never Content-Length, Content-Range, Age) and this freshness, which may be over already, as the variant that
+ * the request fields in `varying` select; or why not.
+ */
 export type ResponseVerdict =
-  | { readonly kind: 'store'; readonly freshness: ManifestFreshness; readonly fields: FieldList; readonly tags: readonly string[] }
+  | {
+      readonly kind: 'store';
+      readonly freshness: ManifestFreshness;
+      readonly fields: FieldList;
+      readonly tags: readonly string[];
+      readonly varying: readonly string[];
+    }
   | { readonly kind: 'not-storable'; readonly reason: NotStorableReason };
 
 /** Never stored: framing and extent of this one message, Age (kept as a number), and a digest of content that slices do not reproduce. */
@@ -76,7 +87,7 @@ export function judgeResponse(response: CacheableResponse): ResponseVerdict {
   const canBeConfirmed = isSliced(status) && hasValidator(stored);
   const isUseless = freshness.freshUntilMs <= responseTimeMs && !canBeConfirmed && !isOfUseStale(directives.control);
   if (isUseless) return { kind: 'not-storable', reason: 'never-fresh' };
-  return { kind: 'store', freshness, fields: stored, tags };
+  return { kind: 'store', freshness, fields: stored, tags, varying: varyingFields(fields, rule) ?? [] };
 }
 
 /** The status under which a response is stored. */
@@ -114,8 +125,8 @@ function findObstacle(response: CacheableResponse, directives: ResponseControl):
   const forbiddenBy = storingForbiddenBy(control, status);
   if (forbiddenBy !== undefined) return forbiddenBy;
   if (hasField(requestFields, 'authorization') && !isSharedDespiteAuthorization(control)) return 'authorization';
-  if (isVariant(fields, requestFields)) return 'vary';
-  if (isEncoded(fields)) return 'content-encoding';
+  if (contentCodingOf(fields) === undefined) return 'content-encoding';
+  if (varyingFields(fields, rule) === undefined) return 'vary';
   const isCookieStored = hasField(fields, 'set-cookie') && control.fieldNames('no-cache')?.includes('set-cookie') !== true;
   if (isCookieStored && control.fieldNames('private')?.includes('set-cookie') !== true && rule.setCookie === 'refuse') return 'set-cookie';
   return undefined;
@@ -132,20 +143,4 @@ function hasReasonToStore({ status, fields, rule }: CacheableResponse, { control
 function isOfUseStale(control: CacheControl): boolean {
   if (isStaleForbidden(control)) return false;
   return (control.seconds('stale-while-revalidate') ?? 0) > 0 || (control.seconds('stale-if-error') ?? 0) > 0;
-}
-
-/**
- * Whether the response is one of several that the key cannot tell apart (RFC 9111 s4.1). The one Vary that does no harm is on
- * Accept-Encoding where identity was asked for and came: every client takes that.
- */
-function isVariant(fields: FieldList, requestFields: FieldList): boolean {
-  const names = splitList((fieldValue(fields, 'vary') ?? '').toLowerCase());
-  if (names.length === 0) return false;
-  const isIdentityAsked = fieldValue(requestFields, 'accept-encoding')?.toLowerCase() === 'identity';
-  return !isIdentityAsked || isEncoded(fields) || names.some((name) => name !== 'accept-encoding');
-}
-
-/** For now only unencoded bytes are stored: ranges and clients then need no second thought (RFC 9110 s8.4). */
-function isEncoded(fields: FieldList): boolean {
-  return splitList((fieldValue(fields, 'content-encoding') ?? '').toLowerCase()).some((coding) => coding !== 'identity');
 }

@@ -26,6 +26,8 @@ export interface SiteRule {
   readonly ignoresClientCacheControl: boolean;
   /** `never`: requests pass through. `always`: kept at the first request, also by a full device. */
   readonly store: 'auto' | 'always' | 'never';
+  /** `client`: the origin is asked for what the client accepts of br, zstd and gzip. `identity`: for no encoding, whoever asks. */
+  readonly encodings: 'client' | 'identity';
   /** Redirects of the origin that are followed on the client's behalf; undefined: none. */
   readonly redirects?: RedirectRule | undefined;
 }
@@ -42,6 +44,7 @@ export const PLAIN_RULE: SiteRule = {
   setCookie: 'refuse',
   ignoresClientCacheControl: false,
   store: 'auto',
+  encodings: 'client',
 };
 
 /** The first rule whose pattern matches `path`, else PLAIN_RULE. */

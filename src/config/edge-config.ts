@@ -25,6 +25,7 @@ export interface ConfigRule {
   readonly setCookie: 'refuse' | 'strip' | 'keep';
   readonly ignoresClientCacheControl: boolean;
   readonly store: 'auto' | 'always' | 'never';
+  readonly encodings: 'client' | 'identity';
   /** Undefined: redirects are passed to the client. */
   readonly redirects?: { readonly hopsMax: number; readonly hosts: readonly string[] } | undefined;
 }
@@ -68,6 +69,8 @@ export interface EdgeConfig {
   /** `staleIfErrorMs`: past freshness, where neither origin nor rule says. */
   readonly cache: { readonly staleIfErrorMs: number };
   readonly limits: {
+    /** Per resource. */
+    readonly variantsMax: number;
     readonly requestsMax: number;
     readonly clientStallMs: number;
     readonly uploadStallMs: number;

@@ -51,6 +51,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'device.trim': (config) => String(config.device.trims),
   'memory.arena': (config) => formatSize(config.memory.arenaBytes),
   'slice.size': (config) => formatSize(config.slice.sizeBytes),
+  'limits.variants': (config) => String(config.limits.variantsMax),
   'cache.staleIfError': (config) => formatDuration(config.cache.staleIfErrorMs),
   'limits.requests': (config) => String(config.limits.requestsMax),
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),

@@ -201,6 +201,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
     slice: { sizeBytes: values['slice.size'] },
     cache: { staleIfErrorMs: values['cache.staleIfError'] },
     limits: {
+      variantsMax: values['limits.variants'],
       requestsMax: values['limits.requests'],
       clientStallMs: values['limits.clientStall'],
       uploadStallMs: values['limits.uploadStall'],

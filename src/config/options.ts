@@ -163,6 +163,14 @@ export const OPTIONS = {
     max: '8MiB',
     description: 'Bytes of one slice, a power of two; objects stored already keep theirs',
   },
+  'limits.variants': {
+    kind: 'count',
+    default: '16',
+    min: '1',
+    max: '64',
+    description:
+      'Selections (values of the request fields that Vary names) of one resource that are kept apart; what selects otherwise passes through',
+  },
   'cache.staleIfError': {
     kind: 'duration',
     default: '1d',

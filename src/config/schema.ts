@@ -38,6 +38,7 @@ export const OPTION_SCHEMA = z.object({
   'device.trim': fromText(parseBoolean),
   'memory.arena': size('memory.arena'),
   'slice.size': size('slice.size', (bytes) => (isPowerOfTwo(bytes) ? undefined : 'must be a power of two')),
+  'limits.variants': count('limits.variants'),
   'cache.staleIfError': duration('cache.staleIfError'),
   'limits.requests': count('limits.requests'),
   'limits.clientStall': duration('limits.clientStall'),

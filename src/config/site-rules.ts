@@ -19,6 +19,7 @@ const REDIRECT_HOSTS_MAX = 64;
 /** Everything, a suffix, or a name or address with or without a port. */
 const REDIRECT_HOST = /^(?:\*|\*\.[a-z0-9.-]+|(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?)$/;
 const STORE_WORDS = ['auto', 'always', 'never'] as const;
+const ENCODING_WORDS = ['client', 'identity'] as const;
 const SET_COOKIE_WORDS = ['refuse', 'strip', 'keep'] as const;
 
 /** Keys of one rule with their meaning, for the reference. Exactly one of `match` and `prefix` is given. */
@@ -37,6 +38,8 @@ export const RULE_KEYS = {
   ignoreClientCacheControl: 'Ignore Cache-Control and Pragma of requests; by default what `immutable` says',
   store:
     '`auto` (the default): a full device keeps what is asked for twice; `always` to keep it at the first request; `never` to pass requests through',
+  encodings:
+    '`client` (the default): the origin is asked for what the client accepts of br, zstd and gzip, and each encoding is a variant of its own; `identity`: it is asked for none, so that there is one representation for all',
   followRedirects:
     'Redirects in a row that are followed in place of the client, 0 (the default) to 10; the answer is stored under the URL that was asked for',
   redirectHosts:
@@ -55,6 +58,7 @@ const RULE_SCHEMA = z.object({
   setCookie: fromText((text) => parseChoice(text, SET_COOKIE_WORDS)).optional(),
   ignoreClientCacheControl: fromText(parseBoolean).optional(),
   store: fromText((text) => parseChoice(text, STORE_WORDS)).optional(),
+  encodings: fromText((text) => parseChoice(text, ENCODING_WORDS)).optional(),
   followRedirects: fromText(parseHops).optional(),
   redirectHosts: fromText(parseHosts).optional(),
 } satisfies Record<keyof typeof RULE_KEYS, z.ZodType>);
@@ -145,6 +149,7 @@ function toRule(values: z.output<typeof RULE_SCHEMA>): ConfigRule {
     setCookie: values.setCookie ?? (isImmutable ? 'strip' : 'refuse'),
     ignoresClientCacheControl: values.ignoreClientCacheControl ?? isImmutable,
     store: values.store ?? 'auto',
+    encodings: values.encodings ?? 'client',
     ...(values.followRedirects ? { redirects: { hopsMax: values.followRedirects, hosts: values.redirectHosts ?? [] } } : {}),
   };
 }

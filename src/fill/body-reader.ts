@@ -11,7 +11,9 @@ import { PRIVATE_BUFFER_BYTES } from './fill-context.ts';
 export class BodyReader implements BodySink {
   readonly #transfer: Transfer;
   #buffer: Buffer | undefined;
+  /** Bytes of the buffer that have come, and those of them that were handed on: what is behind them is lent to the transport. */
   #usedBytes = 0;
+  #handedBytes = 0;
   #end: 'open' | 'complete' | EdgeError = 'open';
   #wake: (() => void) | undefined;
   /** What stood behind the body, once it has ended. */
@@ -48,7 +50,7 @@ export class BodyReader implements BodySink {
    * @throws EdgeError when the body broke off, or CLIENT_GONE after abort()
    */
   async next(): Promise<Buffer | undefined> {
-    while (this.#usedBytes === 0) {
+    while (this.#usedBytes === this.#handedBytes) {
       if (this.#end === 'complete') return undefined;
       if (this.#end !== 'open') throw this.#end;
       await new Promise<void>((resolve) => {
@@ -56,9 +58,13 @@ export class BodyReader implements BodySink {
       });
       this.#wake = undefined;
     }
-    const piece = this.#buffer?.subarray(0, this.#usedBytes);
-    this.#buffer = undefined;
-    this.#usedBytes = 0;
+    const piece = this.#buffer?.subarray(this.#handedBytes, this.#usedBytes);
+    this.#handedBytes = this.#usedBytes;
+    if (this.#usedBytes === PRIVATE_BUFFER_BYTES) {
+      this.#buffer = undefined;
+      this.#usedBytes = 0;
+      this.#handedBytes = 0;
+    }
     this.#transfer.resume();
     return piece;
   }

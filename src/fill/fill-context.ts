@@ -25,6 +25,8 @@ export interface FillContext {
   readonly partMemory: PartMemory;
   /** Slice size of new objects, in bytes. */
   readonly sliceSizeBytes: number;
+  /** Selections of one resource that are kept apart. */
+  readonly variantsMax: number;
   /** How long past its freshness an object is served while the origin fails, where neither the origin nor a rule says. */
   readonly staleIfErrorMs: number;
 }
@@ -69,6 +71,8 @@ export const NARROW_BYTES_MIN = 64 * KIB;
 export const PRIVATE_BUFFER_BYTES = 64 * KIB;
 /** How long requests for a key are not collapsed after its response was not storable. */
 export const UNSTORABLE_MARK_MS = 60_000;
+/** Markers of varying resources in memory; the one asked for longest ago is forgotten first, and read again if it is stored. */
+export const MARKERS_MAX = 4096;
 /** Keys marked at a time; the oldest is forgotten first. */
 export const UNSTORABLE_MARKS_MAX = 16_384;
 /** Objects renewed behind their clients' backs at a time; another one stays stale until a later request. */

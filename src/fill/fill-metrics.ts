@@ -85,6 +85,11 @@ export const FILL_METRICS = {
     name: 'rawslice_fill_connections_yielded_total',
     help: 'Connections to origins given up by transfers that stood still, because requests waited',
   },
+  variantsRefused: {
+    kind: 'counter',
+    name: 'rawslice_fill_variants_refused_total',
+    help: 'Requests that passed through because their resource had as many variants as it may, or their values make too long a key',
+  },
   purges: {
     kind: 'counter',
     name: 'rawslice_purges_total',

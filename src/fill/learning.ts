@@ -1,5 +1,6 @@
 /** What an answer to a fill tells of the place that it comes from: ranges, the end of objects, connections, tags. Called with each head. */
 import { validatorsOf } from '../cache/validators.ts';
+import { contentCodingOf } from '../http/content-coding.ts';
 import { type FieldList, fieldValue, splitList } from '../http/header-fields.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
@@ -9,7 +10,8 @@ import { type Asked, contentLengthOf } from './response-check.ts';
 export function learnFromAnswer(context: FillContext, { place }: FillTarget, asked: Asked, head: UpstreamHead): void {
   const { abilities } = context;
   learnConnection(context, place, head);
-  if (asked.kind === 'whole') return;
+  // What is encoded on the way has no ranges; that says nothing of what is not.
+  if (asked.kind === 'whole' || contentCodingOf(head.fields) !== 'identity') return;
   if (head.status === 206) abilities.noteRange(place, true);
   if (head.status === 416) abilities.notePastEnd(place, 416);
   const lengthBytes = contentLengthOf(head);

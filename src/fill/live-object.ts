@@ -15,6 +15,7 @@ import { type SliceStep, sliceCount } from '../cache/slice-plan.ts';
 import { isSliced } from '../cache/status-policy.ts';
 import { strongValidator } from '../cache/validators.ts';
 import type { Manifest } from '../format/manifest.ts';
+import { type ContentCoding, contentCodingOf } from '../http/content-coding.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
 import { NARROW_ANSWERS_MAX, NARROW_BYTES_MIN, RETAINED_SLICES_MAX } from './fill-context.ts';
@@ -113,6 +114,11 @@ export class LiveObject {
   /** Why missing bytes of this generation cannot be had any more, or undefined. */
   get failure(): EdgeError | undefined {
     return this.#failure;
+  }
+
+  /** Of all its bytes; slices are asked for in this one (RFC 9110 s8.4). */
+  get coding(): ContentCoding {
+    return contentCodingOf(this.#manifest.fields) ?? 'identity';
   }
 
   get isResumable(): boolean {

@@ -4,6 +4,7 @@
  * not to be storable, all of them go to the origin at once and the key is marked, so that nobody waits there again for a while.
  */
 import { EdgeError } from '../base/errors.ts';
+import { hashKeyText } from '../cache/cache-key.ts';
 import { isFresh } from '../cache/freshness.ts';
 import { KeyMarks } from '../cache/key-marks.ts';
 import { judgeReuse, type Reuse } from '../cache/request-policy.ts';
@@ -11,11 +12,12 @@ import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization } from '../cache/response-policy.ts';
 import { planSlices, type SliceStep, sliceCount } from '../cache/slice-plan.ts';
 import { isSliced } from '../cache/status-policy.ts';
+import { primaryKeyText } from '../cache/variant-key.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import type { ForwardReason } from '../http/cache-status.ts';
 import type { RangeSpec } from '../http/range.ts';
 import { resolveRangeSet } from '../http/range-set.ts';
-import { matcherOf } from '../store/purges/purge.ts';
+import { type Coverable, matcherOf } from '../store/purges/purge.ts';
 import type { PurgeTarget } from '../store/slice-store.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BackgroundRenewals, type RenewalResult, readForNext } from './background-renewals.ts';
@@ -24,14 +26,10 @@ import { type FillContext, UNSTORABLE_MARK_MS, UNSTORABLE_MARKS_MAX } from './fi
 import { findFirstMissing, type MissingBytes } from './first-missing.ts';
 import type { LiveObject } from './live-object.ts';
 import { LiveObjects } from './live-objects.ts';
-import {
-  type GrantedObject,
-  type HeadOutcome,
-  mayBeStaleFor,
-  type ObjectState,
-  OriginQuestion,
-  type ResolveRequest,
-} from './origin-question.ts';
+import { type GrantedObject, type HeadOutcome, mayBeStaleFor, type ObjectState, OriginQuestion } from './origin-question.ts';
+import type { ResolveRequest } from './resolve-request.ts';
+import { type Place, selects, VariantLookup } from './variant-lookup.ts';
+import { VariantMarkers } from './variant-markers.ts';
 
 /**
  * `object`: use it, then call `release` once. `answer`: the origin's response, not stored, for this client alone. `bypass`: ask the origin
@@ -62,8 +60,9 @@ const COLLAPSED_TURNS_MAX = 2;
 
 /** What the cache has for a request. */
 interface Found {
-  readonly manifest: Manifest | undefined;
-  /** Undefined also where the manifest lacks slices that only a new response could bring. */
+  readonly kind: 'found';
+  readonly place: Place;
+  /** Undefined also where the place's manifest lacks slices that only a new response could bring. */
   readonly known: LiveObject | undefined;
   readonly reuse: Reuse;
 }
@@ -76,6 +75,8 @@ export class ObjectResolver {
   /** Of responses to requests with credentials, which say nothing about those without. */
   readonly #authorizedMarks: KeyMarks;
   readonly #background: BackgroundRenewals;
+  readonly #markers: VariantMarkers;
+  readonly #lookup: VariantLookup;
   readonly #pending = new Map<ObjectHash, OriginQuestion>();
   /** Asked with one client's credentials: nobody else waits for them. */
   readonly #alone = new Set<OriginQuestion>();
@@ -87,6 +88,8 @@ export class ObjectResolver {
     this.#marks = new KeyMarks(bounds);
     this.#authorizedMarks = new KeyMarks(bounds);
     this.#background = new BackgroundRenewals(context);
+    this.#markers = new VariantMarkers(context, this.#live);
+    this.#lookup = new VariantLookup(context, this.#markers, (objectHash, signal) => this.#findManifest(objectHash, signal));
   }
 
   /** Objects in use now, those that are being renewed in the background included; zero when nothing is going on. */
@@ -96,26 +99,29 @@ export class ObjectResolver {
 
   /** @throws EdgeError UPSTREAM_* when the origin is needed and fails, CLIENT_GONE when the signal aborts */
   async resolve(request: ResolveRequest): Promise<Resolution> {
-    const { objectHash } = request.target;
     let wanted = request;
     let forward: ForwardReason | undefined;
     for (let turn = 0; turn < TURNS_MAX; turn += 1) {
       if (request.signal.aborted) throw new EdgeError('CLIENT_GONE');
-      const found = await this.#lookUp(request);
-      const { manifest, known } = found;
-      if (known !== undefined && found.reuse !== 'none') return this.#serve(request, known, found.reuse);
+      const found = await this.#lookUp(request, wanted);
+      if (found.kind === 'again') continue;
+      if (found.kind === 'pass') return request.lookup.onlyIfCached ? { kind: 'absent' } : { kind: 'bypass', forward: 'vary-miss' };
+      const { place, known } = found;
+      const { manifest, questionHash } = place;
+      if (turn === 0 && place.target !== request.target) this.#context.store.noteRequest(place.target.objectHash, request.startBytes);
+      if (known !== undefined && found.reuse !== 'none') return this.#serve(request, { place, known, reuse: found.reuse });
       const stored = known?.manifest;
-      forward ??= forwardReason(manifest, stored, this.#context.clock.wallMs());
+      forward ??= forwardReason(place, stored, this.#context.clock.wallMs());
       known?.forgetIfIdle();
       // A HEAD confirms what is stored; it is no reason to fetch a body.
       if (request.lookup.onlyIfCached || (request.method === 'HEAD' && stored === undefined)) return { kind: 'absent' };
-      if (this.#marksFor(request).has(objectHash)) return { kind: 'bypass', forward };
+      if (this.#marksFor(request).has(questionHash)) return { kind: 'bypass', forward };
       // Asked for whole with credentials, it would take the place of what others have of it.
       const isOthers = request.lookup.isAuthorized && manifest !== undefined && known === undefined;
       if (isOthers && isFresh(manifest, this.#context.clock.wallMs())) return { kind: 'bypass', forward };
-      const pending = turn < COLLAPSED_TURNS_MAX && !request.lookup.isAuthorized ? this.#pending.get(objectHash) : undefined;
+      const pending = turn < COLLAPSED_TURNS_MAX && !request.lookup.isAuthorized ? this.#pending.get(questionHash) : undefined;
       if (pending !== undefined) this.#context.metrics.add('collapsed');
-      const outcome = await (pending ?? this.#ask(wanted, stored)).join(request);
+      const outcome = await (pending ?? this.#ask(wanted, place, stored)).join(request);
       const resolution = await this.#conclude(request, outcome, { isCollapsed: pending !== undefined, forward });
       if (resolution !== undefined) return resolution;
       if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, ranges: [] };
@@ -128,7 +134,8 @@ export class ObjectResolver {
    * the origin has confirmed it. Called in the same turn as the store's purge.
    */
   forget(target: PurgeTarget, isSoft = false): void {
-    const matches = matcherOf(target);
+    const matches = matcherWithVariants(target);
+    this.#markers.forget(matches);
     if (isSoft) this.#live.makeStale(matches, this.#context.clock.wallMs());
     else this.#live.detachAll(matches);
     if (target.kind === 'object') for (const marks of [this.#marks, this.#authorizedMarks]) marks.delete(target.objectHash);
@@ -142,19 +149,20 @@ export class ObjectResolver {
     }
   }
 
-  /** What the cache has, and whether it will do. */
-  async #lookUp(request: ResolveRequest): Promise<Found> {
-    const { target, lookup } = request;
-    const manifest = await this.#findManifest(target.objectHash, request.signal);
-    const known = manifest === undefined ? undefined : this.#usable(request, manifest);
+  /** What the cache has, and whether it will do. @param wanted the request as the origin would be asked on its behalf */
+  async #lookUp(request: ResolveRequest, wanted: ResolveRequest): Promise<Found | { readonly kind: 'again' } | { readonly kind: 'pass' }> {
+    const place = await this.#lookup.locate(wanted);
+    if (place.kind !== 'place') return place;
+    const known = this.#usable(request, place);
     const nowMs = this.#context.clock.wallMs();
-    const reuse = known === undefined ? 'none' : judgeReuse({ stored: known.manifest, nowMs, rule: target.rule }, lookup);
-    return { manifest, known, reuse };
+    const reuse = known === undefined ? 'none' : judgeReuse({ stored: known.manifest, nowMs, rule: place.target.rule }, request.lookup);
+    return { kind: 'found', place, known, reuse };
   }
 
   /** Hands out what is stored; what may be renewed meanwhile is. */
-  #serve(request: ResolveRequest, object: LiveObject, reuse: Exclude<Reuse, 'none'>): Resolution {
-    if (reuse === 'while-revalidating') this.#renewBehind(request, object.manifest);
+  #serve(request: ResolveRequest, found: { place: Place; known: LiveObject; reuse: Exclude<Reuse, 'none'> }): Resolution {
+    const { known: object, reuse } = found;
+    if (reuse === 'while-revalidating') this.#renewBehind(request, found.place, object.manifest);
     object.hold();
     object.reserve();
     const state = reuse === 'fresh' ? 'fresh' : 'stale';
@@ -162,15 +170,15 @@ export class ObjectResolver {
   }
 
   /** Asks the origin about a stale object that its clients are served (RFC 5861 s3), unless somebody asks already. */
-  #renewBehind(request: ResolveRequest, stored: Manifest): void {
-    const { objectHash } = request.target;
-    if (this.#pending.has(objectHash)) return;
+  #renewBehind(request: ResolveRequest, place: Place, stored: Manifest): void {
+    const { questionHash } = place;
+    if (this.#pending.has(questionHash)) return;
     const { signal } = new AbortController();
-    this.#background.begin(objectHash, () => this.#renew({ ...request, method: 'GET', credentials: [], signal }, stored));
+    this.#background.begin(questionHash, () => this.#renew({ ...request, method: 'GET', credentials: [], signal }, place, stored));
   }
 
-  async #renew(request: ResolveRequest, stored: Manifest): Promise<RenewalResult> {
-    const outcome = await this.#ask(request, stored).join({ signal: request.signal });
+  async #renew(request: ResolveRequest, place: Place, stored: Manifest): Promise<RenewalResult> {
+    const outcome = await this.#ask(request, place, stored).join({ signal: request.signal });
     if (outcome.kind !== 'object') {
       if ('answer' in outcome) outcome.answer?.reader.abort();
       return outcome.kind === 'again' && !outcome.isRangeless ? 'overtaken' : 'failed';
@@ -199,7 +207,9 @@ export class ObjectResolver {
     switch (outcome.kind) {
       case 'object': {
         const resolution = granted(outcome, story);
-        if (outcome.object.failure === undefined) return resolution;
+        const { object, marker } = outcome;
+        const isItsOwn = marker === undefined || selects(request, marker, object.target.objectHash);
+        if (object.failure === undefined && isItsOwn) return resolution;
         resolution.release();
         return undefined;
       }
@@ -232,23 +242,25 @@ export class ObjectResolver {
 
   /** The stored version for one whose request the origin has failed, held and reserved; each decides by its own terms. */
   async #staleInstead(request: ResolveRequest): Promise<LiveObject | undefined> {
-    const manifest = await this.#findManifest(request.target.objectHash, request.signal);
-    if (manifest === undefined || !mayBeStaleFor(manifest, request, this.#context)) return undefined;
+    const place = await this.#lookup.locate(request);
+    if (place.kind !== 'place' || place.manifest === undefined) return undefined;
+    if (!mayBeStaleFor(place.manifest, request, this.#context)) return undefined;
     // What is missing would have to come from the origin that has just failed: better an error now than a response that is cut.
-    const object = this.#usable(request, manifest, { canAsk: false });
+    const object = this.#usable(request, place, { canAsk: false });
     object?.hold();
     object?.reserve();
     return object;
   }
 
   /**
-   * The live object of a manifest, unless it lacks slices that only a new response could bring. To a client with credentials every missing
+   * The live object of what is stored, unless it lacks slices that only a new response could bring. To a client with credentials every missing
    * slice is such a one: what fills slices has none, and the origin may refuse it.
    *
    * @param options.canAsk whether the origin may bring missing slices; when not, one that is there in part counts as there
    */
-  #usable(request: ResolveRequest, manifest: Manifest, { canAsk } = { canAsk: true }): LiveObject | undefined {
-    const object = this.#live.open(request.target, manifest);
+  #usable(request: ResolveRequest, { target, manifest }: Place, { canAsk } = { canAsk: true }): LiveObject | undefined {
+    if (manifest === undefined) return undefined;
+    const object = this.#live.open(target, manifest);
     if (object.failure !== undefined) return undefined;
     const canBeCompleted = canAsk && object.isRefetchable && !request.lookup.isAuthorized;
     const isThere = (step: SliceStep): boolean => object.hasBytes(step) || (!canAsk && object.hasPart(step.sliceNumber));
@@ -278,31 +290,33 @@ export class ObjectResolver {
   }
 
   /** What a GET that has to ask about `stored` may as well ask for. */
-  #missing(request: ResolveRequest, stored: Manifest | undefined): MissingBytes | undefined {
+  #missing(request: ResolveRequest, { target }: Place, stored: Manifest | undefined): MissingBytes | undefined {
     if (stored === undefined || request.method !== 'GET' || !isSliced(stored.status)) return undefined;
-    const object = this.#live.open(request.target, stored);
+    const object = this.#live.open(target, stored);
     const missing = object.failure === undefined ? findFirstMissing(object, request.ranges) : undefined;
     object.forgetIfIdle();
     return missing;
   }
 
   /** Asks the origin on behalf of everybody who comes before its answer; with credentials, of this client alone. */
-  #ask(request: ResolveRequest, stored: Manifest | undefined): OriginQuestion {
-    const { objectHash } = request.target;
+  #ask(request: ResolveRequest, place: Place, stored: Manifest | undefined): OriginQuestion {
+    const { questionHash } = place;
     const isAlone = request.credentials.length > 0;
     // What is not for everybody must not be confirmed by what one of them was told (RFC 9111 s3.5).
     const isAskedAbout = stored !== undefined && (!isAlone || isSharedDespiteAuthorization(responseControl(stored.fields).control));
     const about = {
       request,
+      place,
       stored: isAskedAbout ? stored : undefined,
-      missing: this.#missing(request, isAskedAbout ? stored : undefined),
+      missing: this.#missing(request, place, isAskedAbout ? stored : undefined),
     };
-    const question = new OriginQuestion(this.#context, this.#live, this.#marksFor(request), about);
+    const tables = { context: this.#context, live: this.#live, marks: this.#marksFor(request), markers: this.#markers };
+    const question = new OriginQuestion(tables, about);
     if (isAlone) this.#alone.add(question);
-    else this.#pending.set(objectHash, question);
+    else this.#pending.set(questionHash, question);
     question.ask(() => {
       this.#alone.delete(question);
-      if (this.#pending.get(objectHash) === question) this.#pending.delete(objectHash);
+      if (this.#pending.get(questionHash) === question) this.#pending.delete(questionHash);
     });
     return question;
   }
@@ -314,14 +328,24 @@ interface ForwardStory {
   readonly forward: ForwardReason | undefined;
 }
 
+/** Tells what a purge covers: with an object, all of its variants. */
+function matcherWithVariants(target: PurgeTarget): (object: Coverable) => boolean {
+  const matches = matcherOf(target);
+  if (target.kind !== 'object') return matches;
+  return (object) => {
+    const primary = primaryKeyText(object.keyText);
+    return matches(object) || (primary !== object.keyText && hashKeyText(primary) === target.objectHash);
+  };
+}
+
 /**
  * Why the cache has to ask (RFC 9211 s2.2).
  *
- * @param found  what is stored under the key
+ * @param place  with what is stored there
  * @param usable the same when it can be revalidated; fresh, then, means that the request's own directives want more
  */
-function forwardReason(found: Manifest | undefined, usable: Manifest | undefined, nowMs: number): ForwardReason {
-  if (found === undefined) return 'uri-miss';
+function forwardReason({ manifest, marker }: Place, usable: Manifest | undefined, nowMs: number): ForwardReason {
+  if (manifest === undefined) return marker === undefined ? 'uri-miss' : 'vary-miss';
   if (usable === undefined) return 'miss';
   return isFresh(usable, nowMs) ? 'request' : 'stale';
 }

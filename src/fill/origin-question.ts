@@ -11,13 +11,15 @@ import { compareHead } from '../cache/head-comparison.ts';
 import type { KeyMarks } from '../cache/key-marks.ts';
 import { openingRange } from '../cache/range-plan.ts';
 import { renewedManifest } from '../cache/renewal.ts';
-import type { Lookup } from '../cache/request-policy.ts';
 import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization, judgeResponse, storedStatus } from '../cache/response-policy.ts';
 import { isCuttable } from '../cache/slice-plan.ts';
 import { isMissing, isNeverStored, isSliced } from '../cache/status-policy.ts';
 import { confirmsStored, hasStrongDate, sameRepresentation, strongValidator, validatorsOf } from '../cache/validators.ts';
+import { varyingFields } from '../cache/variant-key.ts';
+import type { VariantMarker } from '../cache/variant-marker.ts';
 import type { Manifest } from '../format/manifest.ts';
+import { codingsIn, contentCodingOf } from '../http/content-coding.ts';
 import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
 import { formatRangeHeader, formatSuffixRangeHeader, parseContentRange, type RangeSpec } from '../http/range.ts';
 import { resolveRangeSet } from '../http/range-set.ts';
@@ -25,30 +27,16 @@ import type { Coverable } from '../store/purges/purge.ts';
 import { DiscardingSink } from '../upstream/discarding-sink.ts';
 import type { BodySink, Transfer, UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BodyReader } from './body-reader.ts';
-import type { FillContext, FillTarget } from './fill-context.ts';
+import type { FillContext } from './fill-context.ts';
 import { FillRun, type RunShape } from './fill-run.ts';
 import type { MissingBytes } from './first-missing.ts';
 import { isTagFlap, learnConnection, learnFromAnswer } from './learning.ts';
 import type { LiveObject } from './live-object.ts';
 import type { LiveObjects } from './live-objects.ts';
+import type { ResolveRequest } from './resolve-request.ts';
 import { type Asked, checkResponse, contentLengthOf, type Usable, wantedInterval } from './response-check.ts';
-
-/** What a request wants of an object. */
-export interface ResolveRequest {
-  readonly target: FillTarget;
-  /** HEAD: what is stored is confirmed without fetching a body, and nothing is stored that was not. */
-  readonly method: 'GET' | 'HEAD';
-  readonly lookup: Lookup;
-  /** The ranges asked for; none means everything. */
-  readonly ranges: readonly RangeSpec[];
-  /** Whether a response to the request's shared form may be given to this client although it is not stored. */
-  readonly acceptsSharedAnswer: boolean;
-  /** The client's Authorization, or nothing. The origin is asked with it on behalf of this client alone. */
-  readonly credentials: FieldList;
-  readonly signal: AbortSignal;
-  /** Hears of interim responses (1xx) as long as the request waits for the origin's head. */
-  readonly onInterim?: ((head: UpstreamHead) => void) | undefined;
-}
+import type { Place } from './variant-lookup.ts';
+import type { Placed, VariantMarkers } from './variant-markers.ts';
 
 /** How an object became usable. */
 export type ObjectState = 'fresh' | 'renewed' | 'stale' | 'fetched';
@@ -60,6 +48,8 @@ export type HeadOutcome =
       readonly object: LiveObject;
       readonly state: ObjectState;
       readonly status: number | undefined;
+      /** What was fetched is for those only whom this marker leads there; undefined when it is for all who waited. */
+      readonly marker?: VariantMarker | undefined;
     }
   | { readonly kind: 'unstorable'; readonly answer?: OriginAnswer | undefined }
   /** The origin did not answer, or answered 5xx: each of those who waited may be served the stale version, or not. */
@@ -97,7 +87,11 @@ export class OriginQuestion {
   readonly #context: FillContext;
   readonly #live: LiveObjects;
   readonly #marks: KeyMarks;
+  readonly #markers: VariantMarkers;
   readonly #request: ResolveRequest;
+  readonly #place: Place;
+  /** As the origin is asked, but for conditions and ranges. */
+  readonly #askFields: FieldList;
   readonly #stored: Manifest | undefined;
   readonly #asked: Asked;
   /** What is asked for instead of asking about what is stored. */
@@ -114,23 +108,32 @@ export class OriginQuestion {
   /** Held for those who wait, until each of them has a hold of its own. */
   #held: LiveObject | undefined;
 
+  /** @param about.stored what the origin is asked about, if anything */
   constructor(
-    context: FillContext,
-    live: LiveObjects,
-    marks: KeyMarks,
-    about: { readonly request: ResolveRequest; readonly stored: Manifest | undefined; readonly missing: MissingBytes | undefined },
+    tables: { readonly context: FillContext; readonly live: LiveObjects; readonly marks: KeyMarks; readonly markers: VariantMarkers },
+    about: {
+      readonly request: ResolveRequest;
+      readonly place: Place;
+      readonly stored: Manifest | undefined;
+      readonly missing: MissingBytes | undefined;
+    },
   ) {
-    const { request, stored, missing } = about;
+    const { request, place, stored, missing } = about;
+    const { context, live, marks, markers } = tables;
     this.#context = context;
     this.#live = live;
     this.#marks = marks;
+    this.#markers = markers;
     this.#request = request;
+    this.#place = place;
     this.#stored = stored;
-    const { place } = request.target;
-    const isWhole = context.abilities.isRangeless(place) || context.abilities.areTagsFlapping(place);
+    const { abilities } = context;
+    const isWhole = abilities.isRangeless(place.target.place) || abilities.areTagsFlapping(place.target.place);
     this.#missing = isWhole ? undefined : missing;
     const asAligned = (): Asked => askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
     this.#asked = isWhole ? { kind: 'whole' } : this.#missing === undefined ? asAligned() : { kind: 'range', ...this.#missing };
+    // The rest of a variant is asked for in its encoding alone.
+    this.#askFields = [...(this.#missing === undefined ? place.askFields : place.target.fields), ...request.credentials];
     this.#purgeSequence = context.store.purgeSequence;
     this.#requestTimeMs = context.clock.wallMs();
   }
@@ -138,8 +141,8 @@ export class OriginQuestion {
   /** Sends the request. @param onDone called once, when nobody new may join */
   ask(onDone: () => void): void {
     this.#onDone = onDone;
-    const { target } = this.#request;
-    const fields = [...target.fields, ...this.#request.credentials, ...this.#conditionalFields(), ...rangeFields(this.#asked)];
+    const { target } = this.#place;
+    const fields = [...this.#askFields, ...this.#conditionalFields(), ...rangeFields(this.#asked)];
     if (this.#stored !== undefined) this.#context.metrics.add('revalidations');
     // Whoever waits hears of a failure; when all have left nobody does.
     this.#outcome.promise.catch(() => undefined);
@@ -186,7 +189,7 @@ export class OriginQuestion {
 
   /** Whether a purge may be of what this question is about. */
   isAbout(matches: (object: Coverable) => boolean): boolean {
-    const { objectHash, keyText } = this.#request.target;
+    const { objectHash, keyText } = this.#place.target;
     return matches(this.#stored ?? { objectHash, keyText, tags: [] });
   }
 
@@ -260,7 +263,7 @@ export class OriginQuestion {
     }
     if (this.#request.method === 'HEAD') return this.#judgeHead(head, transfer);
     if (!isNeverStored(head.status)) {
-      const usable = checkResponse(head);
+      const usable = checkResponse(head, codingsIn(fieldValue(this.#askFields, 'accept-encoding') ?? 'identity'));
       const content = usable.kind === 'part' ? this.#fitting(usable, head) : usable;
       if (content !== undefined && content.kind !== 'unusable') return this.#judgeContent(content, head, transfer);
       if (head.status === 206) return this.#judgeUnfit(usable);
@@ -272,8 +275,9 @@ export class OriginQuestion {
   #judgeHead(head: UpstreamHead, transfer: Transfer): Judgement {
     const { credentials, acceptsSharedAnswer } = this.#request;
     const stored = this.#stored === undefined ? undefined : this.#present(this.#stored);
-    // What one client with credentials is told is no word about what others have.
-    if (stored !== undefined && credentials.length === 0) {
+    // What one client with credentials is told is no word about what others have, nor is another encoding one about this.
+    const isAboutStored = stored !== undefined && contentCodingOf(head.fields) === contentCodingOf(stored.fields);
+    if (isAboutStored && credentials.length === 0) {
       const comparison = compareHead(stored, { ...head, lengthBytes: contentLengthOf(head) });
       if (comparison === 'same') return this.#renew(stored, head, transfer);
       if (comparison === 'other') this.#makeStale(stored);
@@ -331,7 +335,7 @@ export class OriginQuestion {
   #judgeContent(usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
     const stored = this.#stored;
     const verdict = judgeResponse({
-      requestFields: [...this.#request.target.fields, ...this.#request.credentials],
+      requestFields: this.#askFields,
       status: head.status,
       fields: head.fields,
       requestTimeMs: this.#requestTimeMs,
@@ -341,13 +345,20 @@ export class OriginQuestion {
     });
     const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
     if (!isStorable) return this.#unstorable(head, transfer);
-    if (stored !== undefined && isVersionOf(stored, head, usable.lengthBytes)) {
-      return this.#withMissing(this.#renew(stored, head, transfer), usable, transfer);
+    if (this.#missing !== undefined && stored !== undefined && contentCodingOf(head.fields) !== contentCodingOf(stored.fields)) {
+      return this.#forgetStored(stored);
     }
-    const { objectHash, keyText, place } = this.#request.target;
-    if (stored !== undefined && isTagFlap(stored, { fields: head.fields, lengthBytes: usable.lengthBytes })) {
-      this.#context.abilities.noteTagFlap(place);
+    const placed = this.#placeOf(verdict.varying, head);
+    if (placed === undefined) return this.#unstorable(head, transfer);
+    const { objectHash, keyText } = placed.target;
+    if (stored?.objectHash === objectHash) {
+      const isSame = isVersionOf(stored, head, usable.lengthBytes);
+      if (isSame) return this.#withMissing(this.#renew(stored, head, transfer), usable, transfer);
+      const isFlap = isTagFlap(stored, { fields: head.fields, lengthBytes: usable.lengthBytes });
+      if (isFlap) this.#context.abilities.noteTagFlap(placed.target.place);
     }
+    // What this selection was found to lead to may be there already.
+    if (this.#isElsewhere(placed)) return { outcome: { kind: 'again', isRangeless: false }, sink: undefined };
     const manifest: Manifest = {
       ...verdict.freshness,
       generation: this.#context.store.nextGeneration(),
@@ -359,7 +370,7 @@ export class OriginQuestion {
       lengthBytes: usable.lengthBytes,
       sliceSizeBytes: this.#context.sliceSizeBytes,
     };
-    return this.#begin(manifest, usable, head, transfer);
+    return this.#begin({ placed, manifest, usable }, head, transfer);
   }
 
   /** What came of the version that is stored, if it was asked for, is the first run of what is missing. */
@@ -378,7 +389,7 @@ export class OriginQuestion {
   #renew(asked: Manifest, head: UpstreamHead, transfer: Transfer): Judgement {
     const isBodyless = head.status === 304 || this.#request.method === 'HEAD';
     const sink = isBodyless ? new DiscardingSink(transfer) : undefined;
-    const { objectHash } = this.#request.target;
+    const { objectHash } = this.#place.target;
     const { store } = this.#context;
     const again: Judgement = { outcome: { kind: 'again', isRangeless: false }, sink };
     // Asked for before a purge, or replaced meanwhile: what is confirmed here is not the cache's any more.
@@ -396,7 +407,7 @@ export class OriginQuestion {
       responseTimeMs: this.#context.clock.wallMs(),
       rule: this.#request.target.rule,
     });
-    if (renewed === undefined) {
+    if (renewed === undefined || !this.#isSelectedBy(renewed.manifest.fields)) {
       store.dropManifest(objectHash, stored.generation);
       this.#live.detach(objectHash);
       return again;
@@ -410,7 +421,7 @@ export class OriginQuestion {
     // Fields that the store has no room for now can wait for the next 304; the freshness is worth having without them.
     const isKept = offer?.kind === 'admitted' || (offer?.kind === 'declined' && offer.reason === 'purged');
     if (!isKept) store.refreshManifest(objectHash, manifest.generation, manifest);
-    const object = this.#live.open(this.#request.target, manifest);
+    const object = this.#live.open(this.#place.target, manifest);
     object.replaceManifest(manifest);
     return { outcome: { kind: 'object', object, state: 'renewed', status: head.status }, sink };
   }
@@ -420,42 +431,81 @@ export class OriginQuestion {
     if (this.#isDetached) return undefined;
     const live = this.#live.findCurrent(asked.objectHash);
     if (live !== undefined) return live.generation === asked.generation && live.failure === undefined ? live.manifest : undefined;
+    // It was growing when the origin was asked, and has come to its end: the store knows its length, this question does not.
+    if (asked.lengthBytes === undefined) return undefined;
     return this.#context.store.findManifest(asked.objectHash)?.generation === asked.generation ? asked : undefined;
   }
 
   /** A new generation, whose first run is the body of this response. */
-  #begin(manifest: Manifest, usable: Content, head: UpstreamHead, transfer: Transfer): Judgement {
+  #begin(found: { placed: Placed; manifest: Manifest; usable: Content }, head: UpstreamHead, transfer: Transfer): Judgement {
+    const { placed, manifest, usable } = found;
     const { store, metrics } = this.#context;
+    const { marker, target, reach } = placed;
     if (this.#stored !== undefined) metrics.add('generationsReplaced');
-    const offer = this.#isDetached ? undefined : store.offerManifest(manifest, this.#purgeSequence);
+    if (target !== this.#place.target) store.noteRequest(target.objectHash, this.#request.startBytes);
+    const offer = reach === 'store' ? store.offerManifest(manifest, this.#purgeSequence) : undefined;
     // Purged by a tag, perhaps, that nobody knew it had.
-    const isJoinable = offer !== undefined && !(offer.kind === 'declined' && offer.reason === 'purged');
-    const object = this.#live.begin(this.#request.target, manifest, { purgeSequence: this.#purgeSequence, isJoinable });
+    const isJoinable = reach !== 'nobody' && !(offer?.kind === 'declined' && offer.reason === 'purged');
+    const object = this.#live.begin(target, manifest, { purgeSequence: this.#purgeSequence, isJoinable });
     const wanted = usable.lengthBytes === undefined ? [] : this.#wanted(usable.lengthBytes);
     const wantedStart = Math.min(...wanted.map(({ start }) => start));
     const run = new FillRun(object, shapeOf(usable, wantedStart, manifest.sliceSizeBytes));
     run.attach(transfer);
-    return { outcome: { kind: 'object', object, state: 'fetched', status: head.status }, sink: run };
+    return { outcome: { kind: 'object', object, state: 'fetched', status: head.status, marker }, sink: run };
+  }
+
+  /** Where the response belongs; undefined when it may not be stored. */
+  #placeOf(varying: readonly string[], head: UpstreamHead): Placed | undefined {
+    const { marker } = this.#place;
+    const primary = this.#request.target;
+    if (marker === undefined && varying.length === 0) return { target: primary, marker, reach: this.#isDetached ? 'nobody' : 'store' };
+    const placed = this.#markers.place({
+      primary,
+      marker,
+      varying,
+      sentFields: this.#askFields,
+      coding: contentCodingOf(head.fields) ?? 'identity',
+      purgeSequence: this.#purgeSequence,
+      isDetached: this.#isDetached,
+    });
+    // A resource that turned out to vary has no answer for all any more.
+    if (placed !== undefined && placed.reach !== 'nobody') this.#live.detach(primary.objectHash);
+    return placed;
+  }
+
+  /** Whether the response belongs to another variant than was asked about, of which there is something already. */
+  #isElsewhere({ target: { objectHash }, reach }: Placed): boolean {
+    if (reach === 'nobody' || objectHash === this.#place.target.objectHash) return false;
+    return this.#live.findCurrent(objectHash) !== undefined || this.#context.store.findManifest(objectHash) !== undefined;
+  }
+
+  /** Whether the fields still vary on nothing but what led to this response; a 304 may have brought another Vary. */
+  #isSelectedBy(fields: FieldList): boolean {
+    const names = this.#place.marker?.names ?? [];
+    return varyingFields(fields, this.#request.target.rule)?.every((name) => names.includes(name)) ?? false;
+  }
+
+  /** What is stored cannot be completed any more: it is asked for anew. */
+  #forgetStored({ objectHash, generation }: Manifest): Judgement {
+    this.#context.store.dropManifest(objectHash, generation);
+    this.#live.detach(objectHash);
+    return { outcome: { kind: 'again', isRangeless: false }, sink: undefined };
   }
 
   #unstorable(head: UpstreamHead, transfer: Transfer): Judgement {
-    const { objectHash } = this.#request.target;
-    if (head.status === 416 && this.#missing !== undefined && this.#stored !== undefined) {
-      // It has less bytes than the version that is stored.
-      this.#context.store.dropManifest(objectHash, this.#stored.generation);
-      this.#live.detach(objectHash);
-      return { outcome: { kind: 'again', isRangeless: false }, sink: undefined };
-    }
+    const { questionHash, target } = this.#place;
+    // It has less bytes than the version that is stored.
+    if (head.status === 416 && this.#missing !== undefined && this.#stored !== undefined) return this.#forgetStored(this.#stored);
     const isRefusedRange = head.status === 416 && this.#asked.kind !== 'whole';
     // A failure that passes is no property of the object: it must not keep requests apart for a minute, nor cost what is stored.
     const isPassing = head.status >= 500 || head.status === 429;
-    if (!isRefusedRange && !isPassing) this.#marks.add(objectHash);
+    if (!isRefusedRange && !isPassing) this.#marks.add(questionHash);
     const isReplaced = head.status < 400 || isMissing(head.status) || (isRefusedRange && this.#isOtherLength(head));
     // What one client with credentials is told is no word about what others have.
     const isGone = isReplaced && this.#request.credentials.length === 0;
     if (this.#stored !== undefined && isGone) {
-      this.#context.store.dropManifest(objectHash, this.#stored.generation);
-      this.#live.detach(objectHash);
+      this.#context.store.dropManifest(target.objectHash, this.#stored.generation);
+      this.#live.detach(target.objectHash);
     }
     const outcome = isRefusedRange
       ? ({ kind: 'refused-range' } as const)

@@ -69,7 +69,7 @@ function judgeRest(object: LiveObject, range: { start: number; end: number | und
     return new EdgeError('UPSTREAM_INVALID', `The origin answered ${status} to a request for the rest`, { context: { status } });
   }
   if (status !== 200 && status !== 206) return object.endAsChanged(`the origin answers ${status} now`);
-  const usable = checkResponse(head);
+  const usable = checkResponse(head, [object.coding]);
   if (usable.kind === 'unusable') return new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${usable.why}`);
   const { fields, lengthBytes } = object.manifest;
   const isSame = sameRepresentation(fields, head.fields) && (usable.lengthBytes ?? lengthBytes) === (lengthBytes ?? usable.lengthBytes);

@@ -2,6 +2,7 @@
  * What an origin's answer to a fill can be used for. Pure: a response head and what was asked go in, a verdict comes out.
  * Source: RFC 9110 s14.4, s15.3.7; design page HTTP, *What makes an origin's 206 usable*.
  */
+import { type ContentCoding, contentCodingOf } from '../http/content-coding.ts';
 import { fieldLines, fieldValue } from '../http/header-fields.ts';
 import { parseContentRange } from '../http/range.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
@@ -33,13 +34,14 @@ export const GONE_STATUSES: ReadonlySet<number> = new Set([404, 410, 416]);
 
 /**
  * Judges the head of a response that may be stored: any status but 206 is one whole body. Content-Range counts in a 206 only (RFC 9110 s14.4).
+ *
+ * @param codings that were asked for: another one makes other bytes of it (RFC 9110 s8.4)
  */
-export function checkResponse(head: UpstreamHead): Usable {
+export function checkResponse(head: UpstreamHead, codings: readonly ContentCoding[]): Usable {
   const contentLength = contentLengthOf(head);
   if (contentLength === 'invalid') return unusable('Content-Length is not one number');
-  // An unasked-for encoding has other bytes than the identity representation that is stored.
-  const encoding = fieldValue(head.fields, 'content-encoding');
-  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return unusable('the content is encoded');
+  const coding = contentCodingOf(head.fields);
+  if (coding === undefined || !codings.includes(coding)) return unusable('the content is not encoded as it was asked for');
   // A 204 has no content, whatever its fields say (RFC 9110 s15.3.5).
   if (head.status !== 206) return { kind: 'whole', lengthBytes: head.status === 204 ? 0 : contentLength };
   return checkPart(head, contentLength);

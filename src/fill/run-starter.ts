@@ -6,6 +6,7 @@ import { EdgeError } from '../base/errors.ts';
 import { divFloor, isAligned } from '../base/units.ts';
 import { isCuttable } from '../cache/slice-plan.ts';
 import { sameRepresentation } from '../cache/validators.ts';
+import { contentCodingOf } from '../http/content-coding.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { formatRangeHeader } from '../http/range.ts';
 import { DiscardingSink } from '../upstream/discarding-sink.ts';
@@ -102,7 +103,10 @@ function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Tran
     return new DiscardingSink(transfer);
   }
   if (status !== 200 && status !== 206) return changed(run, `the origin answers ${status} now`);
-  const usable = checkResponse(head);
+  // An encoding that the origin has given up does not come back, whatever is asked for.
+  const isEncodedOtherwise = object.coding !== 'identity' && contentCodingOf(head.fields) !== object.coding;
+  if (isEncodedOtherwise) return changed(run, 'the origin encodes it otherwise now');
+  const usable = checkResponse(head, [object.coding]);
   if (usable.kind === 'unusable') return refuse(run, usable.why);
   if (isTagFlap(object.manifest, { fields: head.fields, lengthBytes: usable.lengthBytes })) context.abilities.noteTagFlap(target.place);
   if (!isSameVersion(object, head, usable.lengthBytes)) return changed(run, 'the origin has another version now');

@@ -184,6 +184,10 @@ export class SliceSource implements Follower {
     }
     if (verdict.kind === 'busy') return 'busy';
     if (verdict.kind !== 'hit') return undefined;
+    if (verdict.bytes.length === 0) {
+      verdict.lease.end();
+      return undefined;
+    }
     this.#busyReads = 0;
     this.#readAhead(sliceNumber + 1, limitBytes);
     if (verdict.bytes.length <= read.endBytes - read.startBytes) return { bytes: verdict.bytes, lease: verdict.lease, tier: verdict.tier };

@@ -9,6 +9,8 @@ export type FieldList = readonly (readonly [name: string, value: string])[];
 
 /** RFC 9110 s5.6.2. */
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+/** RFC 9110 s5.5. */
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** What must not reach a peer inside a value (RFC 9110 s5.5: reject, or replace by SP). */
 const DANGEROUS = /[\0\r\n]/g;
 
@@ -29,6 +31,11 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
 /** Whether `text` is a token (RFC 9110 s5.6.2), as field names, methods and directive names are. */
 export function isToken(text: string): boolean {
   return TOKEN.test(text);
+}
+
+/** Whether `text` can be a field's value as it is: VCHAR, obs-text, SP and HTAB only (RFC 9110 s5.5). */
+export function isFieldValue(text: string): boolean {
+  return VALUE.test(text);
 }
 
 /** All lines of field `name` (lower-case), in order; empty when it is absent. */

@@ -7,9 +7,12 @@ import { type RefusalKind, refusal } from './refusal.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
+import { forwardsLeft } from './upstream-request.ts';
 
 /** Methods that make no sense through a cache: a tunnel, and an echo of what may be secret (RFC 9110 s9.3.6, s9.3.8). */
 const REFUSED_METHODS = new Set(['CONNECT', 'TRACE']);
+/** What an OPTIONS that is for this proxy itself is told; the origin may know more, or less. */
+const PASSED_METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
 /** Fields of one request; browsers send about 20, Apache takes 100. */
 const FIELDS_MAX = 256;
 
@@ -19,7 +22,10 @@ export function admit(context: RequestContext, services: ProxyServices): StageOu
     return { kind: 'fail', error: new EdgeError('SERVER_BUSY') };
   }
   const fault = findFault(context, services.loopId);
-  return fault === undefined ? NEXT : { kind: 'fail', error: refusal(services, fault.kind, fault.message) };
+  if (fault !== undefined) return { kind: 'fail', error: refusal(services, fault.kind, fault.message) };
+  // RFC 9110 s7.6.2: the client asks this proxy, and nobody behind it.
+  if (forwardsLeft(context) === 0) return { kind: 'reply', reply: { status: 204, fields: [['allow', PASSED_METHODS]] } };
+  return NEXT;
 }
 
 function findFault(

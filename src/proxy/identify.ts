@@ -38,7 +38,7 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
 }
 
 /** Where the request begins in the object; the last so many bytes are a place of their own. */
-function startBytes(context: RequestContext): number {
+export function startBytes(context: RequestContext): number {
   const range = openingRange(context.ranges ?? []);
   if (range === undefined) return 0;
   return 'suffix' in range ? Number.MAX_SAFE_INTEGER : range.first;

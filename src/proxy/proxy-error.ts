@@ -37,6 +37,9 @@ const TYPES_OF_ERRNO: Readonly<Record<string, ProxyErrorType>> = {
   ETIMEDOUT: 'connection_timeout',
   UND_ERR_BODY_TIMEOUT: 'connection_read_timeout',
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'http_response_incomplete',
+  CONNECT_TIMEOUT: 'connection_timeout',
+  BODY_TIMEOUT: 'connection_read_timeout',
+  HEAD_TOO_LARGE: 'http_response_header_section_size',
   UND_ERR_HEADERS_OVERFLOW: 'http_response_header_section_size',
 };
 

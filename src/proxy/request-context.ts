@@ -56,6 +56,8 @@ export class RequestContext {
   // route
   path: string | undefined;
   query: string | undefined;
+  /** As the client means it: lower-case, of the absolute form where there is one. */
+  host: string | undefined;
   rule: SiteRule | undefined;
   // identify
   /** The ranges of a GET, at least one, when the Range field counts. */

@@ -1,11 +1,12 @@
 /** Stage *resolve*: makes the object known and usable, asking the origin where needed. */
 import { hasField } from '../http/header-fields.ts';
-import { notCached } from './identify.ts';
+import { notCached, startBytes } from './identify.ts';
 import { passInterim } from './interim.ts';
 import { isSurplusUsedUp } from './plan-ranges.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
+import { selectingFields } from './upstream-request.ts';
 
 export async function resolve(context: RequestContext, services: ProxyServices): Promise<StageOutcome> {
   const lookup = context.need('lookup');
@@ -15,6 +16,8 @@ export async function resolve(context: RequestContext, services: ProxyServices):
   const isUsedUp = ranges.length > 0 && isSurplusUsedUp(context, services);
   const resolution = await services.resolver.resolve({
     target: context.need('target'),
+    selectingFields: selectingFields(context, services),
+    startBytes: startBytes(context),
     method: isHead ? 'HEAD' : 'GET',
     // A client's ranges are none for slices when it has had too many.
     lookup: isUsedUp ? { ...lookup, onlyIfCached: true } : lookup,

@@ -19,6 +19,7 @@ export function route(context: RequestContext, services: ProxyServices): StageOu
   }
   context.path = target.path;
   context.query = target.query;
+  context.host = target.host;
   context.rule = findSiteRule(services.site.rules, target.path);
   return NEXT;
 }

@@ -1,6 +1,6 @@
 /**
- * What is sent to the origin. A request that fills carries nothing of the client's, because its answer is stored for everybody; one that
- * passes through carries the client's own end-to-end fields.
+ * What is sent to the origin. A request that fills carries nothing of the client's but what selects a variant, because its answer is stored
+ * for everybody who selects alike; one that passes through carries the client's own end-to-end fields.
  */
 import type { SiteRule } from '../cache/site-rule.ts';
 import { endToEndFields, type FieldList, fieldValue } from '../http/header-fields.ts';
@@ -28,9 +28,17 @@ export function sharedRequestFields(context: RequestContext, services: ProxyServ
     ['accept', '*/*'],
     // Ranges address the bytes of one representation; an encoding chosen on the way would make another one of it (RFC 9110 s8.4).
     ['accept-encoding', 'identity'],
-    ['via', appendVia(undefined, context.request.httpVersion)],
+    // The version that this client spoke would be something of the client's.
+    ['via', appendVia(undefined, '1.1')],
     ['cdn-loop', appendCdnLoop(fieldValue(context.fields, 'cdn-loop'), services.loopId)],
   ];
+}
+
+/** The client's fields as far as an origin may choose by them; what it is sent of them is what it names in Vary. */
+export function selectingFields(context: RequestContext, services: ProxyServices): FieldList {
+  const replaced: [string, string][] = [['host', hostFor(context, services.site)]];
+  if (context.need('rule').encodings === 'identity') replaced.push(['accept-encoding', 'identity']);
+  return [...endToEndFields(context.fields).filter(([name]) => !replaced.some(([other]) => other === name)), ...replaced];
 }
 
 /** Fields that this proxy writes itself. */
@@ -42,7 +50,10 @@ const RANGE_FIELDS = new Set(['range', 'if-range']);
 /** The client's own fields, for a request that passes through. */
 export function passedRequestFields(context: RequestContext, services: ProxyServices): FieldList {
   const { fields, request } = context;
-  const kept = endToEndFields(fields).filter(([name]) => !REPLACED.has(name) && !(context.method === 'HEAD' && RANGE_FIELDS.has(name)));
+  const hops = forwardsLeft(context);
+  const isLeftOut = (name: string): boolean =>
+    REPLACED.has(name) || (name === 'max-forwards' && hops !== undefined) || (context.method === 'HEAD' && RANGE_FIELDS.has(name));
+  const kept = endToEndFields(fields).filter(([name]) => !isLeftOut(name));
   const address = context.clientAddress;
   const host = fieldValue(fields, 'host');
   const forwardedFor = [fieldValue(fields, 'x-forwarded-for'), address].filter((part) => part !== undefined && part !== '').join(', ');
@@ -54,11 +65,18 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
     ...(forwardedFor === '' ? [] : [['x-forwarded-for', forwardedFor] as const]),
     ...(host === undefined ? [] : [['x-forwarded-host', host] as const]),
     ['x-forwarded-proto', 'http'],
+    ...(hops === undefined ? [] : [['max-forwards', String(hops - 1)] as const]),
     // RFC 9110 s10.1.1: whether the content is wanted is for the origin to say.
     ...(expectsContinue(context) ? [['expect', '100-continue'] as const] : []),
   ];
 }
 
+/** How many proxies may yet pass an OPTIONS on (RFC 9110 s7.6.2); undefined when the client did not say, or the method has no limit. */
+export function forwardsLeft({ method, fields }: RequestContext): number | undefined {
+  const text = fieldValue(fields, 'max-forwards');
+  return method === 'OPTIONS' && text !== undefined && /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+}
+
 function hostFor(context: RequestContext, site: Site): string {
-  return (site.preservesHost ? fieldValue(context.fields, 'host') : undefined) ?? site.authority;
+  return (site.preservesHost ? context.host : undefined) ?? site.authority;
 }

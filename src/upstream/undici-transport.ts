@@ -1,5 +1,5 @@
 /**
- * The transport that takes any origin: undici's pool, its body chunks copied once into the receiver's room. When the receiver has no room
+ * The transport for what the lane does not take (origin-transport.ts): undici's pool, its body chunks copied once into the receiver's room. When the receiver has no room
  * undici is paused, which stops reading from the socket; what was read already (at most a socket buffer) waits in the feeder. What has
  * content goes over node:http instead (upload-transfer.ts).
  */
@@ -7,6 +7,7 @@ import type { Agent } from 'node:http';
 import { buildConnector, type Dispatcher, Pool } from 'undici';
 import { EdgeError } from '../base/errors.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
+import type { ConnectionBudget } from './connection-budget.ts';
 import { InterimLimit } from './interim-limit.ts';
 import { ResetWatch } from './reset-watch.ts';
 import { SinkFeeder } from './sink-feeder.ts';
@@ -16,8 +17,12 @@ import { createUploadAgent, UploadTransfer } from './upload-transfer.ts';
 import { type Outcome, outcomeOf, upstreamError } from './upstream-error.ts';
 import type { ResponseReceiver, Transfer, UpstreamRequest } from './upstream-transport.ts';
 
-/** How long an idle connection is kept, unless the origin says less. */
-const KEEP_ALIVE_MS = 30_000;
+/** What undici's side of an origin needs. */
+export interface UndiciOptions extends TransportOptions {
+  readonly budget: ConnectionBudget;
+  /** How long an idle connection is kept, unless the origin says less. */
+  readonly keepAliveMs: number;
+}
 
 /** Requests through undici. */
 export class UndiciTransport implements PooledTransport {
@@ -27,7 +32,7 @@ export class UndiciTransport implements PooledTransport {
   readonly #resets = new ResetWatch();
   #inFlight = 0;
 
-  constructor(options: TransportOptions) {
+  constructor(options: UndiciOptions) {
     this.#options = options;
     const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
     this.#pool = new Pool(options.origin, {
@@ -37,11 +42,14 @@ export class UndiciTransport implements PooledTransport {
       headersTimeout: options.headTimeoutMs,
       bodyTimeout: options.bodyTimeoutMs,
       maxHeaderSize: options.headBytesMax,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      connect: this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs, ...lookup })),
+      keepAliveTimeout: options.keepAliveMs,
+      keepAliveMaxTimeout: options.keepAliveMs,
+      connect: withinBudget(
+        options.budget,
+        this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs, ...lookup })),
+      ),
     });
-    this.#uploads = createUploadAgent(options.origin, options.connectionsMax);
+    this.#uploads = createUploadAgent(options.origin, options.budget);
     this.#pool.on('connect', () => options.metrics.add('connections'));
   }
 
@@ -215,6 +223,22 @@ class UndiciTransfer implements Transfer {
     this.#feeder?.clear();
     this.#onOutcome(outcome);
   }
+}
+
+/**
+ * Each connection takes a place in the origin's budget before it is opened, and gives it back when it is closed. The name that TLS asks for and
+ * verifies is the origin's: undici would take the one in Host, which may be the client's.
+ */
+function withinBudget(budget: ConnectionBudget, connect: buildConnector.connector): buildConnector.connector {
+  return ({ servername: _, ...options }, callback) => {
+    budget.take(() =>
+      connect(options, (...result) => {
+        if (result[0] === null) result[1].once('close', () => budget.giveBack());
+        else budget.giveBack();
+        callback(...result);
+      }),
+    );
+  };
 }
 
 /** undici gives the wire's own pairs; other shapes that its types allow come from its interceptors, which are not used. */

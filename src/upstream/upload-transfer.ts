@@ -5,9 +5,11 @@
  */
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
+import { isIP, Socket } from 'node:net';
 import type { Timer } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import { hasField, parseRawFields } from '../http/header-fields.ts';
+import type { ConnectionBudget } from './connection-budget.ts';
 import { InterimLimit } from './interim-limit.ts';
 import { SinkFeeder } from './sink-feeder.ts';
 import type { TransportOptions } from './transport-options.ts';
@@ -25,9 +27,19 @@ export interface UploadShared {
 /** A request with content. */
 export type UploadRequest = UpstreamRequest & { readonly body: AsyncIterable<Uint8Array> };
 
-/** Makes the agent that bounds the connections of uploads to one origin. */
-export function createUploadAgent(origin: string, connectionsMax: number): http.Agent {
-  return origin.startsWith('https:') ? new https.Agent({ maxSockets: connectionsMax }) : new http.Agent({ maxSockets: connectionsMax });
+/** Makes the agent for uploads to one origin; each connection takes a place in the origin's budget before it is opened. */
+export function createUploadAgent(origin: string, budget: ConnectionBudget): http.Agent {
+  const agent = origin.startsWith('https:') ? new https.Agent() : new http.Agent();
+  const connect = agent.createConnection.bind(agent);
+  agent.createConnection = (options, callback) => {
+    budget.take(() => {
+      const socket = connect(options);
+      socket?.once('close', () => budget.giveBack());
+      if (socket instanceof Socket) callback?.(null, socket);
+    });
+    return undefined;
+  };
+  return agent;
 }
 
 /** One request with content. */
@@ -56,7 +68,9 @@ export class UploadTransfer implements Transfer {
     const client = url.protocol === 'https:' ? https : http;
     const hostname = url.hostname.replace(/^\[|\]$/g, '');
     const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
-    const place = { hostname, port: url.port, ...lookup };
+    // Else TLS would ask for the name in Host, which may be the client's.
+    const servername = isIP(hostname) === 0 ? { servername: hostname } : {};
+    const place = { hostname, port: url.port, ...servername, ...lookup };
     this.#request = client.request({ ...place, method, path, headers, agent, maxHeaderSize: options.headBytesMax });
     this.#request.on('socket', (socket) => {
       if (!socket.connecting) return;

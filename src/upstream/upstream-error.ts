@@ -56,3 +56,9 @@ export function upstreamError(cause: unknown, about: { readonly origin: string; 
   }
   return new EdgeError('UPSTREAM_INVALID', `Origin ${origin} sent a response that cannot be used (${errno})`, { context, cause });
 }
+
+/** @param what did not come in time, for the log */
+export function upstreamTimeout(origin: string, what: string): EdgeError {
+  const context = { origin, errno: what };
+  return new EdgeError('UPSTREAM_TIMEOUT', `Origin ${origin} did not answer in time (${what})`, { context });
+}

@@ -28,7 +28,10 @@ export interface UpstreamHead {
 
 /** Where a body goes. After onEnd or onError nothing more is called. */
 export interface BodySink {
-  /** Room for the next bytes (at least one), or undefined to stop reading until Transfer.resume(). */
+  /**
+   * Room for the next bytes (at least one), or undefined to stop reading until Transfer.resume(). It is lent until bytes stand in it, room is
+   * asked for again, or the transfer is over: the kernel may write there at any time.
+   */
   room(): Uint8Array | undefined;
   /** `count` bytes now stand at the start of what room() returned last. */
   onBytes(count: number): void;

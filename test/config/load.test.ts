@@ -71,6 +71,7 @@ test('loadConfig() fills in every default', () => {
     slice: { sizeBytes: 1024 ** 2 },
     cache: { staleIfErrorMs: 86_400_000 },
     limits: {
+      variantsMax: 16,
       requestsMax: 10_000,
       clientStallMs: 60_000,
       uploadStallMs: 60_000,

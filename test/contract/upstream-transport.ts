@@ -11,6 +11,7 @@ import { KIB, MIB } from '../../src/base/units.ts';
 import type { FieldList } from '../../src/http/header-fields.ts';
 import type { BodySink, ResponseReceiver, Transfer, UpstreamHead, UpstreamTransport } from '../../src/upstream/upstream-transport.ts';
 import { type BodyIdentity, bodyBytes } from '../helpers/body.ts';
+import type { Certificate } from '../helpers/certificate.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
 import type { Misbehaviour } from '../helpers/origin-script.ts';
@@ -110,15 +111,25 @@ interface Play {
   get(recorder: Recorder, more?: { method?: string; body?: Readable; path?: string }): Transfer;
 }
 
-/** Runs all cases against the transport that the factory makes. */
-export function runUpstreamTransportContract(name: string, factory: TransportFactory, { keepsConnections = true } = {}): void {
+/**
+ * Runs all cases against the transport that the factory makes.
+ *
+ * @param about.tls what the origin speaks https with; http when undefined
+ */
+export function runUpstreamTransportContract(
+  name: string,
+  factory: TransportFactory,
+  { keepsConnections = true, tls }: { readonly keepsConnections?: boolean; readonly tls?: Certificate } = {},
+): void {
   const scenario = (
     what: string,
     options: { lengthBytes?: number; misbehaviour?: Misbehaviour; times?: number; limits?: Partial<TransportLimits> },
     run: (play: Play) => Promise<void>,
   ): void => {
+    // Node tells nobody whether a TLS connection was ended by its peer or cut off below it.
+    if (tls !== undefined && options.misbehaviour?.resetAfterBytes !== undefined && options.misbehaviour.closeDelimited === true) return;
     test(`${name}: ${what}`, async () => {
-      await using origin = await Origin.start();
+      await using origin = await Origin.start({ tls });
       const body = origin.setObject('/a', { lengthBytes: options.lengthBytes ?? 10_000 });
       if (options.misbehaviour !== undefined) origin.misbehave('/a', options.misbehaviour, options.times);
       const transport = factory(origin.url, { headTimeoutMs: 5000, bodyTimeoutMs: 5000, ...options.limits });
@@ -358,6 +369,30 @@ export function runUpstreamTransportContract(name: string, factory: TransportFac
     const recorder = new Recorder();
     get(recorder, { body: Readable.from([Buffer.alloc(10)]) });
     assert.deepEqual([await ended(recorder), origin.requests.length], ['failure', 1]);
+  });
+
+  scenario(
+    "one byte more than announced is nobody's, and ends the connection",
+    { misbehaviour: { extraBytes: 1 } },
+    async ({ get, body }) => {
+      for (const _ of [1, 2, 3]) {
+        const recorder = new Recorder();
+        get(recorder);
+        assert.match(await ended(recorder), /^(end|error)$/);
+        assert.equal(recorder.head?.status, 200);
+        if (recorder.end === 'end') assert.ok(recorder.body.equals(bodyBytes(body, 0, 10_000)));
+      }
+    },
+  );
+
+  scenario('a body in foreign memory, read while many others are', { lengthBytes: 3 * MIB }, async ({ get, body }) => {
+    const expected = bodyBytes(body, 0, 3 * MIB);
+    const recorders = Array.from({ length: 12 }, (_, index) => new Recorder([64 * KIB + index, 4096 * (index + 1)]));
+    for (const recorder of recorders) get(recorder);
+    for (const recorder of recorders) {
+      assert.equal(await ended(recorder), 'end');
+      assert.ok(recorder.body.equals(expected));
+    }
   });
 
   scenario(`a connection is ${keepsConnections ? '' : 'not '}used again`, {}, async ({ get, origin }) => {

@@ -201,6 +201,11 @@ export class MemoryStore implements SliceStore {
     return { kind: 'admitted' };
   }
 
+  /** All that are stored. */
+  get manifests(): readonly Manifest[] {
+    return [...this.#manifests.values()];
+  }
+
   /** Forgets one slice, as eviction does. */
   evict(generation: number, sliceNumber: number): void {
     this.#slices.delete(`${generation}/${sliceNumber}`);

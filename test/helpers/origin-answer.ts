@@ -44,6 +44,20 @@ export function objectSource(object: StoredObject, isGzip = false): BodySource {
   return { lengthBytes: objectLengthBytes(object.definition), fill: (target, offset) => fillBody(target, object.identity, offset) };
 }
 
+/** Name of the body that a request with these fields selects, of an object that varies. */
+export function variantName(path: string, headers: Readonly<Record<string, string>>, varyOn: readonly string[]): string {
+  return [path, ...varyOn.map((name) => headers[name] ?? '-')].join('|');
+}
+
+/** The object that a request with these fields selects. */
+export function selectVariant(object: StoredObject, headers: Readonly<Record<string, string>>): StoredObject {
+  const { definition, identity } = object;
+  const { varyOn } = definition;
+  if (varyOn === undefined) return object;
+  const fields = [...fieldPairs(definition.headers), ['Vary', varyOn.join(', ')] as const];
+  return { definition: { ...definition, headers: fields }, identity: { ...identity, name: variantName(identity.name, headers, varyOn) } };
+}
+
 /** The object's length in bytes. */
 export function objectLengthBytes(definition: ObjectDefinition): number {
   return definition.body?.length ?? definition.lengthBytes ?? 0;

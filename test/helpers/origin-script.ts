@@ -23,6 +23,8 @@ export interface ObjectDefinition {
   readonly expires?: string | undefined;
   /** Default application/octet-stream. */
   readonly contentType?: string | undefined;
+  /** Request fields (lower-case) on whose values, as they come, body and tag depend; Vary names them. */
+  readonly varyOn?: readonly string[] | undefined;
   /** Further fields of 200, 206 and 304. */
   readonly headers?: FieldLines | undefined;
 }

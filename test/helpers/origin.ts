@@ -8,7 +8,15 @@ import net from 'node:net';
 import tls from 'node:tls';
 import { type Clock, SystemClock } from '../../src/base/clock.ts';
 import type { BodyIdentity } from './body.ts';
-import { type Answer, answerRequest, type BodySource, objectEtag, objectLastModified, objectSource } from './origin-answer.ts';
+import {
+  type Answer,
+  answerRequest,
+  type BodySource,
+  objectEtag,
+  objectLastModified,
+  objectSource,
+  selectVariant,
+} from './origin-answer.ts';
 import { Connection } from './origin-connection.ts';
 import {
   fieldPairs,
@@ -376,7 +384,7 @@ export class Origin {
 
   #find(request: OriginRequest): StoredObject | undefined {
     const known = this.#objects.get(request.target) ?? this.#objects.get(request.path);
-    if (known !== undefined) return known;
+    if (known !== undefined) return selectVariant(known, request.headers);
     const definition = this.#options.resolve?.(request.target);
     return definition === undefined ? undefined : { definition, identity: { name: request.target, version: definition.version ?? 1 } };
   }

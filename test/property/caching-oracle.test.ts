@@ -161,6 +161,34 @@ for (const [name, control, wish, isServed, reused] of REUSE_DIFFERENCES) {
   });
 }
 
+const update = fc.dictionary(fc.constantFrom('x-a', 'x-b', 'x-c', 'content-location', 'expires', 'via'), fc.constantFrom('1', '2', '3'));
+
+test(`a 304 updates fields as http-cache-semantics has it (9111 s3.2, s4.3.4, seed ${SEED})`, () => {
+  fc.assert(
+    fc.property(update, update, (stored, received) => {
+      const common = { etag: '"a"', 'cache-control': 'max-age=60' };
+      const policy = theirs({ requestFields: [], fields: Object.entries({ ...common, ...stored }) });
+      const response = { status: 304, headers: { ...common, ...received } };
+      // It leaves out what is new; the RFC says: add each field, replacing what is present. Ours does.
+      const added = Object.keys(received).filter((name) => stored[name] === undefined);
+      const { policy: renewed, modified } = policy.revalidatedPolicy({ headers: { 'if-none-match': '"a"' } }, response);
+      assert.equal(modified, false);
+      // It writes Date and Age of its own.
+      const { age: _, date: __, ...theirFields } = renewed.responseHeaders();
+      const verdict = ours({ requestFields: [], fields: Object.entries({ ...common, ...stored }) });
+      const key = cacheKey({ siteName: 's', path: '/', query: undefined });
+      assert.ok(verdict.kind === 'store' && key !== undefined);
+      const shape = { tags: [], generation: 1, status: 200, lengthBytes: 1, sliceSizeBytes: 65_536 };
+      const manifest = { ...key, ...verdict.freshness, ...shape, fields: verdict.fields };
+      const times = { requestTimeMs: NOW_MS, responseTimeMs: NOW_MS, rule: PLAIN_RULE };
+      const ourFields = renewedManifest(manifest, { responseFields: Object.entries(response.headers), ...times })?.manifest.fields ?? [];
+      const expected = { ...theirFields, ...Object.fromEntries(added.map((name) => [name, received[name]])) };
+      assert.deepEqual(Object.fromEntries(ourFields), expected);
+    }),
+    RUNS,
+  );
+});
+
 /** name, fields, their lifetime, ours (seconds left; undefined = not stored). */
 const DIFFERENCES: readonly (readonly [string, FieldList, number | undefined, number | undefined])[] = [
   ['9111 s5.2.2.8: proxy-revalidate matters only once stale', [['cache-control', 'max-age=60, proxy-revalidate']], 0, 60],
@@ -312,6 +340,7 @@ const anyRule = fc.record({
   setCookie: fc.constantFrom('refuse', 'strip', 'keep'),
   isImmutable: fc.boolean(),
   ignoresClientCacheControl: fc.boolean(),
+  encodings: fc.constantFrom('client' as const, 'identity' as const),
 });
 
 test(`no message makes a decision throw, and what is stored fits a manifest (seed ${SEED})`, () => {

@@ -48,6 +48,18 @@ async function startStalled(edge: TestEdge, expect: BodyIdentity, range?: string
   return stalled;
 }
 
+/** Asks until all of it is stored: a fill that is faster than the device has some slices declined. */
+async function storeAll(edge: TestEdge, expect: BodyIdentity, range?: string): Promise<void> {
+  const headers = range === undefined ? {} : { range };
+  for (let turn = 0; turn < 20; turn += 1) {
+    const answer = await edge.get('/a', headers, { expect });
+    await edge.settle();
+    await edge.store.drain();
+    if (answer.headers['x-cache'] === 'HIT' || answer.headers['x-cache'] === 'REVALIDATED') return;
+  }
+  assert.fail('not all of it is stored');
+}
+
 function summary({ wrongAt, isComplete, bodyBytes: length }: ClientResponse): unknown[] {
   return [wrongAt, isComplete, length];
 }
@@ -57,8 +69,7 @@ for (const [place, makeStore] of PLACES) {
     await using origin = await Origin.start();
     const old = origin.setObject('/a', { lengthBytes: LENGTH, cacheControl: 'max-age=0' });
     await using edge = await startLarge(origin, makeStore);
-    await edge.get('/a', {}, { expect: old });
-    await edge.store.drain();
+    await storeAll(edge, old);
     const stalled = await startStalled(edge, old);
     const young = origin.change('/a');
     const asked = origin.requests.length;
@@ -78,9 +89,7 @@ for (const [place, makeStore] of PLACES) {
     await using origin = await Origin.start();
     const old = origin.setObject('/a', { lengthBytes: LENGTH + 2 * MIB, cacheControl: 'max-age=60' });
     await using edge = await startLarge(origin, makeStore);
-    await edge.get('/a', { range: `bytes=0-${LENGTH - 1}` }, { expect: old });
-    await edge.settle();
-    await edge.store.drain();
+    await storeAll(edge, old, `bytes=0-${LENGTH - 1}`);
     const needsStored = await startStalled(edge, old, `bytes=0-${LENGTH - 1}`);
     const needsMore = await startStalled(edge, old);
     const young = origin.change('/a');
@@ -151,31 +160,39 @@ async function askVersion(edge: TestEdge, start = 0): Promise<{ readonly version
   return { version, isComplete: answer.isComplete };
 }
 
-test('row 48 (RFC 9111 s3.4): a transfer of the old version that is under way goes on for its followers when a new one is found', async () => {
-  await using origin = await Origin.start();
-  const old = origin.setObject('/a', { lengthBytes: SHORT, cacheControl: 'max-age=0' });
-  origin.misbehave('/a', { pauseAfterBytes: 5 * SLICE + 100 }, 1);
-  await using edge = await startEdge({ origin });
-  let received = 0;
-  const pieces: Buffer[] = [];
-  const first = edge.get(
-    '/a',
-    {},
-    {
-      onBytes: (bytes) => {
-        received += bytes.length;
-        pieces.push(bytes);
+for (const misbehaviour of [
+  {},
+  { chunked: true },
+  { validators: 'none' },
+  { ignoreRange: true },
+  { chunked: true, validators: 'weak' },
+] as const) {
+  test(`row 48 (RFC 9111 s3.4): a transfer of the old version that is under way goes on for its followers (${JSON.stringify(misbehaviour)})`, async () => {
+    await using origin = await Origin.start();
+    const old = origin.setObject('/a', { lengthBytes: SHORT, cacheControl: 'max-age=0' });
+    origin.misbehave('/a', { ...misbehaviour, pauseAfterBytes: 5 * SLICE + 100 }, 1);
+    await using edge = await startEdge({ origin });
+    let received = 0;
+    const pieces: Buffer[] = [];
+    const first = edge.get(
+      '/a',
+      {},
+      {
+        onBytes: (bytes) => {
+          received += bytes.length;
+          pieces.push(bytes);
+        },
       },
-    },
-  );
-  await eventually(() => received === 5 * SLICE + 100, { what: 'a client that has got what there is' });
-  const young = origin.change('/a');
-  assert.deepEqual(summary(await edge.get('/a', {}, { expect: young })), [-1, true, SHORT]);
-  assert.equal(origin.release('/a'), 1);
-  assert.equal((await first).isComplete, true);
-  assert.ok(Buffer.concat(pieces).equals(bodyBytes(old, 0, SHORT)));
-  assert.deepEqual(summary(await edge.get('/a', {}, { expect: young })), [-1, true, SHORT]);
-});
+    );
+    await eventually(() => received === 5 * SLICE + 100, { what: 'a client that has got what there is' });
+    const young = origin.change('/a');
+    assert.deepEqual(summary(await edge.get('/a', {}, { expect: young })), [-1, true, SHORT]);
+    assert.equal(origin.release('/a'), 1);
+    assert.equal((await first).isComplete, true);
+    assert.ok(Buffer.concat(pieces).equals(bodyBytes(old, 0, SHORT)));
+    assert.deepEqual(summary(await edge.get('/a', {}, { expect: young })), [-1, true, SHORT]);
+  });
+}
 
 for (const cut of [0, 1, SLICE - 1, SLICE, SLICE + 1, 7 * SLICE + 300, SHORT - SLICE, SHORT - 1]) {
   test(`row 48 (RFC 9111 s3.4): the transfer ends after ${cut} bytes, and its resumption meets a new version; old and new clients at once`, async () => {

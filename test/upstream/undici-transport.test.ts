@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { SystemClock } from '../../src/base/clock.ts';
 import { MetricSet } from '../../src/base/metrics.ts';
 import { KIB } from '../../src/base/units.ts';
+import { ConnectionBudget } from '../../src/upstream/connection-budget.ts';
 import { UndiciTransport } from '../../src/upstream/undici-transport.ts';
 import { UPSTREAM_METRICS } from '../../src/upstream/upstream-metrics.ts';
 import { runUpstreamTransportContract, type TransportLimits } from '../contract/upstream-transport.ts';
@@ -12,6 +13,8 @@ const create = (origin: string, limits: TransportLimits): UndiciTransport =>
     origin,
     connectTimeoutMs: 1000,
     connectionsMax: 4,
+    budget: new ConnectionBudget(4),
+    keepAliveMs: 30_000,
     headBytesMax: 64 * KIB,
     clock: new SystemClock(),
     metrics: new MetricSet(UPSTREAM_METRICS),

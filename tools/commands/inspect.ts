@@ -148,7 +148,7 @@ function addObjectCommands(io: CommandIo, inspect: Command, add: Add): void {
     .command('object')
     .description('one object: its fields, a map of which slices are stored, and where each lies')
     .argument('<path>', PATH_WORDS)
-    .argument('<name>', 'key as `inspect objects` shows it, URL, or path with query')
+    .argument('<name>', 'key as `inspect objects` shows it, its hash (of a variant), URL, or path with query')
     .option('--slices', 'where each stored slice lies, and how')
     .option('--limit <n>', 'at most so many slices', '100')
     .option('--json', JSON_WORDS)

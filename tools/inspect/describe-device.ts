@@ -1,6 +1,9 @@
 /** What `rawslice inspect` tells of labels, zones, usage and an object: as rows for people and as plain data for JSON. */
+
 import { countText } from '../../src/base/count-text.ts';
 import { formatBytes } from '../../src/base/units.ts';
+import { printableKeyText } from '../../src/cache/variant-key.ts';
+import { isMarker, markerOf } from '../../src/cache/variant-marker.ts';
 import { formatUuid } from '../../src/format/format-block.ts';
 import { indexMemoryBytes } from '../../src/store/index/slice-index.ts';
 import type { DeviceUsage, StoredObject } from '../../src/store/inspect-device.ts';
@@ -110,9 +113,10 @@ export function describeUsage(usage: DeviceUsage): readonly TableRow[] {
 /** One object with its stored fields. @param nowMs wall clock, for how long it stays fresh */
 export function describeObject(object: StoredObject, nowMs: number): Description {
   const { manifest, sliceCount, storedSlices } = object;
+  if (isMarker(manifest)) return describeMarker(object);
   const leftSeconds = Math.floor((manifest.freshUntilMs - nowMs) / 1000);
   const rows: TableRow[] = [
-    ['key', manifest.keyText],
+    ['key', printableKeyText(manifest.keyText)],
     ['hash', manifest.objectHash],
     ['generation', String(manifest.generation)],
     ['status', String(manifest.status)],
@@ -124,6 +128,24 @@ export function describeObject(object: StoredObject, nowMs: number): Description
     ...manifest.fields.map(([name, value]): TableRow => [`  ${name}`, value]),
   ];
   return { json: { ...manifest, sliceCount, storedSlices, recordOffsetBytes: object.recordOffsetBytes }, rows };
+}
+
+/** What stands for a resource whose responses vary. */
+function describeMarker({ manifest, recordOffsetBytes }: StoredObject): Description {
+  const { generation, names, known, staleUntilMs } = markerOf(manifest);
+  const variants = known.map(({ objectHash, coding }) => ({ hash: objectHash, coding }));
+  const rows: TableRow[] = [
+    ['key', printableKeyText(manifest.keyText)],
+    ['hash', manifest.objectHash],
+    ['generation', String(generation)],
+    ['kind', `marker of variants (their keys begin with this one and ${generation})`],
+    ['varies on', names.join(', ')],
+    ...(staleUntilMs === 0 ? [] : [['made stale', timeText(staleUntilMs)] as const]),
+    ['record at', String(recordOffsetBytes)],
+    ...variants.map(({ hash, coding }): TableRow => ['  variant', `${hash}  ${coding}`]),
+  ];
+  const { keyText, objectHash } = manifest;
+  return { json: { keyText, objectHash, generation, varyingFields: names, staleUntilMs, variants, recordOffsetBytes }, rows };
 }
 
 /** A moment in ISO 8601; whatever number stands on the disk. */

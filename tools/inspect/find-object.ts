@@ -1,6 +1,7 @@
-/** Finding one object on a device from what an operator has at hand: the key, a URL or a path. */
+/** Finding one object on a device from what an operator has at hand: the key or its hash, a URL or a path. */
 import { EdgeError } from '../../src/base/errors.ts';
 import { hashKeyText } from '../../src/cache/cache-key.ts';
+import type { ObjectHash } from '../../src/format/manifest.ts';
 import { parseRequestTarget } from '../../src/http/request-target.ts';
 import { type DeviceView, findObject, listObjects, type StoredObject } from '../../src/store/inspect-device.ts';
 
@@ -11,13 +12,13 @@ export function pathOfKey(keyText: string): string {
 }
 
 /**
- * The object that `name` means. A key is found at once; for a path or URL every record is read, since the device does not know by which
+ * The object that `name` means. A key, or its hash, is found at once; for a path or URL every record is read, since the device does not know by which
  * origin it will be asked.
  *
  * @throws EdgeError USAGE when `name` is neither, or means several objects; STORE_UNAVAILABLE when it is not stored
  */
 export async function findByName(view: DeviceView, name: string): Promise<StoredObject> {
-  const byKey = await findObject(view, hashKeyText(name));
+  const byKey = (await findObject(view, hashKeyText(name))) ?? (isHash(name) ? await findObject(view, name) : undefined);
   if (byKey !== undefined) return byKey;
   const target = parseRequestTarget(name, undefined);
   if (target.kind === 'invalid') throw absent(name);
@@ -31,6 +32,10 @@ export async function findByName(view: DeviceView, name: string): Promise<Stored
   if (second === undefined) return first;
   const keys = found.map(({ manifest }) => manifest.keyText).join(', ');
   throw new EdgeError('USAGE', `${name} is stored for several origins; name one by its key: ${keys}`);
+}
+
+function isHash(name: string): name is ObjectHash {
+  return /^[0-9a-f]{32}$/.test(name);
 }
 
 function absent(name: string): EdgeError {

@@ -1,6 +1,8 @@
 /** The list of objects on a device: one line each as they are read, in JSON too. */
 import { countText } from '../../src/base/count-text.ts';
 import { formatBytes } from '../../src/base/units.ts';
+import { printableKeyText } from '../../src/cache/variant-key.ts';
+import { isMarker } from '../../src/cache/variant-marker.ts';
 import { type DeviceView, listObjects, type StoredObject } from '../../src/store/inspect-device.ts';
 import type { CommandIo } from '../command-io.ts';
 import { pathOfKey } from './find-object.ts';
@@ -45,5 +47,5 @@ function toLine({ manifest, sliceCount, storedSlices }: StoredObject): string {
   const length = formatBytes(manifest.lengthBytes ?? 0).padStart(10);
   const slices = `${storedSlices}/${sliceCount}`.padStart(13);
   const fresh = new Date(Math.min(manifest.freshUntilMs, 253_402_300_799_000)).toISOString().slice(0, 19);
-  return `${length}  ${slices}  ${`${fresh}Z`.padEnd(20)}  ${manifest.keyText}`;
+  return `${length}  ${slices}  ${`${fresh}Z`.padEnd(20)}  ${printableKeyText(manifest.keyText)}${isMarker(manifest) ? '  (variants)' : ''}`;
 }

@@ -1,5 +1,7 @@
 /** `rawslice inspect extents`: extents in the order of the device with what their headers say; and the slices of one object. */
+
 import { formatBytes } from '../../src/base/units.ts';
+import { printableKeyText } from '../../src/cache/variant-key.ts';
 import { CODECS, type ExtentHeader } from '../../src/format/extent-header.ts';
 import { firstEndingBehind, slotsByBlock } from '../../src/store/check/extent-order.ts';
 import { type HeaderVerdict, judgeHeader } from '../../src/store/check/judge-extent.ts';
@@ -102,7 +104,7 @@ export function extentLine(facts: ExtentFacts): string {
   if (header === undefined || facts.state !== 'sound') return `${place}  ${stateWords(facts.state)}`;
   const held = header.presentEnd === 0 ? '' : `, bytes ${header.presentStart} to ${header.presentEnd}`;
   const codec = header.codec === CODECS.raw ? 'raw' : `${formatBytes(header.storedBytes)} stored`;
-  const key = header.keyText === '' ? '' : `  ${header.keyText}`;
+  const key = header.keyText === '' ? '' : `  ${printableKeyText(header.keyText)}`;
   return `${place}${held}, ${formatBytes(header.rawBytes)} ${codec}${flagWords(facts.flags)}, ${timeText(header.writtenAtMs)}${key}`;
 }
 
