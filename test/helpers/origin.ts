@@ -154,8 +154,10 @@ export class Origin {
     return identity;
   }
 
-  /** The next version of an object, with other fields where given; returns what its body is made of from now on. */
+  /** The next version of an object, one that `resolve` knows included, with other fields where given; returns what its body is made of from now on. */
   change(path: string, patch: ObjectDefinition = {}): BodyIdentity {
+    const resolved = this.#objects.has(path) ? undefined : this.#options.resolve?.(path);
+    if (resolved !== undefined) this.setObject(path, resolved);
     const { definition, identity } = this.#mustObject(path);
     return this.setObject(path, { ...definition, version: identity.version + 1, ...patch });
   }
