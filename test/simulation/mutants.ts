@@ -61,6 +61,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'src/store/purges/purge-desk.ts',
     text: '    if (!purge.isSoft) this.#dropRetired(matches);\n',
     instead: '',
+    test: 'test/store/slice-store-contract.test.ts',
   },
   {
     name: 'what was replaced stays after its last reader',
