@@ -5,7 +5,9 @@
 import type { ManifestFreshness } from '../format/manifest.ts';
 import { type CacheControl, cacheControlOf } from '../http/cache-control.ts';
 import { contentCodingOf } from '../http/content-coding.ts';
-import { endToEndFields, type FieldList, fieldsSizeBytes, hasField } from '../http/header-fields.ts';
+import { endToEndFields, type FieldList, fieldLines, fieldsSizeBytes, hasField } from '../http/header-fields.ts';
+import { isRedirect } from '../http/redirect-target.ts';
+import { isSignedLocation } from '../http/signed-location.ts';
 import { tagsOf } from './cache-tags.ts';
 import { freshnessOf, isStaleForbidden, ruledFreshMs, storingForbiddenBy } from './freshness.ts';
 import { type ResponseControl, responseControl } from './response-control.ts';
@@ -28,6 +30,7 @@ export const NOT_STORABLE_REASONS = [
   'authorization',
   'vary',
   'content-encoding',
+  'signed-location',
   'set-cookie',
   'fields-too-large',
   'too-many-tags',
@@ -127,6 +130,7 @@ function findObstacle(response: CacheableResponse, directives: ResponseControl):
   if (hasField(requestFields, 'authorization') && !isSharedDespiteAuthorization(control)) return 'authorization';
   if (contentCodingOf(fields) === undefined) return 'content-encoding';
   if (varyingFields(fields, rule) === undefined) return 'vary';
+  if (isRedirect(status) && fieldLines(fields, 'location').some(isSignedLocation)) return 'signed-location';
   const isCookieStored = hasField(fields, 'set-cookie') && control.fieldNames('no-cache')?.includes('set-cookie') !== true;
   if (isCookieStored && control.fieldNames('private')?.includes('set-cookie') !== true && rule.setCookie === 'refuse') return 'set-cookie';
   return undefined;
