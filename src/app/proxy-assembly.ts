@@ -68,7 +68,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     variantsMax: config.limits.variantsMax,
     staleIfErrorMs: config.cache.staleIfErrorMs,
   });
-  const purger = new Purger({ store, resolver, siteName: site.name, metrics: fillMetrics });
+  const purger = new Purger({ store, resolver, site, metrics: fillMetrics });
   const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
   const surplus = new SurplusBudget({ clock, metrics: proxyMetrics, bytesPerMinute: config.limits.clientSurplusBytes });
   proxyMetrics.setGauge('surplusClients', () => surplus.clientCount);

@@ -11,9 +11,19 @@ export const MAX_KEY_BYTES = 3072;
 /** Hexadecimal digits of 128 bits. */
 const OBJECT_HASH_DIGITS = 32;
 
+/** What the keys of a site begin with. */
+export interface KeyedSite {
+  /** Not empty, no `/` and no `@`. */
+  readonly name: string;
+  /** `host[:port]` of the origin. */
+  readonly authority: string;
+  /** The origin is sent the client's Host, and so may answer by it: each host has keys of its own. */
+  readonly preservesHost: boolean;
+}
+
 /** What a key is made of. */
 export interface KeyParts {
-  /** The site's name in the configuration; not empty, no `/`. */
+  /** As keySiteName() gives it: not empty, no `/`. */
   readonly siteName: string;
   /** Normalised, begins with `/`. */
   readonly path: string;
@@ -23,7 +33,7 @@ export interface KeyParts {
 
 /** A key in both its forms. */
 export interface CacheKey {
-  /** `site/path?query` */
+  /** `site/path?query`, or `site@host/path?query` */
   readonly keyText: string;
   /** The first 128 bits of the text's SHA-256. */
   readonly objectHash: ObjectHash;
@@ -39,7 +49,28 @@ export function cacheKey({ siteName, path, query }: KeyParts): CacheKey | undefi
   return { keyText, objectHash: hashKeyText(keyText) };
 }
 
-/** The name of the site that a key's text belongs to. */
+/**
+ * The site as keys name it.
+ *
+ * @param host normalised; undefined when a request names none, which is then about the origin's own
+ */
+export function keySiteName(site: KeyedSite, host: string | undefined): string {
+  return site.preservesHost ? `${site.name}@${hostAtOrigin(site, host)}` : site.name;
+}
+
+/** The Host that the origin is sent. What it may choose by is in the key, so both are made here. */
+export function hostAtOrigin(site: KeyedSite, host: string | undefined): string {
+  return (site.preservesHost ? host : undefined) ?? site.authority;
+}
+
+/** The host in a key's text; undefined where hosts are not told apart. */
+export function hostOfKey(keyText: string): string | undefined {
+  const siteName = siteNameOf(keyText);
+  const at = siteName.indexOf('@');
+  return at < 0 ? undefined : siteName.slice(at + 1);
+}
+
+/** The site that a key's text belongs to, with its host where that is part of it. */
 export function siteNameOf(keyText: string): string {
   return keyText.slice(0, keyText.indexOf('/'));
 }

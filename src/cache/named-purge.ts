@@ -5,7 +5,7 @@
 import { EdgeError } from '../base/errors.ts';
 import { parseRequestTarget, type TargetFault } from '../http/request-target.ts';
 import type { PurgeTarget } from '../store/slice-store.ts';
-import { type CacheKey, cacheKey } from './cache-key.ts';
+import { type CacheKey, cacheKey, type KeyedSite, keySiteName } from './cache-key.ts';
 
 /** Words for what is purged. */
 export const PURGE_SCOPES = ['url', 'prefix', 'tag', 'host', 'everything'] as const;
@@ -13,12 +13,12 @@ export const PURGE_SCOPES = ['url', 'prefix', 'tag', 'host', 'everything'] as co
 export type PurgeScopeName = (typeof PURGE_SCOPES)[number];
 
 /**
- * A URL or a beginning of URLs (absolute, of which host and scheme are not looked at, or a path with query), a tag, a host, all. A site
- * answers whatever Host a request has, so a host means everything of the site.
+ * A URL or a beginning of URLs (absolute, or a path with query), a tag, a host, all. Schemes are not looked at. Hosts are where the site keeps
+ * them apart; `host` is then the one that a path is about. Elsewhere a host means everything of the site.
  */
 export type NamedPurge =
-  | { readonly kind: 'url'; readonly url: string }
-  | { readonly kind: 'prefix'; readonly prefix: string }
+  | { readonly kind: 'url'; readonly url: string; readonly host?: string | undefined }
+  | { readonly kind: 'prefix'; readonly prefix: string; readonly host?: string | undefined }
   | { readonly kind: 'tag'; readonly tag: string }
   | { readonly kind: 'host'; readonly host: string }
   | { readonly kind: 'everything' };
@@ -30,16 +30,16 @@ export interface ResolvedPurge {
 }
 
 /** @throws EdgeError REQUEST_INVALID when nothing that is stored could be meant */
-export function resolvePurge(named: NamedPurge, siteName: string): ResolvedPurge {
+export function resolvePurge(named: NamedPurge, site: KeyedSite): ResolvedPurge {
   switch (named.kind) {
     case 'url': {
-      const { keyText, objectHash } = keyOf(named.url, siteName);
+      const { keyText, objectHash } = keyOf(named.url, named.host, site);
       return { target: { kind: 'object', objectHash }, key: keyText };
     }
     case 'prefix': {
       // Normalised, it would be the folder above: more than is named.
       if (/\/\.{1,2}$/.test(named.prefix)) throw invalid('A prefix that ends in a dot segment is not clear');
-      const { keyText } = keyOf(named.prefix, siteName);
+      const { keyText } = keyOf(named.prefix, named.host, site);
       return { target: { kind: 'prefix', keyPrefix: keyText }, key: keyText };
     }
     case 'tag': {
@@ -52,7 +52,8 @@ export function resolvePurge(named: NamedPurge, siteName: string): ResolvedPurge
       if (target.kind === 'invalid' || target.host === '')
         throw invalid(`${JSON.stringify(named.host)} is no host, such as mirror.example:8080`);
       // The slash ends the site's name, so that no other site's begins alike.
-      return { target: { kind: 'prefix', keyPrefix: `${siteName}/` }, key: `${siteName}/` };
+      const keyPrefix = `${keySiteName(site, target.host)}/`;
+      return { target: { kind: 'prefix', keyPrefix }, key: keyPrefix };
     }
     case 'everything':
       return { target: { kind: 'everything' }, key: '' };
@@ -68,11 +69,14 @@ const TARGET_WORDS: Readonly<Record<TargetFault, string>> = {
   host: 'its host is none',
 };
 
-function keyOf(url: string, siteName: string): CacheKey {
-  const target = parseRequestTarget(url, undefined);
+function keyOf(url: string, host: string | undefined, site: KeyedSite): CacheKey {
+  const target = parseRequestTarget(url, host);
   if (target.kind === 'invalid')
     throw invalid(`${JSON.stringify(url)} is no URL or path that could be cached; ${TARGET_WORDS[target.why]}`);
-  const key = cacheKey({ siteName, path: target.path, query: target.query });
+  // Of some host, but of which? What was meant would stay.
+  if (site.preservesHost && target.host === undefined)
+    throw invalid(`${JSON.stringify(url)} needs its host (http://HOST/PATH): hosts are kept apart (upstream.preserveHost)`);
+  const key = cacheKey({ siteName: keySiteName(site, target.host), path: target.path, query: target.query });
   if (key === undefined) throw invalid('The URL is too long to be cached');
   return key;
 }

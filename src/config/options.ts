@@ -88,7 +88,8 @@ export const OPTIONS = {
   'upstream.preserveHost': {
     kind: 'boolean',
     default: 'false',
-    description: "Send the client's Host field to the origin instead of the host of `upstream.url`",
+    description:
+      "Send the client's Host field to the origin instead of the host of `upstream.url`, and keep what is stored apart by host. Anybody can send any Host, so the origin must refuse hosts that it does not know",
   },
   preset: {
     kind: 'choice',

@@ -3,6 +3,7 @@
  * for, so that nobody joins it. It remembers the last purges, whose counts grow while the index is walked.
  */
 import type { MetricSet } from '../base/metrics.ts';
+import type { KeyedSite } from '../cache/cache-key.ts';
 import type { InvalidationCause } from '../cache/invalidation.ts';
 import { type NamedPurge, resolvePurge } from '../cache/named-purge.ts';
 import type { PurgeTarget, SliceStore } from '../store/slice-store.ts';
@@ -31,7 +32,7 @@ const REPORTS_MAX = 256;
 export interface PurgerOptions {
   readonly store: SliceStore;
   readonly resolver: ObjectResolver;
-  readonly siteName: string;
+  readonly site: KeyedSite;
   readonly metrics: MetricSet<typeof FILL_METRICS>;
 }
 
@@ -52,8 +53,8 @@ export class Purger {
    * @throws EdgeError REQUEST_INVALID, STORE_UNAVAILABLE
    */
   async purge(named: NamedPurge, isSoft: boolean): Promise<PurgeReport> {
-    const { store, resolver, siteName, metrics } = this.#options;
-    const { target, key } = resolvePurge(named, siteName);
+    const { store, resolver, site, metrics } = this.#options;
+    const { target, key } = resolvePurge(named, site);
     metrics.add('purges', 1, isSoft ? `soft-${named.kind}` : named.kind);
     resolver.forget(target, isSoft);
     const purging = store.purge(target, { isSoft });

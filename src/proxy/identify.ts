@@ -1,7 +1,7 @@
 /** Stage *identify*: the cache key, whether the cache may answer at all, and how the origin is asked for what is stored for everybody. */
 
 import { EdgeError } from '../base/errors.ts';
-import { cacheKey } from '../cache/cache-key.ts';
+import { cacheKey, keySiteName } from '../cache/cache-key.ts';
 import { openingRange } from '../cache/range-plan.ts';
 import { judgeRequest } from '../cache/request-policy.ts';
 import { fieldValue } from '../http/header-fields.ts';
@@ -16,7 +16,7 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
   const { site } = services;
   const path = context.need('path');
   const rule = context.need('rule');
-  context.key = cacheKey({ siteName: site.name, path, query: context.query });
+  context.key = cacheKey({ siteName: keySiteName(site, context.host), path, query: context.query });
   const verdict = judgeRequest({ method: context.method, fields: context.fields, rule });
   if (verdict.kind === 'bypass') {
     return verdict.onlyIfCached ? notCached() : { kind: 'bypass', reason: verdict.reason };

@@ -3,7 +3,7 @@
  * passed on: who has seen that something was changed is not answered with how it was before, crash or no crash. Called by *bypass*.
  */
 import { invalidatedGroupTags } from '../cache/cache-groups.ts';
-import { cacheKey } from '../cache/cache-key.ts';
+import { cacheKey, keySiteName } from '../cache/cache-key.ts';
 import { invalidResources, isSafeMethod } from '../cache/invalidation.ts';
 import { fieldValue } from '../http/header-fields.ts';
 import { parseRequestTarget } from '../http/request-target.ts';
@@ -29,14 +29,15 @@ function invalidateAll(context: RequestContext, { site, purger }: ProxyServices,
   const parsed = parseRequestTarget(request.url ?? '/', fieldValue(fields, 'host'));
   const host = parsed.kind === 'ok' ? parsed.host : undefined;
   const target = { path: context.need('path'), query: context.query, host };
+  const siteName = keySiteName(site, context.host);
   const writes: (Promise<void> | undefined)[] = [];
   for (const { cause, path, query } of invalidResources({ method, target, status: head.status, fields: head.fields, origin: site })) {
-    const key = cacheKey({ siteName: site.name, path, query });
+    const key = cacheKey({ siteName, path, query });
     // What has no key is never stored.
     if (key !== undefined) writes.push(purger.invalidate({ kind: 'object', objectHash: key.objectHash }, cause));
   }
   // RFC 9875 s3 names no status: an origin that names groups has changed something in them, whatever became of the rest.
-  const { tags, excess } = invalidatedGroupTags(head.fields, site.name);
+  const { tags, excess } = invalidatedGroupTags(head.fields, siteName);
   for (const tag of tags) writes.push(purger.invalidate({ kind: 'tag', tag }, 'group'));
   purger.countExcess(excess);
   return writes.filter((write) => write !== undefined);

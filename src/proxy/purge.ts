@@ -51,19 +51,20 @@ export async function purge(context: RequestContext, services: ProxyServices): P
 function namedBy(target: string, fields: FieldList): NamedPurge {
   const tags = TAG_FIELDS.flatMap((name) => fieldLines(fields, name)).map(tagText);
   const word = fieldValue(fields, 'x-purge-method')?.toLowerCase() ?? (tags.length > 0 ? 'tag' : 'url');
+  const host = fieldValue(fields, 'host');
   const scope = PURGE_SCOPES.find((known) => known === word);
   if (scope === undefined) throw invalid(`X-Purge-Method is one of ${PURGE_SCOPES.join(', ')}`);
   if ((scope === 'tag') !== tags.length > 0 || tags.length > 1)
     throw invalid(`Name one tag, in ${TAG_FIELDS.join(', ')}, and purge by nothing else with it`);
   switch (scope) {
     case 'url':
-      return { kind: scope, url: target };
+      return { kind: scope, url: target, host };
     case 'prefix':
-      return { kind: scope, prefix: target };
+      return { kind: scope, prefix: target, host };
     case 'tag':
       return { kind: scope, tag: tags[0] ?? '' };
     case 'host': {
-      const parsed = parseRequestTarget(target, fieldValue(fields, 'host'));
+      const parsed = parseRequestTarget(target, host);
       return { kind: scope, host: parsed.kind === 'ok' ? (parsed.host ?? '') : '' };
     }
     case 'everything':

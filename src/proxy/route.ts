@@ -1,4 +1,4 @@
-/** Stage *route*: the target in its normal form, and the rule of its path. One site per listener; hosts are told apart in a later version. */
+/** Stage *route*: the target in its normal form, and the rule of its path. One site per listener. */
 import { findSiteRule } from '../cache/site-rule.ts';
 import { fieldValue } from '../http/header-fields.ts';
 import { parseRequestTarget } from '../http/request-target.ts';

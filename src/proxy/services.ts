@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
+import type { KeyedSite } from '../cache/cache-key.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectResolver } from '../fill/object-resolver.ts';
 import type { Purger } from '../fill/purger.ts';
@@ -15,15 +16,10 @@ import type { PurgeGate } from './purge-gate.ts';
 import type { SurplusBudget } from './surplus-budget.ts';
 
 /** What one listener fronts. */
-export interface Site {
-  /** Part of every key; no slash. */
-  readonly name: string;
+export interface Site extends KeyedSite {
   readonly transport: UpstreamTransport;
-  /** `host[:port]` of the origin. */
-  readonly authority: string;
   /** Before every path at the origin; empty or `/x/y`. */
   readonly basePath: string;
-  readonly preservesHost: boolean;
   readonly rules: readonly SiteRule[];
   /** The transport, following redirects as a rule says. */
   readonly follow: (rule: RedirectRule) => UpstreamTransport;

@@ -2,6 +2,7 @@
  * What is sent to the origin. A request that fills carries nothing of the client's but what selects a variant, because its answer is stored
  * for everybody who selects alike; one that passes through carries the client's own end-to-end fields.
  */
+import { hostAtOrigin } from '../cache/cache-key.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import { endToEndFields, type FieldList, fieldValue } from '../http/header-fields.ts';
 import { appendCdnLoop, appendVia } from '../http/via.ts';
@@ -23,7 +24,7 @@ export function upstreamPath(site: Site, path: string, query: string | undefined
 /** Fields of a request whose answer is stored for everybody. */
 export function sharedRequestFields(context: RequestContext, services: ProxyServices): FieldList {
   return [
-    ['host', hostFor(context, services.site)],
+    ['host', hostAtOrigin(services.site, context.host)],
     ['user-agent', 'rawslice'],
     ['accept', '*/*'],
     // Ranges address the bytes of one representation; an encoding chosen on the way would make another one of it (RFC 9110 s8.4).
@@ -36,7 +37,7 @@ export function sharedRequestFields(context: RequestContext, services: ProxyServ
 
 /** The client's fields as far as an origin may choose by them; what it is sent of them is what it names in Vary. */
 export function selectingFields(context: RequestContext, services: ProxyServices): FieldList {
-  const replaced: [string, string][] = [['host', hostFor(context, services.site)]];
+  const replaced: [string, string][] = [['host', hostAtOrigin(services.site, context.host)]];
   if (context.need('rule').encodings === 'identity') replaced.push(['accept-encoding', 'identity']);
   return [...endToEndFields(context.fields).filter(([name]) => !replaced.some(([other]) => other === name)), ...replaced];
 }
@@ -58,7 +59,7 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
   const host = fieldValue(fields, 'host');
   const forwardedFor = [fieldValue(fields, 'x-forwarded-for'), address].filter((part) => part !== undefined && part !== '').join(', ');
   return [
-    ['host', hostFor(context, services.site)],
+    ['host', hostAtOrigin(services.site, context.host)],
     ...kept,
     ['via', appendVia(fieldValue(fields, 'via'), request.httpVersion)],
     ['cdn-loop', appendCdnLoop(fieldValue(fields, 'cdn-loop'), services.loopId)],
@@ -75,8 +76,4 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
 export function forwardsLeft({ method, fields }: RequestContext): number | undefined {
   const text = fieldValue(fields, 'max-forwards');
   return method === 'OPTIONS' && text !== undefined && /^\d{1,9}$/.test(text) ? Number(text) : undefined;
-}
-
-function hostFor(context: RequestContext, site: Site): string {
-  return (site.preservesHost ? context.host : undefined) ?? site.authority;
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { cacheKey, MAX_KEY_BYTES } from '../../src/cache/cache-key.ts';
+import { cacheKey, hostOfKey, keySiteName, MAX_KEY_BYTES, siteNameOf } from '../../src/cache/cache-key.ts';
 
 test('cacheKey() is site, path and query, and the first 128 bits of its SHA-256', () => {
   const key = cacheKey({ siteName: 'debian', path: '/pool/a.deb', query: 'x=1' });
@@ -27,4 +27,19 @@ test('a key that the record cannot hold is no key', () => {
 test('a site name that would make keys ambiguous is a mistake of the program', () => {
   assert.throws(() => cacheKey({ siteName: 'a/b', path: '/', query: undefined }), { name: 'AssertionFailure' });
   assert.throws(() => cacheKey({ siteName: 'a', path: '/?', query: undefined }), { name: 'AssertionFailure' });
+});
+
+test('keySiteName() has the host where the origin is told it, else the site alone', () => {
+  const site = { name: 'mirror~1', authority: 'origin:81', preservesHost: true };
+  for (const [host, name] of [
+    ['a.example:8080', 'mirror~1@a.example:8080'],
+    ['[::1]', 'mirror~1@[::1]'],
+    [undefined, 'mirror~1@origin:81'],
+  ] as const) {
+    assert.equal(keySiteName(site, host), name);
+    assert.equal(siteNameOf(`${name}/x@y/z`), name);
+    assert.equal(hostOfKey(`${name}/x@y/z`), host ?? 'origin:81');
+    assert.equal(keySiteName({ ...site, preservesHost: false }, host), 'mirror~1');
+  }
+  assert.equal(hostOfKey('mirror~1/x@y'), undefined);
 });

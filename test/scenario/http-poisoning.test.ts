@@ -1,9 +1,10 @@
 /** What is stored for everybody is asked for with nothing of one client's: no field outside the key changes what is stored, or where a request goes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { request } from '../helpers/client.ts';
+import { exchange, request } from '../helpers/client.ts';
 import { startEdge } from '../helpers/edge.ts';
 import { Origin } from '../helpers/origin.ts';
+import { tinyDevice } from '../helpers/tiny-device.ts';
 
 /** Each has changed an origin's answer behind some cache once. */
 const UNKEYED: Readonly<Record<string, string>> = {
@@ -65,6 +66,94 @@ test('what an attacker asks for with fields outside the key is what everybody ge
   const first = await edge.get('/a', rest, { expect: body });
   const second = await edge.get('/a', {}, { expect: body });
   assert.deepEqual([first.wrongAt, second.wrongAt, second.headers['x-cache'], origin.requests.length], [-1, -1, 'HIT', 1]);
+});
+
+/** Answers by Host: one host with the scripted object, the other with bytes of its own. */
+async function startHosts(): Promise<Origin> {
+  const origin = await Origin.start();
+  origin.setObject('/a', { body: Buffer.from('good'), cacheControl: 'max-age=600', headers: { 'Cache-Groups': '"g"' } });
+  const raw = 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nCache-Control: max-age=600\r\nCache-Groups: "g"\r\nETag: "e"\r\n\r\nevil';
+  origin.misbehave('/a', { when: ({ headers, method }) => method === 'GET' && headers.host === 'evil.example', raw, rawThen: 'keep' });
+  return origin;
+}
+
+/** A request for /a without Host. */
+async function exchangeText(port: number, method: string): Promise<string> {
+  return (await exchange({ port, bytes: `${method} /a HTTP/1.0\r\n\r\n` })).toString('latin1');
+}
+
+const KEPT_APART = { 'upstream.preserveHost': 'true', 'purge.allow': '127.0.0.1' };
+const GOOD = 'good.example';
+const EVIL = 'evil.example';
+
+test('with preserveHost an answer is for the Host that it was asked with (cache poisoning)', async () => {
+  await using origin = await startHosts();
+  await using edge = await startEdge({ origin, set: KEPT_APART });
+  const ask = async (path: string, headers: Record<string, string>): Promise<readonly unknown[]> => {
+    const answer = await edge.get(path, headers);
+    await edge.settle();
+    return [answer.body.toString(), answer.headers['x-cache']];
+  };
+  assert.deepEqual(await ask('/a', { host: EVIL }), ['evil', 'MISS']);
+  assert.deepEqual(await ask('/a', { host: GOOD }), ['good', 'MISS']);
+  assert.deepEqual(await ask('/a', { host: EVIL }), ['evil', 'HIT']);
+  assert.deepEqual(await ask('/a', { host: 'GOOD.example:80' }), ['good', 'HIT']);
+  assert.deepEqual(await ask('http://good.example/a', { host: EVIL }), ['good', 'HIT']);
+  // No Host can name the key of another one: what would be a separator in a key is in no host.
+  for (const host of [`${GOOD}/a`, `x@${GOOD}`, `${GOOD}?`]) assert.equal((await edge.get('/a', { host })).status, 400, host);
+});
+
+test('with preserveHost a request without Host is about the origin, and finds what was asked for by its name', async () => {
+  await using origin = await startHosts();
+  await using edge = await startEdge({ origin, set: KEPT_APART });
+  const nameless = await exchangeText(edge.port, 'GET');
+  assert.match(nameless, /good$/);
+  await edge.settle();
+  const authority = `127.0.0.1:${origin.port}`;
+  assert.equal(origin.requestsFor('/a')[0]?.headers.host, authority);
+  assert.equal((await edge.get('/a', { host: authority })).headers['x-cache'], 'HIT');
+});
+
+test('with preserveHost purges are about a host; a path without one is refused', async () => {
+  await using origin = await startHosts();
+  await using edge = await startEdge({ origin, set: KEPT_APART, makeStore: tinyDevice });
+  const results = async (): Promise<readonly unknown[]> => {
+    const seen: unknown[] = [];
+    for (const host of [EVIL, GOOD]) {
+      const answer = await edge.get('/a', { host });
+      seen.push(`${answer.body.toString()} ${answer.headers['x-cache']}`);
+      await edge.settle();
+      await edge.store.drain();
+    }
+    return seen;
+  };
+  const purge = (path: string, headers: Record<string, string>) => edge.get(path, headers, { method: 'PURGE' });
+  const { purger } = edge.services;
+  const purges: readonly (readonly [what: string, act: () => Promise<unknown>])[] = [
+    ['PURGE of a path', () => purge('/a', { host: EVIL })],
+    ['PURGE of a URL', () => purge(`http://${EVIL}/a`, { host: GOOD })],
+    ['PURGE of a prefix', () => purge('/', { host: EVIL, 'X-Purge-Method': 'prefix' })],
+    ['PURGE of a host', () => purge('/', { host: EVIL, 'X-Purge-Method': 'host' })],
+    ['a URL', () => purger.purge({ kind: 'url', url: `http://${EVIL}/a` }, false)],
+    ['a prefix', () => purger.purge({ kind: 'prefix', prefix: `http://${EVIL}/` }, false)],
+    ['a host', () => purger.purge({ kind: 'host', host: EVIL }, false)],
+    ['an unsafe method', () => edge.get('/a', { host: EVIL }, { method: 'DELETE' })],
+    ['Location', () => edge.get('/b', { host: EVIL }, { method: 'POST' })],
+    ['a cache group', () => edge.get('/c', { host: EVIL }, { method: 'POST' })],
+  ];
+  for (const path of ['/b', '/c']) origin.setObject(path, { lengthBytes: 1 });
+  origin.misbehave('/b', { headers: { Location: '/a' } });
+  origin.misbehave('/c', { headers: { 'Cache-Group-Invalidation': '"g"' } });
+  await results();
+  for (const [what, act] of purges) {
+    assert.deepEqual(await results(), ['evil HIT', 'good HIT'], `before ${what}`);
+    await act();
+    assert.deepEqual(await results(), ['evil MISS', 'good HIT'], what);
+  }
+  for (const named of [{ kind: 'url', url: '/a' } as const, { kind: 'prefix', prefix: '/' } as const])
+    await assert.rejects(purger.purge(named, false), { code: 'REQUEST_INVALID' });
+  assert.match(await exchangeText(edge.port, 'PURGE'), /^HTTP\/1\.1 400 /);
+  assert.deepEqual(await results(), ['evil HIT', 'good HIT']);
 });
 
 test('what passes through does not say in the name of the proxy what the client made up', async () => {

@@ -39,6 +39,17 @@ test('objects are fetched once, and are hits afterwards', async () => {
   assert.equal(origin.requests.length, 3);
 });
 
+test('--host is the host of items that name none, for a server that keeps hosts apart', async () => {
+  await using origin = await Origin.start();
+  for (const name of ['/a', '/b']) origin.setObject(name, { lengthBytes: LENGTH, cacheControl: 'max-age=60' });
+  await using edge = await startEdge({ origin, set: { 'upstream.preserveHost': 'true' } });
+  const words = ['prewarm', '/a', 'http://other.example/b', '--host', 'Mirror.example', '--server', `127.0.0.1:${edge.port}`];
+  assert.equal((await runWords(words)).code, 0);
+  assert.equal((await edge.get('/a', { host: 'mirror.example' })).headers['x-cache'], 'HIT');
+  assert.equal((await edge.get('/b', { host: 'other.example' })).headers['x-cache'], 'HIT');
+  assert.equal((await runWords(['prewarm', '/a', '--host', 'a/b'])).code, 2);
+});
+
 test('what fails is named with its reason, the rest is done, and the code is 4', async () => {
   await using origin = await Origin.start();
   for (const name of ['/a', '/short', '/moved', '/secret']) origin.setObject(name, { lengthBytes: LENGTH, cacheControl: 'max-age=60' });

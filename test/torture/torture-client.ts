@@ -5,10 +5,13 @@
 
 import { verifyBody } from '../helpers/body.ts';
 import { ClientConnection, type ClientResponse, type RequestOptions } from '../helpers/client.ts';
+import { type ParsedPart, parseMultipart } from '../helpers/multipart-parser.ts';
 import type { ResponseHead } from '../helpers/response-parser.ts';
-import { isStrong, type Subject, type Version, type World } from './torture-world.ts';
+import { isStrong, isText, type Subject, TEXT_ANSWERS, type Version, type World } from './torture-world.ts';
 
 const DEADLINE_MS = 15_000;
+/** What stands before each of several parts is shorter. */
+const PART_HEAD_BYTES = 250;
 
 /** What was asked. */
 interface Ask {
@@ -108,16 +111,18 @@ function makeAsk(world: World): Ask {
   const subject = world.chance(500) ? world.subjects[random.integerBelow(Math.min(6, world.subjects.length))]! : world.pick(world.subjects);
   const version = world.chance(800) ? world.current(subject) : world.pick(subject.versions);
   const headers: Record<string, string> = {};
+  const selecting = world.selectingFields(subject);
+  Object.assign(headers, selecting);
   const range = world.chance(450) ? makeRange(world, version) : undefined;
   if (range !== undefined) headers.range = range;
   const hasIfRange = range !== undefined && world.chance(250);
-  if (hasIfRange) headers['if-range'] = world.chance(700) ? tagOf(world, subject) : dateOf(version);
+  if (hasIfRange) headers['if-range'] = world.chance(700) ? world.tag(subject, selecting) : dateOf(version);
   const isConditional = world.chance(100);
   if (isConditional) {
     const condition = random.integerBelow(4);
-    if (condition === 0) headers['if-none-match'] = tagOf(world, subject);
+    if (condition === 0) headers['if-none-match'] = world.tag(subject, selecting);
     else if (condition === 1) headers['if-modified-since'] = dateOf(version);
-    else if (condition === 2) headers['if-match'] = tagOf(world, subject);
+    else if (condition === 2) headers['if-match'] = world.tag(subject, selecting);
     else headers['if-unmodified-since'] = dateOf(version);
   }
   const onlyIfCached = world.chance(20);
@@ -151,18 +156,32 @@ function makeRange(world: World, { lengthBytes }: Version): string {
     () => `bytes=${lengthBytes + 5000}-${lengthBytes + 6000}`,
     () => `bytes=5-2`,
     () => `bytes=0-10,20-30`,
+    () => makeRangeSet(world, lengthBytes),
+    () => makeRangeSet(world, lengthBytes),
     () => `bites=0-10`,
     () => `bytes=0-${Number.MAX_SAFE_INTEGER}`,
   ];
   return world.pick(forms)();
 }
 
-function tagOf(world: World, subject: Subject): string {
-  return world.origin.validators(subject.path).etag ?? '"none-such"';
+/** Two to five ranges in any order, which may overlap, touch or lie behind the end. */
+function makeRangeSet(world: World, lengthBytes: number): string {
+  const { random } = world;
+  const specs = Array.from({ length: 2 + random.integerBelow(4) }, () => {
+    const start = random.integerBelow(lengthBytes + 20);
+    const sizeBytes = world.pick([1, 2, 500, Math.max(1, lengthBytes)]);
+    return world.chance(120) ? `-${1 + random.integerBelow(200)}` : `${start}-${start + random.integerBelow(sizeBytes)}`;
+  });
+  return `bytes=${specs.join(world.chance(200) ? ', ' : ',')}`;
 }
 
 function dateOf(version: Version): string {
   return new Date(1577836800000 + version.number * 1000).toUTCString();
+}
+
+/** A body that may be the answer. */
+interface Candidate extends Version {
+  readonly name: string;
 }
 
 /** One request and what became of it. */
@@ -172,11 +191,13 @@ class Exchange {
   readonly #oldestServable: number;
   readonly #startedMs = performance.now();
   readonly #mayBeAborted: boolean;
-  #candidates: Version[];
+  #candidates: Candidate[];
   #start = 0;
   #isUnchecked = false;
   #wrong: string | undefined;
   #story = '';
+  /** The body so far, where it can only be judged whole: several parts, or a text. */
+  #pieces: Buffer[] | undefined;
 
   constructor(options: ClientsOptions, ask: Ask, mayBeAborted: boolean) {
     this.#options = options;
@@ -220,8 +241,14 @@ class Exchange {
     const story = this.#story.replace(/ttl=-?\d+|detail=slices=\S+|key=\S+/g, '').slice(0, 60);
     tally.stories.set(story, (tally.stories.get(story) ?? 0) + 1);
     // The object may have changed since: all versions there are now count.
-    this.#candidates = subject.versions.filter(({ number }) => number >= this.#oldestServable);
-    if (head.status >= 300) return;
+    const names = this.#options.world.bodyNames(subject, this.#ask.headers);
+    this.#candidates = subject.versions
+      .filter(({ number }) => number >= this.#oldestServable)
+      .flatMap((version) => names.map((name) => ({ ...version, name })));
+    if (head.status >= 300) {
+      this.#pieces = [];
+      return;
+    }
     this.#byValidators(head);
     this.#byLengths(head);
   }
@@ -242,7 +269,8 @@ class Exchange {
       if (length !== undefined) this.#keep(({ lengthBytes }) => lengthBytes === Number(length), `Content-Length ${length}`);
       if (head.headers['content-range'] !== undefined && !isLieExcused) this.#wrong ??= 'Content-Range in a 200';
       const mayBeWhole = range === undefined || hasIfRange || method === 'HEAD' || this.#isPassedOn() || length === undefined;
-      if (!mayBeWhole && this.#candidates.every((version) => isPart(range, version))) this.#wrong ??= `200 to ${range}`;
+      if (!mayBeWhole && this.#candidates.every((version) => isPart(range, version) && this.#mustBeParts(range, version)))
+        this.#wrong ??= `200 to ${range}`;
       return;
     }
     if (head.status !== 206) {
@@ -253,6 +281,12 @@ class Exchange {
       this.#isUnchecked = true;
       return;
     }
+    if (head.headers['content-type']?.startsWith('multipart/byteranges') === true) {
+      this.#pieces = [];
+      if (head.headers['content-range'] !== undefined) this.#wrong ??= 'Content-Range beside several parts';
+      if (range?.includes(',') !== true || method === 'HEAD') this.#wrong ??= `several parts to ${method} ${range}`;
+      return;
+    }
     const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(head.headers['content-range'] ?? '');
     if (match === null || range === undefined || method === 'HEAD') {
       this.#wrong ??= `206 with Content-Range ${head.headers['content-range']} to ${method} ${range}`;
@@ -261,16 +295,25 @@ class Exchange {
     const [start, end, total] = [Number(match[1]), Number(match[2]) + 1, Number(match[3])];
     this.#keep(({ lengthBytes }) => lengthBytes === total, `Content-Range ${match[0]}`);
     if (length !== undefined && Number(length) !== end - start) this.#wrong ??= `Content-Length ${length} with Content-Range ${match[0]}`;
-    const wanted = resolve(range, total);
-    if (wanted === undefined || wanted.start !== start || wanted.end !== end) this.#wrong ??= `Content-Range ${match[0]} to ${range}`;
+    const [wanted, ...others] = resolveAll(range, total);
+    if (others.length > 0 || wanted?.start !== start || wanted.end !== end) this.#wrong ??= `Content-Range ${match[0]} to ${range}`;
     this.#start = start;
+  }
+
+  /** Several parts are sent where the cache can fetch them in any order, and where they are shorter than the whole. */
+  #mustBeParts(range: string, { lengthBytes }: Version): boolean {
+    const places = resolveAll(range, lengthBytes);
+    if (places.length < 2) return true;
+    const { kind } = this.#ask.subject;
+    const sumBytes = places.reduce((sum, { start, end }) => sum + end - start + PART_HEAD_BYTES, PART_HEAD_BYTES);
+    return (kind === 'strong' || kind === 'dated') && !this.#isExcused() && sumBytes <= lengthBytes;
   }
 
   #isPassedOn(): boolean {
     return /bypass|not-storable/.test(this.#story);
   }
 
-  #keep(fits: (version: Version) => boolean, why: string): void {
+  #keep(fits: (version: Candidate) => boolean, why: string): void {
     const kept = this.#candidates.filter(fits);
     if (kept.length === 0 && this.#candidates.length > 0) this.#wrong ??= `no version fits ${why}; oldest servable ${this.#oldestServable}`;
     this.#candidates = kept;
@@ -278,20 +321,36 @@ class Exchange {
 
   #onBytes(bytes: Buffer, offset: number): void {
     this.#options.tally.bytes += bytes.length;
+    if (this.#pieces !== undefined) {
+      this.#pieces.push(Buffer.from(bytes));
+      return;
+    }
     if (this.#isUnchecked || this.#candidates.length === 0) return;
-    const { path } = this.#ask.subject;
     const before = this.#candidates;
     this.#candidates = before.filter(
-      ({ number, lengthBytes }) =>
-        this.#start + offset + bytes.length <= lengthBytes &&
-        verifyBody(bytes, { name: path, version: number }, this.#start + offset) === -1,
+      ({ number, lengthBytes, name }) =>
+        this.#start + offset + bytes.length <= lengthBytes && verifyBody(bytes, { name, version: number }, this.#start + offset) === -1,
     );
     if (this.#candidates.length > 0) return;
-    const places = before.map(({ number, lengthBytes }) => {
-      const at = verifyBody(bytes, { name: path, version: number }, this.#start + offset);
+    const places = before.map(({ number, lengthBytes, name }) => {
+      const at = verifyBody(bytes, { name, version: number }, this.#start + offset);
       return `v${number}(${lengthBytes})@${at === -1 ? 'right' : this.#start + offset + at}`;
     });
     this.#wrong ??= `wrong bytes in ${this.#start + offset}+${bytes.length}: ${places.join(' ')}`;
+  }
+
+  /** Several parts: those asked for, in the order asked, each of the same version. @returns what is wrong */
+  #judgeParts(response: ClientResponse, body: Buffer): string | undefined {
+    let parts: ParsedPart[];
+    try {
+      parts = parseMultipart(response.headers['content-type'], body);
+    } catch (error) {
+      return String(error);
+    }
+    const fits = ({ number, lengthBytes, name }: Candidate): boolean =>
+      placesOf(resolveAll(this.#ask.range ?? '', lengthBytes)) === placesOf(parts) &&
+      parts.every((part) => part.total === lengthBytes && verifyBody(part.bytes, { name, version: number }, part.start) === -1);
+    return this.#candidates.some(fits) ? undefined : `no version has the parts ${placesOf(parts)}`;
   }
 
   #judge(response: ClientResponse): void {
@@ -301,6 +360,11 @@ class Exchange {
     if (this.#wrong !== undefined) return this.#complain(this.#wrong, response);
     if (this.#mayBeAborted && !response.isComplete) {
       tally.aborted += 1;
+      return;
+    }
+    if (response.isComplete && this.#pieces !== undefined && !this.#isUnchecked) {
+      const wrong = this.#judgeParts(response, Buffer.concat(this.#pieces));
+      if (wrong !== undefined) this.#complain(wrong, response);
       return;
     }
     if (response.isComplete) {
@@ -323,16 +387,27 @@ class Exchange {
   #judgeOther(response: ClientResponse): void {
     const { status } = response;
     const { isConditional, onlyIfCached, range, headers } = this.#ask;
+    if (isText(this.#ask.subject.kind) && this.#isTheText(response)) return;
     if (status === 304 && isConditional) return;
     if (status === 412 && (headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined)) return;
     if (status === 504 && onlyIfCached) return;
     if (status === 416 && range !== undefined) {
       const total = Number(/^bytes \*\/(\d+)$/.exec(response.headers['content-range'] ?? '')?.[1]);
-      if (this.#candidates.some(({ lengthBytes }) => lengthBytes === total && resolve(range, lengthBytes) === undefined)) return;
+      if (this.#candidates.some(({ lengthBytes }) => lengthBytes === total && resolveAll(range, lengthBytes).length === 0)) return;
     }
     if (status !== 500 && this.#isExcused()) return;
-    if (status === 500 && this.#isPassedOn() && this.#isExcused()) return;
+    if (status === 500 && (this.#isPassedOn() || this.#story.includes('fwd-status=500')) && this.#isExcused()) return;
     this.#complain(`status ${status}: ${response.headers['cache-status']}`, response);
+  }
+
+  /** A redirect or a 404 comes as the origin sends it, whatever range or condition the request has. */
+  #isTheText({ status, headers, isComplete }: ClientResponse): boolean {
+    const { subject, method } = this.#ask;
+    const expected = TEXT_ANSWERS[subject.kind];
+    if (status !== expected?.status || headers.location !== expected.redirectTo) return false;
+    const text = Buffer.concat(this.#pieces ?? []).toString('latin1');
+    if (!isComplete) return this.#mayBeAborted || this.#isExcused();
+    return text === (method === 'HEAD' ? '' : `${expected.status}\n`) || (this.#isPassedOn() && performance.now() < subject.liedUntilMs);
   }
 
   #isExcused(): boolean {
@@ -344,7 +419,13 @@ class Exchange {
     const head =
       response === undefined
         ? ''
-        : ` -> ${response.status} ${JSON.stringify(response.headers)} complete=${response.isComplete} after ${Math.round(response.totalMs)} ms`;
+        : ` -> ${response.status} ${JSON.stringify(response.headers)} complete=${response.isComplete} ${
+            response.status >= 400
+              ? Buffer.concat(this.#pieces ?? [])
+                  .toString('latin1')
+                  .trim()
+              : ''
+          } after ${Math.round(response.totalMs)} ms`;
     const seen = this.#options.world.origin.requestsFor(subject.path).slice(-8);
     const asked = seen.map(
       (record) =>
@@ -368,11 +449,38 @@ function resolve(range: string, total: number): { start: number; end: number } |
   return { start, end: last === '' ? total : Math.min(total, Number(last) + 1) };
 }
 
-/** Whether the range, being valid and single, must be answered with a part. */
+/** Start and end of each of some places, as a text. */
+function placesOf(places: readonly { readonly start: number; readonly end: number }[]): string {
+  return places.map(({ start, end }) => `${start}-${end}`).join();
+}
+
+/** What is satisfiable of a range or a set of them, in the order asked; those that overlap are one, in the place of the first. */
+function resolveAll(range: string, total: number): { start: number; end: number }[] {
+  const places: { start: number; end: number }[] = [];
+  for (const spec of range.replace('bytes=', '').split(',')) {
+    let place = resolve(`bytes=${spec.trim()}`, total);
+    if (place === undefined) continue;
+    // What it joins may have come to overlap another one.
+    let at = places.length;
+    for (;;) {
+      const { start, end }: { start: number; end: number } = place;
+      const index = places.findIndex((other) => other.start < end && start < other.end);
+      const [other] = index < 0 ? [] : places.splice(index, 1);
+      if (other === undefined) break;
+      at = Math.min(at, index);
+      place = { start: Math.min(start, other.start), end: Math.max(end, other.end) };
+    }
+    places.splice(at, 0, place);
+  }
+  return places;
+}
+
+/** Whether the range, or the set of them, being valid, must be answered with a part. */
 function isPart(range: string, { lengthBytes }: Version): boolean {
-  const match = /^bytes=(\d*)-(\d*)$/.exec(range);
-  if (match === null || lengthBytes === 0) return false;
-  const [, first = '', last = ''] = match;
-  if (first !== '' && last !== '' && Number(last) < Number(first)) return false;
-  return resolve(range, lengthBytes) !== undefined;
+  const specs = /^bytes=([\d, -]+)$/.exec(range)?.[1]?.split(',') ?? [];
+  const isValid = specs.every((spec) => {
+    const [first = '', last = ''] = spec.trim().split('-');
+    return first === '' || last === '' || Number(first) <= Number(last);
+  });
+  return isValid && specs.length > 0 && resolveAll(range, lengthBytes).length > 0;
 }

@@ -4,6 +4,7 @@
  */
 import type { SeededRandom } from '../../src/base/random.ts';
 import { Origin } from '../helpers/origin.ts';
+import { objectEtag, variantName } from '../helpers/origin-answer.ts';
 import type { Misbehaviour, ObjectDefinition, OriginRequest } from '../helpers/origin-script.ts';
 
 /** How an object is offered by its origin. */
@@ -19,6 +20,11 @@ export const KINDS = [
   'closing',
   'rangeless',
   'no-store',
+  'by-language',
+  'by-language',
+  'by-encoding',
+  'moved',
+  'missing',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -64,6 +70,8 @@ export class World {
   readonly random: SeededRandom;
   readonly #options: WorldOptions;
   origin!: Origin;
+  /** Accept-Encoding as the origin was sent it. */
+  readonly #encodingsAsked = new Set<string>();
   /** Of 1000 responses, how many go wrong. */
   faultsPerMille = 0;
 
@@ -96,6 +104,28 @@ export class World {
     return subject.versions.at(-1)!;
   }
 
+  /** Request fields that select among the variants of an object; often none of them. */
+  selectingFields({ kind }: Subject): Record<string, string> {
+    if (kind === 'by-language' && this.chance(800)) return { 'accept-language': this.pick(['de', 'en', 'fr']) };
+    if (kind === 'by-encoding' && this.chance(800)) return { 'accept-encoding': this.pick(['gzip', 'br']) };
+    return {};
+  }
+
+  /** Names of the bodies that a request with these fields may be given. */
+  bodyNames({ path, kind }: Subject, headers: Readonly<Record<string, string>>): readonly string[] {
+    const { varyOn } = DEFINITIONS[kind];
+    if (varyOn === undefined) return [path];
+    if (kind === 'by-language') return [variantName(path, headers, varyOn)];
+    // The cache asks in words of its own, and content that is not encoded suits everybody (RFC 9110 s12.5.3).
+    return [...this.#encodingsAsked].map((asked) => `${path}|${asked}`);
+  }
+
+  /** The honest tag of what such a request selects now. */
+  tag(subject: Subject, headers: Readonly<Record<string, string>>): string {
+    const identity = { name: this.bodyNames(subject, headers)[0] ?? subject.path, version: this.current(subject).number };
+    return objectEtag({ definition: DEFINITIONS[subject.kind], identity }) ?? '"none-such"';
+  }
+
   excuse(subject: Subject): void {
     subject.excusedUntilMs = performance.now() + EXCUSE_MS;
   }
@@ -115,7 +145,16 @@ export class World {
   #freshness(subject: Subject): ObjectDefinition {
     if (subject.kind === 'no-store') return { cacheControl: 'no-store' };
     return {
-      cacheControl: this.pick(['max-age=3600', 'max-age=3600', 'max-age=3600', 'max-age=1', 'no-cache', 'max-age=60, must-revalidate']),
+      cacheControl: this.pick([
+        'max-age=3600',
+        'max-age=3600',
+        'max-age=3600',
+        'max-age=1',
+        'max-age=1, stale-while-revalidate=30',
+        'max-age=1, stale-if-error=600',
+        'no-cache',
+        'max-age=60, must-revalidate',
+      ]),
     };
   }
 
@@ -130,6 +169,7 @@ export class World {
   #improvise(request: OriginRequest): Misbehaviour {
     const subject = this.subjects.find(({ path }) => path === request.path);
     if (subject === undefined) return {};
+    this.#encodingsAsked.add(request.headers['accept-encoding'] ?? '-');
     const base = BASE_MISBEHAVIOURS[subject.kind] ?? {};
     if (!this.chance(this.faultsPerMille)) return this.chance(30) ? { ...base, splitHead: true } : base;
     const plan = this.#plan(subject);
@@ -165,6 +205,15 @@ export class World {
       () => ({ misbehaviour: { multipart: true }, isLie: true }),
       // Without a length all that comes is the body.
       () => ({ misbehaviour: subject.kind in BASE_MISBEHAVIOURS && subject.kind !== 'rangeless' ? {} : { extraBytes: 10 }, isLie: true }),
+      // Less than was asked for, which is allowed (RFC 9110 s15.3.7).
+      () => ({
+        misbehaviour: {
+          interval: (asked) =>
+            asked === undefined ? undefined : { start: asked.start, end: asked.start + Math.ceil((asked.end - asked.start) / 2) },
+        },
+        isLie: true,
+      }),
+      () => ({ misbehaviour: { status: this.pick([500, 502, 503]) } }),
       () => ({ misbehaviour: { validators: this.pick(['none', 'weak', 'changing']) } }),
       () => ({ misbehaviour: { headers: { 'X-Lately': `${random.integerBelow(1000)}` } }, isHarmless: true }),
       () => ({ misbehaviour: this.chance(250) ? { status: this.pick([500, 503, 404]) } : { splitHead: true } }),
@@ -187,14 +236,33 @@ const DEFINITIONS: Readonly<Record<Kind, ObjectDefinition>> = {
   closing: {},
   rangeless: {},
   'no-store': {},
+  'by-language': { varyOn: ['accept-language'] },
+  'by-encoding': { varyOn: ['accept-encoding'] },
+  moved: {},
+  missing: {},
 };
+
+/** What is always answered with a status and its short text. */
+export const TEXT_ANSWERS: Readonly<Partial<Record<Kind, { readonly status: number; readonly redirectTo?: string }>>> = {
+  moved: { status: 307, redirectTo: '/somewhere/else' },
+  missing: { status: 404 },
+};
+
+const TEXT_FIELDS = { 'Cache-Control': 'max-age=2' };
 
 const BASE_MISBEHAVIOURS: Readonly<Partial<Record<Kind, Misbehaviour>>> = {
   chunked: { chunked: true, ignoreRange: true },
   'chunked-weak': { chunked: 3000, ignoreRange: true },
   closing: { closeDelimited: true, ignoreRange: true },
   rangeless: { ignoreRange: true },
+  moved: { ...TEXT_ANSWERS.moved, headers: TEXT_FIELDS },
+  missing: { ...TEXT_ANSWERS.missing, headers: TEXT_FIELDS },
 };
+
+/** Whether it is always answered with a status and its short text. */
+export function isText(kind: Kind): boolean {
+  return kind in TEXT_ANSWERS;
+}
 
 /** Whether missing bytes of it can be had again for certain. */
 export function isStrong(kind: Kind): boolean {

@@ -16,6 +16,7 @@ import { KIB, MIB } from '../../src/base/units.ts';
 import type { NamedPurge } from '../../src/cache/named-purge.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
 import { type DeviceStore, openStore } from '../../src/store/device-store.ts';
+import { request } from '../helpers/client.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
@@ -143,6 +144,8 @@ class Play {
         'upstream.headTimeout': '3s',
         'upstream.connections': `${[4, 64][this.#random.integerBelow(2)]!}`,
         'limits.clientStall': '6s',
+        'purge.allow': '127.0.0.1',
+        'cache.staleIfError': this.#random.integerBelow(2) === 0 ? '0s' : '1h',
       },
       makeStore: (arena) =>
         openStore({
@@ -190,7 +193,14 @@ class Play {
     });
     const present = covered.map((other) => this.world.current(other).number);
     try {
-      await edge.services.purger.purge(named, false);
+      if (named.kind === 'url' && choice < 6) {
+        const { status } = await request({ port: edge.port, method: 'PURGE', path: named.url });
+        // Without its device the store cannot forget for certain, and says so.
+        if (status === 503 || (status >= 500 && this.#hasCrashed)) return;
+        assert.equal(status, 200, 'a purge on the port of the clients');
+      } else {
+        await edge.services.purger.purge(named, false);
+      }
       for (const [at, other] of covered.entries()) other.oldestServable = Math.max(other.oldestServable, present[at] ?? 0);
     } catch (error) {
       const isUnavailable =

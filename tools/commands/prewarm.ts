@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { countText } from '../../src/base/count-text.ts';
 import { EdgeError, toEdgeError } from '../../src/base/errors.ts';
 import type { ConfigOverride } from '../../src/config/environment.ts';
+import { parseRequestTarget } from '../../src/http/request-target.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption } from '../config-options.ts';
 import { EXIT_CODES } from '../exit-codes.ts';
@@ -24,6 +25,7 @@ interface PrewarmOptions {
   readonly server?: string;
   readonly device?: string;
   readonly upstream?: string;
+  readonly host?: string;
   readonly preset?: string;
   readonly concurrency: string;
   readonly rate?: string;
@@ -59,6 +61,7 @@ export function addPrewarmCommand(program: Command, io: CommandIo): void {
     .option('--server <address>', `running server to fetch through (default: ${DEFAULT_SERVER})`)
     .option('--device <path>', 'fill this device directly, while no server holds it; needs --upstream')
     .option('--upstream <url>', 'the origin; URLs below it may stand in the list')
+    .option('--host <host>', 'host that clients ask for, for items that name none; a server with upstream.preserveHost keeps hosts apart')
     .option('--preset <name>', 'with --device: rules for a kind of mirror, as the server will use them (default: generic)')
     .option('--concurrency <n>', 'requests at a time, 1 to 256', '4')
     .option('--rate <rate>', 'most bytes per second over all requests, such as 10MiB/s (default: no limit)')
@@ -86,6 +89,7 @@ async function run(io: CommandIo, urls: readonly string[], options: PrewarmOptio
         lists,
         total,
         finished,
+        host: options.host,
         concurrency,
         bytesPerSecond,
         pace: local?.pace,
@@ -105,6 +109,7 @@ interface WarmJob {
   readonly lists: ListSources;
   readonly total: number | undefined;
   readonly finished: FinishedList;
+  readonly host: string | undefined;
   readonly concurrency: number;
   readonly bytesPerSecond: number | undefined;
   readonly pace: LocalServer['pace'] | undefined;
@@ -117,6 +122,7 @@ async function warmAndReport(io: CommandIo, job: WarmJob): Promise<void> {
   const report = new WarmReport(io, job.total);
   const run = {
     client,
+    host: job.host,
     list: (signal: AbortSignal) => listTargets(job.lists, signal),
     concurrency,
     rate: bytesPerSecond === undefined ? undefined : new RateLimit(io.clock, bytesPerSecond),
@@ -162,6 +168,8 @@ function startLocal(io: CommandIo, device: string, options: PrewarmOptions): Pro
 }
 
 function complainAboutFlags(urls: readonly string[], options: PrewarmOptions): void {
+  if (options.host !== undefined && parseRequestTarget('/', options.host).kind === 'invalid')
+    throw new EdgeError('USAGE', `--host takes a host such as mirror.example:8080, not ${JSON.stringify(options.host)}`);
   if (urls.length === 0 && options.file === undefined)
     throw new EdgeError('USAGE', 'Name what to fetch: URLs or paths, or --file LIST (- for standard input)');
   if (options.device !== undefined && options.server !== undefined) throw new EdgeError('USAGE', 'Give --server or --device, not both');

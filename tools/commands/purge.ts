@@ -105,7 +105,8 @@ function namedBy(urls: readonly string[], options: PurgeOptions): readonly Named
 /** Nothing is purged when something of it is malformed. @throws EdgeError USAGE */
 function checkNamed(named: NamedPurge): void {
   try {
-    resolvePurge(named, 'site');
+    // Whether hosts are kept apart is for the server to know.
+    resolvePurge(named, { name: 'site', authority: 'site', preservesHost: false });
   } catch (cause) {
     const option = { url: 'URL', prefix: '--prefix', tag: '--tag', host: '--host', everything: '--all' }[named.kind];
     throw new EdgeError('USAGE', `${option}: ${toEdgeError(cause).message}; nothing was purged`, { cause });

@@ -1,11 +1,11 @@
 /** Finding one object on a device from what an operator has at hand: the key or its hash, a URL or a path. */
 import { EdgeError } from '../../src/base/errors.ts';
-import { hashKeyText } from '../../src/cache/cache-key.ts';
+import { hashKeyText, hostOfKey } from '../../src/cache/cache-key.ts';
 import type { ObjectHash } from '../../src/format/manifest.ts';
 import { parseRequestTarget } from '../../src/http/request-target.ts';
 import { type DeviceView, findObject, listObjects, type StoredObject } from '../../src/store/inspect-device.ts';
 
-/** Path and query of a key (`site/path?query`). */
+/** Path and query of a key (`site/path?query`, `site@host/path?query`). */
 export function pathOfKey(keyText: string): string {
   const slash = keyText.indexOf('/');
   return slash < 0 ? keyText : keyText.slice(slash);
@@ -25,13 +25,16 @@ export async function findByName(view: DeviceView, name: string): Promise<Stored
   const path = target.query === undefined ? target.path : `${target.path}?${target.query}`;
   const found: StoredObject[] = [];
   for await (const verdict of listObjects(view)) {
-    if (verdict.kind === 'object' && pathOfKey(verdict.object.manifest.keyText) === path) found.push(verdict.object);
+    if (verdict.kind !== 'object') continue;
+    const { keyText } = verdict.object.manifest;
+    const isOtherHost = target.host !== undefined && (hostOfKey(keyText) ?? target.host) !== target.host;
+    if (pathOfKey(keyText) === path && !isOtherHost) found.push(verdict.object);
   }
   const [first, second] = found;
   if (first === undefined) throw absent(name);
   if (second === undefined) return first;
   const keys = found.map(({ manifest }) => manifest.keyText).join(', ');
-  throw new EdgeError('USAGE', `${name} is stored for several origins; name one by its key: ${keys}`);
+  throw new EdgeError('USAGE', `${name} is stored for several origins or hosts; name one by its key: ${keys}`);
 }
 
 function isHash(name: string): name is ObjectHash {

@@ -15,7 +15,7 @@ export interface WarmTarget {
   readonly name: string;
   /** Path and query of the request to the server. */
   readonly path: string;
-  /** Host field of the request; undefined: the server's own address. */
+  /** Host field of the request; undefined: the item names none. */
   readonly host: string | undefined;
 }
 

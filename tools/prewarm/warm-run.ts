@@ -19,6 +19,8 @@ export interface WarmOptions {
   readonly client: ServerClient;
   /** Begins the list; the signal ends it early. */
   readonly list: (signal: AbortSignal) => AsyncIterator<ListedTarget>;
+  /** Host field for items that name none; undefined: the server's own address. */
+  readonly host?: string | undefined;
   /** Requests at a time. */
   readonly concurrency: number;
   /** Undefined: as fast as it comes. */
@@ -87,11 +89,12 @@ async function warmItem(item: ListedTarget, options: WarmOptions, signal: AbortS
 
 async function fetchWhole(target: WarmTarget, options: WarmOptions, signal: AbortSignal): Promise<WarmOutcome> {
   const { client, rate, pace } = options;
+  const host = target.host ?? options.host;
   const headers = {
     accept: '*/*',
     'accept-encoding': 'identity',
     'user-agent': 'rawslice-prewarm',
-    ...(target.host === undefined ? {} : { host: target.host }),
+    ...(host === undefined ? {} : { host }),
   };
   if (options.asksTwice) await announce(target, options, { ...headers, 'cache-control': 'only-if-cached' }, signal);
   const response = await client.send({ method: 'GET', path: target.path, headers, signal });
