@@ -9,6 +9,7 @@ import { endToEndFields, type FieldList, fieldLines, fieldsSizeBytes, hasField }
 import { isRedirect } from '../http/redirect-target.ts';
 import { isSignedLocation } from '../http/signed-location.ts';
 import { tagsOf } from './cache-tags.ts';
+import { contradictsPath } from './content-deception.ts';
 import { freshnessOf, isStaleForbidden, ruledFreshMs, storingForbiddenBy } from './freshness.ts';
 import { type ResponseControl, responseControl } from './response-control.ts';
 import type { SiteRule } from './site-rule.ts';
@@ -32,6 +33,7 @@ export const NOT_STORABLE_REASONS = [
   'content-encoding',
   'signed-location',
   'set-cookie',
+  'content-type',
   'fields-too-large',
   'too-many-tags',
   'never-fresh',
@@ -52,6 +54,8 @@ export interface CacheableResponse {
   readonly rule: SiteRule;
   /** To whom the groups of the response belong. */
   readonly siteName: string;
+  /** Of the request; normalised, without query. */
+  readonly path: string;
 }
 
 /**
@@ -133,7 +137,17 @@ function findObstacle(response: CacheableResponse, directives: ResponseControl):
   if (isRedirect(status) && fieldLines(fields, 'location').some(isSignedLocation)) return 'signed-location';
   const isCookieStored = hasField(fields, 'set-cookie') && control.fieldNames('no-cache')?.includes('set-cookie') !== true;
   if (isCookieStored && control.fieldNames('private')?.includes('set-cookie') !== true && rule.setCookie === 'refuse') return 'set-cookie';
+  if (isDeceptive({ ...response, status })) return 'content-type';
   return undefined;
+}
+
+/**
+ * Whether a rule would make fresh what is not what its path says. Content only: the page that tells that a style sheet is missing is no style
+ * sheet. A rule that wants everything confirmed gives nothing away.
+ */
+function isDeceptive({ path, status, fields, rule }: CacheableResponse): boolean {
+  if (!rule.checksContentType || !isSliced(status)) return false;
+  return (ruledFreshMs(rule, status) ?? 0) > 0 && contradictsPath(path, fields);
 }
 
 /** RFC 9111 s3, last condition: freshness by rule or by the origin's word, `public`, or a status that may be given some by heuristic. */
