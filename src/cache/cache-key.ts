@@ -75,6 +75,11 @@ export function siteNameOf(keyText: string): string {
   return keyText.slice(0, keyText.indexOf('/'));
 }
 
+/** The path in a key's text. */
+export function pathOf(keyText: string): string {
+  return keyText.slice(keyText.indexOf('/')).replace(/\?.*/s, '');
+}
+
 /** The hash of a key's text, for whoever has the text only. */
 export function hashKeyText(keyText: string): ObjectHash {
   return hash('sha256', keyText, 'hex').slice(0, OBJECT_HASH_DIGITS) as ObjectHash;

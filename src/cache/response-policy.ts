@@ -7,6 +7,7 @@ import { type CacheControl, cacheControlOf } from '../http/cache-control.ts';
 import { contentCodingOf } from '../http/content-coding.ts';
 import { endToEndFields, type FieldList, fieldsSizeBytes, hasField } from '../http/header-fields.ts';
 import { tagsOf } from './cache-tags.ts';
+import { contradictsPath } from './content-deception.ts';
 import { freshnessOf, isStaleForbidden, ruledFreshMs, storingForbiddenBy } from './freshness.ts';
 import { type ResponseControl, responseControl } from './response-control.ts';
 import type { SiteRule } from './site-rule.ts';
@@ -29,6 +30,7 @@ export const NOT_STORABLE_REASONS = [
   'vary',
   'content-encoding',
   'set-cookie',
+  'content-type',
   'fields-too-large',
   'too-many-tags',
   'never-fresh',
@@ -49,6 +51,8 @@ export interface CacheableResponse {
   readonly rule: SiteRule;
   /** To whom the groups of the response belong. */
   readonly siteName: string;
+  /** Of the request; normalised, without query. */
+  readonly path: string;
 }
 
 /**
@@ -129,7 +133,17 @@ function findObstacle(response: CacheableResponse, directives: ResponseControl):
   if (varyingFields(fields, rule) === undefined) return 'vary';
   const isCookieStored = hasField(fields, 'set-cookie') && control.fieldNames('no-cache')?.includes('set-cookie') !== true;
   if (isCookieStored && control.fieldNames('private')?.includes('set-cookie') !== true && rule.setCookie === 'refuse') return 'set-cookie';
+  if (isDeceptive({ ...response, status })) return 'content-type';
   return undefined;
+}
+
+/**
+ * Whether a rule would make fresh what is not what its path says. Content only: the page that tells that a style sheet is missing is no style
+ * sheet. A rule that wants everything confirmed gives nothing away.
+ */
+function isDeceptive({ path, status, fields, rule }: CacheableResponse): boolean {
+  if (!rule.checksContentType || !isSliced(status)) return false;
+  return (ruledFreshMs(rule, status) ?? 0) > 0 && contradictsPath(path, fields);
 }
 
 /** RFC 9111 s3, last condition: freshness by rule or by the origin's word, `public`, or a status that may be given some by heuristic. */

@@ -22,6 +22,8 @@ export interface SiteRule {
   readonly staleIfErrorMs: number | undefined;
   /** `refuse`: a response with Set-Cookie is not stored. `strip`: it is, without the cookie. `keep`: with it, for everybody. */
   readonly setCookie: 'refuse' | 'strip' | 'keep';
+  /** Whether what this rule would make fresh is not stored when its Content-Type contradicts the extension of its path. */
+  readonly checksContentType: boolean;
   /** Whether Cache-Control and Pragma of requests are ignored (mirror clients send max-age=0 on everything). */
   readonly ignoresClientCacheControl: boolean;
   /** `never`: requests pass through. `always`: kept at the first request, also by a full device. */
@@ -42,6 +44,7 @@ export const PLAIN_RULE: SiteRule = {
   staleWhileRevalidateMs: undefined,
   staleIfErrorMs: undefined,
   setCookie: 'refuse',
+  checksContentType: true,
   ignoresClientCacheControl: false,
   store: 'auto',
   encodings: 'client',

@@ -23,6 +23,8 @@ export interface ConfigRule {
   readonly staleIfErrorMs: number | undefined;
   /** What becomes of a response with Set-Cookie. */
   readonly setCookie: 'refuse' | 'strip' | 'keep';
+  /** Whether content whose type contradicts its extension is kept out. */
+  readonly checksContentType: boolean;
   readonly ignoresClientCacheControl: boolean;
   readonly store: 'auto' | 'always' | 'never';
   readonly encodings: 'client' | 'identity';

@@ -77,6 +77,7 @@ function describeRule(rule: ConfigRule): string {
   if (rule.staleIfErrorMs !== undefined) facts.push(`staleIfError ${formatDuration(rule.staleIfErrorMs)}`);
   // An immutable rule strips, as long as it does not say otherwise.
   if (rule.setCookie !== (rule.isImmutable ? 'strip' : 'refuse')) facts.push(`setCookie ${rule.setCookie}`);
+  if (!rule.checksContentType) facts.push('checkContentType false');
   if (rule.ignoresClientCacheControl) facts.push('ignoreClientCacheControl');
   if (rule.redirects !== undefined) {
     facts.push(`followRedirects ${rule.redirects.hopsMax}`);

@@ -35,6 +35,8 @@ export const RULE_KEYS = {
   staleIfError: "How long past its freshness a response may be served while the origin fails, in place of the origin's word",
   setCookie:
     'A response with `Set-Cookie`: `refuse` to store it (the default), `strip` the field and store the rest (the default where `immutable`), or `keep` it for every client',
+  checkContentType:
+    'Whether content that `immutable` or `freshFor` would make fresh is not stored when its Content-Type contradicts the extension of its path, such as `text/html` for `.css`: `true` (the default) or `false`',
   ignoreClientCacheControl: 'Ignore Cache-Control and Pragma of requests; by default what `immutable` says',
   store:
     '`auto` (the default): a full device keeps what is asked for twice; `always` to keep it at the first request; `never` to pass requests through',
@@ -56,6 +58,7 @@ const RULE_SCHEMA = z.object({
   staleWhileRevalidate: fromText(parseDuration).optional(),
   staleIfError: fromText(parseDuration).optional(),
   setCookie: fromText((text) => parseChoice(text, SET_COOKIE_WORDS)).optional(),
+  checkContentType: fromText(parseBoolean).optional(),
   ignoreClientCacheControl: fromText(parseBoolean).optional(),
   store: fromText((text) => parseChoice(text, STORE_WORDS)).optional(),
   encodings: fromText((text) => parseChoice(text, ENCODING_WORDS)).optional(),
@@ -128,6 +131,8 @@ function findContradiction(texts: Readonly<Record<string, string>>): string | un
     return texts.match === undefined ? 'needs match or prefix' : 'has both match and prefix; keep one';
   }
   if (texts.redirectHosts !== undefined && texts.followRedirects === undefined) return 'has redirectHosts without followRedirects; add it';
+  if (texts.checkContentType !== undefined && texts.freshFor === undefined && texts.immutable === undefined)
+    return 'has checkContentType without immutable or freshFor, whose content it is about; add one';
   const kept = ['immutable', 'freshFor', 'missingFreshFor', 'staleWhileRevalidate', 'staleIfError', 'setCookie'].filter(
     (key) => texts[key] !== undefined,
   );
@@ -147,6 +152,7 @@ function toRule(values: z.output<typeof RULE_SCHEMA>): ConfigRule {
     staleWhileRevalidateMs: values.staleWhileRevalidate,
     staleIfErrorMs: values.staleIfError,
     setCookie: values.setCookie ?? (isImmutable ? 'strip' : 'refuse'),
+    checksContentType: values.checkContentType ?? true,
     ignoresClientCacheControl: values.ignoreClientCacheControl ?? isImmutable,
     store: values.store ?? 'auto',
     encodings: values.encodings ?? 'client',

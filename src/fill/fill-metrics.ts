@@ -1,7 +1,9 @@
 /** What is counted of fills: transfers from origins into slots, and those who read along. */
+
 import type { MetricTable } from '../base/metrics.ts';
 import { INVALIDATION_CAUSES } from '../cache/invalidation.ts';
 import { PURGE_SCOPES } from '../cache/named-purge.ts';
+import { NOT_STORABLE_REASONS } from '../cache/response-policy.ts';
 import { DECLINE_REASONS } from '../store/slice-store.ts';
 
 /** Why a run of slices ended. */
@@ -16,6 +18,13 @@ export const FILL_METRICS = {
   runs: { kind: 'counter', name: 'rawslice_fill_runs_total', help: 'Runs of slices by how they ended', label: 'end', values: RUN_ENDS },
   runsActive: { kind: 'gauge', name: 'rawslice_fill_runs_active', help: 'Runs of slices in progress' },
   filledSlices: { kind: 'counter', name: 'rawslice_fill_slices_total', help: 'Slices received whole from an origin' },
+  notStorable: {
+    kind: 'counter',
+    name: 'rawslice_fill_not_storable_total',
+    help: 'Answers of origins to requests for what is shared that may not be stored, by the first reason found',
+    label: 'reason',
+    values: NOT_STORABLE_REASONS,
+  },
   declinedSlices: {
     kind: 'counter',
     name: 'rawslice_fill_slices_declined_total',

@@ -5,7 +5,7 @@
 import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp } from '../base/units.ts';
-import { siteNameOf } from '../cache/cache-key.ts';
+import { pathOf, siteNameOf } from '../cache/cache-key.ts';
 import { mayServeStaleOnError } from '../cache/freshness.ts';
 import { compareHead } from '../cache/head-comparison.ts';
 import type { KeyMarks } from '../cache/key-marks.ts';
@@ -342,7 +342,9 @@ export class OriginQuestion {
       responseTimeMs: this.#context.clock.wallMs(),
       rule: this.#request.target.rule,
       siteName: siteNameOf(this.#request.target.keyText),
+      path: pathOf(this.#request.target.keyText),
     });
+    if (verdict.kind === 'not-storable') this.#context.metrics.add('notStorable', 1, verdict.reason);
     const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
     if (!isStorable) return this.#unstorable(head, transfer);
     if (this.#missing !== undefined && stored !== undefined && contentCodingOf(head.fields) !== contentCodingOf(stored.fields)) {

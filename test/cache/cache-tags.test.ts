@@ -38,6 +38,7 @@ test('a response with more tags than are kept is not stored: a purge by one that
       responseTimeMs: 0,
       rule: PLAIN_RULE,
       siteName: 's',
+      path: '/a',
     });
   const kept = judge('a b');
   assert.ok(kept.kind === 'store');

@@ -21,7 +21,15 @@ interface Given {
 }
 
 function judge(fields: FieldList, given: Given = {}): ResponseVerdict {
-  const base = { requestFields: IDENTITY, status: 200, requestTimeMs: NOW_MS, responseTimeMs: NOW_MS, rule: PLAIN_RULE, siteName: 's' };
+  const base = {
+    requestFields: IDENTITY,
+    status: 200,
+    requestTimeMs: NOW_MS,
+    responseTimeMs: NOW_MS,
+    rule: PLAIN_RULE,
+    siteName: 's',
+    path: '/a',
+  };
   return judgeResponse({ ...base, ...given, fields });
 }
 

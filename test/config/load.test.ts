@@ -241,6 +241,15 @@ test('row 44: a rule may follow redirects, to hosts that it names', () => {
   ]);
 });
 
+test('a rule checks the type of what it makes fresh unless it says otherwise, and makes something fresh', () => {
+  const rule = (keys: string): string => `${MINIMAL}rules: [{ name: a, prefix: /, ${keys} }]\n`;
+  assert.equal(mustLoad(rule('freshFor: 5m')).rules[0]?.checksContentType, true);
+  assert.equal(mustLoad(rule('immutable: true, checkContentType: false')).rules[0]?.checksContentType, false);
+  assert.deepEqual(headsOf(load(rule('missingFreshFor: 5m, checkContentType: false'))), [
+    'edge.yaml:3:9: rules.0: has checkContentType without immutable or freshFor, whose content it is about; add one',
+  ]);
+});
+
 test('files that are no configuration', () => {
   assert.deepEqual(headsOf(load('a: [1\nb: 2\n')).slice(0, 1), [
     'edge.yaml:2:1: flow sequence in block collection must be sufficiently indented and end with a ]',

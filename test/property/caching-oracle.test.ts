@@ -35,7 +35,16 @@ interface Exchange {
 }
 
 function ours({ requestFields, fields, status = 200 }: Exchange): ResponseVerdict {
-  return judgeResponse({ requestFields, fields, status, requestTimeMs: NOW_MS, responseTimeMs: NOW_MS, rule: PLAIN_RULE, siteName: 's' });
+  return judgeResponse({
+    requestFields,
+    fields,
+    status,
+    requestTimeMs: NOW_MS,
+    responseTimeMs: NOW_MS,
+    rule: PLAIN_RULE,
+    siteName: 's',
+    path: '/a',
+  });
 }
 
 function theirs({ requestFields, fields, status = 200 }: Exchange): PolicyNow {
@@ -337,6 +346,7 @@ const anyRule = fc.record({
   staleIfErrorMs: fc.constantFrom(undefined, 0, 1000, Number.MAX_SAFE_INTEGER),
   missingFreshForMs: fc.constantFrom(undefined, 0, 1000, Number.MAX_SAFE_INTEGER),
   staleWhileRevalidateMs: fc.constantFrom(undefined, 0, 1000, Number.MAX_SAFE_INTEGER),
+  checksContentType: fc.boolean(),
   setCookie: fc.constantFrom('refuse', 'strip', 'keep'),
   isImmutable: fc.boolean(),
   ignoresClientCacheControl: fc.boolean(),
@@ -351,7 +361,7 @@ test(`no message makes a decision throw, and what is stored fits a manifest (see
       const lookup = judgeRequest({ method: 'GET', fields: requestFields, rule });
       confirmsStored(fields, requestFields);
       assert.equal(sameRepresentation(fields, fields), strongValidator(fields) !== undefined);
-      const verdict = judgeResponse({ requestFields, status: 206, fields, requestTimeMs, responseTimeMs, rule, siteName: 's' });
+      const verdict = judgeResponse({ requestFields, status: 206, fields, requestTimeMs, responseTimeMs, rule, siteName: 's', path: '/a' });
       if (verdict.kind !== 'store') return;
       const key = cacheKey({ siteName: 's', path: '/', query: undefined });
       assert.ok(key !== undefined);

@@ -1,6 +1,6 @@
 /**
  * Random ranges of an object whose origin answers each with a random legal interval, against the bytes themselves: every byte right, and
- * nothing asked for that was sent before. Real sockets, model store.
+ * nothing asked for that had come before. Real sockets, model store.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -46,6 +46,8 @@ for (let seed = 1; seed <= 12; seed += 1) {
     await using origin = await Origin.start();
     const identity = origin.setObject(PATH, { lengthBytes, cacheControl: 'max-age=600' });
     const sent = new IntervalSet();
+    // A client that wants what lies before them does not wait for bytes that are on their way.
+    const underWay: ByteInterval[] = [];
     const askedAgain: string[] = [];
     origin.misbehave(
       PATH,
@@ -56,7 +58,7 @@ for (let seed = 1; seed <= 12; seed += 1) {
             if (start < asked.end && asked.start < end) askedAgain.push(`${asked.start}-${asked.end} although ${start}-${end}`);
           }
           const answer = legalInterval(random, asked, lengthBytes);
-          sent.add(Math.max(answer.start, asked.start), Math.min(answer.end, asked.end));
+          underWay.push({ start: Math.max(answer.start, asked.start), end: Math.min(answer.end, asked.end) });
           return answer;
         },
       },
@@ -71,6 +73,7 @@ for (let seed = 1; seed <= 12; seed += 1) {
       assert.equal(answer.status, 206);
       assert.ok(answer.body.equals(bytes.subarray(start, end)), `bytes ${start}-${end} of ${lengthBytes}`);
       await edge.settle();
+      for (const interval of underWay.splice(0)) sent.add(interval.start, interval.end);
     }
     assert.deepEqual(askedAgain, []);
     const whole = await edge.get(PATH);
