@@ -141,6 +141,11 @@ export class OriginConnection {
     this.#close();
   }
 
+  /** Ends it; whoever waits for a response is told. */
+  breakOff(error: EdgeError): void {
+    this.#fail(error);
+  }
+
   get #isClosed(): boolean {
     return this.#state === 'closed';
   }
@@ -156,7 +161,8 @@ export class OriginConnection {
 
   /** @returns whether to go on reading */
   #onRead(count: number, buffer: Uint8Array): boolean {
-    this.#lastMs = this.#options.clock.monotonicMs();
+    // A head has its time as a whole, interim responses included: an origin that drips would else hold a connection for as long as it likes.
+    if (this.#state !== 'head') this.#lastMs = this.#options.clock.monotonicMs();
     const isInRoom = buffer === this.#room;
     this.#room = undefined;
     this.#isTaking = true;
