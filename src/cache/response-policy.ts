@@ -5,7 +5,9 @@
 import type { ManifestFreshness } from '../format/manifest.ts';
 import { type CacheControl, cacheControlOf } from '../http/cache-control.ts';
 import { contentCodingOf } from '../http/content-coding.ts';
-import { endToEndFields, type FieldList, fieldsSizeBytes, hasField } from '../http/header-fields.ts';
+import { endToEndFields, type FieldList, fieldLines, fieldsSizeBytes, hasField } from '../http/header-fields.ts';
+import { isRedirect } from '../http/redirect-target.ts';
+import { isSignedLocation } from '../http/signed-location.ts';
 import { tagsOf } from './cache-tags.ts';
 import { contradictsPath } from './content-deception.ts';
 import { freshnessOf, isStaleForbidden, ruledFreshMs, storingForbiddenBy } from './freshness.ts';
@@ -29,6 +31,7 @@ export const NOT_STORABLE_REASONS = [
   'authorization',
   'vary',
   'content-encoding',
+  'signed-location',
   'set-cookie',
   'content-type',
   'fields-too-large',
@@ -131,6 +134,7 @@ function findObstacle(response: CacheableResponse, directives: ResponseControl):
   if (hasField(requestFields, 'authorization') && !isSharedDespiteAuthorization(control)) return 'authorization';
   if (contentCodingOf(fields) === undefined) return 'content-encoding';
   if (varyingFields(fields, rule) === undefined) return 'vary';
+  if (isRedirect(status) && fieldLines(fields, 'location').some(isSignedLocation)) return 'signed-location';
   const isCookieStored = hasField(fields, 'set-cookie') && control.fieldNames('no-cache')?.includes('set-cookie') !== true;
   if (isCookieStored && control.fieldNames('private')?.includes('set-cookie') !== true && rule.setCookie === 'refuse') return 'set-cookie';
   if (isDeceptive({ ...response, status })) return 'content-type';

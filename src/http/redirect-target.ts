@@ -33,7 +33,8 @@ export type RedirectVerdict =
 
 /** Statuses whose Location says where the same request may be answered. For GET and HEAD 303 is no different (RFC 9110 s15.4.4). */
 const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
-const LOCATION_LENGTH_MAX = 8 * 1024;
+/** Characters of a Location that is looked at. */
+export const LOCATION_LENGTH_MAX = 8 * 1024;
 
 /** Whether a response of this status redirects. */
 export function isRedirect(status: number): boolean {

@@ -23,8 +23,9 @@ export function admit(context: RequestContext, services: ProxyServices): StageOu
   }
   const fault = findFault(context, services.loopId);
   if (fault !== undefined) return { kind: 'fail', error: refusal(services, fault.kind, fault.message) };
-  // RFC 9110 s7.6.2: the client asks this proxy, and nobody behind it.
-  if (forwardsLeft(context) === 0) return { kind: 'reply', reply: { status: 204, fields: [['allow', PASSED_METHODS]] } };
+  // RFC 9110 s7.6.2, s9.3.7: the client asks this proxy, and nobody behind it; to the origin `*` would have to go as some path.
+  const isAboutServer = context.method === 'OPTIONS' && context.request.url === '*';
+  if (isAboutServer || forwardsLeft(context) === 0) return { kind: 'reply', reply: { status: 204, fields: [['allow', PASSED_METHODS]] } };
   return NEXT;
 }
 
@@ -38,7 +39,10 @@ function findFault(
   const framing = judgeFraming(fields, request.httpVersion);
   if (framing.kind !== 'ok')
     return { kind: framing.kind === 'coding' ? 'coding' : 'framing', message: `The request cannot be framed: ${framing.why}` };
-  if (fieldLines(fields, 'host').length > 1) return { kind: 'host', message: 'The request has more than one Host field' };
+  const hosts = fieldLines(fields, 'host').length;
+  if (hosts > 1) return { kind: 'host', message: 'The request has more than one Host field' };
+  // RFC 9112 s3.2; HTTP/1.0 knows no Host.
+  if (hosts === 0 && request.httpVersion !== '1.0') return { kind: 'host', message: 'The request has no Host field' };
   if (REFUSED_METHODS.has(method)) return { kind: 'method', message: `The method ${method} is not supported by this proxy` };
   // RFC 9110 s10.1.1; HTTP/1.0 knows no expectations.
   const expectation = request.httpVersion === '1.0' ? undefined : fieldValue(fields, 'expect');

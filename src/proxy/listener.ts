@@ -66,6 +66,8 @@ export class Listener {
         headersTimeout: limits.headerTimeoutMs,
         // A long upload is not an attack; a stalled one is ended by limits.uploadStall.
         requestTimeout: 0,
+        // node:http would answer it past log and metrics; admit refuses it.
+        requireHostHeader: false,
         keepAliveTimeout: KEEP_ALIVE_MS,
         connectionsCheckingInterval: DEADLINE_CHECK_MS,
         noDelay: true,

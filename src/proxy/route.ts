@@ -8,10 +8,7 @@ import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 
 export function route(context: RequestContext, services: ProxyServices): StageOutcome {
-  const text = context.request.url ?? '/';
-  // `OPTIONS *` asks about the server itself; the origin's server is asked about as its root.
-  const isAsterisk = text === '*' && context.method === 'OPTIONS';
-  const target = parseRequestTarget(isAsterisk ? '/' : text, fieldValue(context.fields, 'host'));
+  const target = parseRequestTarget(context.request.url ?? '/', fieldValue(context.fields, 'host'));
   if (target.kind === 'invalid') {
     if (target.why === 'too-long') return { kind: 'fail', error: refusal(services, 'target-length') };
     const kind = target.why === 'host' ? 'host' : 'target';

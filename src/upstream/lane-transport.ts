@@ -60,7 +60,7 @@ export class LaneTransport implements UpstreamTransport, ConnectionOwner {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#refuseWaiting();
-    for (const connection of [...this.#connections]) connection.destroy();
+    for (const connection of [...this.#connections]) connection.breakOff(closedError());
   }
 
   /** A request wants a connection. */
@@ -79,9 +79,11 @@ export class LaneTransport implements UpstreamTransport, ConnectionOwner {
   }
 
   onIdle(connection: OriginConnection): void {
-    this.#connecting.delete(connection);
-    // Others who wait for a place in the budget would wait for ever beside a lane that is always busy.
-    if (this.#options.budget.waitingCount > this.#opening) return connection.destroy();
+    const isNew = this.#connecting.delete(connection);
+    // Others who wait for a place in the budget would wait for ever beside a lane that is always busy; and the lane beside them, if it gave
+    // up a connection before the first request.
+    const isUsed = !isNew || this.#waiting.length === 0;
+    if (isUsed && this.#options.budget.waitingCount > this.#opening) return connection.destroy();
     const transfer = this.#waiting.shift();
     if (transfer === undefined) this.#idle.push(connection);
     else this.#send(connection, transfer);
@@ -98,7 +100,7 @@ export class LaneTransport implements UpstreamTransport, ConnectionOwner {
   }
 
   #refuseWaiting(): void {
-    for (const transfer of this.#waiting.splice(0)) transfer.onFailure(new EdgeError('CLIENT_GONE', 'The transport is closed'));
+    for (const transfer of this.#waiting.splice(0)) transfer.onFailure(closedError());
   }
 
   #send(connection: OriginConnection, transfer: LaneTransfer): void {
@@ -125,6 +127,10 @@ export class LaneTransport implements UpstreamTransport, ConnectionOwner {
     connection?.destroy();
     return connection !== undefined;
   }
+}
+
+function closedError(): EdgeError {
+  return new EdgeError('CLIENT_GONE', 'The transport is closed');
 }
 
 /** One request. */

@@ -82,6 +82,8 @@ export class OriginConnection {
   #isTaking = false;
   #isReading = true;
   #hasEnded = false;
+  /** Whether it has carried a response before. */
+  #hasServed = false;
   #headText = '';
   #interim = new InterimLimit();
   #sink: BodySink | undefined;
@@ -141,6 +143,11 @@ export class OriginConnection {
     this.#close();
   }
 
+  /** Ends it; whoever waits for a response is told. */
+  breakOff(error: EdgeError): void {
+    this.#fail(error);
+  }
+
   get #isClosed(): boolean {
     return this.#state === 'closed';
   }
@@ -156,7 +163,8 @@ export class OriginConnection {
 
   /** @returns whether to go on reading */
   #onRead(count: number, buffer: Uint8Array): boolean {
-    this.#lastMs = this.#options.clock.monotonicMs();
+    // A head has its time as a whole, interim responses included: an origin that drips would else hold a connection for as long as it likes.
+    if (this.#state !== 'head') this.#lastMs = this.#options.clock.monotonicMs();
     const isInRoom = buffer === this.#room;
     this.#room = undefined;
     this.#isTaking = true;
@@ -286,12 +294,13 @@ export class OriginConnection {
     if (end < 0 ? text.length > this.#options.headBytesMax : end > this.#options.headBytesMax) return this.#refuse(piece, 'HEAD_TOO_LARGE');
     if (end < 0) {
       // What is no HTTP is told at once: it may never end.
-      if (!'HTTP/1.'.startsWith(text.slice(0, 7))) return this.#refuse(piece, 'status-line');
+      if (!'HTTP/1.'.startsWith(text.slice(0, 7))) return this.#refuseGarbage(piece);
       this.#headText = text;
       return piece.length;
     }
     this.#headText = '';
     const verdict = parseResponseHead(text.slice(0, end));
+    if (verdict.kind === 'invalid' && verdict.why === 'status-line') return this.#refuseGarbage(piece);
     if (verdict.kind === 'invalid') return this.#refuse(piece, verdict.why);
     if (verdict.head.status >= 200) this.#beginBody(verdict.head);
     else this.#takeInterim(verdict.head);
@@ -307,6 +316,13 @@ export class OriginConnection {
       return this.#fail(error);
     }
     this.#exchange?.onInterim(head);
+  }
+
+  /** On a connection that was kept it may be more than the last response announced: then this request was not answered, and may be sent again. */
+  #refuseGarbage(piece: Buffer): number {
+    if (!this.#hasServed) return this.#refuse(piece, 'status-line');
+    this.#fail(this.#closedError());
+    return piece.length;
   }
 
   #refuse(piece: Buffer, why: string): number {
@@ -348,6 +364,7 @@ export class OriginConnection {
     if (this.#state !== 'done') return;
     const exchange = this.#exchange;
     const trailers = this.#chunks?.trailers ?? [];
+    this.#hasServed = true;
     this.#exchange = undefined;
     this.#sink = undefined;
     this.#room = undefined;

@@ -48,6 +48,7 @@ const CASES: readonly (readonly [what: string, bytes: string, status: number, ki
   ['NUL inside a name', `${GET}X\0: a\r\n\r\n`, 400, 'syntax'],
   ['NUL inside the target', 'GET /a\0 HTTP/1.1\r\nHost: x\r\n\r\n', 400, 'syntax'],
   ['a field without a name', `${GET}: a\r\n\r\n`, 400, 'syntax'],
+  ['no Host field (RFC 9112 s3.2)', 'GET /a HTTP/1.1\r\nX: y\r\n\r\n', 400, 'host'],
   ['two Host fields', `${GET}Host: y\r\n\r\n`, 400, 'host'],
   ['a list of hosts', 'GET /a HTTP/1.1\r\nHost: x, y\r\n\r\n', 400, 'host'],
   ['user information in Host', 'GET /a HTTP/1.1\r\nHost: u@x\r\n\r\n', 400, 'host'],

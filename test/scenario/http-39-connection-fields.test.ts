@@ -82,6 +82,9 @@ test('row 47 (RFC 9110 s7.6.2, s9.3.7): OPTIONS counts Max-Forwards down and is 
   await using edge = await startEdge({ origin });
   const answer = await edge.get('/a', { 'max-forwards': '0' }, { method: 'OPTIONS' });
   assert.deepEqual([answer.status, answer.headers.allow], [204, 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS']);
+  // What is asked about the server is not passed on as a question about one of its paths (RFC 9112 s3.2.4).
+  const ofServer = await edge.get('*', { 'max-forwards': '7' }, { method: 'OPTIONS' });
+  assert.deepEqual([ofServer.status, ofServer.headers.allow], [204, answer.headers.allow]);
   assert.equal(origin.requests.length, 0);
   for (const [method, sent, seen] of [
     ['OPTIONS', '7', '6'],

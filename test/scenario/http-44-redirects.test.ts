@@ -143,3 +143,21 @@ for (const [what, hosts, location] of [
     assert.equal(storage.requests.length, 0);
   });
 }
+
+test('row 44: a redirect to a signed Location is stored for nobody, however fresh it is said to be', async () => {
+  await using origin = await Origin.start();
+  await using edge = await startEdge({ origin });
+  const fresh = { headers: { 'Cache-Control': 'public, max-age=600' } };
+  for (const signature of ['one', 'two']) {
+    const redirectTo = `https://storage.example/blob?X-Amz-Signature=${signature}`;
+    origin.misbehave(PATH, { ...fresh, status: 301, redirectTo }, 1);
+    const answer = await edge.get(PATH);
+    assert.deepEqual([answer.status, answer.headers.location], [301, redirectTo]);
+    await edge.settle();
+  }
+  origin.misbehave('/plain', { ...fresh, status: 301, redirectTo: 'https://storage.example/blob?v=1' }, 1);
+  await edge.get('/plain');
+  await edge.settle();
+  assert.equal((await edge.get('/plain')).headers['x-cache'], 'HIT');
+  assert.deepEqual([origin.requestsFor(PATH).length, origin.requestsFor('/plain').length], [2, 1]);
+});

@@ -124,6 +124,23 @@ test('a device that no server holds is filled directly, and keeps it', async (co
   assert.deepEqual([second.code, JSON.parse(second.stdout).alreadyCached, origin.bytesSent('/debian/a')], [0, 1, bytes], second.stderr);
 });
 
+test('inspect tells the hosts of one path apart by the URL', async (context) => {
+  const device = path.join(await temporaryDirectory(context), 'cache.img');
+  assert.equal((await runWords(['format', device, '--size', '64MiB'])).code, 0);
+  await using origin = await Origin.start();
+  origin.setObject('/a', { lengthBytes: LENGTH, cacheControl: 'max-age=600' });
+  const urls = ['http://one.example/a', 'http://Two.example:80/a'];
+  const settings = ['--set', 'memory.arena=64MiB', '--set', 'upstream.preserveHost=true'];
+  assert.equal((await runWords(['prewarm', ...urls, '--device', device, '--upstream', origin.url, ...settings])).code, 0);
+  for (const [url, host] of [
+    ['http://one.example/a', 'one.example'],
+    ['http://TWO.example/a', 'two.example'],
+  ] as const)
+    assert.match((await runWords(['inspect', 'object', device, url])).stdout, new RegExp(`127\\.0\\.0\\.1:${origin.port}@${host}/a$`, 'm'));
+  assert.match((await runWords(['inspect', 'object', device, '/a'])).stderr, /stored for several origins or hosts; name one by its key/);
+  assert.notEqual((await runWords(['inspect', 'object', device, 'http://three.example/a'])).code, 0);
+});
+
 test('a device that is not there, blank or held is not filled', async (context) => {
   const folder = await temporaryDirectory(context);
   const file = path.join(folder, 'cache.img');

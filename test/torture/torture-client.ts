@@ -395,7 +395,8 @@ class Exchange {
       const total = Number(/^bytes \*\/(\d+)$/.exec(response.headers['content-range'] ?? '')?.[1]);
       if (this.#candidates.some(({ lengthBytes }) => lengthBytes === total && resolveAll(range, lengthBytes).length === 0)) return;
     }
-    if (status !== 500 && this.#isExcused()) return;
+    // An error with a lifetime of its own is stored like any other answer.
+    if ((status !== 500 || isText(this.#ask.subject.kind)) && this.#isExcused()) return;
     if (status === 500 && (this.#isPassedOn() || this.#story.includes('fwd-status=500')) && this.#isExcused()) return;
     this.#complain(`status ${status}: ${response.headers['cache-status']}`, response);
   }

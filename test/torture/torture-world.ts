@@ -174,6 +174,8 @@ export class World {
     if (!this.chance(this.faultsPerMille)) return this.chance(30) ? { ...base, splitHead: true } : base;
     const plan = this.#plan(subject);
     if (plan.isHarmless !== true) this.excuse(subject);
+    // What comes behind a response may be taken for the beginning of the next one on that connection, whatever is asked there.
+    if (plan.misbehaviour.extraBytes !== undefined) for (const other of this.subjects) this.excuse(other);
     if (plan.isLie === true) subject.liedUntilMs = performance.now() + EXCUSE_MS;
     return { ...base, ...plan.misbehaviour };
   }
