@@ -95,6 +95,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: JOURNAL,
     text: '      await this.#options.device.flush();\n      this.#flushed = Math.max(this.#flushed, written);',
     instead: '      await this.#options.device.flush();\n      this.#flushed = Math.max(this.#flushed, written, this.#written);',
+    test: 'test/store/journal.test.ts',
   },
   {
     name: 'a later journal block before the flush of a purge',
