@@ -101,12 +101,13 @@ function renderSurvived(root: string): string {
   const report: Record<string, unknown> = JSON.parse(readFileSync(path.join(root, 'test/simulation/report.json'), 'utf8'));
   const number = (name: string): string => Number(report[name]).toLocaleString('en');
   const faults = Object.entries(report.faults ?? {}).map(([name, count]) => `${name} ${Number(count).toLocaleString('en')}`);
-  const mutants = `${number('mutantsCaught')} of ${number('mutants')}; ${number('mutantsRedundant')} break what another rule does as well, ${number('mutantsOpen')} are not caught yet`;
+  const mutants = `${number('mutantsCaught')} of ${number('mutants')}; ${number('mutantsRedundant')} break what another rule does as well`;
   const rows = [
     ['Run', `${String(report.date)}, commit ${String(report.commit)}, ${number('seeds')} seeds from ${number('firstSeed')}`],
     ['Steps of random work; operations of the disk', `${number('steps')}; ${number('operations')}`],
     ['Crashes; starts that were verified', `${number('crashes')}; ${number('recoveries')}`],
     ['Crash points swept one by one', number('sweptCrashPoints')],
+    ['States that a crash may leave, each started from', number('crashStates')],
     ['kill -9 of the real program under load', number('killRounds')],
     ['Faults that struck', faults.join(', ')],
     ['Durable records looked for after a start; lost', `${number('foundAgain')}; ${number('lostDurable')}`],

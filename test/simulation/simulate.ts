@@ -1,16 +1,18 @@
 /** `npm run sim`: plays a seed again, or many seeds, or against the mutants, and says what came of it. */
 import { parseArgs } from 'node:util';
-import { type MutantVerdict, runMutants } from './mutant-run.ts';
+import { describeVerdict, isAsExpected, runMutants } from './mutant-run.ts';
+import { MUTANTS } from './mutants.ts';
 import { runPlay } from './play.ts';
 import { PROFILES, type Profile } from './profiles.ts';
 import { makeStage } from './world.ts';
 
 const USAGE = `npm run sim -- [--seed N] [--seeds COUNT] [--steps M] [--profile ${PROFILES.join('|')}] [--verbose]
-npm run sim -- --mutants [--seeds COUNT] [--steps M]     breaks the engine in every way that it knows, and says who notices
+npm run sim -- --mutants [--seeds COUNT] [--steps M] [--only WORDS]     breaks the engine in every way that it knows (or whose name has
+                                                       these words), and says who notices
 `;
 const VIOLATION = 3;
 /** Enough for every mutant that is caught at all, several times over. */
-const MUTANT_SEEDS = '60';
+const MUTANT_SEEDS = '15';
 
 interface Options {
   readonly seed: number;
@@ -20,6 +22,8 @@ interface Options {
   readonly isVerbose: boolean;
   /** No more words than the finding; for mutants, whose every failure is one. */
   readonly isHunt: boolean;
+  /** Of mutants: part of the name. */
+  readonly only: string;
 }
 
 /** @returns the exit code: 0 fine, 3 a violation was found, 2 wrong usage */
@@ -34,6 +38,7 @@ export async function simulate(words: readonly string[], write: (text: string) =
       verbose: { type: 'boolean', default: false },
       mutants: { type: 'boolean', default: false },
       hunt: { type: 'boolean', default: false },
+      only: { type: 'string', default: '' },
     },
   });
   const [seed, seeds, steps] = [values.seed, values.seeds ?? (values.mutants ? MUTANT_SEEDS : '1'), values.steps].map(Number);
@@ -43,7 +48,8 @@ export async function simulate(words: readonly string[], write: (text: string) =
     write(USAGE);
     return 2;
   }
-  const options = { seed: seed ?? 1, seeds: seeds ?? 1, steps: steps ?? 1, profile, isVerbose: values.verbose, isHunt: values.hunt };
+  const { verbose: isVerbose, hunt: isHunt, only } = values;
+  const options = { seed: seed ?? 1, seeds: seeds ?? 1, steps: steps ?? 1, profile, isVerbose, isHunt, only };
   return values.mutants ? huntMutants(options, write) : playSeeds(options, write);
 }
 
@@ -64,22 +70,11 @@ async function playSeeds(options: Options, write: (text: string) => void): Promi
 }
 
 async function huntMutants(options: Options, write: (text: string) => void): Promise<number> {
-  const verdicts = await runMutants(options, ({ mutant, isCaught, finding }) => {
-    const reason = mutant.redundant ?? mutant.open;
-    const verdict = isCaught
-      ? 'caught'
-      : reason === undefined
-        ? 'NOT CAUGHT'
-        : mutant.open === undefined
-          ? 'survives, as it should'
-          : 'survives';
-    write(`${verdict}: ${mutant.name}: ${(isCaught ? finding : (reason ?? finding)).slice(0, 200)}\n`);
-  });
+  const mutants = MUTANTS.filter(({ name }) => name.includes(options.only));
+  const verdicts = await runMutants(options, (verdict) => write(`${describeVerdict(verdict)}\n`), mutants);
   const caught = verdicts.filter(({ isCaught }) => isCaught).length;
   write(`${caught} of ${verdicts.length} mutants were caught\n`);
-  const isExpected = ({ mutant, isCaught }: MutantVerdict): boolean =>
-    isCaught ? mutant.redundant === undefined : (mutant.redundant ?? mutant.open) !== undefined;
-  return verdicts.every(isExpected) ? 0 : VIOLATION;
+  return verdicts.every(isAsExpected) ? 0 : VIOLATION;
 }
 
 function describe(error: unknown, isVerbose: boolean): string {

@@ -51,8 +51,8 @@ export interface Fault {
 /** When an operation completes: awaited between its begin and its effect. Also the place to count operations and to crash inside one. */
 export type Delay = (operation: SimulatedOperation, offsetBytes: number, lengthBytes: number) => Promise<void>;
 
-/** Which unflushed writes survive a crash. `any`: an arbitrary subset, torn at 512 B or 4 KiB. */
-export type CrashKeeps = 'any' | 'all' | 'none';
+/** Which unflushed writes survive a crash. `any`: an arbitrary subset, torn at 512 B or 4 KiB; `newest`: the last one alone. */
+export type CrashKeeps = 'any' | 'all' | 'none' | 'newest';
 
 export interface SimulatedDiskOptions {
   readonly capacityBytes: number;
@@ -174,8 +174,11 @@ export class SimulatedDisk {
     this.#writer = undefined;
     this.#repeats = [];
     this.#strike('crash');
-    const share = keeps === 'all' ? 4 : keeps === 'none' ? 0 : random.integerBelow(5);
-    for (const write of [...this.#cache, ...this.#inFlight]) {
+    const share = keeps === 'all' ? 4 : keeps === 'any' ? random.integerBelow(5) : 0;
+    const writes = [...this.#cache, ...this.#inFlight];
+    const newest = keeps === 'newest' ? writes.pop() : undefined;
+    if (newest !== undefined) this.#applyTo(this.#stable, newest, () => true);
+    for (const write of writes) {
       if (keeps !== 'any' || random.integerBelow(2) === 0) {
         if (random.integerBelow(4) < share) this.#applyTo(this.#stable, write, () => true);
         continue;
@@ -193,6 +196,15 @@ export class SimulatedDisk {
     this.#dropCache();
     this.#inFlight.clear();
     this.resumeHung();
+  }
+
+  /** What a crash now would leave if sectors remain as `isKept` says, the oldest unflushed write being number 0. Nothing changes. */
+  afterCrash(isKept: (writeNumber: number, offsetBytes: number) => boolean): DiskSnapshot {
+    const stable = new Map(this.#stable);
+    for (const [writeNumber, write] of [...this.#cache, ...this.#inFlight].entries()) {
+      this.#applyTo(stable, write, (offsetBytes) => isKept(writeNumber, offsetBytes));
+    }
+    return { stable };
   }
 
   /** The stable content: what a crash now would leave at least. */

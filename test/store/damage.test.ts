@@ -104,6 +104,25 @@ test('a corrupt slice is counted once, dropped, and heals', async () => {
   await bench.store.close();
 });
 
+test('what a crash took from a record is a miss and no fault of the device; what went later is', async () => {
+  for (const end of ['crash', 'close'] as const) {
+    const disk = await makeDisk(31);
+    const bench = await openBench(disk.open());
+    const manifest = await storeObject(bench, 'x', 2 * SLICE_BYTES);
+    const [, place] = await slicePlaces(disk.open('read-only'), manifest.objectHash);
+    assert.ok(place !== undefined);
+    if (end === 'crash') disk.crash(new SeededRandom(1), 'all');
+    else await bench.store.close();
+    disk.poke(place.offsetBytes, new Uint8Array(place.allocatedBytes));
+    const again = await openBench(disk.open());
+    assert.equal(await readAndCheck(again.store, manifest, 1), end === 'crash' ? 'absent' : 'corrupt');
+    assert.equal(again.store.metrics.value('reads', 'corrupt'), end === 'crash' ? 0 : 1);
+    assert.equal(again.store.hasSlice(manifest.generation, 1), false, 'dropped either way');
+    assert.equal(await readAndCheck(again.store, manifest, 0), 'device');
+    await again.store.close();
+  }
+});
+
 test('a record planted inside a cached body is not believed', async () => {
   const disk = await makeDisk(22);
   const bench = await openBench(disk.open());

@@ -4,15 +4,19 @@ import { test } from 'node:test';
 import { MetricSet } from '../../src/base/metrics.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
-import { EMPTY_RECORD, JOURNAL_TYPES } from '../../src/format/journal-block.ts';
+import { PURGE_KINDS } from '../../src/format/entry-flags.ts';
+import { EMPTY_RECORD, JOURNAL_TYPES, type JournalRecord, journalRecordsPerBlock } from '../../src/format/journal-block.ts';
 import { Arena } from '../../src/memory/arena.ts';
+import { NO_SLOT, objectTag } from '../../src/store/index/slice-index.ts';
 import { Journal } from '../../src/store/recovery/journal.ts';
 import { readRoot } from '../../src/store/recovery/root-area.ts';
 import { DEFAULT_STORE_LIMITS } from '../../src/store/store-limits.ts';
 import { STORE_METRICS } from '../../src/store/store-metrics.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
-import { clock, formatTiny } from './store-bench.ts';
+import { CrashStates } from './crash-states.ts';
+import { formatDisk, leaveRoot, lookAtRoot, mountRoot, putObject } from './root-bench.ts';
+import { clock, formatTiny, hashOf, tinyParameters } from './store-bench.ts';
 
 test('a flush that began before a record was written says nothing of it', async () => {
   const gates: (() => void)[] = [];
@@ -56,4 +60,51 @@ test('a flush that began before a record was written says nothing of it', async 
   assert.equal(disk.unflushedWrites, 0);
   journal.stop();
   await device.close();
+});
+
+function purgeOf(key: string, sequence: number): JournalRecord {
+  const { tagLow, tagHigh } = objectTag(hashOf(key));
+  const flags = PURGE_KINDS.object;
+  return { ...EMPTY_RECORD, type: JOURNAL_TYPES.purge, flags, generation: 1000, tagLow, tagHigh, receivedAtMs: sequence };
+}
+
+test('a crash beside a purge that nobody was told of costs nothing else; one that was told of holds', async (context) => {
+  const states = new CrashStates({ capacityBytes: 4 * MIB, seed: 9 });
+  await formatDisk(states.disk, tinyParameters());
+  const bench = await mountRoot(states.disk);
+  const { catalogue, journal, keeper } = bench;
+  putObject(catalogue, 'kept', 1);
+  putObject(catalogue, 'purged', 2);
+  await keeper.checkpoint();
+  const perBlock = journalRecordsPerBlock(4096);
+  let purges = 0;
+  let acknowledged = 0;
+  /** One of so many blocks of a batch holds the purge; later ones say that there was one. */
+  const purgeAmong = async (before: number, after: number): Promise<void> => {
+    const other = { ...EMPTY_RECORD, type: JOURNAL_TYPES.epoch };
+    for (let count = 0; count < before; count += 1) journal.append(other);
+    purges += 1;
+    journal.append(purgeOf('purged', purges));
+    for (let count = 0; count < after; count += 1) journal.append(other);
+    await journal.flush();
+    acknowledged = purges;
+  };
+  await states.judgeAll(
+    async () => {
+      await purgeAmong(0, 0);
+      await purgeAmong(3, 3 * perBlock);
+      await purgeAmong(2 * perBlock, 2 * perBlock);
+      await Promise.all([purgeAmong(0, 2 * perBlock), purgeAmong(perBlock, perBlock)]);
+    },
+    async (disk, title) => {
+      const told = acknowledged;
+      const { state } = await lookAtRoot(disk);
+      assert.equal(state.report.isForgotten, false, title);
+      assert.notEqual(state.index.findTag(objectTag(hashOf('kept'))), NO_SLOT, title);
+      assert.ok(state.purges.newestSequence >= told, `${title}: ${told} were told of, ${state.purges.newestSequence} are known`);
+      if (told > 0) assert.equal(state.index.findTag(objectTag(hashOf('purged'))), NO_SLOT, title);
+    },
+  );
+  await leaveRoot(bench);
+  context.diagnostic(`survived: ${JSON.stringify({ crashStates: states.judged })}`);
 });

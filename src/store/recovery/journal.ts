@@ -15,7 +15,7 @@ import { assert } from '../../base/assert.ts';
 import type { Clock, Timer } from '../../base/clock.ts';
 import { EdgeError } from '../../base/errors.ts';
 import type { MetricSet } from '../../base/metrics.ts';
-import { divCeil } from '../../base/units.ts';
+import { divCeil, divFloor } from '../../base/units.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import type { Geometry } from '../../format/geometry.ts';
 import {
@@ -201,8 +201,8 @@ export class Journal {
     const blocksMax = Math.min(BATCH_BLOCKS_MAX, geometry.journalBlocks - place, divCeil(this.#pending.length, this.#recordsPerBlock));
     let hasPurge = false;
     await withStaging(arena, blocksMax * geometry.blockSizeBytes, async (bytes) => {
-      const records = this.#pending.splice(0, blocksMax * this.#recordsPerBlock);
-      hasPurge = records.some((record) => record.type === JOURNAL_TYPES.purge);
+      const { records, endsWithPurge } = this.#takePending(blocksMax);
+      hasPurge = endsWithPurge;
       const blocks = divCeil(records.length, this.#recordsPerBlock);
       for (let index = 0; index < blocks; index += 1) {
         const block = bytes.subarray(index * geometry.blockSizeBytes, (index + 1) * geometry.blockSizeBytes);
@@ -212,9 +212,18 @@ export class Journal {
       this.#written += records.length;
       this.#writtenPurge = this.#sealedPurge;
     });
-    // A later block on the device must never outlive a purge before it.
+    // A later block on the device must never outlive a purge before it: recovery would know that there was one, and not of what.
     const written = this.#written;
     while (hasPurge && this.#flushed < written && this.#failure === undefined) await this.#flushDevice();
+  }
+
+  /** Records for the next write: at most `blocksMax` blocks, and none behind that with the first purge, since a write may be torn. */
+  #takePending(blocksMax: number): { readonly records: readonly JournalRecord[]; readonly endsWithPurge: boolean } {
+    const perBlock = this.#recordsPerBlock;
+    const purgeAt = this.#pending.findIndex(({ type }) => type === JOURNAL_TYPES.purge);
+    const endsWithPurge = purgeAt >= 0 && purgeAt < blocksMax * perBlock;
+    const records = this.#pending.splice(0, endsWithPurge ? (divFloor(purgeAt, perBlock) + 1) * perBlock : blocksMax * perBlock);
+    return { records, endsWithPurge };
   }
 
   #seal(block: Buffer, records: readonly JournalRecord[]): void {
