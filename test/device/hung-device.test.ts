@@ -26,10 +26,13 @@ import { hasTool, loopObstacle, mustRun } from '../helpers/loop-device.ts';
 
 const skip = loopObstacle() ?? (hasTool('fsfreeze') && hasTool('mkfs.ext4') ? false : 'no fsfreeze or no mkfs.ext4');
 
+/** Reads and writes that would hold every thread of libuv's pool, the test's own too, if it had no more than its usual four. */
+const fewThreads = Number(process.env.UV_THREADPOOL_SIZE) >= 16 ? false : 'UV_THREADPOOL_SIZE is below the 16 of npm test';
+
 /** A device path that hangs between `freeze` and `thaw`. */
 async function withFreezableDevice(act: (place: { path: string; freeze: () => void; thaw: () => void }) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(path.join(tmpdir(), 'rawslice-hung-'));
-  const undo: (() => void)[] = [];
+  const undo: (() => unknown)[] = [];
   try {
     const [image, mountPoint] = [path.join(folder, 'image'), path.join(folder, 'mount')];
     await writeFile(image, '');
@@ -37,7 +40,8 @@ async function withFreezableDevice(act: (place: { path: string; freeze: () => vo
     mustRun('mkfs.ext4', ['-q', '-O', '^has_journal', image]);
     await mkdir(mountPoint);
     mustRun('mount', ['-o', 'loop', image, mountPoint]);
-    undo.push(() => mustRun('umount', [mountPoint]));
+    // Whoever looks through the loop devices in this moment holds one open, and its file with it, for a little longer than the detaching.
+    undo.push(() => eventually(() => mustRun('umount', [mountPoint]) === '', { what: 'the file system is let go' }));
     const backing = path.join(mountPoint, 'backing');
     writeFileSync(backing, Buffer.alloc(16 * MIB, 9));
     const devicePath = mustRun('losetup', ['--find', '--show', '--direct-io=on', backing]);
@@ -54,7 +58,7 @@ async function withFreezableDevice(act: (place: { path: string; freeze: () => vo
     undo.push(thaw);
     await act({ path: devicePath, freeze, thaw });
   } finally {
-    for (const step of undo.reverse()) step();
+    for (const step of undo.reverse()) await step();
     await rm(folder, { recursive: true });
   }
 }
@@ -89,7 +93,7 @@ class HastyClock extends SystemClock {
 }
 
 for (const io of ['threads', 'pool'] as const satisfies DeviceIo[]) {
-  test(`a device that hangs stops nobody else, I/O by ${io}`, { skip, timeout: 120_000 }, () =>
+  test(`a device that hangs stops nobody else, I/O by ${io}`, { skip: skip || (io === 'pool' && fewThreads), timeout: 120_000 }, () =>
     withFreezableDevice(async (place) => {
       const clock = new HastyClock();
       const arena = new Arena({ sizeBytes: 64 * MIB, clock });
