@@ -17,7 +17,8 @@ const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8
 
 test('npm run docs would change nothing', async () => {
   const parts = renderParts(await collectMetrics(ROOT));
-  for (const page of GENERATED_PAGES) assert.equal(updatePage(read(page), parts), read(page), `${page} is out of date: npm run docs`);
+  // Not equal(): it would print both pages.
+  for (const page of GENERATED_PAGES) assert.ok(updatePage(read(page), parts) === read(page), `${page} is out of date: npm run docs`);
 });
 
 test('README.md and METRICS.md have every row, and no row that the code does not have', async () => {
