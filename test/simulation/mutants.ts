@@ -121,12 +121,14 @@ export const MUTANTS: readonly Mutant[] = [
     file: JOURNAL,
     text: '    return this.#position.nextSequence - this.#startSequence +',
     instead: '    return 0 *',
+    test: 'test/store/journal.test.ts',
   },
   {
     name: 'the journal forgets where replay begins',
     file: KEEPER,
     text: 'journalStart: nextSequence, journal',
     instead: 'journalStart: journal.position.nextSequence, journal',
+    test: 'test/store/root-keeper.test.ts',
   },
   {
     name: 'checkpoints always in one zone',
@@ -188,6 +190,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: RECOVERY,
     text: 'else if (record.type === JOURNAL_TYPES.delete) this.#delete(record, isManifest);',
     instead: '',
+    test: 'test/store/replay.test.ts',
   },
   {
     name: 'replay ignores a purge of everything',

@@ -41,7 +41,7 @@ export interface PlayReport {
   readonly struck: Readonly<Record<string, number>>;
 }
 
-const KEEPS: readonly CrashKeeps[] = ['any', 'any', 'any', 'all', 'none'];
+const KEEPS: readonly CrashKeeps[] = ['any', 'any', 'any', 'all', 'none', 'newest'];
 /** Crashes while the store comes back, one after the other. */
 const CRASHES_IN_RECOVERY_MAX = 3;
 
@@ -111,7 +111,8 @@ class Play {
     const { mount } = this.#world;
     if (mount === undefined) throw new Error('a step begins mounted');
     const choice = this.#random.integerBelow(100);
-    if (choice < 4) this.#world.planCrash(1 + this.#random.integerBelow(60), this.#keeps());
+    if (choice < 2) this.#world.planCrash(1 + this.#random.integerBelow(60), this.#keeps());
+    else if (choice < 4) this.#world.planCrash(1 + this.#random.integerBelow(20), this.#keeps(), true);
     else if (choice < 6) this.#world.crash(this.#keeps());
     else if (choice < 8) await this.#restart(mount);
     else if (choice < 10) this.#work.burst(mount);

@@ -57,6 +57,8 @@ export interface Mount {
 interface CrashPlan {
   operationsLeft: number;
   readonly keeps: CrashKeeps;
+  /** Counts flushes and what touches labels, journal and checkpoints, nothing else: the moments between those are few and matter most. */
+  readonly isAtMetadata: boolean;
 }
 
 export class World {
@@ -134,8 +136,8 @@ export class World {
   }
 
   /** Lets the power fail inside the operation after `operations` more; undefined takes it back. */
-  planCrash(operations: number | undefined, keeps: CrashKeeps = 'any'): void {
-    this.#crashPlan = operations === undefined ? undefined : { operationsLeft: operations, keeps };
+  planCrash(operations: number | undefined, keeps: CrashKeeps = 'any', isAtMetadata = false): void {
+    this.#crashPlan = operations === undefined ? undefined : { operationsLeft: operations, keeps, isAtMetadata };
   }
 
   /** The power fails now. */
@@ -157,7 +159,7 @@ export class World {
   async #delay(operation: string, offsetBytes: number, lengthBytes: number): Promise<void> {
     this.note(`${operation} ${offsetBytes}+${lengthBytes}`);
     const plan = this.#crashPlan;
-    if (plan !== undefined) {
+    if (plan !== undefined && (!plan.isAtMetadata || this.#isMetadata(operation, offsetBytes))) {
       plan.operationsLeft -= 1;
       if (plan.operationsLeft <= 0) {
         this.crash(plan.keeps);
@@ -167,6 +169,12 @@ export class World {
     // Half of them at once, some after others that began later.
     const ms = this.random.integerBelow(2) === 0 ? 0 : this.random.integerBelow(40) / 8;
     if (ms > 0) await this.stage.clock.sleep(ms);
+  }
+
+  #isMetadata(operation: string, offsetBytes: number): boolean {
+    const { geometry } = this;
+    if (operation === 'flush' || geometry === undefined) return true;
+    return operation === 'write' && (offsetBytes < geometry.groupsOffset || offsetBytes >= geometry.labelOffsets[2]);
   }
 }
 

@@ -108,3 +108,24 @@ test('a crash beside a purge that nobody was told of costs nothing else; one tha
   await leaveRoot(bench);
   context.diagnostic(`survived: ${JSON.stringify({ crashStates: states.judged })}`);
 });
+
+test('a ring that no checkpoint frees takes what fits and no more: nothing that replay needs is written over', async () => {
+  const disk = new SimulatedDisk({ capacityBytes: 8 * MIB, random: new SeededRandom(10) });
+  await formatDisk(disk, tinyParameters({ entryCount: 4096, journalBlocks: 12 }));
+  const bench = await mountRoot(disk);
+  const { journal, catalogue, metrics } = bench;
+  let taken = 0;
+  for (let number = 0; number < 1500; number += 1) {
+    const before = metrics.value('journalDropped');
+    putObject(catalogue, `key-${number}`, 1 + number, 1);
+    if (metrics.value('journalDropped') === before) taken += 1;
+    if (number % 40 === 0) await journal.flush();
+  }
+  await journal.flush();
+  assert.ok(taken > 300 && taken < 1500, `${taken} were taken`);
+  await leaveRoot(bench);
+  const { index, journal: position } = (await lookAtRoot(disk)).state;
+  for (let number = 0; number < taken; number += 1)
+    assert.notEqual(index.findTag(objectTag(hashOf(`key-${number}`))), NO_SLOT, `key-${number}`);
+  assert.equal(position.nextSequence, journal.position.nextSequence);
+});

@@ -19,7 +19,9 @@ function putManifest(key: string, numbers: Pick<JournalRecord, 'generation' | 'w
   return { ...EMPTY_RECORD, type: JOURNAL_TYPES.put, ...objectTag(hashOf(key)), sliceNumber: MANIFEST_NUMBER, ...numbers };
 }
 
-function putSlice(numbers: Pick<JournalRecord, 'generation' | 'writeSequence' | 'block' | 'blocks'>): JournalRecord {
+function putSlice(
+  numbers: Pick<JournalRecord, 'generation' | 'writeSequence' | 'block' | 'blocks'> & { readonly sliceNumber?: number },
+): JournalRecord {
   return { ...EMPTY_RECORD, type: JOURNAL_TYPES.put, sliceNumber: 0, ...numbers };
 }
 
@@ -65,6 +67,32 @@ for (const order of ['older first', 'newer first'] as const) {
     assert.deepEqual([state.allocator.isFree(first + 10, 3), state.allocator.isFree(first + 20, 1)], [true, false]);
   });
 }
+
+test('a delete counts for the record that it names and for older ones, not for one that came after it', async () => {
+  const disk = await makeDisk(94);
+  const bench = await mountRoot(disk);
+  const first = bench.catalogue.allocator.firstBlock;
+  const slice = { generation: 1, block: first + 10, blocks: 3 };
+  const deletion = { ...EMPTY_RECORD, type: JOURNAL_TYPES.delete, generation: 1, writeSequence: 3 };
+  const manifest = (key: string): JournalRecord => ({ ...deletion, ...objectTag(hashOf(key)), sliceNumber: MANIFEST_NUMBER });
+  await journalAll(bench, [
+    putManifest('kept', { generation: 1, writeSequence: 1, block: first, blocks: 1 }),
+    putManifest('gone', { generation: 2, writeSequence: 2, block: first + 1, blocks: 1 }),
+    putSlice({ ...slice, writeSequence: 3 }),
+    putSlice({ ...slice, sliceNumber: 1, block: first + 20, writeSequence: 4 }),
+    deletion,
+    { ...deletion, sliceNumber: 1 },
+    { ...manifest('gone'), generation: 2 },
+    // Of an older generation than the one that stands there.
+    { ...manifest('kept'), generation: 0 },
+  ]);
+  await leaveRoot(bench);
+  const { index, allocator } = (await lookAtRoot(disk)).state;
+  assert.deepEqual([index.findSlice(1, 0), index.findTag(objectTag(hashOf('gone')))], [NO_SLOT, NO_SLOT]);
+  assert.notEqual(index.findSlice(1, 1), NO_SLOT, 'it is newer than its delete');
+  assert.notEqual(index.findTag(objectTag(hashOf('kept'))), NO_SLOT);
+  assert.deepEqual([allocator.isFree(first + 10, 3), allocator.isFree(first + 1, 1), allocator.isFree(first + 20, 1)], [true, true, false]);
+});
 
 test('a block behind the end of the chain speaks of purges if the last writer wrote it, and of nothing if an older one did', async () => {
   const disk = await makeDisk(93);
