@@ -12,6 +12,7 @@ import { ObjectResolver } from '../fill/object-resolver.ts';
 import { Purger } from '../fill/purger.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
+import { CopyPool } from '../proxy/copy-pool.ts';
 import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS } from '../proxy/proxy-metrics.ts';
@@ -86,6 +87,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     metrics: proxyMetrics,
     limits: config.limits,
     pins,
+    copies: new CopyPool(),
     surplus,
     random: base.random,
     loopId: `rawslice-${Buffer.from(base.random.bytes(4)).toString('hex')}`,

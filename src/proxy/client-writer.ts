@@ -1,27 +1,30 @@
 /**
  * Sends pieces to one client with back-pressure and bounded memory. A client that keeps up is sent slots as they are: the kernel reads the
- * arena. A client that has not shown that it does, or one past the pin budget, gets copies of at most 64 KiB, so that it holds no slot while
- * it stalls. At most two writes are under way; every lease ends at the first of write callback and close.
+ * arena. A client that has not shown that it does, or one past the pin budget, gets copies (copy-pool.ts), so that it holds no slot while
+ * it stalls. At most two writes are under way; every lease and every copy ends at the first of write callback and close.
  */
 import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
-import { KIB, MIB } from '../base/units.ts';
+import { MIB } from '../base/units.ts';
 import type { Piece } from '../fill/piece.ts';
+import { COPY_BYTES, type CopyPool, LARGE_COPY_BYTES } from './copy-pool.ts';
 import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS } from './proxy-metrics.ts';
 
 const WRITES_MAX = 2;
-const COPIED_BYTES_MAX = 64 * KIB;
 /**
- * What a client must have taken without a pause before it is sent slots: more than the kernel buffers for one that reads nothing (4 MiB to
- * send by Linux's net.ipv4.tcp_wmem, and what the other side receives).
+ * What a client must have taken over its connection without a pause before it is sent slots: more than the kernel buffers for one that reads
+ * nothing (4 MiB to send by Linux's net.ipv4.tcp_wmem, and what the other side receives).
  */
 const PROVEN_BYTES = 8 * MIB;
 /** A write that takes longer shows that the client does not keep up. */
 const PROMPT_MS = 250;
+/** One that takes no longer than this was taken by the kernel as it came; the next copy may be larger. */
+const QUICK_MS = 10;
 /** A large write may take this many times limits.clientStall, in proportion to its size. */
 const STALL_SCALE_MAX = 4;
 
@@ -29,6 +32,7 @@ const STALL_SCALE_MAX = 4;
 export interface ClientWriterOptions {
   readonly response: ServerResponse;
   readonly pins: PinBudget;
+  readonly copies: CopyPool;
   readonly clock: Clock;
   readonly metrics: MetricSet<typeof PROXY_METRICS>;
   readonly stallMs: number;
@@ -41,17 +45,25 @@ interface PendingWrite {
   readonly finish: () => void;
 }
 
+/** What each connection has taken without a pause, over all its responses. */
+const PROMPT_BYTES = new WeakMap<Socket, number>();
+
 /** The body of one response. */
 export class ClientWriter {
   readonly #options: ClientWriterOptions;
+  readonly #socket: Socket | null;
   readonly #pending = new Set<PendingWrite>();
-  #promptBytes = 0;
+  #promptBytes: number;
+  #isQuick = false;
   #holdsPin = false;
   #wake: (() => void) | undefined;
   #failure: EdgeError | undefined;
 
   constructor(options: ClientWriterOptions) {
     this.#options = options;
+    // The response lets go of it when it has ended.
+    this.#socket = options.response.socket;
+    this.#promptBytes = (this.#socket === null ? undefined : PROMPT_BYTES.get(this.#socket)) ?? 0;
     options.response.once('close', () => {
       if (!options.response.writableFinished) this.close();
     });
@@ -60,7 +72,8 @@ export class ClientWriter {
   /** How many bytes the next piece may have. */
   nextLimitBytes(): number {
     if (!this.#holdsPin && this.#promptBytes >= PROVEN_BYTES) this.#holdsPin = this.#options.pins.tryTake();
-    return this.#holdsPin ? Number.POSITIVE_INFINITY : COPIED_BYTES_MAX;
+    if (this.#holdsPin) return Number.POSITIVE_INFINITY;
+    return this.#isQuick && this.#options.copies.hasLarge ? LARGE_COPY_BYTES : COPY_BYTES;
   }
 
   /**
@@ -93,14 +106,15 @@ export class ClientWriter {
   async finish(): Promise<void> {
     this.#returnPin();
     this.#options.response.end();
-    await this.#waitUntilBelow(1, COPIED_BYTES_MAX);
+    await this.#waitUntilBelow(1, COPY_BYTES);
   }
 
   #send(piece: Piece): void {
-    const { response, clock, pins, metrics } = this.#options;
+    const { response, clock, pins, copies, metrics } = this.#options;
     const { lease } = piece;
     const isPinned = lease !== undefined && this.#holdsPin;
-    const bytes = lease === undefined || isPinned ? piece.bytes : copyOf(piece.bytes);
+    const copy = lease === undefined || isPinned ? undefined : copies.take(piece.bytes.length);
+    const bytes = copy?.subarray(0, piece.bytes.copy(copy)) ?? piece.bytes;
     if (isPinned) this.#holdsPin = false;
     else if (lease !== undefined) {
       metrics.add('copiedWrites');
@@ -114,13 +128,20 @@ export class ClientWriter {
           pins.giveBack();
           lease.end();
         }
-        const isPrompt = clock.monotonicMs() - startedMs <= PROMPT_MS;
-        this.#promptBytes = isPrompt ? this.#promptBytes + bytes.length : 0;
+        if (copy !== undefined) copies.giveBack(copy);
+        this.#note(bytes.length, clock.monotonicMs() - startedMs);
         this.#wake?.();
       },
     };
     this.#pending.add(write);
     response.write(bytes, write.finish);
+  }
+
+  /** The client has taken so much, in so long. */
+  #note(bytes: number, tookMs: number): void {
+    this.#isQuick = tookMs <= QUICK_MS;
+    this.#promptBytes = tookMs <= PROMPT_MS ? this.#promptBytes + bytes : 0;
+    if (this.#socket !== null) PROMPT_BYTES.set(this.#socket, this.#promptBytes);
   }
 
   /** Waits until fewer than `count` writes are under way, as long as the client takes bytes at all. */
@@ -131,7 +152,7 @@ export class ClientWriter {
     }
     const { clock, stallMs, metrics, onSlow } = this.#options;
     const slow = clock.startTimer(PROMPT_MS, onSlow);
-    const scale = Math.min(STALL_SCALE_MAX, Math.max(1, bytes / COPIED_BYTES_MAX));
+    const scale = Math.min(STALL_SCALE_MAX, Math.max(1, bytes / COPY_BYTES));
     const timer = clock.startTimer(stallMs * scale, () => {
       metrics.add('stalled');
       this.#failure = new EdgeError('CLIENT_STALLED');
@@ -154,10 +175,4 @@ export class ClientWriter {
     this.#holdsPin = false;
     this.#options.pins.giveBack();
   }
-}
-
-function copyOf(bytes: Buffer): Buffer {
-  const copy = Buffer.allocUnsafeSlow(bytes.length);
-  bytes.copy(copy);
-  return copy;
 }

@@ -67,8 +67,8 @@ export function commitHead(context: RequestContext, services: ProxyServices): vo
 
 /** A writer for the context's response. @param onSlow see ClientWriterOptions */
 export function createWriter(context: RequestContext, services: ProxyServices, onSlow: () => void): ClientWriter {
-  const { pins, clock, metrics, limits } = services;
-  return new ClientWriter({ response: context.response, pins, clock, metrics, stallMs: limits.clientStallMs, onSlow });
+  const { pins, copies, clock, metrics, limits } = services;
+  return new ClientWriter({ response: context.response, pins, copies, clock, metrics, stallMs: limits.clientStallMs, onSlow });
 }
 
 /** Accounts for bytes on their way to the client. */

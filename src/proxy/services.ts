@@ -10,6 +10,7 @@ import type { Purger } from '../fill/purger.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
+import type { CopyPool } from './copy-pool.ts';
 import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS } from './proxy-metrics.ts';
 import type { PurgeGate } from './purge-gate.ts';
@@ -50,6 +51,7 @@ export interface ProxyServices {
   readonly metrics: MetricSet<typeof PROXY_METRICS>;
   readonly limits: ProxyLimits;
   readonly pins: PinBudget;
+  readonly copies: CopyPool;
   readonly surplus: SurplusBudget;
   readonly random: Random;
   /** This process in CDN-Loop (RFC 8586). */
