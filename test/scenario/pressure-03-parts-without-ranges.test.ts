@@ -46,7 +46,8 @@ function checkParts(answer: ClientResponse, ranges: readonly string[]): void {
     parts.map(({ start, end }) => `${start}-${end - 1}`),
     ranges,
   );
-  for (const { start, end, bytes } of parts) assert.ok(bytes.equals(bodyBytes({ name: '/a', version: 1 }, start, end - start)), `at ${start}`);
+  for (const { start, end, bytes } of parts)
+    assert.ok(bytes.equals(bodyBytes({ name: '/a', version: 1 }, start, end - start)), `at ${start}`);
 }
 
 test('parts in falling order do not wait for each other when one response must bring them all', async () => {
