@@ -46,6 +46,8 @@ export interface ClientsOptions {
   readonly tally: Tally;
   /** Called with a sentence for everything that should not have been. */
   readonly complain: (what: string) => void;
+  /** The proxy's own words about the last requests for a path. */
+  readonly accounts: (path: string) => readonly string[];
 }
 
 /** One client: connections one after the other, until `isOver` says so. */
@@ -432,9 +434,14 @@ class Exchange {
       (record) =>
         `\n    #${record.sequence} ${record.headers.range ?? 'whole'} -> ${record.status} ${record.bodyBytesSent} ${record.state}`,
     );
-    this.#options.complain(
-      `${what}\n  ${method} ${subject.path} ${JSON.stringify(headers)}${head}\n  versions ${JSON.stringify(subject.versions.slice(-4))}${asked.join('')}`,
-    );
+    const versions = `\n  versions ${JSON.stringify(subject.versions.slice(-4))}`;
+    // The line of this request is written when the proxy has seen its end.
+    setTimeout(() => {
+      const accounts = this.#options.accounts(subject.path).map((line) => `\n    ${line}`);
+      this.#options.complain(
+        `${what}\n  ${method} ${subject.path} ${JSON.stringify(headers)}${head}${versions}${asked.join('')}${accounts.join('')}`,
+      );
+    }, 50);
   }
 }
 
