@@ -137,9 +137,10 @@ class PrivateRange implements PrivateStream, BodySink, StandingTransfer {
     return { bytes, lease: undefined, tier: 'private' };
   }
 
-  giveUp(): void {
+  tryGiveUp(): boolean {
     this.#isGivenUp = true;
     this.abort();
+    return true;
   }
 
   abort(): void {
