@@ -4,7 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { Registry } from 'prom-client';
-import { assembleProxy } from '../../src/app/proxy-assembly.ts';
+import { AssembledProxy } from '../../src/app/proxy-assembly.ts';
+import { must } from '../../src/base/assert.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger, type Logger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
@@ -51,9 +52,11 @@ export async function startEdge(options: EdgeOptions) {
   const arena = new Arena({ sizeBytes: options.arenaBytes ?? 16 * MIB, clock });
   const logger = options.logger ?? createSilentLogger();
   const store = (await options.makeStore?.(arena)) ?? new MemoryStore(arena);
-  const config = { ...loaded.config, rules: [...(options.rules ?? []), ...loaded.config.rules] };
-  const proxy = assembleProxy({ config, store, arena, clock, random: new SystemRandom(), logger });
-  const address = await proxy.listener.listen({ host: '127.0.0.1', port: 0 });
+  const routes = loaded.config.routes.map((route) => ({ ...route, rules: [...(options.rules ?? []), ...route.rules] }));
+  const config = { ...loaded.config, routes };
+  const proxy = new AssembledProxy({ config, store, arena, clock, random: new SystemRandom(), logger });
+  const listener = proxy.createListener('default');
+  const address = await listener.listen({ host: '127.0.0.1', port: 0 });
   assert(typeof address === 'object');
   const { port } = address;
   const registry = new Registry();
@@ -63,6 +66,8 @@ export async function startEdge(options: EdgeOptions) {
     arena,
     store,
     services: proxy.services,
+    /** What the first route fronts. */
+    site: must(proxy.services.service.router.routes[0], 'there is a route').site,
     resolver: proxy.services.resolver,
     upstreamMetrics: proxy.upstreamMetrics,
     abilities: proxy.abilities,
@@ -82,8 +87,8 @@ export async function startEdge(options: EdgeOptions) {
     },
     async [Symbol.asyncDispose](): Promise<void> {
       await this.settle();
-      await proxy.listener.close(1000);
-      await proxy.transport.close();
+      await listener.close(1000);
+      await proxy.close();
       await store.drain();
       await eventually(
         () => arena.leasedSlots === 0 || arena.usedBytes('fill') + arena.usedBytes('device-read') + arena.usedBytes('staging') === 0,
