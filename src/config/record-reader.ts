@@ -131,6 +131,7 @@ export function readRecords<T>(
     report(node, key, `has ${node.items.length} items; the limit is ${kind.countMax}`);
     return [];
   }
+  if (node.items.length === 0) report(node, key, `is empty; add ${kind.word}`);
   return node.items.flatMap((item, index) => {
     if (item.kind === 'map') return readOne(new RecordReader(item, { key: `${key}.${index}`, kind }, problems), `${key}.${index}`) ?? [];
     report(item, `${key}.${index}`, `must be ${kind.word}, with keys of its own`);

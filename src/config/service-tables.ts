@@ -192,7 +192,7 @@ function readNodes(
   const list = group.node('nodes');
   if (list === undefined) group.report(undefined, 'needs nodes: a list of servers, each with its url');
   const nodes = list === undefined ? [] : readRecords(list, { key: `${key}.nodes`, kind: NODE_KIND, problems }, readNode);
-  if (list?.kind === 'none' || (list?.kind === 'list' && list.items.length === 0)) group.report('nodes', 'has no node; add one');
+  if (list?.kind === 'none') group.report('nodes', 'is empty; add a node');
   const [first] = nodes;
   for (const [index, { url }] of nodes.entries()) {
     const report = (message: string): void => {

@@ -112,8 +112,6 @@ class Joiner {
   joinRoutes(groups: readonly ConfigGroup[]): readonly ConfigRoute[] {
     const { tables, values, rules, preset } = this.#input;
     if (tables.routes !== undefined) {
-      if (tables.routes.length === 0)
-        this.#problems.push({ source: 'configuration', key: 'routes', message: 'has no route; add one or leave the list out' });
       return withoutNamesakes(tables.routes, 'routes', this.#problems).flatMap((given) => this.#joinRoute(given, groups) ?? []);
     }
     const [group, ...others] = groups;
@@ -184,8 +182,6 @@ class Joiner {
     const { tables, values } = this.#input;
     const names = routes.map(({ name }) => name);
     if (tables.services === undefined) return [{ name: SHORT_FORM_NAME, listen: [values.listen], routes: names }];
-    if (tables.services.length === 0)
-      this.#problems.push({ source: 'configuration', key: 'services', message: 'has no service; add one or leave the list out' });
     const services = withoutNamesakes(tables.services, 'services', this.#problems);
     this.#checkAddresses(services);
     return services.map((service) => this.#joinService(service, names));

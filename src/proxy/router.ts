@@ -49,7 +49,7 @@ export class Router<Route extends { readonly match: RouteMatch }> {
     this.routes = routes;
     this.#others = routes.filter(({ match }) => match.hosts.length === 0);
     for (const pattern of new Set(routes.flatMap(({ match }) => match.hosts))) {
-      if (pattern.startsWith('*.')) this.#wildcards.set(pattern.slice(2), this.#matching(`x.${pattern.slice(2)}`));
+      if (pattern.startsWith('*.')) this.#wildcards.set(pattern.slice(2), this.#matching(pattern));
       else this.#exact.set(pattern, this.#matching(pattern));
     }
   }
@@ -82,6 +82,7 @@ export class Router<Route extends { readonly match: RouteMatch }> {
     return this.#others;
   }
 
+  /** @param name a host, or for all that have no list of their own `*.suffix` */
   #matching(name: string): readonly Route[] {
     const isOf = (pattern: string): boolean => (pattern.startsWith('*.') ? name.endsWith(pattern.slice(1)) : pattern === name);
     return this.routes.filter(({ match }) => match.hosts.length === 0 || match.hosts.some(isOf));
