@@ -174,7 +174,7 @@ export const OPTIONS = {
     min: '1',
     max: '64',
     description:
-      'Selections (values of the request fields that Vary names) of one resource that are kept apart; what selects otherwise passes through',
+      'Selections (values of the request fields that Vary names) of one resource that are kept apart; another one takes the place of what was asked for least',
   },
   'cache.staleIfError': {
     kind: 'duration',

@@ -91,6 +91,11 @@ export class Purger {
     return purging.finally(() => resolver.forget(target, isSoft));
   }
 
+  /** As purge(), for several at a time, which share the flushes of the devices. @throws EdgeError when any of them could not be kept */
+  async purgeAll(named: readonly NamedPurge[], isSoft: boolean): Promise<readonly PurgeReport[]> {
+    return Promise.all(named.map((one) => this.purge(one, isSoft)));
+  }
+
   /**
    * Something was changed at the origin: from the call on what is stored of the target is forgotten and what was asked for before is not taken.
    *

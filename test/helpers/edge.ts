@@ -95,8 +95,12 @@ export async function startEdge(options: EdgeOptions) {
       await eventually(() => proxy.services.load.requests === 0 && proxy.services.resolver.liveCount === 0, { what: 'an idle edge' });
     },
     async [Symbol.asyncDispose](): Promise<void> {
-      await this.settle();
-      for (const listener of listeners) await listener.close(1000);
+      try {
+        await this.settle();
+      } finally {
+        // A scenario that failed may have left clients behind, and they would keep the process.
+        await Promise.all(listeners.map((listener) => listener.close(1000)));
+      }
       await proxy.close();
       await store.drain();
       await eventually(

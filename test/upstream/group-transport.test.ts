@@ -37,16 +37,14 @@ function makeGroup(nodes: readonly NodeChoice[], more: { retriesMax?: number } =
 const factory: TransportFactory = (origin, limits) => makeGroup([{ origin, ...limits }]);
 runUpstreamTransportContract('GroupTransport of one node', factory);
 // One and the same server under two names: whatever it does, the other node does too.
-runUpstreamTransportContract(
-  'GroupTransport of two nodes',
-  (origin, limits) =>
-    makeGroup(
-      [
-        { origin, ...limits },
-        { origin: origin.replace('127.0.0.1', 'localhost'), ...limits },
-      ],
-      { retriesMax: 0 },
-    ),
+runUpstreamTransportContract('GroupTransport of two nodes', (origin, limits) =>
+  makeGroup(
+    [
+      { origin, ...limits },
+      { origin: origin.replace('127.0.0.1', 'localhost'), ...limits },
+    ],
+    { retriesMax: 0 },
+  ),
 );
 
 /** The status, or the code of the error; `...` behind it when the body broke off. */
