@@ -55,7 +55,8 @@ interface ConnectionState {
 /** Accepts connections and requests. */
 export class Listener {
   readonly #server: Server;
-  readonly #services: ProxyServices;
+  #services: ProxyServices;
+  #isClosing = false;
   readonly #connections = new WeakMap<Duplex, ConnectionState>();
 
   constructor(services: ProxyServices, limits: ListenerLimits) {
@@ -83,14 +84,18 @@ export class Listener {
     // node:http gives a tunnel's socket away without a response object.
     this.#server.on('connect', (_request, socket) => this.#refuseWith('method', socket));
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
-    let connections = 0;
+    const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
-      connections += 1;
+      load.connections += 1;
       socket.once('close', () => {
-        connections -= 1;
+        load.connections -= 1;
       });
     });
-    services.metrics.setGauge('connections', () => connections);
+  }
+
+  /** Requests that come from now on are handled with these. */
+  use(services: ProxyServices): void {
+    this.#services = services;
   }
 
   /**
@@ -108,8 +113,8 @@ export class Listener {
 
   /** Accepts nothing more and waits for requests in progress, up to `deadlineMs`; then cuts them off. */
   async close(deadlineMs: number): Promise<void> {
-    const { clock, load } = this.#services;
-    load.isDraining = true;
+    const { clock } = this.#services;
+    this.#isClosing = true;
     const closed = new Promise<void>((resolve) => {
       this.#server.close(() => resolve());
     });
@@ -135,6 +140,7 @@ export class Listener {
   #begin(turn: Turn, state: ConnectionState): void {
     const { request, response } = turn;
     state.isBusy = true;
+    if (this.#isClosing) response.shouldKeepAlive = false;
     response.once('close', () => this.#next(turn, state));
     turn.context = new RequestContext(request, response, this.#services.clock.monotonicMs());
     void handleRequest(turn.context, this.#services);
