@@ -3,24 +3,33 @@
  * port) and closes it top-down. Everything is handed its parts; nothing reaches for them. Used by `serve` and by `prewarm --device`.
  */
 import type { AddressInfo } from 'node:net';
-import { collectDefaultMetrics, Registry } from 'prom-client';
-import { AdminServer } from '../admin/admin-server.ts';
+import type { AdminServer } from '../admin/admin-server.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { MetricSet, registerSets } from '../base/metrics.ts';
+import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
+import type { LoadResult } from '../config/load.ts';
 import { DEVICE_METRICS } from '../device/device-metrics.ts';
 import { Arena } from '../memory/arena.ts';
-import { type ListenPlace, listenError } from '../proxy/listener.ts';
+import type { ListenPlace } from '../proxy/listener.ts';
 import { type DeviceSet, openDeviceSet } from '../store/devices/device-set.ts';
 import { ThreadCodec } from '../store/extents/thread-codec.ts';
 import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
-import { STORE_METRICS } from '../store/store-metrics.ts';
+import { createAdmin, listenAdmin, reloadOrFail } from './admin-assembly.ts';
 import { prepareCacheDevices } from './cache-device.ts';
+import { FileWatcher } from './file-watcher.ts';
 import { ListenerSet } from './listener-set.ts';
 import { AssembledProxy } from './proxy-assembly.ts';
+import { type ReloadCause, Reloader, type ReloadReport } from './reloader.ts';
+
+/** A configuration that can be read again. */
+export interface ConfigSource {
+  readonly load: () => LoadResult;
+  /** The file to watch for changes. */
+  readonly file: string | undefined;
+}
 
 /** What to start. */
 export interface EdgeOptions {
@@ -34,6 +43,8 @@ export interface EdgeOptions {
   readonly listen?: ListenPlace | undefined;
   /** The admin port; undefined for none. */
   readonly adminListen: { readonly host: string; readonly port: number } | undefined;
+  /** Where the configuration comes from, for reloads; undefined: there are none. */
+  readonly source?: ConfigSource | undefined;
   /** Whether a full device keeps whatever is fetched, for who fills it on purpose; else it chooses. */
   readonly admitsEverything?: boolean | undefined;
 }
@@ -48,24 +59,17 @@ export class Edge {
   readonly arena: Arena;
   readonly store: DeviceSet;
   readonly proxy: AssembledProxy;
-  readonly #parts: { readonly codec: ThreadCodec; readonly admin: AdminServer | undefined; readonly drainMs: number };
+  readonly #parts: EdgeParts;
   #closing: Promise<void> | undefined;
 
-  private constructor(parts: {
-    listeners: ListenerSet;
-    adminAddress: AddressInfo | undefined;
-    foundation: Foundation;
-    proxy: AssembledProxy;
-    admin: AdminServer | undefined;
-    drainMs: number;
-  }) {
+  private constructor(parts: EdgeParts, adminAddress: AddressInfo | undefined) {
     this.listeners = parts.listeners;
-    this.adminAddress = parts.adminAddress;
+    this.adminAddress = adminAddress;
     this.formatted = parts.foundation.formatted;
     this.arena = parts.foundation.arena;
     this.store = parts.foundation.store;
     this.proxy = parts.proxy;
-    this.#parts = { codec: parts.foundation.codec, admin: parts.admin, drainMs: parts.drainMs };
+    this.#parts = parts;
   }
 
   /**
@@ -74,22 +78,21 @@ export class Edge {
    * @throws EdgeError DEVICE_*, FORMAT_*, LISTEN_FAILED, CONFIG_INVALID; whatever was opened before is closed again
    */
   static async start(options: EdgeOptions): Promise<Edge> {
-    const { config } = options;
+    const { config, clock, random, logger } = options;
     const foundation = await layFoundation(options);
-    const { arena, store, deviceMetrics } = foundation;
-    const proxy = new AssembledProxy({ config, store, arena, clock: options.clock, random: options.random, logger: options.logger });
-    const listeners = new ListenerSet(proxy);
-    let admin: AdminServer | undefined;
+    const { arena, store, codec } = foundation;
+    const proxy = new AssembledProxy({ config, store, arena, clock, random, logger });
+    const listeners = new ListenerSet(proxy, options.listen);
+    const reloader = createReloader(options, proxy, listeners);
+    const admin = options.adminListen === undefined ? undefined : createAdmin({ logger, foundation, proxy, reloader });
+    const parts: EdgeParts = { foundation, proxy, listeners, reloader, admin, watcher: undefined };
     try {
-      await listeners.listen(config, options.listen);
-      let adminAddress: AddressInfo | undefined;
-      if (options.adminListen !== undefined) {
-        admin = createAdmin(options, store, proxy, [arena.metrics, deviceMetrics]);
-        adminAddress = await listenAdmin(admin, options.adminListen);
-      }
-      return new Edge({ listeners, adminAddress, foundation, proxy, admin, drainMs: config.shutdown.drainMs });
+      (await listeners.prepare(proxy.current))();
+      const adminAddress = options.adminListen === undefined ? undefined : await listenAdmin(admin, options.adminListen);
+      const watcher = watchFile(options, reloader);
+      return new Edge({ ...parts, watcher }, adminAddress);
     } catch (error) {
-      await closeAll({ proxy, listeners, store, codec: foundation.codec, admin: undefined, drainMs: 0 });
+      await closeAll({ proxy, listeners, reloader, store, codec, admin: undefined, drainMs: 0 });
       throw error;
     }
   }
@@ -99,11 +102,29 @@ export class Edge {
     return this.listeners.open[0]?.address ?? '';
   }
 
+  /** Loads the configuration again. @throws EdgeError STORE_UNAVAILABLE where there is nothing to load it from */
+  reload(cause: ReloadCause): Promise<ReloadReport> {
+    return reloadOrFail(this.#parts.reloader, cause);
+  }
+
   /** Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= closeAll({ ...this.#parts, proxy: this.proxy, listeners: this.listeners, store: this.store });
+    const { foundation, proxy, watcher, ...others } = this.#parts;
+    watcher?.stop();
+    const { store, codec } = foundation;
+    this.#closing ??= closeAll({ ...others, proxy, store, codec, drainMs: proxy.config.shutdown.drainMs });
     return this.#closing;
   }
+}
+
+/** What a running program is made of. */
+interface EdgeParts {
+  readonly foundation: Foundation;
+  readonly proxy: AssembledProxy;
+  readonly listeners: ListenerSet;
+  readonly reloader: Reloader | undefined;
+  readonly admin: AdminServer | undefined;
+  readonly watcher: FileWatcher | undefined;
 }
 
 interface Foundation {
@@ -138,57 +159,36 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
   }
 }
 
-function createAdmin(
-  options: EdgeOptions,
-  store: DeviceSet,
-  proxy: AssembledProxy,
-  metricSets: readonly { register(registry: Registry): void }[],
-): AdminServer {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry, prefix: 'rawslice_' });
-  for (const set of [...metricSets, ...proxy.metricSets]) set.register(registry);
-  registerSets(registry, STORE_METRICS, store.metricSets);
-  return new AdminServer({
-    logger: options.logger,
-    token: options.config.admin.token,
-    actions: {
-      metrics: async () => ({ text: await registry.metrics(), type: registry.contentType }),
-      readiness: () => ({
-        // A balancer should send no more clients here once the drain has begun.
-        isReady: (store.state === 'online' || store.state === 'readonly') && !proxy.services.load.isDraining,
-        detail: {
-          store: store.state,
-          devices: store.status.map(({ path, state, reason }) => ({ path, state, reason })),
-          draining: proxy.services.load.isDraining,
-        },
-      }),
-      purge: (named, isSoft) => proxy.services.purger.purge(named, isSoft),
-      purges: () => proxy.services.purger.list(),
-      findPurge: (id) => proxy.services.purger.find(id),
-      devices: () => store.status,
-      origins: () => proxy.abilities.list(),
-      attachDevice: (path) => store.attach(path),
-    },
-  });
+function createReloader({ source, clock, logger }: EdgeOptions, proxy: AssembledProxy, listeners: ListenerSet): Reloader | undefined {
+  if (source === undefined) return undefined;
+  const apply = async (config: EdgeConfig): Promise<void> => {
+    const prepared = proxy.prepare(config);
+    const commitListeners = await listeners.prepare(prepared);
+    // In one turn: no request meets half of it.
+    proxy.commit(prepared);
+    commitListeners();
+    logger.level = config.log.level;
+  };
+  return new Reloader({ load: source.load, current: () => proxy.config, apply, clock, logger });
 }
 
-async function listenAdmin(admin: AdminServer, place: { readonly host: string; readonly port: number }): Promise<AddressInfo> {
-  try {
-    return await admin.listen(place);
-  } catch (cause) {
-    throw listenError(place, cause);
-  }
+function watchFile({ source, config, clock }: EdgeOptions, reloader: Reloader | undefined): FileWatcher | undefined {
+  const { intervalMs } = config.reload;
+  if (source?.file === undefined || reloader === undefined || intervalMs === 0) return undefined;
+  return new FileWatcher({ clock, file: source.file, intervalMs, onChange: () => void reloader.reload('file') });
 }
 
 /** Top-down: no new requests, then no origin, then no store, and health to the last. */
 async function closeAll(parts: {
   proxy: AssembledProxy;
   listeners: ListenerSet;
+  reloader: Reloader | undefined;
   store: DeviceSet;
   codec: ThreadCodec;
   admin: AdminServer | undefined;
   drainMs: number;
 }): Promise<void> {
+  await parts.reloader?.close();
   await parts.listeners.close(parts.drainMs);
   await parts.proxy.close();
   await parts.store.close();

@@ -10,6 +10,7 @@ import { formatBytes } from '../../src/base/units.ts';
 import type { ConfigRoute, EdgeConfig } from '../../src/config/edge-config.ts';
 import { type ConfigOverride, environmentName } from '../../src/config/environment.ts';
 import { formatListenAddress } from '../../src/config/listen-address.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption, loadConfigOrFail } from '../config-options.ts';
 import { watchSignals } from '../interrupt.ts';
@@ -57,7 +58,9 @@ export function addServeCommand(program: Command, io: CommandIo): void {
 }
 
 async function run(options: ServeOptions, io: CommandIo): Promise<void> {
-  const { config, sources } = loadConfigOrFail(io, options.config ?? DEFAULT_FILE, overridesOf(options, io.environment));
+  const file = options.config ?? DEFAULT_FILE;
+  const overrides = overridesOf(options, io.environment);
+  const { config, sources } = loadConfigOrFail(io, file, overrides);
   const stream = destination({ dest: 1, sync: false });
   const logger = createLogger({ level: config.log.level, stream });
   const edge = await Edge.start({
@@ -67,8 +70,10 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
     random: new SystemRandom(),
     logger,
     adminListen: config.admin.listen,
+    source: { file, load: () => loadConfig({ file, environment: io.environment, overrides }) },
   });
   announce(io, edge, config);
+  process.on('SIGHUP', () => void edge.reload('signal'));
   const signal = await new Promise<NodeJS.Signals>((resolve) => watchSignals(io.clock, resolve));
   logger.info({ signal }, 'stopping');
   await edge.close();
