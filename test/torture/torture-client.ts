@@ -319,7 +319,7 @@ class Exchange {
   }
 
   #isPassedOn(): boolean {
-    return /bypass|not-storable/.test(this.#story);
+    return /bypass|not-storable|detail=changing/.test(this.#story);
   }
 
   #keep(fits: (version: Candidate) => boolean, why: string): void {
