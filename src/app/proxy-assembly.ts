@@ -7,11 +7,13 @@ import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import { PartMemory } from '../cache/part-memory.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
+import { PRIVATE_BUFFER_BYTES, PRIVATE_BUFFERS_KEPT_MAX } from '../fill/fill-context.ts';
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
 import { Purger } from '../fill/purger.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
+import { BufferPool } from '../memory/buffer-pool.ts';
 import { CopyPool } from '../proxy/copy-pool.ts';
 import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
@@ -57,9 +59,11 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
   const partMemory = new PartMemory(() => fillMetrics.add('evictedParts'));
   fillMetrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
   const site = siteOf(config, upstream);
+  const buffers = new BufferPool({ sizeBytes: PRIVATE_BUFFER_BYTES, keptMax: PRIVATE_BUFFERS_KEPT_MAX });
   const resolver = new ObjectResolver({
     store,
     arena,
+    buffers,
     clock,
     metrics: fillMetrics,
     standing: new StandingTransfers(clock, fillMetrics),
@@ -73,6 +77,8 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
   const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
   const surplus = new SurplusBudget({ clock, metrics: proxyMetrics, bytesPerMinute: config.limits.clientSurplusBytes });
   proxyMetrics.setGauge('surplusClients', () => surplus.clientCount);
+  const copies = new CopyPool();
+  proxyMetrics.setGauge('bufferBytes', () => copies.heldBytes + buffers.heldBytes);
   const load = { requests: 0, isDraining: false };
   proxyMetrics.setGauge('inFlight', () => load.requests);
   proxyMetrics.setGauge('pinnedSlots', () => pins.taken);
@@ -87,7 +93,8 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     metrics: proxyMetrics,
     limits: config.limits,
     pins,
-    copies: new CopyPool(),
+    copies,
+    buffers,
     surplus,
     random: base.random,
     loopId: `rawslice-${Buffer.from(base.random.bytes(4)).toString('hex')}`,
