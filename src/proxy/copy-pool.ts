@@ -12,7 +12,7 @@ export const LARGE_COPY_BYTES = 256 * KIB;
 /** Small ones that are kept while nobody needs them: 64 clients with two writes each under way. */
 const KEPT_MAX = 128;
 /** Large ones in use at a time, all of which are kept; whoever comes later gets small ones. */
-const LARGE_MAX = 32;
+const LARGE_MAX = 16;
 
 /** The copies of one proxy. */
 export class CopyPool {
