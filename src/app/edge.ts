@@ -4,7 +4,7 @@
  */
 import type { AddressInfo } from 'node:net';
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import { AdminServer } from '../admin/admin-server.ts';
+import { type AdminPlace, AdminServer } from '../admin/admin-server.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -13,13 +13,16 @@ import type { Random } from '../base/random.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
 import { DEVICE_METRICS } from '../device/device-metrics.ts';
 import { Arena } from '../memory/arena.ts';
-import { type ListenPlace, listenError } from '../proxy/listener.ts';
-import { type DeviceSet, openDeviceSet } from '../store/devices/device-set.ts';
+import { type ListenerEnd, type ListenPlace, listenError } from '../proxy/listener.ts';
+import { DeviceSet, openDeviceSet } from '../store/devices/device-set.ts';
 import { ThreadCodec } from '../store/extents/thread-codec.ts';
 import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
 import { STORE_METRICS } from '../store/store-metrics.ts';
 import { prepareCacheDevices } from './cache-device.ts';
-import { type AssembledProxy, assembleProxy } from './proxy-assembly.ts';
+import { ADMIN_SOCKET, type InheritedSockets } from './inherited-sockets.ts';
+import { ListenerSet } from './listener-set.ts';
+import { AssembledProxy } from './proxy-assembly.ts';
+import type { NamedSocket } from './successor.ts';
 
 /** What to start. */
 export interface EdgeOptions {
@@ -29,46 +32,56 @@ export interface EdgeOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  /** Where clients connect. */
-  readonly listen: ListenPlace;
+  /** Where clients connect, instead of where the services say. */
+  readonly listen?: ListenPlace | undefined;
+  /** Sockets that listen already, for services and the admin port. */
+  readonly sockets?: InheritedSockets | undefined;
+  /** The devices are held by the process that this one takes over from: until openDevices() the origin serves. */
+  readonly isHandover?: boolean | undefined;
   /** The admin port; undefined for none. */
   readonly adminListen: { readonly host: string; readonly port: number } | undefined;
   /** Whether a full device keeps whatever is fetched, for who fills it on purpose; else it chooses. */
   readonly admitsEverything?: boolean | undefined;
 }
 
+/** The lock of a process that is ending may be there a moment longer than its word. */
+const HELD_RETRY_MS = 100;
+const HELD_TRIES_MAX = 100;
+
 /** A running program. */
 export class Edge {
-  /** Where it listens; the path of a Unix socket, or an address with the port that the system chose. */
-  readonly address: AddressInfo | string;
+  /** Where clients connect, of all services. */
+  readonly listeners: ListenerSet;
   readonly adminAddress: AddressInfo | undefined;
   /** Paths of devices that were empty and have been formatted just now. */
   readonly formatted: readonly string[];
   readonly arena: Arena;
   readonly store: DeviceSet;
   readonly proxy: AssembledProxy;
-  readonly #codec: ThreadCodec;
-  readonly #admin: AdminServer | undefined;
-  readonly #drainMs: number;
+  readonly #parts: {
+    readonly codec: ThreadCodec;
+    readonly admin: AdminServer | undefined;
+    readonly drainMs: number;
+    readonly clock: Clock;
+  };
   #closing: Promise<void> | undefined;
 
   private constructor(parts: {
-    address: AddressInfo | string;
+    listeners: ListenerSet;
     adminAddress: AddressInfo | undefined;
     foundation: Foundation;
     proxy: AssembledProxy;
     admin: AdminServer | undefined;
     drainMs: number;
+    clock: Clock;
   }) {
-    this.address = parts.address;
+    this.listeners = parts.listeners;
     this.adminAddress = parts.adminAddress;
     this.formatted = parts.foundation.formatted;
     this.arena = parts.foundation.arena;
     this.store = parts.foundation.store;
-    this.#codec = parts.foundation.codec;
     this.proxy = parts.proxy;
-    this.#admin = parts.admin;
-    this.#drainMs = parts.drainMs;
+    this.#parts = { codec: parts.foundation.codec, admin: parts.admin, drainMs: parts.drainMs, clock: parts.clock };
   }
 
   /**
@@ -80,25 +93,66 @@ export class Edge {
     const { config } = options;
     const foundation = await layFoundation(options);
     const { arena, store, deviceMetrics } = foundation;
-    const proxy = assembleProxy({ config, store, arena, clock: options.clock, random: options.random, logger: options.logger });
+    const proxy = new AssembledProxy({ config, store, arena, clock: options.clock, random: options.random, logger: options.logger });
+    const listeners = new ListenerSet(proxy);
     let admin: AdminServer | undefined;
     try {
-      const address = await proxy.listener.listen(options.listen);
+      const sockets = options.sockets ?? new Map();
+      await listeners.listen(config, sockets, options.listen);
+      const [adminFd] = sockets.get(ADMIN_SOCKET) ?? [];
+      const adminPlace = adminFd === undefined ? options.adminListen : { fd: adminFd };
       let adminAddress: AddressInfo | undefined;
-      if (options.adminListen !== undefined) {
+      if (adminPlace !== undefined) {
         admin = createAdmin(options, store, proxy, [arena.metrics, deviceMetrics]);
-        adminAddress = await listenAdmin(admin, options.adminListen);
+        adminAddress = await listenAdmin(admin, adminPlace);
       }
-      return new Edge({ address, adminAddress, foundation, proxy, admin, drainMs: config.shutdown.drainMs });
+      const { clock } = options;
+      return new Edge({ listeners, adminAddress, foundation, proxy, admin, drainMs: config.shutdown.drainMs, clock });
     } catch (error) {
-      await closeAll({ proxy, store, codec: foundation.codec, admin: undefined, drainMs: 0 });
+      await closeAll({ proxy, listeners, store, codec: foundation.codec, admin: undefined }, { deadlineMs: 0 });
       throw error;
     }
   }
 
+  /** Where the first service listens: the path of a Unix socket, or an address with the port that the system chose. */
+  get address(): AddressInfo | string {
+    return this.listeners.open[0]?.address ?? '';
+  }
+
+  /** Every socket that listens. @throws EdgeError LISTEN_FAILED for one that cannot be handed over */
+  get sockets(): readonly NamedSocket[] {
+    const sockets = this.listeners.open.map(({ service, listener, address }) => ({ name: service, fd: listener.fd, address }));
+    const admin = this.#parts.admin;
+    if (admin !== undefined) sockets.push({ name: ADMIN_SOCKET, fd: admin.fd, address: '' });
+    return sockets.map(({ name, fd, address }) => {
+      // Whoever made a Unix socket removes its path at the end.
+      if (fd !== undefined && (typeof address !== 'string' || address === '')) return { name, fd };
+      throw new EdgeError('LISTEN_FAILED', `${address} cannot be handed over; let systemd own it (a socket unit), or use a TCP address`);
+    });
+  }
+
+  /**
+   * The devices were given up by the process that had them: opens them as at a start, while the origin serves.
+   *
+   * @throws EdgeError DEVICE_*, FORMAT_* after some tries
+   */
+  async openDevices(): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await this.store.open();
+        return await this.store.recover();
+      } catch (error) {
+        if (tries === HELD_TRIES_MAX || !(error instanceof EdgeError) || error.code !== 'DEVICE_HELD') throw error;
+        await this.#parts.clock.sleep(HELD_RETRY_MS);
+      }
+    }
+  }
+
   /** Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent. */
-  close(): Promise<void> {
-    this.#closing ??= closeAll({ proxy: this.proxy, store: this.store, codec: this.#codec, admin: this.#admin, drainMs: this.#drainMs });
+  close(idleGraceMs = 0): Promise<void> {
+    const { drainMs } = this.#parts;
+    const parts = { ...this.#parts, proxy: this.proxy, listeners: this.listeners, store: this.store };
+    this.#closing ??= closeAll(parts, { deadlineMs: drainMs, idleGraceMs });
     return this.#closing;
   }
 }
@@ -125,7 +179,9 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
     const admission = options.admitsEverything === true ? undefined : { writeBudgetBytes: config.device.writeBudgetBytes };
     const { compression, scrubPeriodMs, trims } = config.device;
     const shared = { arena, clock, random, logger, limits: { queueBytes }, admission, compression, scrubPeriodMs, trims, codec };
-    const store = await openDeviceSet({ ...shared, devices: prepared.devices });
+    const setOptions = { ...shared, devices: prepared.devices };
+    if (options.isHandover === true) return { arena, deviceMetrics, formatted: [], store: new DeviceSet(setOptions), codec };
+    const store = await openDeviceSet(setOptions);
     // Meanwhile, and whatever comes of it, the origin serves.
     void store.recover();
     return { arena, deviceMetrics, formatted: prepared.formatted, store, codec };
@@ -169,7 +225,7 @@ function createAdmin(
   });
 }
 
-async function listenAdmin(admin: AdminServer, place: { readonly host: string; readonly port: number }): Promise<AddressInfo> {
+async function listenAdmin(admin: AdminServer, place: AdminPlace): Promise<AddressInfo> {
   try {
     return await admin.listen(place);
   } catch (cause) {
@@ -177,16 +233,14 @@ async function listenAdmin(admin: AdminServer, place: { readonly host: string; r
   }
 }
 
-/** Top-down: no new requests, then no origin, then no store, and health to the last. */
-async function closeAll(parts: {
-  proxy: AssembledProxy;
-  store: DeviceSet;
-  codec: ThreadCodec;
-  admin: AdminServer | undefined;
-  drainMs: number;
-}): Promise<void> {
-  await parts.proxy.listener.close(parts.drainMs);
-  await parts.proxy.transport.close();
+/** Top-down: no new requests, then no origin, then no store, and health to the last, unless another process tells of its own by now. */
+async function closeAll(
+  parts: { proxy: AssembledProxy; listeners: ListenerSet; store: DeviceSet; codec: ThreadCodec; admin: AdminServer | undefined },
+  end: ListenerEnd,
+): Promise<void> {
+  if (end.idleGraceMs !== undefined && end.idleGraceMs > 0) await parts.admin?.close();
+  await parts.listeners.close(end);
+  await parts.proxy.close();
   await parts.store.close();
   await parts.codec.close();
   await parts.admin?.close();

@@ -43,6 +43,8 @@ export interface Run {
   /** How it ended and, after `failed`, the origin's failure; undefined while it lives. */
   readonly end: RunEnd | undefined;
   readonly error: EdgeError | undefined;
+  /** Whether bytes of its response have come. */
+  readonly hasBegun: boolean;
   claims(sliceNumber: number): boolean;
   /** Whether it is about to bring the byte at `position`. */
   claimsByte(position: number): boolean;

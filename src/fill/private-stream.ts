@@ -138,9 +138,10 @@ class PrivateRange implements PrivateStream, BodySink, StandingTransfer {
     return piece;
   }
 
-  giveUp(): void {
+  tryGiveUp(): boolean {
     this.#isGivenUp = true;
     this.abort();
+    return true;
   }
 
   abort(): void {

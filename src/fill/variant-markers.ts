@@ -169,8 +169,8 @@ export class VariantMarkers {
   }
 
   #keep(primary: FillTarget, marker: VariantMarker, purgeSequence: number): Placed['reach'] {
-    const { store, clock, sliceSizeBytes } = this.#context;
-    const { objectHash, keyText } = primary;
+    const { store, clock } = this.#context;
+    const { objectHash, keyText, sliceSizeBytes } = primary;
     const manifest = markerManifest(marker, { objectHash, keyText, sliceSizeBytes, nowMs: clock.wallMs() });
     const offer = store.offerManifest(manifest, purgeSequence);
     const isPurged = offer.kind === 'declined' && offer.reason === 'purged';

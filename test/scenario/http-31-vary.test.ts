@@ -243,7 +243,7 @@ test('row 20, row 31: conditions are held against the tag of the variant (RFC 91
 });
 
 async function variantHashes(edge: TestEdge): Promise<readonly ObjectHash[]> {
-  const key = cacheKey({ siteName: edge.services.site.name, path: '/a', query: undefined });
+  const key = cacheKey({ siteName: edge.site.name, path: '/a', query: undefined });
   assert(key !== undefined);
   const verdict = await edge.store.readManifest(key.objectHash);
   assert(verdict.kind === 'hit');
