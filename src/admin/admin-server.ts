@@ -30,6 +30,8 @@ export interface AdminActions {
   readonly devices: () => readonly object[];
   /** What the places of origins have shown that they can and cannot do. */
   readonly origins: () => readonly object[];
+  /** Loads the configuration again. @throws EdgeError STORE_UNAVAILABLE where there is no file */
+  readonly reload: () => Promise<{ readonly outcome: string }>;
   /** Tries a device that is not online, now. @throws EdgeError REQUEST_INVALID, DEVICE_*, FORMAT_* */
   readonly attachDevice: (path: string) => Promise<object>;
 }
@@ -38,8 +40,8 @@ export interface AdminActions {
 export interface AdminOptions {
   readonly actions: AdminActions;
   readonly logger: Logger;
-  /** Bearer token for everything but /healthz and /readyz; undefined: none is asked for. */
-  readonly token: string | undefined;
+  /** Bearer token, as of now, for everything but /healthz and /readyz; undefined: none is asked for. */
+  readonly token: () => string | undefined;
 }
 
 const NAME_IT = 'Name what to purge: POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST or ?everything=1';
@@ -125,6 +127,11 @@ export class AdminServer {
     }
     if (url.pathname === '/devices') return isRead ? json(200, { devices: actions.devices() }) : notAllowed('GET');
     if (url.pathname === '/origins') return isRead ? json(200, { origins: actions.origins() }) : notAllowed('GET');
+    if (url.pathname === '/reload') {
+      if (request.method !== 'POST') return notAllowed('POST');
+      const report = await actions.reload();
+      return json(report.outcome === 'applied' ? 200 : 409, report);
+    }
     if (url.pathname === '/devices/attach') {
       if (request.method !== 'POST') return notAllowed('POST');
       return json(200, { device: await actions.attachDevice(devicePath(url.searchParams)) });
@@ -138,7 +145,7 @@ export class AdminServer {
     return json(404, {
       error: 'NOT_FOUND',
       message:
-        'There are /healthz, /readyz, /metrics, /devices, /origins, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
+        'There are /healthz, /readyz, /metrics, /devices, /origins, POST /reload, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
     });
   }
 
@@ -153,7 +160,7 @@ export class AdminServer {
   }
 
   #isAuthorized(request: IncomingMessage): boolean {
-    const { token } = this.#options;
+    const token = this.#options.token();
     if (token === undefined) return true;
     return isSameSecret(request.headers.authorization ?? '', `Bearer ${token}`);
   }

@@ -3,26 +3,34 @@
  * port) and closes it top-down. Everything is handed its parts; nothing reaches for them. Used by `serve` and by `prewarm --device`.
  */
 import type { AddressInfo } from 'node:net';
-import { collectDefaultMetrics, Registry } from 'prom-client';
-import { type AdminPlace, AdminServer } from '../admin/admin-server.ts';
+import type { AdminServer } from '../admin/admin-server.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { MetricSet, registerSets } from '../base/metrics.ts';
+import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
+import type { LoadResult } from '../config/load.ts';
 import { DEVICE_METRICS } from '../device/device-metrics.ts';
 import { Arena } from '../memory/arena.ts';
-import { type ListenerEnd, type ListenPlace, listenError } from '../proxy/listener.ts';
+import type { ListenerEnd, ListenPlace } from '../proxy/listener.ts';
 import { DeviceSet, openDeviceSet } from '../store/devices/device-set.ts';
 import { ThreadCodec } from '../store/extents/thread-codec.ts';
 import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
-import { STORE_METRICS } from '../store/store-metrics.ts';
+import { createAdmin, listenAdmin, reloadOrFail } from './admin-assembly.ts';
 import { prepareCacheDevices } from './cache-device.ts';
-import { ADMIN_SOCKET, type InheritedSockets } from './inherited-sockets.ts';
+import { FileWatcher } from './file-watcher.ts';
+import { type InheritedSockets, type NamedSocket, NO_SOCKETS, socketName } from './inherited-sockets.ts';
 import { ListenerSet } from './listener-set.ts';
 import { AssembledProxy } from './proxy-assembly.ts';
-import type { NamedSocket } from './successor.ts';
+import { type ReloadCause, Reloader, type ReloadReport } from './reloader.ts';
+
+/** A configuration that can be read again. */
+export interface ConfigSource {
+  readonly load: () => LoadResult;
+  /** The file to watch for changes. */
+  readonly file: string | undefined;
+}
 
 /** What to start. */
 export interface EdgeOptions {
@@ -40,6 +48,8 @@ export interface EdgeOptions {
   readonly isHandover?: boolean | undefined;
   /** The admin port; undefined for none. */
   readonly adminListen: { readonly host: string; readonly port: number } | undefined;
+  /** Where the configuration comes from, for reloads; undefined: there are none. */
+  readonly source?: ConfigSource | undefined;
   /** Whether a full device keeps whatever is fetched, for who fills it on purpose; else it chooses. */
   readonly admitsEverything?: boolean | undefined;
 }
@@ -58,30 +68,17 @@ export class Edge {
   readonly arena: Arena;
   readonly store: DeviceSet;
   readonly proxy: AssembledProxy;
-  readonly #parts: {
-    readonly codec: ThreadCodec;
-    readonly admin: AdminServer | undefined;
-    readonly drainMs: number;
-    readonly clock: Clock;
-  };
+  readonly #parts: EdgeParts;
   #closing: Promise<void> | undefined;
 
-  private constructor(parts: {
-    listeners: ListenerSet;
-    adminAddress: AddressInfo | undefined;
-    foundation: Foundation;
-    proxy: AssembledProxy;
-    admin: AdminServer | undefined;
-    drainMs: number;
-    clock: Clock;
-  }) {
+  private constructor(parts: EdgeParts, adminAddress: AddressInfo | undefined) {
     this.listeners = parts.listeners;
-    this.adminAddress = parts.adminAddress;
+    this.adminAddress = adminAddress;
     this.formatted = parts.foundation.formatted;
     this.arena = parts.foundation.arena;
     this.store = parts.foundation.store;
     this.proxy = parts.proxy;
-    this.#parts = { codec: parts.foundation.codec, admin: parts.admin, drainMs: parts.drainMs, clock: parts.clock };
+    this.#parts = parts;
   }
 
   /**
@@ -90,26 +87,23 @@ export class Edge {
    * @throws EdgeError DEVICE_*, FORMAT_*, LISTEN_FAILED, CONFIG_INVALID; whatever was opened before is closed again
    */
   static async start(options: EdgeOptions): Promise<Edge> {
-    const { config } = options;
+    const { config, clock, random, logger } = options;
     const foundation = await layFoundation(options);
-    const { arena, store, deviceMetrics } = foundation;
-    const proxy = new AssembledProxy({ config, store, arena, clock: options.clock, random: options.random, logger: options.logger });
-    const listeners = new ListenerSet(proxy);
-    let admin: AdminServer | undefined;
+    const { arena, store, codec } = foundation;
+    const proxy = new AssembledProxy({ config, store, arena, clock, random, logger });
+    const listeners = new ListenerSet(proxy, { instead: options.listen, inherited: options.sockets ?? NO_SOCKETS });
+    const reloader = createReloader(options, proxy, listeners);
+    const adminFd = options.sockets?.admin;
+    const adminPlace = adminFd === undefined ? options.adminListen : { fd: adminFd };
+    const admin = adminPlace === undefined ? undefined : createAdmin({ logger, foundation, proxy, reloader });
+    const parts: EdgeParts = { clock, foundation, proxy, listeners, reloader, admin, watcher: undefined };
     try {
-      const sockets = options.sockets ?? new Map();
-      await listeners.listen(config, sockets, options.listen);
-      const [adminFd] = sockets.get(ADMIN_SOCKET) ?? [];
-      const adminPlace = adminFd === undefined ? options.adminListen : { fd: adminFd };
-      let adminAddress: AddressInfo | undefined;
-      if (adminPlace !== undefined) {
-        admin = createAdmin(options, store, proxy, [arena.metrics, deviceMetrics]);
-        adminAddress = await listenAdmin(admin, adminPlace);
-      }
-      const { clock } = options;
-      return new Edge({ listeners, adminAddress, foundation, proxy, admin, drainMs: config.shutdown.drainMs, clock });
+      (await listeners.prepare(proxy.current))();
+      const adminAddress = adminPlace === undefined ? undefined : await listenAdmin(admin, adminPlace);
+      const watcher = watchFile(options, reloader);
+      return new Edge({ ...parts, watcher }, adminAddress);
     } catch (error) {
-      await closeAll({ proxy, listeners, store, codec: foundation.codec, admin: undefined }, { deadlineMs: 0 });
+      await closeAll({ proxy, listeners, reloader, store, codec, admin: undefined }, { deadlineMs: 0 });
       throw error;
     }
   }
@@ -119,16 +113,23 @@ export class Edge {
     return this.listeners.open[0]?.address ?? '';
   }
 
+  /** Loads the configuration again. @throws EdgeError STORE_UNAVAILABLE where there is nothing to load it from */
+  reload(cause: ReloadCause): Promise<ReloadReport> {
+    return reloadOrFail(this.#parts.reloader, cause);
+  }
+
   /** Every socket that listens. @throws EdgeError LISTEN_FAILED for one that cannot be handed over */
   get sockets(): readonly NamedSocket[] {
-    const sockets = this.listeners.open.map(({ service, listener, address }) => ({ name: service, fd: listener.fd, address }));
-    const admin = this.#parts.admin;
-    if (admin !== undefined) sockets.push({ name: ADMIN_SOCKET, fd: admin.fd, address: '' });
-    return sockets.map(({ name, fd, address }) => {
+    const sockets: NamedSocket[] = [];
+    for (const [key, { service, listener, address, isOfService }] of this.listeners.byKey) {
+      const { fd } = listener;
       // Whoever made a Unix socket removes its path at the end.
-      if (fd !== undefined && (typeof address !== 'string' || address === '')) return { name, fd };
-      throw new EdgeError('LISTEN_FAILED', `${address} cannot be handed over; let systemd own it (a socket unit), or use a TCP address`);
-    });
+      if (fd === undefined || (typeof address === 'string' && !isOfService))
+        throw new EdgeError('LISTEN_FAILED', `${key} cannot be handed over; let systemd own it (a socket unit), or use a TCP address`);
+      sockets.push({ name: isOfService ? socketName('service', service) : socketName('address', key), fd });
+    }
+    const adminFd = this.#parts.admin?.fd;
+    return adminFd === undefined ? sockets : [...sockets, { name: socketName('admin', ''), fd: adminFd }];
   }
 
   /**
@@ -148,13 +149,29 @@ export class Edge {
     }
   }
 
-  /** Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent. */
+  /**
+   * Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent.
+   *
+   * @param idleGraceMs see ListenerEnd; more than 0 says that another process listens on
+   */
   close(idleGraceMs = 0): Promise<void> {
-    const { drainMs } = this.#parts;
-    const parts = { ...this.#parts, proxy: this.proxy, listeners: this.listeners, store: this.store };
-    this.#closing ??= closeAll(parts, { deadlineMs: drainMs, idleGraceMs });
+    const { foundation, proxy, watcher, ...others } = this.#parts;
+    watcher?.stop();
+    const { store, codec } = foundation;
+    this.#closing ??= closeAll({ ...others, proxy, store, codec }, { deadlineMs: proxy.config.shutdown.drainMs, idleGraceMs });
     return this.#closing;
   }
+}
+
+/** What a running program is made of. */
+interface EdgeParts {
+  readonly clock: Clock;
+  readonly foundation: Foundation;
+  readonly proxy: AssembledProxy;
+  readonly listeners: ListenerSet;
+  readonly reloader: Reloader | undefined;
+  readonly admin: AdminServer | undefined;
+  readonly watcher: FileWatcher | undefined;
 }
 
 interface Foundation {
@@ -191,53 +208,38 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
   }
 }
 
-function createAdmin(
-  options: EdgeOptions,
-  store: DeviceSet,
-  proxy: AssembledProxy,
-  metricSets: readonly { register(registry: Registry): void }[],
-): AdminServer {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry, prefix: 'rawslice_' });
-  for (const set of [...metricSets, ...proxy.metricSets]) set.register(registry);
-  registerSets(registry, STORE_METRICS, store.metricSets);
-  return new AdminServer({
-    logger: options.logger,
-    token: options.config.admin.token,
-    actions: {
-      metrics: async () => ({ text: await registry.metrics(), type: registry.contentType }),
-      readiness: () => ({
-        // A balancer should send no more clients here once the drain has begun.
-        isReady: (store.state === 'online' || store.state === 'readonly') && !proxy.services.load.isDraining,
-        detail: {
-          store: store.state,
-          devices: store.status.map(({ path, state, reason }) => ({ path, state, reason })),
-          draining: proxy.services.load.isDraining,
-        },
-      }),
-      purge: (named, isSoft) => proxy.services.purger.purge(named, isSoft),
-      purges: () => proxy.services.purger.list(),
-      findPurge: (id) => proxy.services.purger.find(id),
-      devices: () => store.status,
-      origins: () => proxy.abilities.list(),
-      attachDevice: (path) => store.attach(path),
-    },
-  });
+function createReloader({ source, clock, logger }: EdgeOptions, proxy: AssembledProxy, listeners: ListenerSet): Reloader | undefined {
+  if (source === undefined) return undefined;
+  const apply = async (config: EdgeConfig): Promise<void> => {
+    const prepared = proxy.prepare(config);
+    const commitListeners = await listeners.prepare(prepared);
+    // In one turn: no request meets half of it.
+    proxy.commit(prepared);
+    commitListeners();
+    logger.level = config.log.level;
+  };
+  return new Reloader({ load: source.load, current: () => proxy.config, apply, clock, logger });
 }
 
-async function listenAdmin(admin: AdminServer, place: AdminPlace): Promise<AddressInfo> {
-  try {
-    return await admin.listen(place);
-  } catch (cause) {
-    throw listenError(place, cause);
-  }
+function watchFile({ source, config, clock }: EdgeOptions, reloader: Reloader | undefined): FileWatcher | undefined {
+  const { intervalMs } = config.reload;
+  if (source?.file === undefined || reloader === undefined || intervalMs === 0) return undefined;
+  return new FileWatcher({ clock, file: source.file, intervalMs, onChange: () => void reloader.reload('file') });
+}
+
+/** What is closed. */
+interface ClosedParts {
+  readonly proxy: AssembledProxy;
+  readonly listeners: ListenerSet;
+  readonly reloader: Reloader | undefined;
+  readonly store: DeviceSet;
+  readonly codec: ThreadCodec;
+  readonly admin: AdminServer | undefined;
 }
 
 /** Top-down: no new requests, then no origin, then no store, and health to the last, unless another process tells of its own by now. */
-async function closeAll(
-  parts: { proxy: AssembledProxy; listeners: ListenerSet; store: DeviceSet; codec: ThreadCodec; admin: AdminServer | undefined },
-  end: ListenerEnd,
-): Promise<void> {
+async function closeAll(parts: ClosedParts, end: ListenerEnd): Promise<void> {
+  await parts.reloader?.close();
   if (end.idleGraceMs !== undefined && end.idleGraceMs > 0) await parts.admin?.close();
   await parts.listeners.close(end);
   await parts.proxy.close();

@@ -4,11 +4,29 @@
  */
 import { EdgeError } from '../base/errors.ts';
 
-/** Names of listening sockets to their descriptors; a service may have several. */
-export type InheritedSockets = ReadonlyMap<string, readonly number[]>;
+/** Listening sockets by name; a service may have several. */
+export type SocketsByName = ReadonlyMap<string, readonly number[]>;
+
+/** Descriptors of sockets that listen already. */
+export interface InheritedSockets {
+  /** From systemd: whatever addresses a service has are in them. */
+  readonly byService: SocketsByName;
+  /** From the process before: each is that of one address, by the key that listener-set.ts gives it. */
+  readonly byAddress: ReadonlyMap<string, number>;
+  readonly admin: number | undefined;
+}
+
+/** Nothing was inherited. */
+export const NO_SOCKETS: InheritedSockets = { byService: new Map(), byAddress: new Map(), admin: undefined };
+
+/** A listening socket to hand over, by the name that socketName() makes. */
+export interface NamedSocket {
+  readonly name: string;
+  readonly fd: number;
+}
 
 /** What systemd calls the admin port's socket: `FileDescriptorName=admin`. */
-export const ADMIN_SOCKET = 'admin';
+const ADMIN_SOCKET = 'admin';
 /** sd_listen_fds(3): the first one. */
 const FIRST_FD = 3;
 /** Set for a successor: the process that it takes over from, its first descriptor, and a name for each of them. */
@@ -37,19 +55,16 @@ export function takeInheritance(
   for (const name of ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES', HANDOVER_VARIABLE]) delete environment[name];
   if (handover !== undefined) {
     const [parent, first, ...names] = handover.split(':');
-    if (Number(parent) === ppid) return { sockets: named(Number(first), names), isHandover: true };
+    if (Number(parent) === ppid) return { sockets: handedOver(Number(first), names), isHandover: true };
   }
   // Meant for another process, from which this one has the environment.
-  if (LISTEN_FDS === undefined || Number(LISTEN_PID) !== pid) return { sockets: new Map(), isHandover: false };
+  if (LISTEN_FDS === undefined || Number(LISTEN_PID) !== pid) return { sockets: NO_SOCKETS, isHandover: false };
   const count = Number(LISTEN_FDS);
   if (!Number.isInteger(count) || count < 0 || count > SOCKETS_MAX)
     throw new EdgeError('LISTEN_FAILED', `LISTEN_FDS says ${JSON.stringify(LISTEN_FDS)}; there can be 0 to ${SOCKETS_MAX} sockets`);
   const names = LISTEN_FDNAMES.split(':');
   return {
-    sockets: named(
-      FIRST_FD,
-      Array.from({ length: count }, (_unused, place) => names[place] ?? ''),
-    ),
+    sockets: fromSystemd(Array.from({ length: count }, (_unused, place) => names[place] ?? '')),
     isHandover: false,
   };
 }
@@ -59,10 +74,9 @@ export function takeInheritance(
  *
  * @throws EdgeError LISTEN_FAILED for a socket that nobody would listen on
  */
-export function socketsOfServices(sockets: InheritedSockets, services: readonly string[]): InheritedSockets {
+export function socketsOfServices(sockets: SocketsByName, services: readonly string[]): SocketsByName {
   const found = new Map<string, readonly number[]>();
   for (const [name, fds] of sockets) {
-    if (name === ADMIN_SOCKET) continue;
     const service = services.includes(name) ? name : services.length === 1 ? services[0] : undefined;
     if (service === undefined) {
       const known = [...services, ADMIN_SOCKET].join(', ');
@@ -76,8 +90,32 @@ export function socketsOfServices(sockets: InheritedSockets, services: readonly 
   return found;
 }
 
-function named(firstFd: number, names: readonly string[]): InheritedSockets {
-  const sockets = new Map<string, number[]>();
-  for (const [place, name] of names.entries()) sockets.set(name, [...(sockets.get(name) ?? []), firstFd + place]);
-  return sockets;
+/** The name under which a socket is handed over: of a service, of an address, or the admin port's. */
+export function socketName(kind: 'service' | 'address' | 'admin', name: string): string {
+  return `${kind}/${encodeURIComponent(name)}`;
+}
+
+function handedOver(firstFd: number, names: readonly string[]): InheritedSockets {
+  const byService = new Map<string, number[]>();
+  const byAddress = new Map<string, number>();
+  let admin: number | undefined;
+  for (const [place, text] of names.entries()) {
+    const [kind, encoded = ''] = text.split('/');
+    const name = decodeURIComponent(encoded);
+    const fd = firstFd + place;
+    if (kind === 'admin') admin = fd;
+    else if (kind === 'address') byAddress.set(name, fd);
+    else byService.set(name, [...(byService.get(name) ?? []), fd]);
+  }
+  return { byService, byAddress, admin };
+}
+
+function fromSystemd(names: readonly string[]): InheritedSockets {
+  const byService = new Map<string, number[]>();
+  let admin: number | undefined;
+  for (const [place, name] of names.entries()) {
+    if (name === ADMIN_SOCKET) admin = FIRST_FD + place;
+    else byService.set(name, [...(byService.get(name) ?? []), FIRST_FD + place]);
+  }
+  return { byService, byAddress: new Map(), admin };
 }

@@ -12,19 +12,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
-import { HANDOVER_VARIABLE } from './inherited-sockets.ts';
+import { HANDOVER_VARIABLE, type NamedSocket } from './inherited-sockets.ts';
 
 /** What the two tell each other. */
 type Message = { readonly rawslice: 'ready' | 'released' };
 
 /** Standard streams and the channel come first. */
 const FIRST_FD = 4;
-
-/** A listening socket to hand over. */
-export interface NamedSocket {
-  readonly name: string;
-  readonly fd: number;
-}
 
 /** How it is started. */
 export interface SuccessorOptions {

@@ -105,9 +105,10 @@ export class Listener {
     });
   }
 
-  /** Requests that come from now on are handled with these. */
-  use(services: ProxyServices): void {
+  /** Requests that come from now on are handled with these. `headerBytesMax` stays what it is. */
+  use(services: ProxyServices, limits: ListenerLimits): void {
     this.#services = services;
+    this.#server.headersTimeout = limits.headerTimeoutMs;
   }
 
   /**

@@ -12,6 +12,7 @@ import { formatBytes } from '../../src/base/units.ts';
 import type { ConfigRoute, EdgeConfig } from '../../src/config/edge-config.ts';
 import { type ConfigOverride, environmentName } from '../../src/config/environment.ts';
 import { formatListenAddress } from '../../src/config/listen-address.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption, loadConfigOrFail } from '../config-options.ts';
 import { watchSignals } from '../interrupt.ts';
@@ -59,7 +60,9 @@ export function addServeCommand(program: Command, io: CommandIo): void {
 }
 
 async function run(options: ServeOptions, io: CommandIo): Promise<void> {
-  const { config, sources } = loadConfigOrFail(io, options.config ?? DEFAULT_FILE, overridesOf(options, io.environment));
+  const file = options.config ?? DEFAULT_FILE;
+  const overrides = overridesOf(options, io.environment);
+  const { config, sources } = loadConfigOrFail(io, file, overrides);
   const stream = destination({ dest: 1, sync: false });
   const logger = createLogger({ level: config.log.level, stream });
   const { sockets, isHandover } = takeInheritance(process.env, process);
@@ -72,8 +75,10 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
     adminListen: config.admin.listen,
     sockets,
     isHandover,
+    source: { file, load: () => loadConfig({ file, environment: io.environment, overrides }) },
   });
   if (!isHandover) announce(io, edge, config);
+  process.on('SIGHUP', () => void edge.reload('signal'));
   const { clock, environment } = io;
   await serveUntilTold(edge, { clock, environment, logger, isHandover, watchStop: (stop) => void watchSignals(clock, stop) });
   stream.flushSync();
