@@ -7,11 +7,13 @@ import { MetricSet, registerSets } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import { PartMemory } from '../cache/part-memory.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
+import { PRIVATE_BUFFER_BYTES, PRIVATE_BUFFERS_KEPT_MAX } from '../fill/fill-context.ts';
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
 import { Purger } from '../fill/purger.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
+import { BufferPool } from '../memory/buffer-pool.ts';
 import { CopyPool } from '../proxy/copy-pool.ts';
 import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
@@ -185,8 +187,9 @@ export class AssembledProxy {
     const { abilities } = this;
     const standing = new StandingTransfers(clock, metrics);
     const current = (): EdgeConfig => this.config;
+    const buffers = new BufferPool({ sizeBytes: PRIVATE_BUFFER_BYTES, keptMax: PRIVATE_BUFFERS_KEPT_MAX });
     const resolver = new ObjectResolver({
-      ...{ store, arena, clock, metrics, standing, abilities, partMemory },
+      ...{ store, arena, buffers, clock, metrics, standing, abilities, partMemory },
       get variantsMax() {
         return current().limits.variantsMax;
       },
@@ -204,6 +207,7 @@ export class AssembledProxy {
       metrics: this.#proxyMetrics,
       pins: this.#pins,
       copies: new CopyPool(),
+      buffers,
       random,
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
       load: { requests: 0, connections: 0, isDraining: false },
@@ -211,7 +215,8 @@ export class AssembledProxy {
   }
 
   #watchLoad(): void {
-    const { load } = this.#common;
+    const { load, copies, buffers } = this.#common;
+    this.#proxyMetrics.setGauge('bufferBytes', () => copies.heldBytes + buffers.heldBytes);
     this.#proxyMetrics.setGauge('surplusClients', () => this.#surplus.clientCount);
     this.#proxyMetrics.setGauge('inFlight', () => load.requests);
     this.#proxyMetrics.setGauge('connections', () => load.connections);

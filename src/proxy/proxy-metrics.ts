@@ -119,6 +119,11 @@ export const PROXY_METRICS = {
     name: 'rawslice_http_writes_copied_total',
     help: 'Writes that went through a private buffer instead of their slot',
   },
+  bufferBytes: {
+    kind: 'gauge',
+    name: 'rawslice_http_buffer_bytes',
+    help: 'Memory beside the arena for copies to clients and for bodies that are not stored, in use or kept',
+  },
   unrouted: {
     kind: 'counter',
     name: 'rawslice_http_requests_unrouted_total',

@@ -8,6 +8,7 @@ import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectResolver } from '../fill/object-resolver.ts';
 import type { Purger } from '../fill/purger.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
+import type { BufferPool } from '../memory/buffer-pool.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { CertificateSet } from './certificates.ts';
@@ -89,6 +90,8 @@ export interface ProxyServices {
   readonly limits: ProxyLimits;
   readonly pins: PinBudget;
   readonly copies: CopyPool;
+  /** For bodies that pass through unstored. */
+  readonly buffers: BufferPool;
   readonly surplus: SurplusBudget;
   readonly random: Random;
   /** This process in CDN-Loop (RFC 8586). */
