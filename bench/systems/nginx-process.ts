@@ -61,7 +61,6 @@ events { worker_connections 4096; }
 http {
   access_log off;
   sendfile on;
-  tcp_nopush on;
   default_type application/octet-stream;
   keepalive_requests 100000000;
   open_file_cache max=10000 inactive=600s;

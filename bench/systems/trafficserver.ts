@@ -4,7 +4,7 @@
  * default leaves out those above 4 MiB; readers follow a writer; no log. `trafficserver-slice` has the plugins `slice` and
  * `cache_range_requests` with 1 MiB.
  */
-import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { attach, loopObstacle } from '../../test/helpers/loop-device.ts';
 import { findProgram, versionOf } from '../harness/pinning.ts';
@@ -12,6 +12,7 @@ import { acceptsConnections, freePort } from '../harness/processes.ts';
 import { isFit, type Place, type System, type SystemKind } from './system.ts';
 
 const MODULES = '/usr/lib/trafficserver/modules';
+const CLIENTS = 'ip_allow:\n  - apply: in\n    ip_addrs: 127.0.0.1\n    action: allow\n    methods: ALL\n';
 const TEMPLATES = '/etc/trafficserver/body_factory';
 
 /** See the file's head. */
@@ -40,6 +41,7 @@ async function start(place: Place, { name, plugins }: { readonly name: string; r
   const storage = makeStorage(place);
   writeFileSync(`${folders.etc}/storage.config`, `${storage.line}\n`);
   writeFileSync(`${folders.etc}/remap.config`, `map / http://127.0.0.1:${place.originPort}/ ${plugins}\n`);
+  writeFileSync(`${folders.etc}/ip_allow.yaml`, CLIENTS);
   writeFileSync(`${folders.etc}/records.config`, records(place, { port, etc: folders.etc }));
   for (const file of ['ssl_multicert.config', 'volume.config', 'hosting.config', 'plugin.config'])
     writeFileSync(`${folders.etc}/${file}`, '');
@@ -52,10 +54,15 @@ async function start(place: Place, { name, plugins }: { readonly name: string; r
     logPath: path.join(place.directory, 'output'),
   });
   // It listens before its cache is ready; until then it passes everything through.
-  await child.waitUntilReady(async () => (await acceptsConnections(port)) && child.logEnd().includes('fully initialized'));
+  await child.waitUntilReady(async () => (await acceptsConnections(port)) && isInitialized(place.directory));
   const version = versionOf(program, '--version', /\d+\.\d+\.\d+/);
   const how = `${storage.what}, RAM cache ${place.memoryBytes / 2 ** 20} MiB${plugins === '' ? '' : ', slice plugin 1m'}`;
   return { name, description: `trafficserver/${version}, ${how}`, port, process: child };
+}
+
+function isInitialized(directory: string): boolean {
+  const file = path.join(directory, 'log', 'diags.log');
+  return existsSync(file) && readFileSync(file, 'utf8').includes('fully initialized');
 }
 
 function layOut(directory: string): { readonly etc: string } {

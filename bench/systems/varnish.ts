@@ -9,9 +9,18 @@ import { findProgram, versionOf } from '../harness/pinning.ts';
 import { acceptsConnections, freePort } from '../harness/processes.ts';
 import type { Place, System, SystemKind } from './system.ts';
 
+/** What would be logged for each request, into memory that nobody reads. */
+const LOGGED =
+  'Begin,End,Timestamp,ReqMethod,ReqURL,ReqProtocol,ReqHeader,ReqStart,ReqAcct,RespProtocol,RespStatus,RespReason,RespHeader,RespUnset,ReqUnset,' +
+  'VCL_call,VCL_return,VCL_use,Hit,HitPass,HitMiss,SessOpen,SessClose,Link,Filters,BereqMethod,BereqURL,BereqProtocol,BereqHeader,BereqUnset,' +
+  'BerespProtocol,BerespStatus,BerespReason,BerespHeader,BereqAcct,BackendOpen,BackendClose,Fetch_Body,Storage,TTL,Length,Gzip,ObjProtocol,' +
+  'ObjStatus,ObjReason,ObjHeader';
+
 const PARAMETERS = {
   http_gzip_support: 'off',
-  vsl_mask: 'none',
+  vsl_mask: LOGGED.split(',')
+    .map((tag) => `-${tag}`)
+    .join(','),
   fetch_chunksize: '1m',
   fetch_maxchunksize: '64m',
   thread_pools: '1',
