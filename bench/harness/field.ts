@@ -140,6 +140,7 @@ export class Field {
         originPort: this.origin.port,
         memoryBytes: options.memoryBytes,
         deviceBytes: options.deviceBytes,
+        isDiskWanted: options.needs.disk === true,
         sliceBytes: options.sliceBytes,
         groupFile: this.#limitMemory(kind.name, options.memoryLimitBytes),
         onClose: (clean) => void this.#cleanings.push(clean),

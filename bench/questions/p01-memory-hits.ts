@@ -44,7 +44,7 @@ export const memoryHits: Question = {
     context.withField({ needs: { objectBytes: 64 * KIB }, sizes: SIZES, memoryBytes: 256 * MIB, deviceBytes: GIB }, async (field) => {
       context.note(`the load is ${hammerName()}, ${CONNECTIONS} connections`);
       const { rounds, seconds } = context.isShort ? { rounds: 2, seconds: 1 } : { rounds: 5, seconds: 4 };
-      for (const system of field.systems) for (const size of Object.keys(SIZES)) await warm(system, size);
+      for (const system of field.systems) await warm(field, system);
       for (let round = 0; round < rounds; round += 1) {
         context.say(`round ${round + 1} of ${rounds}`);
         for (const system of field.inTurn(round))
@@ -54,11 +54,16 @@ export const memoryHits: Question = {
     }),
 };
 
-async function warm(system: System, size: string): Promise<void> {
-  const connection = await LoadConnection.open(system.port);
-  for (let pass = 0; pass < 2; pass += 1)
-    for (let index = 0; index < OBJECTS; index += 1) await connection.get(`/bytes/${size}/hot-${index}`);
-  connection.destroy();
+/** Everything is stored, and what compiles itself as it runs has had a second for it. */
+async function warm(field: Field, system: System): Promise<void> {
+  for (const size of Object.keys(SIZES)) {
+    const connection = await LoadConnection.open(system.port);
+    for (let pass = 0; pass < 2; pass += 1)
+      for (let index = 0; index < OBJECTS; index += 1) await connection.get(`/bytes/${size}/hot-${index}`);
+    connection.destroy();
+    if (system.process !== undefined)
+      await hammer(field, system.port, { connections: CONNECTIONS, seconds: 1, prefix: `/bytes/${size}/hot-`, count: OBJECTS });
+  }
 }
 
 async function measure(

@@ -25,6 +25,8 @@ export interface Place {
   readonly memoryBytes: number;
   /** Room on disk. */
   readonly deviceBytes: number;
+  /** Whether hits must come from a disk. */
+  readonly isDiskWanted: boolean;
   /** rawslice's slice size; its default when undefined. The peers that slice keep to 1 MiB. */
   readonly sliceBytes?: number | undefined;
   /** `cgroup.procs` of the group that limits its memory. */

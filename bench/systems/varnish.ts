@@ -46,7 +46,7 @@ async function start(place: Place): Promise<System> {
   const vcl = path.join(place.directory, 'bench.vcl');
   writeFileSync(vcl, `vcl 4.1;\nbackend default { .host = "127.0.0.1"; .port = "${place.originPort}"; }\n`);
   // What is larger than the memory lies in a file that the kernel pages in and out.
-  const isOnDisk = place.groupFile !== undefined;
+  const isOnDisk = place.isDiskWanted;
   const storage = isOnDisk ? `file,${path.join(place.directory, 'storage')},${place.deviceBytes}` : `malloc,${place.memoryBytes}`;
   const words = ['-F', '-f', vcl, '-a', `127.0.0.1:${port}`, '-s', storage, '-n', path.join(place.directory, 'work'), '-T', 'none'];
   for (const [name, value] of Object.entries(PARAMETERS)) words.push('-p', `${name}=${value}`);
