@@ -37,6 +37,8 @@ export interface LoadRequest {
   readonly onBody?: ((bytes: Buffer) => void) | undefined;
   /** The value of a Range field. */
   readonly range?: string | undefined;
+  /** GET when undefined. */
+  readonly method?: 'GET' | 'POST' | undefined;
 }
 
 interface Transfer {
@@ -44,6 +46,7 @@ interface Transfer {
   readonly settle: (sample: LoadSample) => void;
   readonly onBody: ((bytes: Buffer) => void) | undefined;
   readonly stallsAfterHead: boolean;
+  readonly method: 'GET' | 'POST';
   head: string;
   status: number;
   ttfbMs: number;
@@ -56,9 +59,8 @@ export class LoadConnection {
   readonly #clock: Clock;
   readonly #socket: net.Socket;
   readonly #port: number;
-  #transfer: Transfer | undefined;
-
   readonly #bytesPerSecond: number;
+  #transfer: Transfer | undefined;
 
   private constructor(port: number, { clock = new SystemClock(), bytesPerSecond }: LoadOptions) {
     this.#clock = clock;
@@ -87,9 +89,9 @@ export class LoadConnection {
   }
 
   /** Asks for a path and counts what comes. */
-  async get(path: string, { deadlineMs = DEFAULT_DEADLINE_MS, onBody, range }: LoadRequest = {}): Promise<LoadSample> {
+  async get(path: string, { deadlineMs = DEFAULT_DEADLINE_MS, onBody, range, method = 'GET' }: LoadRequest = {}): Promise<LoadSample> {
     const timer = this.#clock.startTimer(deadlineMs, () => this.destroy());
-    const sample = await this.#begin(path, { onBody, stallsAfterHead: false }, range === undefined ? '' : `Range: ${range}\r\n`);
+    const sample = await this.#begin(path, { onBody, stallsAfterHead: false, method }, range === undefined ? '' : `Range: ${range}\r\n`);
     timer.stop();
     return sample;
   }
@@ -98,7 +100,7 @@ export class LoadConnection {
   async stall(path: string, deadlineMs: number): Promise<boolean> {
     const abort = new AbortController();
     const sample = await Promise.race([
-      this.#begin(path, { onBody: undefined, stallsAfterHead: true }, ''),
+      this.#begin(path, { onBody: undefined, stallsAfterHead: true, method: 'GET' }, ''),
       this.#clock.sleep(deadlineMs, abort.signal).then(() => undefined),
     ]);
     abort.abort();
@@ -109,12 +111,12 @@ export class LoadConnection {
     this.#socket.destroy();
   }
 
-  #begin(path: string, options: Pick<Transfer, 'onBody' | 'stallsAfterHead'>, fields: string): Promise<LoadSample> {
+  #begin(path: string, options: Pick<Transfer, 'onBody' | 'stallsAfterHead' | 'method'>, fields: string): Promise<LoadSample> {
     if (this.#socket.destroyed) throw new Error(`The connection for ${path} is closed`);
     return new Promise((settle) => {
       const startMs = this.#clock.monotonicMs();
       this.#transfer = { ...options, startMs, settle, head: '', status: 0, ttfbMs: 0, lengthBytes: -1, bodyBytes: 0 };
-      this.#socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${this.#port}\r\n${fields}\r\n`);
+      this.#socket.write(`${options.method} ${path} HTTP/1.1\r\nHost: 127.0.0.1:${this.#port}\r\n${fields}\r\n`);
     });
   }
 
