@@ -53,8 +53,10 @@ async function startFiles({ pool, cores, directory, sizes }: OriginOptions): Pro
   const logPath = path.join(directory, 'requests.log');
   mkdirSync(files, { recursive: true });
   for (const [size, lengthBytes] of Object.entries(sizes)) writeBodyFile(path.join(files, size), size, lengthBytes);
-  const http = `  log_format sent '$connection $body_bytes_sent';\n  access_log ${logPath} sent;`;
+  const http = "  log_format sent '$connection $body_bytes_sent';";
+  // In the server, since `access_log off` of the frame holds for everything on its level.
   const server = `
+    access_log ${logPath} sent;
     root ${files};
     etag on;
     location /bytes/ {

@@ -125,7 +125,9 @@ export class Field {
       this.skipped[kind.name] = reason;
       say(`${kind.name} is skipped: ${reason}`);
     }
-    await this.origin.count();
+    const { requests } = await this.origin.count();
+    const isChecked = this.systems.length > 0 && options.checked?.length !== 0;
+    if (isChecked && requests === 0) throw new Error('The origin counted no request, so that nothing that it counts can be believed');
   }
 
   /** @returns why the system does not take part: a peer that does not start must not keep the others from it */

@@ -12,6 +12,7 @@ import { ratioTo } from '../harness/target.ts';
 import type { System } from '../systems/system.ts';
 
 const SIZE = '256MiB';
+const OBJECT_BYTES = 256 * MIB;
 const LIMITED_SIZE = '64MiB';
 const LINE_BYTES_PER_SECOND = 40_000_000;
 const SPEED = 'cold stream';
@@ -65,7 +66,7 @@ export const coldDownload: Question = {
 };
 
 async function measure(
-  { report }: QuestionContext,
+  { report, note }: QuestionContext,
   field: Field,
   { system, round, streams }: { readonly system: System; readonly round: number; readonly streams: number },
 ): Promise<void> {
@@ -81,9 +82,14 @@ async function measure(
     await system.process?.waitUntilQuiet(5000);
   });
   if (system.process === undefined) return;
-  const bytes = streams * 256 * MIB;
+  const bytes = streams * OBJECT_BYTES;
   report.add({ name: CPU, unit: 's/GiB' }, system.name, effort.cpuSeconds / (bytes / GIB));
   report.add({ name: 'bytes from the origin, of those sent', unit: 'x' }, system.name, (await field.origin.count()).bodyBytes / bytes);
+  // Speed counts only where the object was kept.
+  await download(system.port, `/bytes/${SIZE}/cold-${round}-${streams - 1}`);
+  const again = (await field.origin.count()).bodyBytes / OBJECT_BYTES;
+  report.add({ name: 'share that was not kept', unit: 'x' }, system.name, again);
+  if (again > 0.01) note(`${system.name} had not kept all of what it had sent`);
 }
 
 async function measureLimited({ report }: QuestionContext, system: System, round: number): Promise<void> {
