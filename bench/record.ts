@@ -28,14 +28,23 @@ export function record(results: readonly Result[]): void {
   writeFileSync(README, `${page.slice(0, start)}${START}\n${renderMeasured(kept)}${page.slice(end)}`);
 }
 
-/** The part of README.md: a row for each target, with the figures behind it. */
+/** The part of README.md: when and on what, and a row for each target with what came of it. */
 export function renderMeasured(results: readonly Result[]): string {
   const rows = results.flatMap((result) =>
     result.judgements.map(({ target, wanted, reached, verdict }, index) => {
       const figure = reached === undefined ? '-' : formatNumber(reached);
-      const behind = index === 0 ? `${result.date.slice(0, 10)}, ${result.preset}, ${result.machine.commit}` : '';
-      return `| ${index === 0 ? result.id.toUpperCase() : ''} | ${target} | ${wanted} | ${figure} | ${verdict} | ${behind} |\n`;
+      return `| ${index === 0 ? result.id.toUpperCase() : ''} | ${target} | ${wanted} | ${figure} | ${verdict} |\n`;
     }),
   );
-  return `| | Target | Wanted | Measured | | Run |\n|---|---|--:|--:|---|---|\n${rows.join('')}`;
+  return `${describeRuns(results)}\n\n| | Target | Wanted | Measured | |\n|---|---|--:|--:|---|\n${rows.join('')}`;
+}
+
+/** One sentence for the questions that were answered on the same day with the same preset. */
+function describeRuns(results: readonly Result[]): string {
+  const groups = Map.groupBy(results, ({ date, preset, machine }) => `${date.slice(0, 10)}, ${preset} preset, commit ${machine.commit}`);
+  const { processor, cores, memoryGib, kernel, node } = results[0]!.machine;
+  const runs = [...groups].map(([run, members]) =>
+    groups.size === 1 ? run : `${run} (${members.map(({ id }) => id.toUpperCase()).join(', ')})`,
+  );
+  return `${runs.join('; ')}; ${cores} cores of ${processor}, ${memoryGib} GiB, Linux ${kernel}, Node ${node}.`;
 }
