@@ -30,6 +30,8 @@ export interface Question {
   /** The one question that it answers. */
   readonly text: string;
   readonly targets: readonly Target[];
+  /** Asked only when it is named: none of the targets of the table. */
+  readonly isExtra?: boolean;
   /** Quantities that are drawn as bars; curves are always drawn. */
   readonly charts: readonly string[];
   run(context: QuestionContext): Promise<void>;

@@ -29,6 +29,7 @@ const WARM = 'warm, beside / alone';
 /** See the file's head. */
 export const stalledClients: Question = {
   id: 'stalled',
+  isExtra: true,
   text: `How fast is one client beside ${STALLED_COUNT} that read nothing, arena 64 MiB?`,
   targets: [
     { what: 'cold stream beside stalled clients, of alone', sense: 'at least', wanted: 0.5, unit: '', reached: own(COLD) },
