@@ -21,6 +21,8 @@ const LIMIT_BYTES = 512 * MIB;
 const MEMORY_BYTES = 128 * MIB;
 const FIO_FILE_BYTES = GIB;
 const SEED = 3;
+const PASSES_MAX = 4;
+const QUIET_DEADLINE_MS = 10_000;
 const SPEED = 'hits from disk, memory limited';
 
 interface Plan {
@@ -29,7 +31,7 @@ interface Plan {
   readonly milliseconds: number;
 }
 
-const SHORT: Plan = { objects: 1536, rounds: 2, milliseconds: 2500 };
+const SHORT: Plan = { objects: 1280, rounds: 2, milliseconds: 2500 };
 const FULL: Plan = { objects: 3072, rounds: 3, milliseconds: 8000 };
 
 /** See the file's head. */
@@ -71,8 +73,7 @@ export const deviceHits: Question = {
 async function measureAll(context: QuestionContext, field: Field, plan: Plan): Promise<void> {
   for (const system of field.systems) {
     context.say(`storing ${plan.objects} MiB in ${system.name}`);
-    let next = 0;
-    await load(system, () => (next < plan.objects ? `stored-${next++}` : undefined));
+    context.report.add({ name: 'passes until all is kept', unit: '' }, system.name, await store(field, system, plan.objects));
   }
   for (let round = 0; round < plan.rounds; round += 1) {
     context.say(`round ${round + 1} of ${plan.rounds}`);
@@ -92,6 +93,17 @@ async function measureAll(context: QuestionContext, field: Field, plan: Plan): P
   for (const system of field.systems)
     if (Number.isFinite(field.peakBytes(system)))
       context.report.add({ name: 'most memory, page cache included', unit: 'MB' }, system.name, field.peakBytes(system) / 1e6);
+}
+
+/** What was declined, since the disk was behind, comes with the next pass. @returns passes that brought something */
+async function store(field: Field, system: System, objects: number): Promise<number> {
+  for (let passes = 0; ; passes += 1) {
+    let next = 0;
+    await field.origin.count();
+    await load(system, () => (next < objects ? `stored-${next++}` : undefined));
+    if ((await field.origin.count()).bodyBytes === 0 || passes === PASSES_MAX) return passes;
+    await system.process?.waitUntilQuiet(QUIET_DEADLINE_MS);
+  }
 }
 
 async function measure(

@@ -1,6 +1,6 @@
 /**
  * rawslice as it is started by its users: a file as device, the arena as large as the memory that all get for bodies, no access log, since
- * the peers write none either.
+ * the peers write none either, and as many connections to the origin as the peers may open.
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -22,6 +22,7 @@ async function start(place: Place): Promise<System> {
   const [port, adminPort] = [await freePort(), await freePort()];
   const words = ['serve', '--upstream', `http://127.0.0.1:${place.originPort}`, '--device', path.join(place.directory, 'device')];
   words.push('--size', String(place.deviceBytes), '--arena', String(place.memoryBytes), '--set', 'log.access=false');
+  words.push('--set', 'upstream.connections=512');
   words.push('--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${adminPort}`);
   if (place.sliceBytes !== undefined) words.push('--slice-size', String(place.sliceBytes));
   const process_ = place.pool.start({
