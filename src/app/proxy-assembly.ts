@@ -1,28 +1,35 @@
-/** Builds everything above the store from a configuration: transport, fills, pipeline, listener. Used by edge.ts, and by tests with a store of their own. */
-import { createHash } from 'node:crypto';
+/** Builds everything above the store from a configuration: groups, fills, pipeline, listeners. Used by edge.ts, and by tests with a store of their own. */
 import type { Registry } from 'prom-client';
+import { must } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
-import { MetricSet } from '../base/metrics.ts';
+import { MetricSet, registerSets } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import { PartMemory } from '../cache/part-memory.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
+import { PRIVATE_BUFFER_BYTES, PRIVATE_BUFFERS_KEPT_MAX } from '../fill/fill-context.ts';
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
 import { Purger } from '../fill/purger.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
+import { BufferPool } from '../memory/buffer-pool.ts';
 import { CopyPool } from '../proxy/copy-pool.ts';
 import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
-import { PROXY_METRICS } from '../proxy/proxy-metrics.ts';
+import { PROXY_METRICS, ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { PurgeGate } from '../proxy/purge-gate.ts';
-import type { ProxyServices, Site } from '../proxy/services.ts';
+import type { ProxyServices } from '../proxy/services.ts';
+import { siteDirectory } from '../proxy/site-directory.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
 import type { SliceStore } from '../store/slice-store.ts';
-import type { OriginAbilities } from '../upstream/origin-abilities.ts';
+import type { GroupTransport } from '../upstream/group-transport.ts';
+import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
+import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
-import { type AssembledUpstream, assembleUpstream } from './upstream-assembly.ts';
+import { CertificateFiles } from './certificate-files.ts';
+import { assembleServices, RouteCounts } from './site-assembly.ts';
+import { DoorSet, type UpstreamDoor } from './upstream-assembly.ts';
 
 /** Share of the arena that writes to clients may hold. */
 const PINNED_SHARE = 0.25;
@@ -37,86 +44,191 @@ export interface ProxyBase {
   readonly logger: Logger;
 }
 
-/** A proxy that is ready to listen. */
-export interface AssembledProxy {
-  readonly listener: Listener;
-  readonly services: ProxyServices;
-  readonly transport: { close(): Promise<void> };
+/** What belongs to the program, whatever its configuration says. */
+type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'showsCacheKey' | 'surplus'>;
+
+/** A configuration that is ready to be served, and is not yet. */
+export interface PreparedConfig {
+  readonly config: EdgeConfig;
+  readonly doors: ReadonlyMap<string, UpstreamDoor>;
+  /** By the name of the service. */
+  readonly services: ReadonlyMap<string, ProxyServices>;
+  /** Of the services that speak TLS, by name. */
+  readonly certificates: ReadonlyMap<string, CertificateFiles>;
+}
+
+/** A proxy whose listeners can be made, and whose configuration can be changed. Nothing is connected yet when it is built. */
+export class AssembledProxy {
   readonly abilities: OriginAbilities;
-  readonly upstreamMetrics: MetricSet<typeof UPSTREAM_METRICS>;
-  readonly metricSets: readonly { register(registry: Registry): void }[];
+  readonly upstreamMetrics = new MetricSet(UPSTREAM_METRICS);
+  readonly #proxyMetrics = new MetricSet(PROXY_METRICS);
+  readonly #fillMetrics = new MetricSet(FILL_METRICS);
+  readonly #counts = new RouteCounts();
+  readonly #clock: Clock;
+  readonly #arena: Arena;
+  readonly #doors: DoorSet;
+  readonly #pins: PinBudget;
+  readonly #common: Common;
+  #surplus: SurplusBudget;
+  #current: PreparedConfig;
+
+  constructor(base: ProxyBase) {
+    const { config, clock, arena } = base;
+    this.#clock = clock;
+    this.#arena = arena;
+    this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
+    this.#doors = new DoorSet({ clock, metrics: this.upstreamMetrics });
+    this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
+    this.#surplus = this.#makeSurplus(config);
+    this.#current = { config, doors: new Map(), services: new Map(), certificates: new Map() };
+    this.#common = this.#makeCommon(base);
+    this.#watchLoad();
+    this.commit(this.prepare(config));
+  }
+
+  /** What is served. */
+  get current(): PreparedConfig {
+    return this.#current;
+  }
+
+  /** The configuration that is served. */
+  get config(): EdgeConfig {
+    return this.#current.config;
+  }
+
+  /** What the first service answers with; what is not its own is that of all. */
+  get services(): ProxyServices {
+    const [first] = this.#current.services.values();
+    return must(first, 'a configuration has a service');
+  }
+
+  get metricSets(): readonly { register(registry: Registry): void }[] {
+    const groups = (): readonly GroupTransport[] => [...this.#doors.doors.values()].map(({ group }) => group);
+    const byRoute = { labels: RouteCounts.labels, sets: () => this.#counts.list() };
+    const byGroup = { labels: ['group'], sets: () => groups().map(({ name, metrics }) => [[name], metrics] as const) };
+    const byNode = {
+      labels: ['group', 'node'],
+      sets: () => groups().flatMap(({ name, nodes }) => nodes.map((node) => [[name, node.origin], node.metrics] as const)),
+    };
+    return [
+      this.upstreamMetrics,
+      this.#fillMetrics,
+      this.#proxyMetrics,
+      { register: (registry) => registerSets(registry, ROUTE_METRICS, byRoute) },
+      { register: (registry) => registerSets(registry, GROUP_METRICS, byGroup) },
+      { register: (registry) => registerSets(registry, NODE_METRICS, byNode) },
+    ];
+  }
+
+  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates */
+  prepare(config: EdgeConfig): PreparedConfig {
+    const certificates = this.#readCertificates(config);
+    const doors = this.#doors.prepare(config.groups);
+    const { clientSurplusBytes } = this.config.limits;
+    const surplus = config.limits.clientSurplusBytes === clientSurplusBytes ? this.#surplus : this.#makeSurplus(config);
+    const services = assembleServices(config, { doors, counts: this.#counts, certificates }).map((service): [string, ProxyServices] => [
+      service.name,
+      {
+        ...this.#common,
+        service,
+        surplus,
+        purgeGate: new PurgeGate(config.purge),
+        limits: config.limits,
+        logsAccess: config.log.access,
+        showsCacheKey: config.cacheStatus.key,
+      },
+    ]);
+    return { config, doors, services: new Map(services), certificates };
+  }
+
+  /** From now on requests are answered with this; those in progress end as they began. */
+  commit(prepared: PreparedConfig): void {
+    const { config, doors, services, certificates } = prepared;
+    for (const files of this.#current.certificates.values()) files.stop();
+    for (const files of certificates.values()) files.watch();
+    this.#doors.commit(config.groups, doors, config.shutdown.drainMs);
+    this.#current = prepared;
+    this.#surplus = this.services.surplus;
+    this.#pins.limit = pinnedSlotsMax(config, this.#arena);
+    this.#counts.keep([...services.values()].map(({ service }) => service));
+  }
+
+  /** A listener of a service; it listens when it is told where. */
+  createListener(serviceName: string, { config, services } = this.#current): Listener {
+    return new Listener(must(services.get(serviceName), 'there is such a service'), config.limits);
+  }
+
+  /** Closes every connection to origins. */
+  async close(): Promise<void> {
+    for (const files of this.#current.certificates.values()) files.stop();
+    await this.#doors.close();
+  }
+
+  #readCertificates({ services }: EdgeConfig): ReadonlyMap<string, CertificateFiles> {
+    const onReplaced = (isTaken: boolean): void => this.#proxyMetrics.add('certificateChanges', 1, isTaken ? 'taken' : 'refused');
+    const { clock, logger } = this.#common;
+    const withTls = services.filter(({ certificates }) => certificates.length > 0);
+    return new Map(
+      withTls.map(({ name, certificates, tlsMinVersion }) => {
+        const minVersion = tlsMinVersion === '1.3' ? 'TLSv1.3' : 'TLSv1.2';
+        return [name, new CertificateFiles({ certificates, minVersion, clock, logger, onReplaced })];
+      }),
+    );
+  }
+
+  #makeSurplus({ limits }: EdgeConfig): SurplusBudget {
+    return new SurplusBudget({ clock: this.#clock, metrics: this.#proxyMetrics, bytesPerMinute: limits.clientSurplusBytes });
+  }
+
+  #makeCommon({ store, arena, clock, random, logger }: ProxyBase): Common {
+    const metrics = this.#fillMetrics;
+    const partMemory = new PartMemory(() => metrics.add('evictedParts'));
+    metrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
+    const { abilities } = this;
+    const standing = new StandingTransfers(clock, metrics);
+    const current = (): EdgeConfig => this.config;
+    const buffers = new BufferPool({ sizeBytes: PRIVATE_BUFFER_BYTES, keptMax: PRIVATE_BUFFERS_KEPT_MAX });
+    const resolver = new ObjectResolver({
+      ...{ store, arena, buffers, clock, metrics, standing, abilities, partMemory },
+      get variantsMax() {
+        return current().limits.variantsMax;
+      },
+      get staleIfErrorMs() {
+        return current().cache.staleIfErrorMs;
+      },
+    });
+    const sites = siteDirectory(() => [...this.#current.services.values()].map(({ service }) => service.router));
+    return {
+      store,
+      resolver,
+      purger: new Purger({ store, resolver, sites, metrics }),
+      clock,
+      logger,
+      metrics: this.#proxyMetrics,
+      pins: this.#pins,
+      copies: new CopyPool(),
+      buffers,
+      random,
+      loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
+      load: { requests: 0, connections: 0, isDraining: false },
+    };
+  }
+
+  #watchLoad(): void {
+    const { load, copies, buffers } = this.#common;
+    this.#proxyMetrics.setGauge('bufferBytes', () => copies.heldBytes + buffers.heldBytes);
+    this.#proxyMetrics.setGauge('surplusClients', () => this.#surplus.clientCount);
+    this.#proxyMetrics.setGauge('inFlight', () => load.requests);
+    this.#proxyMetrics.setGauge('connections', () => load.connections);
+    this.#proxyMetrics.setGauge('pinnedSlots', () => this.#pins.taken);
+    this.#proxyMetrics.setGauge('certificateValidTo', () => {
+      const sets = [...this.#current.certificates.values()].map(({ set }) => set.validToMs / 1000);
+      return sets.length === 0 ? 0 : Math.min(...sets);
+    });
+  }
 }
 
-/** Builds bottom-up; nothing listens yet. */
-export function assembleProxy(base: ProxyBase): AssembledProxy {
-  const { config, store, arena, clock, logger } = base;
-  const upstreamMetrics = new MetricSet(UPSTREAM_METRICS);
-  const fillMetrics = new MetricSet(FILL_METRICS);
-  const proxyMetrics = new MetricSet(PROXY_METRICS);
-  const upstream = assembleUpstream(config, clock, upstreamMetrics);
-  const partMemory = new PartMemory(() => fillMetrics.add('evictedParts'));
-  fillMetrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
-  const site = siteOf(config, upstream);
-  const resolver = new ObjectResolver({
-    store,
-    arena,
-    clock,
-    metrics: fillMetrics,
-    standing: new StandingTransfers(clock, fillMetrics),
-    abilities: upstream.abilities,
-    partMemory,
-    sliceSizeBytes: config.slice.sizeBytes,
-    variantsMax: config.limits.variantsMax,
-    staleIfErrorMs: config.cache.staleIfErrorMs,
-  });
-  const purger = new Purger({ store, resolver, site, metrics: fillMetrics });
-  const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
-  const surplus = new SurplusBudget({ clock, metrics: proxyMetrics, bytesPerMinute: config.limits.clientSurplusBytes });
-  proxyMetrics.setGauge('surplusClients', () => surplus.clientCount);
-  const load = { requests: 0, isDraining: false };
-  proxyMetrics.setGauge('inFlight', () => load.requests);
-  proxyMetrics.setGauge('pinnedSlots', () => pins.taken);
-  const services: ProxyServices = {
-    site,
-    store,
-    resolver,
-    purger,
-    purgeGate: new PurgeGate(config.purge),
-    clock,
-    logger,
-    metrics: proxyMetrics,
-    limits: config.limits,
-    pins,
-    copies: new CopyPool(),
-    surplus,
-    random: base.random,
-    loopId: `rawslice-${Buffer.from(base.random.bytes(4)).toString('hex')}`,
-    logsAccess: config.log.access,
-    showsCacheKey: config.cacheStatus.key,
-    load,
-  };
-  const listener = new Listener(services, config.limits);
-  return {
-    listener,
-    services,
-    transport: upstream,
-    abilities: upstream.abilities,
-    upstreamMetrics,
-    metricSets: [upstreamMetrics, fillMetrics, proxyMetrics],
-  };
-}
-
-function siteOf(config: EdgeConfig, { transport, follow }: AssembledUpstream): Site {
-  const { origin, basePath, preservesHost } = config.upstream;
-  const authority = new URL(origin).host;
-  return { name: siteName(origin, basePath), transport, follow, authority, basePath, preservesHost, rules: config.rules };
-}
-
-/**
- * The name in every key. It follows the origin, so that a device which fronted another mirror before never answers for this one; it has no
- * slash, so a base path is in it by its hash.
- */
-export function siteName(origin: string, basePath: string): string {
-  const { host } = new URL(origin);
-  return basePath === '' ? host : `${host}~${createHash('sha256').update(basePath).digest('hex').slice(0, 8)}`;
+function pinnedSlotsMax({ routes }: EdgeConfig, arena: Arena): number {
+  const sliceBytesMax = Math.max(...routes.map(({ sliceSizeBytes }) => sliceSizeBytes));
+  return Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / sliceBytesMax));
 }

@@ -130,7 +130,7 @@ export class OriginQuestion {
     const { abilities } = context;
     const isWhole = abilities.isRangeless(place.target.place) || abilities.areTagsFlapping(place.target.place);
     this.#missing = isWhole ? undefined : missing;
-    const asAligned = (): Asked => askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
+    const asAligned = (): Asked => askFor(openingRange(request.ranges), stored, place.target.sliceSizeBytes);
     this.#asked = isWhole ? { kind: 'whole' } : this.#missing === undefined ? asAligned() : { kind: 'range', ...this.#missing };
     // The rest of a variant is asked for in its encoding alone.
     this.#askFields = [...(this.#missing === undefined ? place.askFields : place.target.fields), ...request.credentials];
@@ -284,7 +284,7 @@ export class OriginQuestion {
     }
     const isForAnyone = acceptsSharedAnswer && fieldValue(head.fields, 'vary') === undefined;
     if (!isForAnyone) return { outcome: { kind: 'head', answer: undefined }, sink: new DiscardingSink(transfer) };
-    const reader = new BodyReader(transfer);
+    const reader = new BodyReader(transfer, this.#context.buffers);
     return { outcome: { kind: 'head', answer: { head, reader } }, sink: reader };
   }
 
@@ -345,7 +345,7 @@ export class OriginQuestion {
       path: pathOf(this.#request.target.keyText),
     });
     if (verdict.kind === 'not-storable') this.#context.metrics.add('notStorable', 1, verdict.reason);
-    const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
+    const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#place.target.sliceSizeBytes);
     if (!isStorable) return this.#unstorable(head, transfer);
     if (this.#missing !== undefined && stored !== undefined && contentCodingOf(head.fields) !== contentCodingOf(stored.fields)) {
       return this.#forgetStored(stored);
@@ -370,7 +370,7 @@ export class OriginQuestion {
       fields: verdict.fields,
       tags: verdict.tags,
       lengthBytes: usable.lengthBytes,
-      sliceSizeBytes: this.#context.sliceSizeBytes,
+      sliceSizeBytes: this.#place.target.sliceSizeBytes,
     };
     return this.#begin({ placed, manifest, usable }, head, transfer);
   }
@@ -518,7 +518,7 @@ export class OriginQuestion {
     const isForAnyone = fieldValue(head.fields, 'vary') === undefined && (this.#asked.kind === 'whole' || head.status >= 400);
     if (head.status === 304 || !isForAnyone || !this.#request.acceptsSharedAnswer)
       return { outcome: { ...outcome, answer: undefined }, sink: undefined };
-    const reader = new BodyReader(transfer);
+    const reader = new BodyReader(transfer, this.#context.buffers);
     return { outcome: { ...outcome, answer: { head, reader } }, sink: reader };
   }
 

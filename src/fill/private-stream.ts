@@ -47,7 +47,7 @@ export async function openPrivateStream(
           opened.reject(rest);
           return undefined;
         }
-        const stream = new PrivateRange(new BodyReader(running), object.context.standing, rest.end - rest.start);
+        const stream = new PrivateRange(new BodyReader(running, object.context.buffers), object.context.standing, rest.end - rest.start);
         opened.resolve(stream);
         return stream;
       },
@@ -74,11 +74,19 @@ function judgeRest(object: LiveObject, range: { start: number; end: number | und
   const { fields, lengthBytes } = object.manifest;
   const isSame = sameRepresentation(fields, head.fields) && (usable.lengthBytes ?? lengthBytes) === (lengthBytes ?? usable.lengthBytes);
   if (!isSame) return object.endAsChanged('the origin has another version now');
+  if (usable.kind === 'whole') return refuseWhole(object);
   const wantedEnd = range.end ?? usable.lengthBytes ?? Number.POSITIVE_INFINITY;
   // Less than was asked for is believed when Content-Length agrees.
-  const isUsable =
-    usable.kind === 'part' && usable.start === range.start && usable.end <= wantedEnd && (usable.isMeasured || usable.end === wantedEnd);
+  const isUsable = usable.start === range.start && usable.end <= wantedEnd && (usable.isMeasured || usable.end === wantedEnd);
   return isUsable ? usable : new EdgeError('UPSTREAM_INVALID', 'The origin did not send the part that was asked for');
+}
+
+/** The origin has stopped answering ranges: from now on one run brings everything, and the reader follows that. */
+function refuseWhole(object: LiveObject): EdgeError {
+  const { context, target } = object;
+  context.abilities.noteRange(target.place, false);
+  object.markRangeless();
+  return new EdgeError('UPSTREAM_INVALID', 'The origin answered a request for a part with everything');
 }
 
 /** The reader's own sink, which notes when the client stands still. */
@@ -120,18 +128,20 @@ class PrivateRange implements PrivateStream, BodySink, StandingTransfer {
 
   async next(): Promise<Piece | undefined> {
     this.#standing.delete(this);
-    const bytes = await this.#reader.next();
-    if (bytes === undefined || bytes.length > this.#leftBytes) {
+    const piece = await this.#reader.next();
+    if (piece === undefined || piece.bytes.length > this.#leftBytes) {
+      piece?.buffer?.end();
       this.abort();
       throw new EdgeError('UPSTREAM_BROKEN', 'The origin sent another number of bytes than it had announced');
     }
-    this.#leftBytes -= bytes.length;
-    return { bytes, lease: undefined, tier: 'private' };
+    this.#leftBytes -= piece.bytes.length;
+    return piece;
   }
 
-  giveUp(): void {
+  tryGiveUp(): boolean {
     this.#isGivenUp = true;
     this.abort();
+    return true;
   }
 
   abort(): void {

@@ -8,6 +8,9 @@ export function writeAccessLine(context: RequestContext, services: ProxyServices
   const { request, response, resolution } = context;
   services.logger.info(
     {
+      service: services.service.name,
+      route: context.route?.site.route,
+      group: context.route?.site.group,
       'client.address': context.clientAddress,
       'http.request.method': context.method,
       'url.path': context.path ?? request.url,

@@ -10,6 +10,7 @@ export function finish(context: RequestContext, services: ProxyServices): void {
   const status = response.headersSent ? response.statusCode : undefined;
   metrics.add('requests', 1, context.cacheResult);
   metrics.add('responses', 1, statusClass(status));
+  context.route?.metrics.add('requests', 1, context.cacheResult);
   if (context.firstByteMs !== undefined) metrics.observe('firstByteSeconds', context.firstByteMs / 1000);
   // The response may still be on its way to the kernel; its fate is known when it closes.
   if (response.closed) close(context, services);
@@ -19,6 +20,8 @@ export function finish(context: RequestContext, services: ProxyServices): void {
 function close(context: RequestContext, services: ProxyServices): void {
   const isComplete = context.response.writableFinished;
   if (!isComplete) services.metrics.add('aborted');
+  if (!isComplete || context.response.statusCode >= 500) context.route?.metrics.add('failures');
+  context.route?.metrics.add('bodyBytes', context.sentBytes);
   if (services.logsAccess) writeAccessLine(context, services, isComplete);
 }
 

@@ -13,7 +13,7 @@ import { NEXT, type StageOutcome } from './stage.ts';
 import { sharedRequestFields, transportFor, upstreamPath } from './upstream-request.ts';
 
 export function identify(context: RequestContext, services: ProxyServices): StageOutcome {
-  const { site } = services;
+  const { site } = context.need('route');
   const path = context.need('path');
   const rule = context.need('rule');
   context.key = cacheKey({ siteName: keySiteName(site, context.host), path, query: context.query });
@@ -31,7 +31,8 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
     rule,
     transport: transportFor(rule, site),
     upstreamPath: targetPath,
-    place: placeOf(site.authority, targetPath),
+    place: placeOf(site.placeName, targetPath),
+    sliceSizeBytes: site.sliceSizeBytes,
     fields: sharedRequestFields(context, services),
   };
   return NEXT;

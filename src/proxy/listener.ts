@@ -3,11 +3,14 @@
  * are not HTTP, too large or too slow are answered here, since no pipeline ever sees them.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { assert } from '../base/assert.ts';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
+import { listeningFd } from '../base/listening-fd.ts';
 import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
+import { ClientDoor, type Peer } from './client-door.ts';
 import { handleRequest } from './pipeline.ts';
 import { proxyStatusOf } from './proxy-error.ts';
 import { type RefusalKind, refusal } from './refusal.ts';
@@ -21,8 +24,19 @@ export interface ListenerLimits {
   readonly headerTimeoutMs: number;
 }
 
-/** Where to listen: a TCP address, or a Unix socket. */
-export type ListenPlace = { readonly host: string; readonly port: number } | { readonly path: string };
+/** Where to listen: a TCP address, a Unix socket, or a descriptor of a socket that listens already. */
+export type ListenPlace = { readonly host: string; readonly port: number } | { readonly path: string } | { readonly fd: number };
+
+/** How a listener ends. */
+export interface ListenerEnd {
+  /** For requests in progress; after it they are cut off. */
+  readonly deadlineMs: number;
+  /**
+   * How long connections are kept on which nothing is going on. What is asked on them meanwhile is answered, and the answer says that the
+   * connection ends with it; so a client that was about to ask is not met by a connection that closes under it.
+   */
+  readonly idleGraceMs?: number | undefined;
+}
 
 /** How long an idle connection is kept; longer than the clients' own habit, so that the client is the one who closes. */
 const KEEP_ALIVE_MS = 65_000;
@@ -55,8 +69,11 @@ interface ConnectionState {
 /** Accepts connections and requests. */
 export class Listener {
   readonly #server: Server;
-  readonly #services: ProxyServices;
+  #services: ProxyServices;
+  #isClosing = false;
   readonly #connections = new WeakMap<Duplex, ConnectionState>();
+  readonly #peers = new WeakMap<Duplex, Peer>();
+  readonly #door: ClientDoor;
 
   constructor(services: ProxyServices, limits: ListenerLimits) {
     this.#services = services;
@@ -83,14 +100,35 @@ export class Listener {
     // node:http gives a tunnel's socket away without a response object.
     this.#server.on('connect', (_request, socket) => this.#refuseWith('method', socket));
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
-    let connections = 0;
+    this.#door = this.#openDoor(takeOverConnections(this.#server));
+    const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
-      connections += 1;
+      load.connections += 1;
       socket.once('close', () => {
-        connections -= 1;
+        load.connections -= 1;
       });
+      this.#door.accept(socket);
     });
-    services.metrics.setGauge('connections', () => connections);
+  }
+
+  #openDoor(toHttp: (socket: Socket) => void): ClientDoor {
+    const { clock, metrics } = this.#services;
+    return new ClientDoor({
+      transport: () => this.#services.service.transport,
+      clock,
+      metrics,
+      deadlineMs: () => this.#server.headersTimeout,
+      onward: (socket, peer) => {
+        this.#peers.set(socket, peer);
+        toHttp(socket);
+      },
+    });
+  }
+
+  /** Requests that come from now on are handled with these. `headerBytesMax` stays what it is. */
+  use(services: ProxyServices, limits: ListenerLimits): void {
+    this.#services = services;
+    this.#server.headersTimeout = limits.headerTimeoutMs;
   }
 
   /**
@@ -106,16 +144,25 @@ export class Listener {
     });
   }
 
-  /** Accepts nothing more and waits for requests in progress, up to `deadlineMs`; then cuts them off. */
-  async close(deadlineMs: number): Promise<void> {
-    const { clock, load } = this.#services;
-    load.isDraining = true;
+  /** The listening socket's descriptor, for a process that goes on listening on it; undefined for none. */
+  get fd(): number | undefined {
+    return listeningFd(this.#server);
+  }
+
+  /** Accepts nothing more and waits for requests in progress. */
+  async close({ deadlineMs, idleGraceMs = 0 }: ListenerEnd): Promise<void> {
+    const { clock } = this.#services;
+    this.#isClosing = true;
     const closed = new Promise<void>((resolve) => {
-      this.#server.close(() => resolve());
+      // node:http's own way would close what is idle at once.
+      NetServer.prototype.close.call(this.#server, () => resolve());
     });
-    this.#server.closeIdleConnections();
+    this.#door.close();
+    const grace = clock.startTimer(idleGraceMs, () => this.#server.close());
     const timer = clock.startTimer(deadlineMs, () => this.#server.closeAllConnections());
     await closed;
+    this.#server.close();
+    grace.stop();
     timer.stop();
   }
 
@@ -135,8 +182,12 @@ export class Listener {
   #begin(turn: Turn, state: ConnectionState): void {
     const { request, response } = turn;
     state.isBusy = true;
+    if (this.#isClosing) response.shouldKeepAlive = false;
     response.once('close', () => this.#next(turn, state));
-    turn.context = new RequestContext(request, response, this.#services.clock.monotonicMs());
+    const { clock, service } = this.#services;
+    const peer = this.#peers.get(turn.socket) ?? { address: request.socket.remoteAddress, isSecure: false };
+    const { isTrustedProxy } = service.transport;
+    turn.context = new RequestContext(request, response, { startedMs: clock.monotonicMs(), peer, isTrustedProxy });
     void handleRequest(turn.context, this.#services);
   }
 
@@ -181,6 +232,18 @@ export class Listener {
   }
 }
 
+/**
+ * Takes node:http's own listener off a new server, so that somebody else is given the connections first.
+ *
+ * @returns gives it a connection
+ */
+function takeOverConnections(server: Server): (socket: Socket) => void {
+  const [own, another] = server.listeners('connection');
+  assert(own !== undefined && another === undefined, 'node:http has one listener for connections');
+  server.removeAllListeners('connection');
+  return (socket) => Reflect.apply(own, server, [socket]);
+}
+
 /** A request line that means something, of a method that node's parser does not know. */
 const UNKNOWN_METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [!-~]+ HTTP\/1\.[01]\r\n/;
 /** A request line to its end, of whatever version. */
@@ -218,9 +281,14 @@ function answerText(error: EdgeError, nowMs: number): string {
   return `HTTP/1.1 ${error.httpStatus} ${STATUS_CODES[error.httpStatus]}\r\n${fields.join('\r\n')}\r\n\r\n${text}`;
 }
 
+function placeName(place: ListenPlace): string {
+  if ('fd' in place) return `the inherited descriptor ${place.fd}`;
+  return 'path' in place ? place.path : `${place.host}:${place.port}`;
+}
+
 /** Says what to do about an address that cannot be had. */
 export function listenError(place: ListenPlace, cause: unknown): EdgeError {
-  const where = 'path' in place ? place.path : `${place.host}:${place.port}`;
+  const where = placeName(place);
   const errno = systemErrorCode(cause) ?? 'unknown';
   const advice: Readonly<Record<string, string>> = {
     EADDRINUSE: 'it is in use by another program; choose another with --listen or --admin, or stop that program',

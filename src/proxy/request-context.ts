@@ -11,10 +11,13 @@ import type { SiteRule } from '../cache/site-rule.ts';
 import type { FillTarget } from '../fill/fill-context.ts';
 import type { Resolution } from '../fill/object-resolver.ts';
 import type { ForwardReason } from '../http/cache-status.ts';
+import { forwardedClient } from '../http/forwarded-chain.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
+import type { Peer } from './client-door.ts';
 import type { CacheResult } from './proxy-metrics.ts';
+import type { ServedRoute } from './services.ts';
 
 /** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
 export interface PlannedBody {
@@ -42,6 +45,15 @@ export interface UploadedContent extends AsyncIterable<Uint8Array> {
   close(): Promise<void>;
 }
 
+/** Where and when a request came. */
+export interface RequestOrigin {
+  /** Monotonic. */
+  readonly startedMs: number;
+  readonly peer: Peer;
+  /** See ServiceTransport. */
+  readonly isTrustedProxy: ((address: string) => boolean) | undefined;
+}
+
 /** A request and all that is known of it. */
 export class RequestContext {
   readonly request: IncomingMessage;
@@ -49,8 +61,14 @@ export class RequestContext {
   readonly method: string;
   readonly fields: FieldList;
   readonly startedMs: number;
-  /** Undefined for a Unix socket. A request that is destroyed has no socket any more. */
+  /** The other end of the connection. */
+  readonly peer: Peer;
+  /** Of the client, by the word of trusted proxies. Undefined for a Unix socket. A request that is destroyed has no socket any more. */
   readonly clientAddress: string | undefined;
+  /** Whether what the request says of those before the peer is passed on. */
+  readonly isPeerBelieved: boolean;
+  /** Whether the client's own request came by TLS. */
+  readonly isSecure: boolean;
   readonly #abort = new AbortController();
 
   // route
@@ -58,6 +76,7 @@ export class RequestContext {
   query: string | undefined;
   /** As the client means it: lower-case, of the absolute form where there is one. */
   host: string | undefined;
+  route: ServedRoute | undefined;
   rule: SiteRule | undefined;
   // identify
   /** The ranges of a GET, at least one, when the Range field counts. */
@@ -90,13 +109,18 @@ export class RequestContext {
   sentBytes = 0;
   cachedBytes = 0;
 
-  constructor(request: IncomingMessage, response: ServerResponse, startedMs: number) {
+  constructor(request: IncomingMessage, response: ServerResponse, origin: RequestOrigin) {
+    const { startedMs, peer, isTrustedProxy } = origin;
     this.request = request;
     this.response = response;
     this.method = request.method ?? 'GET';
     this.fields = parseRawFields(request.rawHeaders);
     this.startedMs = startedMs;
-    this.clientAddress = request.socket.remoteAddress;
+    this.peer = peer;
+    const client = isTrustedProxy === undefined ? peer : forwardedClient(this.fields, peer, isTrustedProxy);
+    this.clientAddress = client.address;
+    this.isSecure = client.isSecure;
+    this.isPeerBelieved = isTrustedProxy === undefined || (peer.address !== undefined && isTrustedProxy(peer.address));
     response.on('close', () => {
       if (!response.writableFinished) this.#abort.abort();
     });
@@ -115,7 +139,9 @@ export class RequestContext {
   }
 
   /** A field that an earlier stage filled. @throws AssertionFailure when the stages ran in another order */
-  need<Key extends 'path' | 'rule' | 'key' | 'target' | 'lookup' | 'resolution' | 'body' | 'head'>(key: Key): NonNullable<this[Key]> {
+  need<Key extends 'path' | 'route' | 'rule' | 'key' | 'target' | 'lookup' | 'resolution' | 'body' | 'head'>(
+    key: Key,
+  ): NonNullable<this[Key]> {
     const value = this[key];
     assert(value !== undefined && value !== null, () => `stage needs ${key}, which no stage has filled`);
     return value;

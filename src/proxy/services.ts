@@ -8,22 +8,60 @@ import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectResolver } from '../fill/object-resolver.ts';
 import type { Purger } from '../fill/purger.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
+import type { BufferPool } from '../memory/buffer-pool.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
+import type { CertificateSet } from './certificates.ts';
 import type { CopyPool } from './copy-pool.ts';
 import type { PinBudget } from './pin-budget.ts';
-import type { PROXY_METRICS } from './proxy-metrics.ts';
+import type { PROXY_METRICS, ROUTE_METRICS } from './proxy-metrics.ts';
 import type { PurgeGate } from './purge-gate.ts';
+import type { RouteMatch, Router } from './router.ts';
 import type { SurplusBudget } from './surplus-budget.ts';
 
-/** What one listener fronts. */
+/** What a route fronts: an upstream group, and how it is asked. */
 export interface Site extends KeyedSite {
+  /** Name of the route. */
+  readonly route: string;
+  /** Name of the group. */
+  readonly group: string;
   readonly transport: UpstreamTransport;
+  /** `host[:port]` of the nodes beside the first. */
+  readonly otherAuthorities: readonly string[];
   /** Before every path at the origin; empty or `/x/y`. */
   readonly basePath: string;
+  /** Before every path at the client, and not sent to the origin; empty or `/x/y`. */
+  readonly stripPrefix: string;
+  /** What origin-abilities.ts knows the group's places by. */
+  readonly placeName: string;
+  /** Tried on the path without what is stripped. */
   readonly rules: readonly SiteRule[];
+  readonly sliceSizeBytes: number;
   /** The transport, following redirects as a rule says. */
   readonly follow: (rule: RedirectRule) => UpstreamTransport;
+}
+
+/** A route of one service. */
+export interface ServedRoute {
+  readonly match: RouteMatch;
+  readonly site: Site;
+  readonly metrics: MetricSet<typeof ROUTE_METRICS>;
+}
+
+/** What happens on connections of a service before their first request, and who says who a client is. */
+export interface ServiceTransport {
+  /** With them the service speaks TLS. */
+  readonly certificates: CertificateSet | undefined;
+  readonly takesProxyProtocol: boolean;
+  /** Whether the word of this address about clients counts; undefined: nobody's does, and what clients say of it is passed on. */
+  readonly isTrustedProxy: ((address: string) => boolean) | undefined;
+}
+
+/** What the listeners of one service answer with. */
+export interface Service {
+  readonly name: string;
+  readonly transport: ServiceTransport;
+  readonly router: Router<ServedRoute>;
 }
 
 /** Limits on requests. */
@@ -39,9 +77,9 @@ export interface ProxyLimits {
   readonly rangeSurplusBytes: number;
 }
 
-/** Everything that stages may use. */
+/** Everything that stages may use; another one after a reload. A request keeps the one that it began with. */
 export interface ProxyServices {
-  readonly site: Site;
+  readonly service: Service;
   readonly store: SliceStore;
   readonly resolver: ObjectResolver;
   readonly purger: Purger;
@@ -52,6 +90,8 @@ export interface ProxyServices {
   readonly limits: ProxyLimits;
   readonly pins: PinBudget;
   readonly copies: CopyPool;
+  /** For bodies that pass through unstored. */
+  readonly buffers: BufferPool;
   readonly surplus: SurplusBudget;
   readonly random: Random;
   /** This process in CDN-Loop (RFC 8586). */
@@ -59,6 +99,6 @@ export interface ProxyServices {
   readonly logsAccess: boolean;
   /** Whether Cache-Status names the key (RFC 9211 s2.7). */
   readonly showsCacheKey: boolean;
-  /** Requests in progress; the pipeline counts. */
-  readonly load: { requests: number; isDraining: boolean };
+  /** Requests in progress and connections of clients, over all services; the pipeline and the listeners count. */
+  readonly load: { requests: number; connections: number; isDraining: boolean };
 }

@@ -3,12 +3,16 @@ import path from 'node:path';
 import type { Command } from 'commander';
 import { destination } from 'pino';
 import { Edge } from '../../src/app/edge.ts';
+import { takeInheritance } from '../../src/app/inherited-sockets.ts';
+import { serveUntilTold } from '../../src/app/life-cycle.ts';
+import { countText } from '../../src/base/count-text.ts';
 import { createLogger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { formatBytes } from '../../src/base/units.ts';
-import type { EdgeConfig } from '../../src/config/edge-config.ts';
+import type { ConfigRoute, EdgeConfig } from '../../src/config/edge-config.ts';
 import { type ConfigOverride, environmentName } from '../../src/config/environment.ts';
 import { formatListenAddress } from '../../src/config/listen-address.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption, loadConfigOrFail } from '../config-options.ts';
 import { watchSignals } from '../interrupt.ts';
@@ -56,23 +60,27 @@ export function addServeCommand(program: Command, io: CommandIo): void {
 }
 
 async function run(options: ServeOptions, io: CommandIo): Promise<void> {
-  const { config, sources } = loadConfigOrFail(io, options.config ?? DEFAULT_FILE, overridesOf(options, io.environment));
+  const file = options.config ?? DEFAULT_FILE;
+  const overrides = overridesOf(options, io.environment);
+  const { config, sources } = loadConfigOrFail(io, file, overrides);
   const stream = destination({ dest: 1, sync: false });
   const logger = createLogger({ level: config.log.level, stream });
+  const { sockets, isHandover } = takeInheritance(process.env, process);
   const edge = await Edge.start({
     config,
     isSizeChosen: sources.get('device.size') !== 'default',
     clock: io.clock,
     random: new SystemRandom(),
     logger,
-    listen: config.listen,
     adminListen: config.admin.listen,
+    sockets,
+    isHandover,
+    source: { file, load: () => loadConfig({ file, environment: io.environment, overrides }) },
   });
-  announce(io, edge, config);
-  const signal = await new Promise<NodeJS.Signals>((resolve) => watchSignals(io.clock, resolve));
-  logger.info({ signal }, 'stopping');
-  await edge.close();
-  logger.info('stopped');
+  if (!isHandover) announce(io, edge, config);
+  process.on('SIGHUP', () => void edge.reload('signal'));
+  const { clock, environment } = io;
+  await serveUntilTold(edge, { clock, environment, logger, isHandover, watchStop: (stop) => void watchSignals(clock, stop) });
   stream.flushSync();
 }
 
@@ -95,14 +103,30 @@ function collectPath(path: string, before: string | undefined): string {
 }
 
 function announce(io: CommandIo, edge: Edge, config: EdgeConfig): void {
-  const base = `http://${typeof edge.address === 'string' ? edge.address : hostAndPort(edge.address)}`;
+  const base = `http://${placeText(edge.address)}`;
   const admin = edge.adminAddress === undefined ? 'none' : `http://${hostAndPort(edge.adminAddress)}`;
-  io.terminal.note(`rawslice listens on ${base} and fronts ${config.upstream.origin}${config.upstream.basePath} (preset ${config.preset})`);
+  const short = config.routes.find(({ isImplicit }) => isImplicit);
+  const what = short === undefined ? `has ${countText(config.routes.length, 'route')}` : frontedBy(config, short);
+  io.terminal.note(`rawslice listens on ${base} and ${what}`);
+  for (const { service, address } of edge.listeners.open.slice(1))
+    io.terminal.note(`  and on http://${placeText(address)} (service ${service})`);
   for (const device of edge.store.status) io.terminal.note(`  cache  ${device.path} (${describeDevice(device, edge)})`);
   io.terminal.note(`  admin  ${admin}/readyz, /healthz, /metrics`);
+  if (short === undefined) return;
   io.terminal.note(
     `  try    curl -o /dev/null -sD- ${base}${SAMPLE_PATHS[config.preset] ?? '/PATH/AT/THE/MIRROR'}   (twice: X-Cache says MISS, then HIT)`,
   );
+}
+
+function frontedBy(config: EdgeConfig, { group: name }: ConfigRoute): string {
+  const group = config.groups.find((known) => known.name === name);
+  const [first, ...others] = group?.nodes ?? [];
+  const more = others.length === 0 ? '' : ` and ${countText(others.length, 'node')} more`;
+  return `fronts ${first?.origin ?? ''}${group?.basePath ?? ''}${more} (preset ${config.preset})`;
+}
+
+function placeText(address: Edge['address']): string {
+  return typeof address === 'string' ? address : hostAndPort(address);
 }
 
 function describeDevice(device: Edge['store']['status'][number], edge: Edge): string {
