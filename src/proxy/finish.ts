@@ -1,5 +1,6 @@
 /** Stage *finish*: lets go of what the request held and closes its accounts. Runs once for every request, however it ended. */
-import { writeAccessLine } from './access-log.ts';
+import { fieldValue } from '../http/header-fields.ts';
+import { type AccessRecord, writeAccessLine } from './access-log.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
@@ -19,10 +20,34 @@ export function finish(context: RequestContext, services: ProxyServices): void {
 function close(context: RequestContext, services: ProxyServices): void {
   const isComplete = context.response.writableFinished;
   if (!isComplete) services.metrics.add('aborted');
-  if (services.logsAccess) writeAccessLine(context, services, isComplete);
+  if (services.logsAccess) writeAccessLine(recordOf(context, services, isComplete), services);
 }
 
-function statusClass(status: number | undefined): '1xx' | '2xx' | '3xx' | '4xx' | '5xx' | 'none' {
+function recordOf(context: RequestContext, services: ProxyServices, isComplete: boolean): AccessRecord {
+  const { request, response, fields } = context;
+  return {
+    clientAddress: context.clientAddress,
+    method: context.method,
+    path: context.path ?? request.url,
+    query: context.query,
+    range: fieldValue(fields, 'range'),
+    status: response.headersSent ? response.statusCode : undefined,
+    sentBytes: context.sentBytes,
+    userAgent: fieldValue(fields, 'user-agent'),
+    cacheResult: context.cacheResult,
+    cacheStatus: context.cacheStatus,
+    cachedBytes: context.cachedBytes,
+    ruleName: context.rule?.name,
+    generation: context.resolution?.object.generation,
+    firstByteMs: context.firstByteMs,
+    durationMs: services.clock.monotonicMs() - context.startedMs,
+    isComplete,
+    error: context.error,
+  };
+}
+
+/** The label of a status. */
+export function statusClass(status: number | undefined): '1xx' | '2xx' | '3xx' | '4xx' | '5xx' | 'none' {
   if (status === undefined) return 'none';
   if (status < 200) return '1xx';
   if (status < 300) return '2xx';

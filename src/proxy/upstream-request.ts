@@ -22,7 +22,7 @@ export function upstreamPath(site: Site, path: string, query: string | undefined
 }
 
 /** Fields of a request whose answer is stored for everybody. */
-export function sharedRequestFields(context: RequestContext, services: ProxyServices): FieldList {
+export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fields'>, services: ProxyServices): FieldList {
   return [
     ['host', hostAtOrigin(services.site, context.host)],
     ['user-agent', 'rawslice'],

@@ -92,20 +92,30 @@ export class MountedStore {
     return this.#isHidden(generation) ? undefined : { generation, storedSlices: catalogue.index.slices(tagSlot) };
   }
 
+  tryReadManifest(objectHash: ObjectHash): Manifest | undefined {
+    const parts = this.#readable();
+    const tagSlot = parts?.catalogue.findObject(objectHash) ?? NO_SLOT;
+    if (parts === undefined || tagSlot === NO_SLOT) return undefined;
+    const generation = parts.catalogue.generationOf(tagSlot);
+    const known = this.#options.shelf.find(objectHash, generation);
+    if (known === undefined || this.#options.purges.isForgotten(generation)) return undefined;
+    const { index } = parts.catalogue;
+    index.markVisited(index.recordOf(tagSlot));
+    // Purges take what they cover out of memory at once, so what is there is not covered.
+    this.#options.purges.clear(generation);
+    this.#options.metrics.add('reads', 1, 'ram');
+    return known;
+  }
+
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
+    const known = this.tryReadManifest(objectHash);
+    if (known !== undefined) return { kind: 'hit', manifest: known };
     const parts = this.#readable();
     const tagSlot = parts?.catalogue.findObject(objectHash) ?? NO_SLOT;
     if (parts === undefined || tagSlot === NO_SLOT) return this.#miss('absent');
     const { index } = parts.catalogue;
     if (this.#options.purges.isForgotten(parts.catalogue.generationOf(tagSlot))) return this.#miss('absent');
     index.markVisited(index.recordOf(tagSlot));
-    const known = this.#options.shelf.find(objectHash, parts.catalogue.generationOf(tagSlot));
-    if (known !== undefined) {
-      // Purges take what they cover out of memory at once, so what is there is not covered.
-      this.#options.purges.clear(known.generation);
-      this.#options.metrics.add('reads', 1, 'ram');
-      return { kind: 'hit', manifest: known };
-    }
     // Offered, not written, and no longer in memory: nothing is left of it.
     if (index.blocks(index.recordOf(tagSlot)) === 0) return this.#miss('absent');
     const verdict = await parts.reader.readManifest(objectHash, tagSlot, signal);

@@ -132,6 +132,13 @@ export class DeviceSet implements SliceStore {
     return found;
   }
 
+  tryReadManifest(objectHash: ObjectHash): Manifest | undefined {
+    const stores = this.#stores();
+    // Of several devices any may hold a newer generation, or have missed a renewal: that is looked at first.
+    if (stores.length !== 1) return this.#tryReadNewest(objectHash, stores);
+    return stores[0]?.tryReadManifest(objectHash);
+  }
+
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
     const stores = this.#holders(objectHash);
     let verdict: ManifestVerdict = { kind: 'absent' };
@@ -286,6 +293,16 @@ export class DeviceSet implements SliceStore {
     const stores = this.#ordered(objectHash, 0);
     const generation = Math.max(0, ...stores.map((store) => store.generationOf(objectHash)));
     return generation === 0 ? [] : stores.filter((store) => store.generationOf(objectHash) === generation);
+  }
+
+  #tryReadNewest(objectHash: ObjectHash, stores: readonly DeviceStore[]): Manifest | undefined {
+    const generation = this.findManifest(objectHash)?.generation;
+    for (const store of stores) {
+      if (store.generationOf(objectHash) !== generation) continue;
+      const manifest = store.tryReadManifest(objectHash);
+      if (manifest !== undefined) return freshest(manifest, stores);
+    }
+    return undefined;
   }
 
   #dropOlder(objectHash: ObjectHash, generation: number): void {
