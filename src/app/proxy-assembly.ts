@@ -95,7 +95,7 @@ export function assembleProxy(base: ProxyBase): AssembledProxy {
     showsCacheKey: config.cacheStatus.key,
     load,
   };
-  const listener = new Listener(services, config.limits);
+  const listener = new Listener(services, config.limits, { hasExpressLane: config.expressLane });
   return {
     listener,
     services,

@@ -174,6 +174,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
   const upstream = must(values['upstream.url'], 'upstream.url is required');
   return {
     listen: values.listen,
+    expressLane: values.expressLane,
     admin: { listen: values['admin.listen'], token: values['admin.token'] },
     purge: { allow: values['purge.allow'], token: values['purge.token'] },
     upstream: {
@@ -202,6 +203,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeC
     cache: { staleIfErrorMs: values['cache.staleIfError'] },
     limits: {
       variantsMax: values['limits.variants'],
+      connectionsMax: values['limits.connections'],
       requestsMax: values['limits.requests'],
       clientStallMs: values['limits.clientStall'],
       uploadStallMs: values['limits.uploadStall'],

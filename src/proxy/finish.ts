@@ -9,6 +9,7 @@ export function finish(context: RequestContext, services: ProxyServices): void {
   const { response } = context;
   context.answer?.reader.abort();
   const status = response.headersSent ? response.statusCode : undefined;
+  metrics.add('laneRequests', 1, 'general');
   metrics.add('requests', 1, context.cacheResult);
   metrics.add('responses', 1, statusClass(status));
   if (context.firstByteMs !== undefined) metrics.observe('firstByteSeconds', context.firstByteMs / 1000);

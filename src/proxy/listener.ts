@@ -5,17 +5,20 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { assert } from '../base/assert.ts';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
+import { ExpressLane } from './express/express-lane.ts';
 import { handleRequest } from './pipeline.ts';
 import { proxyStatusOf } from './proxy-error.ts';
 import { type RefusalKind, refusal } from './refusal.ts';
 import { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
-/** Limits that node:http enforces. */
+/** Limits on connections and heads. */
 export interface ListenerLimits {
+  readonly connectionsMax: number;
   readonly headerBytesMax: number;
   /** For a request's head to arrive. */
   readonly headerTimeoutMs: number;
@@ -58,7 +61,10 @@ export class Listener {
   readonly #services: ProxyServices;
   readonly #connections = new WeakMap<Duplex, ConnectionState>();
 
-  constructor(services: ProxyServices, limits: ListenerLimits) {
+  readonly #lane: ExpressLane | undefined;
+
+  /** @param options.hasExpressLane whether plain hits are answered without node:http */
+  constructor(services: ProxyServices, limits: ListenerLimits, { hasExpressLane }: { readonly hasExpressLane: boolean }) {
     this.#services = services;
     this.#server = createServer(
       {
@@ -83,6 +89,9 @@ export class Listener {
     // node:http gives a tunnel's socket away without a response object.
     this.#server.on('connect', (_request, socket) => this.#refuseWith('method', socket));
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
+    this.#server.maxConnections = limits.connectionsMax;
+    this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
+    this.#lane = hasExpressLane ? this.#openLane(limits) : undefined;
     let connections = 0;
     this.#server.on('connection', (socket: Socket) => {
       connections += 1;
@@ -91,6 +100,22 @@ export class Listener {
       });
     });
     services.metrics.setGauge('connections', () => connections);
+  }
+
+  /** Puts the lane before node:http: connections that the server accepts are its own, and go on to where they would have gone. */
+  #openLane({ headerBytesMax, headerTimeoutMs }: ListenerLimits): ExpressLane {
+    const server = this.#server;
+    const lane = new ExpressLane({
+      services: this.#services,
+      headerBytesMax,
+      headerTimeoutMs,
+      keepAliveMs: KEEP_ALIVE_MS,
+      checkMs: DEADLINE_CHECK_MS,
+      toGeneral: takeOverConnections(server),
+      refuse: (kind, socket) => this.#refuseWith(kind, socket),
+    });
+    server.on('connection', (socket: Socket) => lane.accept(socket));
+    return lane;
   }
 
   /**
@@ -114,9 +139,14 @@ export class Listener {
       this.#server.close(() => resolve());
     });
     this.#server.closeIdleConnections();
-    const timer = clock.startTimer(deadlineMs, () => this.#server.closeAllConnections());
+    this.#lane?.closeIdle();
+    const timer = clock.startTimer(deadlineMs, () => {
+      this.#server.closeAllConnections();
+      this.#lane?.close();
+    });
     await closed;
     timer.stop();
+    this.#lane?.close();
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
@@ -179,6 +209,19 @@ export class Listener {
     if (state.isBusy) state.refusal ??= answer;
     else socket.end(answer);
   }
+}
+
+/**
+ * Takes node:http's own listener off a new server, so that connections are accepted for somebody else. Its deadlines hold for connections that
+ * are given to it later because the server is the one that listens.
+ *
+ * @returns gives it a connection
+ */
+function takeOverConnections(server: Server): (socket: Socket) => void {
+  const [own, another] = server.listeners('connection');
+  assert(own !== undefined && another === undefined, 'node:http has one listener for connections');
+  server.removeAllListeners('connection');
+  return (socket) => Reflect.apply(own, server, [socket]);
 }
 
 /** A request line that means something, of a method that node's parser does not know. */

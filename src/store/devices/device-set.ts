@@ -118,7 +118,7 @@ export class DeviceSet implements SliceStore {
   }
 
   noteRequest(objectHash: ObjectHash, startBytes: number): void {
-    for (const store of this.#stores()) store.noteRequest(objectHash, startBytes);
+    for (const { store } of this.members) store?.noteRequest(objectHash, startBytes);
   }
 
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
@@ -133,10 +133,14 @@ export class DeviceSet implements SliceStore {
   }
 
   tryReadManifest(objectHash: ObjectHash): Manifest | undefined {
-    const stores = this.#stores();
-    // Of several devices any may hold a newer generation, or have missed a renewal: that is looked at first.
-    if (stores.length !== 1) return this.#tryReadNewest(objectHash, stores);
-    return stores[0]?.tryReadManifest(objectHash);
+    const [only] = this.members;
+    if (only !== undefined && this.members.length === 1) return only.store?.tryReadManifest(objectHash);
+    const stores = this.#holders(objectHash);
+    for (const store of stores) {
+      const manifest = store.tryReadManifest(objectHash);
+      if (manifest !== undefined) return freshest(manifest, stores);
+    }
+    return undefined;
   }
 
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
@@ -210,12 +214,13 @@ export class DeviceSet implements SliceStore {
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
-    return this.#stores().some((store) => store.hasSlice(generation, sliceNumber));
+    for (const { store } of this.members) if (store?.hasSlice(generation, sliceNumber) === true) return true;
+    return false;
   }
 
   tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
-    for (const store of this.#stores()) {
-      const resident = store.tryReadResident(read);
+    for (const { store } of this.members) {
+      const resident = store?.tryReadResident(read);
       if (resident !== undefined) return resident;
     }
     return undefined;
@@ -293,16 +298,6 @@ export class DeviceSet implements SliceStore {
     const stores = this.#ordered(objectHash, 0);
     const generation = Math.max(0, ...stores.map((store) => store.generationOf(objectHash)));
     return generation === 0 ? [] : stores.filter((store) => store.generationOf(objectHash) === generation);
-  }
-
-  #tryReadNewest(objectHash: ObjectHash, stores: readonly DeviceStore[]): Manifest | undefined {
-    const generation = this.findManifest(objectHash)?.generation;
-    for (const store of stores) {
-      if (store.generationOf(objectHash) !== generation) continue;
-      const manifest = store.tryReadManifest(objectHash);
-      if (manifest !== undefined) return freshest(manifest, stores);
-    }
-    return undefined;
   }
 
   #dropOlder(objectHash: ObjectHash, generation: number): void {

@@ -1,0 +1,93 @@
+/** The accounts of requests that the express lane answered: the same counts and the same line in the log as stage *finish* keeps of the others. */
+import type { EdgeError } from '../../base/errors.ts';
+import { writeAccessLine } from '../access-log.ts';
+import { statusClass } from '../finish.ts';
+import type { ProxyServices } from '../services.ts';
+import type { HeadParser } from './head-parser.ts';
+import type { HitFinder } from './hit-finder.ts';
+import type { LaneTarget } from './target-table.ts';
+
+/** What has to be known of a request when its response has ended. One record serves one response after the other. */
+export class LaneAccount {
+  readonly #services: ProxyServices;
+  clientAddress: string | undefined;
+  startedMs = 0;
+  firstByteMs: number | undefined;
+  sentBytes = 0;
+  cachedBytes = 0;
+  #target: LaneTarget | undefined;
+  #generation = 0;
+  #status = 0;
+  #cacheStatus = '';
+  #isHead = false;
+  #range: string | undefined;
+  #userAgent: string | undefined;
+
+  constructor(services: ProxyServices) {
+    this.#services = services;
+  }
+
+  /** A response begins. @param nowMs of the wall, @param startedMs when its request was there */
+  open(request: HeadParser, hit: HitFinder, times: { readonly nowMs: number; readonly startedMs: number }): void {
+    this.startedMs = times.startedMs;
+    this.firstByteMs = undefined;
+    this.sentBytes = 0;
+    this.cachedBytes = 0;
+    this.#status = hit.head?.status ?? 0;
+    this.#services.load.requests += 1;
+    if (!this.#services.logsAccess) return;
+    this.#target = hit.target;
+    this.#generation = hit.heads?.manifest.generation ?? 0;
+    this.#cacheStatus = hit.heads?.cacheStatusAt(times.nowMs) ?? '';
+    this.#isHead = request.isHead;
+    this.#range = request.range;
+    this.#userAgent = request.userAgent;
+  }
+
+  /** Its head is on its way. */
+  noteFirstByte(): void {
+    const { clock, metrics } = this.#services;
+    this.firstByteMs = clock.monotonicMs() - this.startedMs;
+    metrics.add('laneRequests', 1, 'express');
+    metrics.add('requests', 1, 'HIT');
+    metrics.add('responses', 1, statusClass(this.#status));
+    metrics.observe('firstByteSeconds', this.firstByteMs / 1000);
+  }
+
+  /** It has ended. @param error why it did before its end */
+  close(error: EdgeError | undefined): void {
+    const { load, metrics, logsAccess } = this.#services;
+    load.requests -= 1;
+    if (error !== undefined) metrics.add('aborted');
+    if (logsAccess) this.#log(error);
+  }
+
+  /** It has not begun, and somebody else answers. */
+  withdraw(): void {
+    this.#services.load.requests -= 1;
+  }
+
+  #log(error: EdgeError | undefined): void {
+    const target = this.#target;
+    const record = {
+      clientAddress: this.clientAddress,
+      method: this.#isHead ? 'HEAD' : 'GET',
+      path: target?.path,
+      query: target?.query,
+      range: this.#range,
+      status: this.#status,
+      sentBytes: this.sentBytes,
+      userAgent: this.#userAgent,
+      cacheResult: 'HIT',
+      cacheStatus: this.#cacheStatus,
+      cachedBytes: this.cachedBytes,
+      ruleName: target?.rule.name,
+      generation: this.#generation,
+      firstByteMs: this.firstByteMs,
+      durationMs: this.#services.clock.monotonicMs() - this.startedMs,
+      isComplete: error === undefined,
+      error,
+    } as const;
+    writeAccessLine(record, this.#services);
+  }
+}
