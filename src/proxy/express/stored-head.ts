@@ -10,6 +10,7 @@ import { isSliced } from '../../cache/status-policy.ts';
 import { strongValidator } from '../../cache/validators.ts';
 import type { Manifest } from '../../format/manifest.ts';
 import type { FieldList } from '../../http/header-fields.ts';
+import { formatHttpDate } from '../../http/http-date.ts';
 import { formatContentRange } from '../../http/range.ts';
 import { notModifiedFields, unsatisfiedFields } from '../plan.ts';
 import { answerFields, type CacheStory, cacheStory, tellStory, ttlSeconds } from '../respond.ts';
@@ -21,7 +22,15 @@ export interface ConnectionTails {
 }
 
 /** What goes into a hole. */
-type Hole = 'age' | 'ttl' | 'length' | 'range';
+type Hole = 'age' | 'ttl' | 'length' | 'range' | 'date';
+
+interface HoleValues {
+  readonly age: number;
+  readonly ttl: number;
+  readonly nowMs: number;
+  readonly start: number;
+  readonly end: number;
+}
 
 /** One head of one object. */
 export class StoredHead {
@@ -43,7 +52,7 @@ export class StoredHead {
     const { texts, holes } = cutHead(head);
     this.#texts = texts;
     this.#holes = holes;
-    this.#isFixed = holes.length === 2;
+    this.#isFixed = holes.every((hole) => hole === 'age' || hole === 'ttl');
   }
 
   /**
@@ -55,16 +64,17 @@ export class StoredHead {
   render(nowMs: number, part: { readonly start: number; readonly end: number }, isLast: boolean): Buffer {
     const age = currentAgeSeconds(this.#manifest, nowMs);
     const ttl = ttlSeconds(this.#manifest, nowMs);
-    if (isLast || !this.#isFixed) return Buffer.from(this.#text({ age, ttl, ...part }, isLast), 'latin1');
+    const values = { age, ttl, nowMs, start: part.start, end: part.end };
+    if (isLast || !this.#isFixed) return Buffer.from(this.#text(values, isLast), 'latin1');
     if (age !== this.#age || ttl !== this.#ttl) {
       this.#age = age;
       this.#ttl = ttl;
-      this.#bytes = Buffer.from(this.#text({ age, ttl, ...part }, false), 'latin1');
+      this.#bytes = Buffer.from(this.#text(values, false), 'latin1');
     }
     return this.#bytes;
   }
 
-  #text(values: { age: number; ttl: number; start: number; end: number }, isLast: boolean): string {
+  #text(values: HoleValues, isLast: boolean): string {
     let text = this.#texts[0] ?? '';
     for (let index = 0; index < this.#holes.length; index += 1) {
       text += this.#valueOf(this.#holes[index] ?? 'age', values) + (this.#texts[index + 1] ?? '');
@@ -72,12 +82,14 @@ export class StoredHead {
     return text + (isLast ? this.#tails.close : this.#tails.keepAlive);
   }
 
-  #valueOf(hole: Hole, { age, ttl, start, end }: { age: number; ttl: number; start: number; end: number }): string {
+  #valueOf(hole: Hole, { age, ttl, nowMs, start, end }: HoleValues): string {
     switch (hole) {
       case 'age':
         return String(age);
       case 'ttl':
         return String(ttl);
+      case 'date':
+        return formatHttpDate(nowMs);
       case 'length':
         return String(end - start);
       case 'range':
@@ -189,6 +201,8 @@ function cutHead({ status, fields }: { readonly status: number; readonly fields:
     else if (status === 206 && name === 'content-range') cut('range', `${name}: `, '');
     else text += `${name}: ${value}\r\n`;
   }
+  // An answer that is none of the origin's has the time at which it is made, where node:http writes that (RFC 9110 s6.6.1).
+  if (!fields.some(([name]) => name === 'date')) cut('date', 'Date: ', '');
   texts.push(text);
   return { texts, holes };
 }
