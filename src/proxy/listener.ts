@@ -231,9 +231,15 @@ const WHOLE_LINE = /^[^\r\n]+ HTTP\/\d\.\d\r\n/;
 /** A target beyond MAX_TARGET_BYTES, which is what made the head too large. */
 const LONG_TARGET = new RegExp(`^[A-Z]+ [!-~]{${MAX_TARGET_BYTES + 1}}`);
 
+const LF = 10;
+
 /** What node's parser has found wrong before there was a request. */
-function kindOf(error: Error & { readonly rawPacket?: unknown }): RefusalKind {
-  const packet = Buffer.isBuffer(error.rawPacket) ? error.rawPacket.toString('latin1') : '';
+function kindOf(error: Error & { readonly rawPacket?: unknown; readonly bytesParsed?: unknown }): RefusalKind {
+  const { bytesParsed } = error;
+  const bytes = Buffer.isBuffer(error.rawPacket) ? error.rawPacket : Buffer.alloc(0);
+  // Requests that were sent ahead of this one may stand in the same packet; it begins with the line in which the parser stopped.
+  const lineStart = typeof bytesParsed === 'number' && bytesParsed > 0 ? bytes.lastIndexOf(LF, bytesParsed - 1) + 1 : 0;
+  const packet = bytes.toString('latin1', lineStart);
   switch (systemErrorCode(error)) {
     case 'HPE_HEADER_OVERFLOW':
       return LONG_TARGET.test(packet) ? 'target-length' : 'head-size';
