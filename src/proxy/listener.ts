@@ -87,7 +87,11 @@ export class Listener {
     this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response));
     this.#server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response));
     // node:http gives a tunnel's socket away without a response object.
-    this.#server.on('connect', (_request, socket) => this.#refuseWith('method', socket));
+    this.#server.on('connect', (_request, socket) => {
+      // And takes its own listener for errors off it.
+      socket.on('error', () => socket.destroy());
+      this.#refuseWith('method', socket);
+    });
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
     this.#server.maxConnections = limits.connectionsMax;
     this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
@@ -207,7 +211,8 @@ export class Listener {
     const answer = answerText(refusal(this.#services, kind), this.#services.clock.wallMs());
     // In the middle of a response it would be taken for its bytes.
     if (state.isBusy) state.refusal ??= answer;
-    else socket.end(answer);
+    // What was sent behind the last request of a connection gets no answer (RFC 9112 s9.6).
+    else if (socket.writable) socket.end(answer);
   }
 }
 

@@ -31,6 +31,14 @@ export const DUEL_PATHS = [
   '/absent',
 ] as const;
 
+/** What most requests are for; large bodies cost time. */
+const USUAL_PATHS: readonly (typeof DUEL_PATHS)[number][] = [
+  ...Array<'/small'>(12).fill('/small'),
+  ...DUEL_PATHS.slice(0, 3),
+  ...DUEL_PATHS.slice(0, 9),
+  ...DUEL_PATHS.slice(6, 9),
+];
+
 const METHODS = ['HEAD', 'HEAD', 'OPTIONS', 'POST', 'PROPFIND', 'BREW', 'get', 'GETT', 'GE', 'HEA', 'TRACE', 'CONNECT', ''];
 const TARGETS = [
   '/%73mall',
@@ -182,11 +190,11 @@ export interface ScriptWords {
 export function makeScript(random: SeededRandom, prefix: string, words: ScriptWords): LaneScript {
   const pick = <Item>(items: readonly Item[]): Item => items[random.integerBelow(items.length)] as Item;
   const chance = (percent: number): boolean => random.integerBelow(100) < percent;
-  const count = 1 + random.integerBelow(10);
+  const count = 1 + random.integerBelow(16);
   // Most connections have no more than one thing that is wrong, late in them, so that much is answered before it.
   const wildness = pick([0, 0, 5, 20, 60]);
   const texts = Array.from({ length: count }, () => makeRequest({ pick, chance, random, wildness, prefix, words }));
-  const isEnded = !chance(3);
+  const isEnded = !chance(2);
   if (isEnded) texts.push(`GET ${prefix}/small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
   else if (chance(50)) texts.push('GET /cut HTTP/1.1\r\nHost: x\r\nAcce'.slice(0, 1 + random.integerBelow(30)));
   let bytes: Buffer = Buffer.from(texts.join(''), 'latin1');
@@ -205,7 +213,7 @@ interface Maker {
 
 function makeRequest({ pick, chance, random, wildness, prefix, words }: Maker): string {
   const isWild = (percent: number): boolean => chance(wildness) && chance(percent);
-  const path = `${prefix}${isWild(30) ? pick(DUEL_PATHS) : pick(DUEL_PATHS.slice(0, 9))}`;
+  const path = `${prefix}${isWild(30) ? pick(DUEL_PATHS) : pick(USUAL_PATHS)}`;
   let method = chance(15) ? 'HEAD' : 'GET';
   let target = chance(10) ? `${path}?` : path;
   if (isWild(15)) method = pick(METHODS);
