@@ -80,6 +80,10 @@ export async function startEdge(options: EdgeOptions) {
     async settle(): Promise<void> {
       await eventually(() => proxy.services.load.requests === 0 && proxy.services.resolver.liveCount === 0, { what: 'an idle edge' });
     },
+    /** Begins the drain; what holds after a scenario is looked at when the edge is disposed of. */
+    close(deadlineMs: number): Promise<void> {
+      return proxy.listener.close(deadlineMs);
+    },
     async [Symbol.asyncDispose](): Promise<void> {
       await this.settle();
       await proxy.listener.close(1000);
