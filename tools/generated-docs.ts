@@ -9,6 +9,7 @@ import { ERRORS } from '../src/base/errors.ts';
 import type { MetricRow } from '../src/base/metrics.ts';
 import { environmentName } from '../src/config/environment.ts';
 import { listOptions, type OptionRow } from '../src/config/options.ts';
+import { GROUP_KEYS, NODE_KEYS, ROUTE_KEYS, SERVICE_KEYS } from '../src/config/service-tables.ts';
 import { RULE_KEYS } from '../src/config/site-rules.ts';
 
 /** Pages with generated parts, relative to the root of the project. */
@@ -21,7 +22,11 @@ export type MetricTables = ReadonlyMap<string, readonly MetricRow[]>;
 export function renderParts(metrics: MetricTables): ReadonlyMap<string, string> {
   return new Map([
     ['options', renderOptions()],
-    ['rule-keys', renderRuleKeys()],
+    ['service-keys', renderKeys(SERVICE_KEYS)],
+    ['route-keys', renderKeys(ROUTE_KEYS)],
+    ['group-keys', renderKeys(GROUP_KEYS)],
+    ['node-keys', renderKeys(NODE_KEYS)],
+    ['rule-keys', renderKeys(RULE_KEYS)],
     ['errors', renderErrors()],
     ['metrics', renderMetrics(metrics)],
     ['survived', renderSurvived(path.resolve(import.meta.dirname, '..'))],
@@ -73,10 +78,10 @@ function describeDefault(row: OptionRow): string {
   return row.isRequired === true ? 'required' : 'none';
 }
 
-function renderRuleKeys(): string {
+function renderKeys(keys: Readonly<Record<string, string>>): string {
   return renderTable(
     ['Key', 'Meaning'],
-    Object.entries(RULE_KEYS).map(([key, meaning]) => [`\`${key}\``, meaning]),
+    Object.entries(keys).map(([key, meaning]) => [`\`${key}\``, meaning]),
   );
 }
 

@@ -19,7 +19,8 @@ import { ThreadCodec } from '../store/extents/thread-codec.ts';
 import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
 import { STORE_METRICS } from '../store/store-metrics.ts';
 import { prepareCacheDevices } from './cache-device.ts';
-import { type AssembledProxy, assembleProxy } from './proxy-assembly.ts';
+import { ListenerSet } from './listener-set.ts';
+import { AssembledProxy } from './proxy-assembly.ts';
 
 /** What to start. */
 export interface EdgeOptions {
@@ -29,8 +30,8 @@ export interface EdgeOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  /** Where clients connect. */
-  readonly listen: ListenPlace;
+  /** Where clients connect, instead of where the services say. */
+  readonly listen?: ListenPlace | undefined;
   /** The admin port; undefined for none. */
   readonly adminListen: { readonly host: string; readonly port: number } | undefined;
   /** Whether a full device keeps whatever is fetched, for who fills it on purpose; else it chooses. */
@@ -39,36 +40,32 @@ export interface EdgeOptions {
 
 /** A running program. */
 export class Edge {
-  /** Where it listens; the path of a Unix socket, or an address with the port that the system chose. */
-  readonly address: AddressInfo | string;
+  /** Where clients connect, of all services. */
+  readonly listeners: ListenerSet;
   readonly adminAddress: AddressInfo | undefined;
   /** Paths of devices that were empty and have been formatted just now. */
   readonly formatted: readonly string[];
   readonly arena: Arena;
   readonly store: DeviceSet;
   readonly proxy: AssembledProxy;
-  readonly #codec: ThreadCodec;
-  readonly #admin: AdminServer | undefined;
-  readonly #drainMs: number;
+  readonly #parts: { readonly codec: ThreadCodec; readonly admin: AdminServer | undefined; readonly drainMs: number };
   #closing: Promise<void> | undefined;
 
   private constructor(parts: {
-    address: AddressInfo | string;
+    listeners: ListenerSet;
     adminAddress: AddressInfo | undefined;
     foundation: Foundation;
     proxy: AssembledProxy;
     admin: AdminServer | undefined;
     drainMs: number;
   }) {
-    this.address = parts.address;
+    this.listeners = parts.listeners;
     this.adminAddress = parts.adminAddress;
     this.formatted = parts.foundation.formatted;
     this.arena = parts.foundation.arena;
     this.store = parts.foundation.store;
-    this.#codec = parts.foundation.codec;
     this.proxy = parts.proxy;
-    this.#admin = parts.admin;
-    this.#drainMs = parts.drainMs;
+    this.#parts = { codec: parts.foundation.codec, admin: parts.admin, drainMs: parts.drainMs };
   }
 
   /**
@@ -80,25 +77,31 @@ export class Edge {
     const { config } = options;
     const foundation = await layFoundation(options);
     const { arena, store, deviceMetrics } = foundation;
-    const proxy = assembleProxy({ config, store, arena, clock: options.clock, random: options.random, logger: options.logger });
+    const proxy = new AssembledProxy({ config, store, arena, clock: options.clock, random: options.random, logger: options.logger });
+    const listeners = new ListenerSet(proxy);
     let admin: AdminServer | undefined;
     try {
-      const address = await proxy.listener.listen(options.listen);
+      await listeners.listen(config, options.listen);
       let adminAddress: AddressInfo | undefined;
       if (options.adminListen !== undefined) {
         admin = createAdmin(options, store, proxy, [arena.metrics, deviceMetrics]);
         adminAddress = await listenAdmin(admin, options.adminListen);
       }
-      return new Edge({ address, adminAddress, foundation, proxy, admin, drainMs: config.shutdown.drainMs });
+      return new Edge({ listeners, adminAddress, foundation, proxy, admin, drainMs: config.shutdown.drainMs });
     } catch (error) {
-      await closeAll({ proxy, store, codec: foundation.codec, admin: undefined, drainMs: 0 });
+      await closeAll({ proxy, listeners, store, codec: foundation.codec, admin: undefined, drainMs: 0 });
       throw error;
     }
   }
 
+  /** Where the first service listens: the path of a Unix socket, or an address with the port that the system chose. */
+  get address(): AddressInfo | string {
+    return this.listeners.open[0]?.address ?? '';
+  }
+
   /** Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= closeAll({ proxy: this.proxy, store: this.store, codec: this.#codec, admin: this.#admin, drainMs: this.#drainMs });
+    this.#closing ??= closeAll({ ...this.#parts, proxy: this.proxy, listeners: this.listeners, store: this.store });
     return this.#closing;
   }
 }
@@ -180,13 +183,14 @@ async function listenAdmin(admin: AdminServer, place: { readonly host: string; r
 /** Top-down: no new requests, then no origin, then no store, and health to the last. */
 async function closeAll(parts: {
   proxy: AssembledProxy;
+  listeners: ListenerSet;
   store: DeviceSet;
   codec: ThreadCodec;
   admin: AdminServer | undefined;
   drainMs: number;
 }): Promise<void> {
-  await parts.proxy.listener.close(parts.drainMs);
-  await parts.proxy.transport.close();
+  await parts.listeners.close(parts.drainMs);
+  await parts.proxy.close();
   await parts.store.close();
   await parts.codec.close();
   await parts.admin?.close();

@@ -1,9 +1,9 @@
-/** Builds everything above the store from a configuration: transport, fills, pipeline, listener. Used by edge.ts, and by tests with a store of their own. */
-import { createHash } from 'node:crypto';
+/** Builds everything above the store from a configuration: groups, fills, pipeline, listeners. Used by edge.ts, and by tests with a store of their own. */
 import type { Registry } from 'prom-client';
+import { must } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
-import { MetricSet } from '../base/metrics.ts';
+import { MetricSet, registerSets } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import { PartMemory } from '../cache/part-memory.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
@@ -15,14 +15,17 @@ import type { Arena } from '../memory/arena.ts';
 import { CopyPool } from '../proxy/copy-pool.ts';
 import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
-import { PROXY_METRICS } from '../proxy/proxy-metrics.ts';
+import { PROXY_METRICS, ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { PurgeGate } from '../proxy/purge-gate.ts';
-import type { ProxyServices, Site } from '../proxy/services.ts';
+import type { ProxyServices, Service } from '../proxy/services.ts';
+import { siteDirectory } from '../proxy/site-directory.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
 import type { SliceStore } from '../store/slice-store.ts';
-import type { OriginAbilities } from '../upstream/origin-abilities.ts';
+import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
+import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
-import { type AssembledUpstream, assembleUpstream } from './upstream-assembly.ts';
+import { assembleServices, RouteCounts } from './site-assembly.ts';
+import { UpstreamDoor } from './upstream-assembly.ts';
 
 /** Share of the arena that writes to clients may hold. */
 const PINNED_SHARE = 0.25;
@@ -37,86 +40,116 @@ export interface ProxyBase {
   readonly logger: Logger;
 }
 
-/** A proxy that is ready to listen. */
-export interface AssembledProxy {
-  readonly listener: Listener;
-  readonly services: ProxyServices;
-  readonly transport: { close(): Promise<void> };
+/** What belongs to the program, whatever its configuration says. */
+type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'showsCacheKey'>;
+
+/** A proxy whose listeners can be made. Built bottom-up; nothing is connected yet. */
+export class AssembledProxy {
   readonly abilities: OriginAbilities;
-  readonly upstreamMetrics: MetricSet<typeof UPSTREAM_METRICS>;
-  readonly metricSets: readonly { register(registry: Registry): void }[];
+  readonly upstreamMetrics = new MetricSet(UPSTREAM_METRICS);
+  readonly #proxyMetrics = new MetricSet(PROXY_METRICS);
+  readonly #fillMetrics = new MetricSet(FILL_METRICS);
+  readonly #counts = new RouteCounts();
+  readonly #doors: ReadonlyMap<string, UpstreamDoor>;
+  readonly #services: ReadonlyMap<string, ProxyServices>;
+  readonly #config: EdgeConfig;
+
+  constructor(base: ProxyBase) {
+    const { config, clock } = base;
+    this.#config = config;
+    this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
+    this.#doors = new Map(config.groups.map((group) => [group.name, new UpstreamDoor(group, { clock, metrics: this.upstreamMetrics })]));
+    const common = this.#common(base);
+    const services = assembleServices(config, this.#doors, this.#counts);
+    this.#services = new Map(services.map((service) => [service.name, servicesOf(common, config, service)]));
+  }
+
+  /** What the first service answers with; what is not its own is that of all. */
+  get services(): ProxyServices {
+    const [first] = this.#services.values();
+    return must(first, 'a configuration has a service');
+  }
+
+  get metricSets(): readonly { register(registry: Registry): void }[] {
+    const groups = [...this.#doors.values()].map(({ group }) => group);
+    const nodes = groups.flatMap(({ name, nodes: all }) => all.map((node) => [[name, node.origin], node.metrics] as const));
+    const byRoute = { labels: RouteCounts.labels, sets: () => this.#counts.list() };
+    const byGroup = { labels: ['group'], sets: () => groups.map(({ name, metrics }) => [[name], metrics] as const) };
+    const byNode = { labels: ['group', 'node'], sets: () => nodes };
+    return [
+      this.upstreamMetrics,
+      this.#fillMetrics,
+      this.#proxyMetrics,
+      { register: (registry) => registerSets(registry, ROUTE_METRICS, byRoute) },
+      { register: (registry) => registerSets(registry, GROUP_METRICS, byGroup) },
+      { register: (registry) => registerSets(registry, NODE_METRICS, byNode) },
+    ];
+  }
+
+  /** A listener of a service; it listens when it is told where. */
+  createListener(serviceName: string): Listener {
+    const { limits, expressLane } = this.#config;
+    return new Listener(must(this.#services.get(serviceName), 'there is such a service'), limits, { hasExpressLane: expressLane });
+  }
+
+  /** Closes every connection to origins. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#doors.values()].map((door) => door.close()));
+  }
+
+  #common({ config, store, arena, clock, random, logger }: ProxyBase): Common {
+    const fillMetrics = this.#fillMetrics;
+    const proxyMetrics = this.#proxyMetrics;
+    const partMemory = new PartMemory(() => fillMetrics.add('evictedParts'));
+    fillMetrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
+    const { abilities } = this;
+    const standing = new StandingTransfers(clock, fillMetrics);
+    const { variantsMax } = config.limits;
+    const { staleIfErrorMs } = config.cache;
+    const resolver = new ObjectResolver({
+      store,
+      arena,
+      clock,
+      metrics: fillMetrics,
+      standing,
+      abilities,
+      partMemory,
+      variantsMax,
+      staleIfErrorMs,
+    });
+    const sites = siteDirectory(() => [...this.#services.values()].map(({ service }) => service.router));
+    const sliceBytesMax = Math.max(...config.routes.map(({ sliceSizeBytes }) => sliceSizeBytes));
+    const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / sliceBytesMax)));
+    const surplus = new SurplusBudget({ clock, metrics: proxyMetrics, bytesPerMinute: config.limits.clientSurplusBytes });
+    const load = { requests: 0, connections: 0, isDraining: false };
+    proxyMetrics.setGauge('surplusClients', () => surplus.clientCount);
+    proxyMetrics.setGauge('inFlight', () => load.requests);
+    proxyMetrics.setGauge('connections', () => load.connections);
+    proxyMetrics.setGauge('pinnedSlots', () => pins.taken);
+    return {
+      store,
+      resolver,
+      purger: new Purger({ store, resolver, sites, metrics: fillMetrics }),
+      clock,
+      logger,
+      metrics: proxyMetrics,
+      pins,
+      copies: new CopyPool(),
+      surplus,
+      random,
+      loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
+      load,
+    };
+  }
 }
 
-/** Builds bottom-up; nothing listens yet. */
-export function assembleProxy(base: ProxyBase): AssembledProxy {
-  const { config, store, arena, clock, logger } = base;
-  const upstreamMetrics = new MetricSet(UPSTREAM_METRICS);
-  const fillMetrics = new MetricSet(FILL_METRICS);
-  const proxyMetrics = new MetricSet(PROXY_METRICS);
-  const upstream = assembleUpstream(config, clock, upstreamMetrics);
-  const partMemory = new PartMemory(() => fillMetrics.add('evictedParts'));
-  fillMetrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
-  const site = siteOf(config, upstream);
-  const resolver = new ObjectResolver({
-    store,
-    arena,
-    clock,
-    metrics: fillMetrics,
-    standing: new StandingTransfers(clock, fillMetrics),
-    abilities: upstream.abilities,
-    partMemory,
-    sliceSizeBytes: config.slice.sizeBytes,
-    variantsMax: config.limits.variantsMax,
-    staleIfErrorMs: config.cache.staleIfErrorMs,
-  });
-  const purger = new Purger({ store, resolver, site, metrics: fillMetrics });
-  const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / config.slice.sizeBytes)));
-  const surplus = new SurplusBudget({ clock, metrics: proxyMetrics, bytesPerMinute: config.limits.clientSurplusBytes });
-  proxyMetrics.setGauge('surplusClients', () => surplus.clientCount);
-  const load = { requests: 0, isDraining: false };
-  proxyMetrics.setGauge('inFlight', () => load.requests);
-  proxyMetrics.setGauge('pinnedSlots', () => pins.taken);
-  const services: ProxyServices = {
-    site,
-    store,
-    resolver,
-    purger,
+function servicesOf(common: Common, config: EdgeConfig, service: Service): ProxyServices {
+  return {
+    ...common,
+    service,
     purgeGate: new PurgeGate(config.purge),
-    clock,
-    logger,
-    metrics: proxyMetrics,
     limits: config.limits,
-    pins,
-    copies: new CopyPool(),
-    surplus,
-    random: base.random,
-    loopId: `rawslice-${Buffer.from(base.random.bytes(4)).toString('hex')}`,
     logsAccess: config.log.access,
     showsCacheKey: config.cacheStatus.key,
-    load,
   };
-  const listener = new Listener(services, config.limits, { hasExpressLane: config.expressLane });
-  return {
-    listener,
-    services,
-    transport: upstream,
-    abilities: upstream.abilities,
-    upstreamMetrics,
-    metricSets: [upstreamMetrics, fillMetrics, proxyMetrics],
-  };
-}
-
-function siteOf(config: EdgeConfig, { transport, follow }: AssembledUpstream): Site {
-  const { origin, basePath, preservesHost } = config.upstream;
-  const authority = new URL(origin).host;
-  return { name: siteName(origin, basePath), transport, follow, authority, basePath, preservesHost, rules: config.rules };
-}
-
-/**
- * The name in every key. It follows the origin, so that a device which fronted another mirror before never answers for this one; it has no
- * slash, so a base path is in it by its hash.
- */
-export function siteName(origin: string, basePath: string): string {
-  const { host } = new URL(origin);
-  return basePath === '' ? host : `${host}~${createHash('sha256').update(basePath).digest('hex').slice(0, 8)}`;
 }

@@ -80,7 +80,7 @@ export class MetricSet<Table extends MetricTable> {
 
   /** Adds this set's metrics to `registry`; the numbers are copied at each scrape. */
   register(registry: Registry): void {
-    registerSets(registry, this.#table, { label: undefined, sets: () => [['', this]] });
+    registerSets(registry, this.#table, { labels: [], sets: () => [[[], this]] });
   }
 
   #cell(key: keyof Table, label: string | undefined): number {
@@ -93,41 +93,42 @@ export class MetricSet<Table extends MetricTable> {
   }
 }
 
-/** Sets of one table, each with the value of the label that tells them apart. Asked for at each scrape; they must be few. */
+/** Sets of one table, each with the values of the labels that tell them apart. Asked for at each scrape; they must be few. */
 export interface LabelledSets<Table extends MetricTable> {
-  readonly label: string | undefined;
-  readonly sets: () => Iterable<readonly [value: string, set: MetricSet<Table>]>;
+  readonly labels: readonly string[];
+  /** As many values as there are labels; no two sets have the same. */
+  readonly sets: () => Iterable<readonly [values: readonly string[], set: MetricSet<Table>]>;
 }
 
 /** Adds the metrics of a table to `registry`, which several sets count. */
-export function registerSets<Table extends MetricTable>(registry: Registry, table: Table, { label, sets }: LabelledSets<Table>): void {
+export function registerSets<Table extends MetricTable>(registry: Registry, table: Table, { labels, sets }: LabelledSets<Table>): void {
   for (const [key, row] of Object.entries(table) as [keyof Table & string, MetricRow][]) {
     if (row.kind === 'histogram')
-      registerHistogram(registry, row, { label, read: () => [...sets()].map(([value, set]) => [value, set.histogram(key)]) });
+      registerHistogram(registry, row, { labels, read: () => [...sets()].map(([values, set]) => [values, set.histogram(key)]) });
     else
       registerNumber(registry, row, {
-        label,
-        read: () => [...sets()].map(([value, set]) => [value, (name) => set.value(key, name as never)]),
+        labels,
+        read: () => [...sets()].map(([values, set]) => [values, (name) => set.value(key, name as never)]),
       });
   }
 }
 
 interface Readings<Reading> {
-  readonly label: string | undefined;
-  readonly read: () => readonly (readonly [value: string, reading: Reading])[];
+  readonly labels: readonly string[];
+  readonly read: () => readonly (readonly [values: readonly string[], reading: Reading])[];
 }
 
-function labelOf(label: string | undefined, value: string): Record<string, string> {
-  return label === undefined ? {} : { [label]: value };
+function labelsOf(labels: readonly string[], values: readonly string[]): Record<string, string> {
+  return Object.fromEntries(labels.map((label, index) => [label, values[index] ?? '']));
 }
 
-function registerNumber(registry: Registry, row: MetricRow, { label, read }: Readings<(name: string | undefined) => number>): void {
-  const labelNames = [label, row.label].filter((name) => name !== undefined);
+function registerNumber(registry: Registry, row: MetricRow, { labels, read }: Readings<(name: string | undefined) => number>): void {
+  const labelNames = [...labels, row.label].filter((name) => name !== undefined);
   const shared = { name: row.name, help: row.help, labelNames, registers: [registry] };
   const copy = (metric: Counter<string> | Gauge<string>, set: (labels: Record<string, string>, value: number) => void): void => {
     metric.reset();
-    for (const [value, readValue] of read()) {
-      const own = labelOf(label, value);
+    for (const [values, readValue] of read()) {
+      const own = labelsOf(labels, values);
       if (row.values === undefined) set(own, readValue(undefined));
       else for (const name of row.values) set({ ...own, [row.label ?? '']: name }, readValue(name));
     }
@@ -145,15 +146,15 @@ function registerNumber(registry: Registry, row: MetricRow, { label, read }: Rea
 function registerHistogram(
   registry: Registry,
   row: MetricRow,
-  { label, read }: Readings<{ readonly counts: Float64Array; readonly sum: number }>,
+  { labels: labelNames, read }: Readings<{ readonly counts: Float64Array; readonly sum: number }>,
 ): void {
   const buckets = must(row.buckets, 'histogram without buckets');
-  const labelNames = label === undefined ? [] : [label];
-  const histogram = new Histogram({ name: row.name, help: row.help, labelNames, buckets: [...buckets], registers: [registry] });
+  const shared = { name: row.name, help: row.help, labelNames: [...labelNames], registers: [registry] };
+  const histogram = new Histogram({ ...shared, buckets: [...buckets] });
   const collect = async (): Promise<object> => {
     const values: { labels: Record<string, string | number>; value: number; metricName: string }[] = [];
-    for (const [value, { counts, sum }] of read()) {
-      const labels = labelOf(label, value);
+    for (const [own, { counts, sum }] of read()) {
+      const labels = labelsOf(labelNames, own);
       let total = 0;
       for (const [index, count] of counts.entries()) {
         total += count;

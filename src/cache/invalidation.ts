@@ -17,6 +17,18 @@ export interface InvalidResource {
   readonly query: string | undefined;
 }
 
+/** What an origin calls itself and its paths. */
+export interface NamedOrigin {
+  /** `host[:port]`. */
+  readonly authority: string;
+  /** Other nodes that answer alike. */
+  readonly otherAuthorities?: readonly string[] | undefined;
+  /** What goes before every path there. */
+  readonly basePath: string;
+  /** What goes before every path here. */
+  readonly stripPrefix?: string | undefined;
+}
+
 /** A response and the request that it answers. */
 export interface PassedExchange {
   readonly method: string;
@@ -24,8 +36,7 @@ export interface PassedExchange {
   readonly target: { readonly path: string; readonly query: string | undefined; readonly host: string | undefined };
   readonly status: number;
   readonly fields: FieldList;
-  /** `host[:port]` of the origin, and what goes before every path there. */
-  readonly origin: { readonly authority: string; readonly basePath: string };
+  readonly origin: NamedOrigin;
 }
 
 /** Registered as safe by RFC 9110 s9.2.1, RFC 4918, RFC 3253, RFC 5323 and the QUERY method; whatever is not known to be safe is not. */
@@ -56,11 +67,13 @@ function namedHere(reference: string, { target, origin }: PassedExchange): reado
   const named = resolveReference(reference, target);
   if (named === undefined) return [];
   const { path, query, host } = named;
-  if (host !== undefined && host !== target.host && host !== origin.authority.toLowerCase()) return [];
-  const { basePath } = origin;
-  if (basePath === '' || !path.startsWith(`${basePath}/`)) return [{ path, query }];
+  const { authority, otherAuthorities = [], basePath, stripPrefix = '' } = origin;
+  const isOrigin = (name: string): boolean => [authority, ...otherAuthorities].some((known) => known.toLowerCase() === name);
+  if (host !== undefined && host !== target.host && !isOrigin(host)) return [];
+  const isRewritten = basePath !== '' || stripPrefix !== '';
+  if (!isRewritten || (basePath !== '' && !path.startsWith(`${basePath}/`))) return [{ path, query }];
   return [
     { path, query },
-    { path: path.slice(basePath.length), query },
+    { path: stripPrefix + path.slice(basePath.length), query },
   ];
 }

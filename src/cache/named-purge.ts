@@ -29,6 +29,42 @@ export interface ResolvedPurge {
   readonly key: string;
 }
 
+/** The sites that answer for a host or a path; all of them for what is undefined. */
+export interface SiteDirectory {
+  find(about: { readonly host: string | undefined; readonly path: string | undefined }): readonly KeyedSite[];
+}
+
+/**
+ * A purge for each site that may hold what is named.
+ *
+ * @returns at least one
+ * @throws EdgeError REQUEST_INVALID when nothing that is stored could be meant
+ */
+export function resolvePurges(named: NamedPurge, sites: SiteDirectory): readonly ResolvedPurge[] {
+  if (named.kind === 'tag' || named.kind === 'everything') return [resolvePurge(named, ANY_SITE)];
+  const place = placeOf(named);
+  const found = sites.find(place);
+  if (found.length === 0) {
+    const what = place.host === undefined ? `the path ${place.path ?? '/'}` : `${place.host}${place.path ?? ''}`;
+    throw invalid(`No route answers for ${what}, so nothing of it is stored`);
+  }
+  return found.map((site) => resolvePurge(named, site));
+}
+
+/** For what is not about a site. */
+const ANY_SITE: KeyedSite = { name: 'any', authority: 'any', preservesHost: false };
+
+/** What routes are looked for by. A prefix may lead to routes of any path below it, or above. */
+function placeOf(named: Extract<NamedPurge, { kind: 'url' | 'prefix' | 'host' }>): { host: string | undefined; path: string | undefined } {
+  if (named.kind === 'host') {
+    const target = parseRequestTarget('/', named.host);
+    return { host: target.kind === 'ok' ? target.host : undefined, path: undefined };
+  }
+  const target = parseRequestTarget(named.kind === 'url' ? named.url : named.prefix, named.host);
+  if (target.kind === 'invalid') return { host: undefined, path: undefined };
+  return { host: target.host, path: named.kind === 'url' ? target.path : undefined };
+}
+
 /** @throws EdgeError REQUEST_INVALID when nothing that is stored could be meant */
 export function resolvePurge(named: NamedPurge, site: KeyedSite): ResolvedPurge {
   switch (named.kind) {

@@ -12,6 +12,8 @@ export interface RecentMarker {
   /** Of the resource. */
   readonly keyText: string;
   readonly isStored: boolean;
+  /** Variants that were asked for since one of them last had to go; among those that the marker knows. */
+  readonly used: Set<ObjectHash>;
 }
 
 /** A table of markers by the hash of their resource's key; the one asked for longest ago is forgotten first. */

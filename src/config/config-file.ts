@@ -7,6 +7,7 @@ import { systemErrorCode } from '../base/errors.ts';
 import { KIB } from '../base/units.ts';
 import { isOptionKey, OPTION_KEYS, OPTIONS, type OptionKey, type OptionKind } from './options.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
+import { isTableKey, readGroups, readRoutes, readServices, type ServiceTables, TABLE_KEYS, type TableKey } from './service-tables.ts';
 import { type PlacedRule, readRules } from './site-rules.ts';
 import { findSuggestion } from './suggestion.ts';
 import { parseYamlTree, type YamlEntry, type YamlNode } from './yaml-tree.ts';
@@ -30,13 +31,22 @@ export interface FileOption {
 export interface ConfigFile {
   readonly options: readonly FileOption[];
   readonly rules: readonly PlacedRule[];
+  readonly tables: ServiceTables;
   readonly problems: readonly ConfigProblem[];
 }
+
+/** What an empty file says. */
+export const EMPTY_FILE: ConfigFile = {
+  options: [],
+  rules: [],
+  tables: { services: undefined, routes: undefined, groups: undefined },
+  problems: [],
+};
 
 /** Reads a configuration file. */
 export function readConfigFile(file: string): ConfigFile {
   const text = readText(file);
-  return typeof text === 'string' ? parseConfigText(text, file) : { options: [], rules: [], problems: [text] };
+  return typeof text === 'string' ? parseConfigText(text, file) : { ...EMPTY_FILE, problems: [text] };
 }
 
 /** Reads the text of a configuration. @param file name for places */
@@ -74,6 +84,7 @@ export function readText(file: string): string | ConfigProblem {
 class FileReader implements ConfigFile {
   readonly options: FileOption[] = [];
   rules: readonly PlacedRule[] = [];
+  tables: ServiceTables = EMPTY_FILE.tables;
   readonly problems: ConfigProblem[] = [];
 
   /** @param prefix empty, or a section's name with a dot */
@@ -84,10 +95,19 @@ class FileReader implements ConfigFile {
         const { rules, problems } = readRules(entry.value);
         this.rules = rules;
         this.problems.push(...problems);
-      } else if (isOptionKey(key)) this.#readOption(key, entry.value);
+      } else if (isTableKey(key)) this.#readTable(key, entry.value);
+      else if (isOptionKey(key)) this.#readOption(key, entry.value);
       else if (prefix === '' && OPTION_KEYS.some((known) => known.startsWith(`${key}.`))) this.#readNested(key, entry.value);
       else this.report(entry.keyPlace, key, 'is not an option', suggestKey(entry.key, prefix));
     }
+  }
+
+  #readTable(key: TableKey, value: YamlNode): void {
+    // A list whose items are all commented out is none.
+    if (value.kind === 'none') return;
+    if (key === 'services') this.tables = { ...this.tables, services: readServices(value, this.problems) };
+    else if (key === 'routes') this.tables = { ...this.tables, routes: readRoutes(value, this.problems) };
+    else this.tables = { ...this.tables, groups: readGroups(value, this.problems) };
   }
 
   report(place: SourcePlace, key: string | undefined, message: string, suggestion?: string | undefined): void {
@@ -121,7 +141,9 @@ class FileReader implements ConfigFile {
 /** The nearest sibling, else the option of that name in another section, else a near name anywhere. */
 function suggestKey(name: string, prefix: string): string | undefined {
   const siblings = new Set(
-    [...OPTION_KEYS, 'rules'].filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length).split('.')[0] ?? ''),
+    [...OPTION_KEYS, 'rules', ...TABLE_KEYS]
+      .filter((key) => key.startsWith(prefix))
+      .map((key) => key.slice(prefix.length).split('.')[0] ?? ''),
   );
   const sibling = findSuggestion(name, siblings);
   if (sibling !== undefined) return sibling;

@@ -5,7 +5,7 @@
 import type { LogLevel } from '../base/log.ts';
 import type { ListenAddress } from './listen-address.ts';
 import type { Network } from './network.ts';
-import type { DEVICE_IO, PresetName } from './options.ts';
+import type { BALANCE_WORDS, DEVICE_IO, PresetName } from './options.ts';
 
 /** A site rule, in the shape in which the cache layer takes it. */
 export interface ConfigRule {
@@ -32,8 +32,79 @@ export interface ConfigRule {
   readonly redirects?: { readonly hopsMax: number; readonly hosts: readonly string[] } | undefined;
 }
 
-/** One configuration that was found valid. */
+/** A node. */
+export interface ConfigNode {
+  /** `http://host[:port]` or https. */
+  readonly origin: string;
+  readonly weight: number;
+  /** Undefined: the host of the origin. */
+  readonly sni: string | undefined;
+  readonly verifiesCertificate: boolean;
+}
+
+/** A set of nodes that answer alike. */
+export interface ConfigGroup {
+  readonly name: string;
+  /** Made of `upstream.url`: what is stored is told apart by the origin, not by the name. */
+  readonly isNamedByOrigin: boolean;
+  /** At least one. */
+  readonly nodes: readonly ConfigNode[];
+  /** Path before every request path: empty, or `/x/y` without slash at the end. */
+  readonly basePath: string;
+  readonly balance: (typeof BALANCE_WORDS)[number];
+  /** Undefined: the host of the node, or the client's. */
+  readonly hostHeader: string | undefined;
+  readonly preservesHost: boolean;
+  /** Nodes beside the first that a request is tried at. */
+  readonly retriesMax: number;
+  readonly connectTimeoutMs: number;
+  readonly headTimeoutMs: number;
+  readonly bodyTimeoutMs: number;
+  /** To each node. */
+  readonly connectionsMax: number;
+}
+
+/** Which paths a route takes. */
+export type PathMatch =
+  | { readonly kind: 'any' }
+  | { readonly kind: 'prefix' | 'exact'; readonly path: string }
+  | { readonly kind: 'pattern'; readonly pattern: RegExp };
+
+/** A match, and what holds for the requests that it takes. */
+export interface ConfigRoute {
+  readonly name: string;
+  /** Made because no routes are configured. */
+  readonly isImplicit: boolean;
+  /** Lower-case names and `*.suffix`; empty for any. */
+  readonly hosts: readonly string[];
+  readonly path: PathMatch;
+  /** Upper-case; undefined for any. */
+  readonly methods: readonly string[] | undefined;
+  /** Name of its group. */
+  readonly group: string;
+  /** Not sent to the origin: empty, or `/x/y` without slash at the end. */
+  readonly stripPrefix: string;
+  /** Sent before the path: empty, or `/x/y` without slash at the end. */
+  readonly addPrefix: string;
+  /** The operator's rules, then the preset's; the first that matches decides. Names are unique. */
+  readonly rules: readonly ConfigRule[];
+  readonly sliceSizeBytes: number;
+}
+
+/** Listeners with their routes. */
+export interface ConfigService {
+  readonly name: string;
+  readonly listen: readonly ListenAddress[];
+  /** Names, in the order in which they are tried. */
+  readonly routes: readonly string[];
+}
+
+/** One configuration that was found valid. `services`, `routes` and `groups` are what is served; the short form is in them. */
 export interface EdgeConfig {
+  readonly services: readonly ConfigService[];
+  readonly routes: readonly ConfigRoute[];
+  readonly groups: readonly ConfigGroup[];
+  /** This, `upstream`, `preset` and `rules`: what the options say, to be shown. */
   readonly listen: ListenAddress;
   /** Whether plain hits are answered from the raw socket. */
   readonly expressLane: boolean;
@@ -41,8 +112,8 @@ export interface EdgeConfig {
   /** Who may purge through the port of the clients; undefined: does not restrict, and nobody may where both are. */
   readonly purge: { readonly allow: readonly Network[] | undefined; readonly token: string | undefined };
   readonly upstream: {
-    /** `http://host[:port]` or https, without path. */
-    readonly origin: string;
+    /** `http://host[:port]` or https, without path; undefined where there are only groups. */
+    readonly origin: string | undefined;
     /** Path before every request path: empty, or `/x/y` without slash at the end. */
     readonly basePath: string;
     readonly connectTimeoutMs: number;

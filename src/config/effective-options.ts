@@ -3,7 +3,7 @@
  * form in which they can be written back; a secret only says that it is set.
  */
 import { formatDuration } from './duration.ts';
-import type { ConfigRule, EdgeConfig } from './edge-config.ts';
+import type { ConfigGroup, ConfigRoute, ConfigRule, ConfigService, EdgeConfig } from './edge-config.ts';
 import { formatListenAddress } from './listen-address.ts';
 import { formatNetworks } from './network.ts';
 import { OPTION_KEYS, type OptionKey } from './options.ts';
@@ -25,7 +25,53 @@ export function listEffectiveOptions(config: EdgeConfig, sources: ReadonlyMap<st
     value: describeRule(rule),
     source: source(`rules.${rule.name}`),
   }));
-  return [...options, ...rules];
+  return [...options, ...rules, ...listTables(config, source)];
+}
+
+/** What the lists of a file say; what the short form makes of the options stands there already. */
+function listTables({ groups, routes, services }: EdgeConfig, source: (key: string) => string): readonly EffectiveOption[] {
+  const row = (key: string, value: string): EffectiveOption => ({ key, value, source: source(key) });
+  const own = routes.filter(({ isImplicit }) => !isImplicit);
+  return [
+    ...groups.filter(({ isNamedByOrigin }) => !isNamedByOrigin).map((group) => row(`upstreams.${group.name}`, describeGroup(group))),
+    ...own.flatMap((route) => [
+      row(`routes.${route.name}`, describeRoute(route)),
+      ...route.rules.map((rule) => row(`routes.${route.name}.rules.${rule.name}`, describeRule(rule))),
+    ]),
+    ...services
+      .filter(({ name }) => source(`services.${name}`) !== 'default')
+      .map((service) => row(`services.${service.name}`, describeService(service))),
+  ];
+}
+
+function describeGroup(group: ConfigGroup): string {
+  const facts = group.nodes.map(({ origin, weight, sni, verifiesCertificate }) => {
+    const words = [origin + group.basePath];
+    if (weight !== 1) words.push(`weight ${weight}`);
+    if (sni !== undefined) words.push(`sni ${sni}`);
+    if (!verifiesCertificate) words.push('verifyCertificate false');
+    return words.join(' ');
+  });
+  facts.push(`balance ${group.balance}`);
+  if (group.hostHeader !== undefined) facts.push(`hostHeader ${group.hostHeader}`);
+  if (group.preservesHost) facts.push('preserveHost');
+  facts.push(`retries ${group.retriesMax}`, `connectTimeout ${formatDuration(group.connectTimeoutMs)}`);
+  facts.push(`headTimeout ${formatDuration(group.headTimeoutMs)}`, `bodyTimeout ${formatDuration(group.bodyTimeoutMs)}`);
+  return [...facts, `connections ${group.connectionsMax}`].join(', ');
+}
+
+function describeRoute({ hosts, path, methods, group, stripPrefix, addPrefix, sliceSizeBytes }: ConfigRoute): string {
+  const facts = hosts.length === 0 ? [] : [`host ${hosts.join(' ')}`];
+  if (path.kind === 'pattern') facts.push(`match ${path.pattern.source.replaceAll('\\/', '/')}`);
+  else if (path.kind !== 'any') facts.push(`${path.kind === 'exact' ? 'path' : 'prefix'} ${path.path}`);
+  if (methods !== undefined) facts.push(`methods ${methods.join(' ')}`);
+  if (stripPrefix !== '') facts.push(`stripPrefix ${stripPrefix}`);
+  if (addPrefix !== '') facts.push(`addPrefix ${addPrefix}`);
+  return [...facts, `upstream ${group}`, `sliceSize ${formatSize(sliceSizeBytes)}`].join(', ');
+}
+
+function describeService({ listen, routes }: ConfigService): string {
+  return `listen ${listen.map(formatListenAddress).join(' ')}, routes ${routes.join(' ')}`;
 }
 
 const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undefined>> = {
@@ -35,7 +81,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'admin.token': (config) => (config.admin.token === undefined ? undefined : '(set)'),
   'purge.allow': (config) => (config.purge.allow === undefined ? undefined : formatNetworks(config.purge.allow)),
   'purge.token': (config) => (config.purge.token === undefined ? undefined : '(set)'),
-  'upstream.url': (config) => config.upstream.origin + config.upstream.basePath,
+  'upstream.url': ({ upstream }) => (upstream.origin === undefined ? undefined : upstream.origin + upstream.basePath),
   'upstream.connectTimeout': (config) => formatDuration(config.upstream.connectTimeoutMs),
   'upstream.headTimeout': (config) => formatDuration(config.upstream.headTimeoutMs),
   'upstream.bodyTimeout': (config) => formatDuration(config.upstream.bodyTimeoutMs),

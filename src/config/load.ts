@@ -5,7 +5,7 @@
  */
 import { assert, must } from '../base/assert.ts';
 import { KIB } from '../base/units.ts';
-import { type ConfigFile, readConfigFile } from './config-file.ts';
+import { type ConfigFile, EMPTY_FILE, readConfigFile } from './config-file.ts';
 import type { EdgeConfig } from './edge-config.ts';
 import { type ConfigOverride, readEnvironment } from './environment.ts';
 import { formatListenAddress, isLoopback } from './listen-address.ts';
@@ -13,6 +13,8 @@ import { isOptionKey, listOptions, OPTION_KEYS, OPTIONS, type OptionKey, type Op
 import { readPreset } from './presets.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
 import { OPTION_SCHEMA, type OptionValues } from './schema.ts';
+import type { ServiceTables } from './service-tables.ts';
+import { findShadowedNames, planSites, type SitePlan } from './site-plan.ts';
 import type { PlacedRule } from './site-rules.ts';
 import { formatSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';
@@ -52,7 +54,8 @@ interface Contradiction {
   readonly message: string;
 }
 
-const EMPTY_FILE: ConfigFile = { options: [], rules: [], problems: [] };
+/** Lists, for which there is no short text. */
+const FILE_ONLY = /^(rules|services|routes|upstreams)(\.|$)/;
 
 /** Loads and validates. Never throws for anything that a file, a variable or a flag may say. */
 export function loadConfig(request: LoadRequest): LoadResult {
@@ -62,12 +65,22 @@ export function loadConfig(request: LoadRequest): LoadResult {
   const given = collectTexts(file, request, problems);
   // A file that cannot be read would otherwise be followed by a list of everything that is missing in it.
   const isFileRead = file.problems.length === 0 || file.options.length > 0;
-  const values = evaluate(given, problems, isFileRead);
+  const { tables } = file;
+  const values = evaluate(given, problems, (key) => isFileRead && !(key === 'upstream.url' && tables.groups !== undefined));
   const preset = readPreset(values.preset);
-  problems.push(...preset.problems, ...findShadowedNames(file.rules, preset.rules));
+  problems.push(...preset.problems, ...findShadowedNames(file.rules, preset.rules), ...findUnusedListen(given, tables));
+  const plan = planSites({ tables, values, rules: file.rules, preset }, problems);
   if (problems.length > 0) return { kind: 'invalid', problems: problems.sort(byPlace) };
   const rules = [...file.rules, ...preset.rules];
-  return { kind: 'ok', config: toEdgeConfig(values, rules), sources: listSources(given, file.rules, preset.rules, values.preset) };
+  const sources = new Map([...listSources(given, file.rules, preset.rules, values.preset), ...plan.sources]);
+  return { kind: 'ok', config: toEdgeConfig(values, rules, plan), sources };
+}
+
+/** An address that nobody would listen on. */
+function findUnusedListen(given: GivenTexts, { services }: ServiceTables): readonly ConfigProblem[] {
+  const listen = given.get('listen');
+  if (services === undefined || listen === undefined || listen.source === 'default') return [];
+  return [problemFor('listen', given, 'is given beside services, which say themselves where they listen; leave it out')];
 }
 
 function collectTexts(file: ConfigFile, request: LoadRequest, problems: ConfigProblem[]): GivenTexts {
@@ -78,7 +91,7 @@ function collectTexts(file: ConfigFile, request: LoadRequest, problems: ConfigPr
   problems.push(...environment.problems);
   for (const [key, text, source] of [...environment.overrides, ...(request.overrides ?? [])]) {
     if (isOptionKey(key)) given.set(key, { text, source });
-    else if (key === 'rules' || key.startsWith('rules.')) problems.push({ source, key, message: 'can be given in a file only' });
+    else if (FILE_ONLY.test(key)) problems.push({ source, key, message: 'can be given in a file only' });
     else problems.push({ source, key, message: 'is not an option', suggestion: findSuggestion(key, OPTION_KEYS) });
   }
   return given;
@@ -88,9 +101,9 @@ function collectTexts(file: ConfigFile, request: LoadRequest, problems: ConfigPr
  * Turns texts into values and reports what is wrong with each and with all together. Where a text is wrong the default stands in, so that
  * contradictions between the others are found in the same run.
  */
-function evaluate(given: GivenTexts, problems: ConfigProblem[], isFileRead: boolean): OptionValues {
-  const missing = listOptions().filter(([key, row]) => row.isRequired === true && !given.has(key));
-  if (isFileRead) for (const [key] of missing) problems.push({ source: 'configuration', key, message: 'is required' });
+function evaluate(given: GivenTexts, problems: ConfigProblem[], isNeeded: (key: OptionKey) => boolean): OptionValues {
+  const missing = listOptions().filter(([key, row]) => row.isRequired === true && !given.has(key) && isNeeded(key));
+  for (const [key] of missing) problems.push({ source: 'configuration', key, message: 'is required' });
   const texts: Record<string, string> = {};
   for (const [key, { text }] of given) texts[key] = text;
   const first = OPTION_SCHEMA.safeParse(texts);
@@ -134,17 +147,6 @@ function findContradictions(values: OptionValues): readonly Contradiction[] {
   return found;
 }
 
-function findShadowedNames(own: readonly PlacedRule[], preset: readonly PlacedRule[]): readonly ConfigProblem[] {
-  return own
-    .filter(({ rule }) => preset.some((other) => other.rule.name === rule.name))
-    .map(({ rule, place }) => ({
-      source: place.file,
-      place,
-      key: 'rules',
-      message: `${rule.name} is the name of a rule of the preset; choose another`,
-    }));
-}
-
 /** File by file from top to bottom, then what has no place in a file. */
 function byPlace(left: ConfigProblem, right: ConfigProblem): number {
   if (left.place === undefined || right.place === undefined) return Number(left.place === undefined) - Number(right.place === undefined);
@@ -170,16 +172,19 @@ function listSources(
   return sources;
 }
 
-function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[]): EdgeConfig {
-  const upstream = must(values['upstream.url'], 'upstream.url is required');
+function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[], { services, routes, groups }: SitePlan): EdgeConfig {
+  const upstream = values['upstream.url'];
   return {
+    services,
+    routes,
+    groups,
     listen: values.listen,
     expressLane: values.expressLane,
     admin: { listen: values['admin.listen'], token: values['admin.token'] },
     purge: { allow: values['purge.allow'], token: values['purge.token'] },
     upstream: {
-      origin: upstream.origin,
-      basePath: upstream.basePath,
+      origin: upstream?.origin,
+      basePath: upstream?.basePath ?? '',
       connectTimeoutMs: values['upstream.connectTimeout'],
       headTimeoutMs: values['upstream.headTimeout'],
       bodyTimeoutMs: values['upstream.bodyTimeout'],

@@ -16,6 +16,9 @@ export const DEVICE_IO = ['auto', 'threads', 'pool'] as const;
 /** Words for `device.compression`. */
 export const COMPRESSION_WORDS = ['auto', 'off'] as const;
 
+/** Words for `balance`. */
+export const BALANCE_WORDS = ['round-robin'] as const;
+
 /** Text form of an option's value. */
 export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'paths' | 'networks' | 'secret';
 
@@ -35,7 +38,7 @@ export const OPTIONS = {
   listen: {
     kind: 'address',
     default: '127.0.0.1:8080',
-    description: 'Address that clients connect to; `0.0.0.0:8080` or `[::]:8080` for every interface',
+    description: 'Address that clients connect to; `0.0.0.0:8080` or `[::]:8080` for every interface. Not beside `services`',
   },
   expressLane: {
     kind: 'boolean',
@@ -61,7 +64,8 @@ export const OPTIONS = {
   'upstream.url': {
     kind: 'url',
     isRequired: true,
-    description: 'The origin: http or https, host, port if unusual, and a path that goes before every request path',
+    description:
+      'The origin: http or https, host, port if unusual, and a path that goes before every request path. May be left out beside `upstreams`; with them it is one more group, `default`',
   },
   'upstream.connectTimeout': {
     kind: 'duration',
@@ -176,7 +180,7 @@ export const OPTIONS = {
     min: '1',
     max: '64',
     description:
-      'Selections (values of the request fields that Vary names) of one resource that are kept apart; what selects otherwise passes through',
+      'Selections (values of the request fields that Vary names) of one resource that are kept apart; another one takes the place of what was asked for least',
   },
   'cache.staleIfError': {
     kind: 'duration',

@@ -68,6 +68,14 @@ export interface OriginUrl {
   readonly basePath: string;
 }
 
+/** Reads the text of one option, for keys elsewhere that mean the same. */
+export function parseOption<Key extends OptionKey>(key: Key, text: string): Parsed<NonNullable<OptionValues[Key]>> {
+  const result = z.object({ [key]: OPTION_SCHEMA.shape[key] }).safeParse({ [key]: text });
+  return result.success
+    ? parsed(result.data[key] as NonNullable<OptionValues[Key]>)
+    : invalid(result.error.issues[0]?.message ?? 'is not valid');
+}
+
 /** Makes a schema of a function that reads a text. */
 export function fromText<T>(parse: (text: string) => Parsed<T>): z.ZodPipe<z.ZodString, z.ZodTransform<T, string>> {
   return z.string().transform((text, context) => {
@@ -160,7 +168,8 @@ function parseSecret(text: string): Parsed<string> {
   return invalid('must be 8 to 256 visible ASCII characters without spaces');
 }
 
-function parseOrigin(text: string): Parsed<OriginUrl> {
+/** Reads the URL of an origin. */
+export function parseOrigin(text: string): Parsed<OriginUrl> {
   const url = URL.parse(text.trim());
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
     return invalid(`must be a URL such as http://deb.debian.org or https://host:8443/path, not ${quoteText(text)}`);

@@ -7,6 +7,7 @@ import { parseDuration } from './duration.ts';
 import type { ConfigRule } from './edge-config.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
+import { parseName } from './record-reader.ts';
 import { fromText, parseBoolean, parseChoice } from './schema.ts';
 import { findSuggestion } from './suggestion.ts';
 import type { YamlNode } from './yaml-tree.ts';
@@ -160,12 +161,6 @@ function toRule(values: z.output<typeof RULE_SCHEMA>): ConfigRule {
   };
 }
 
-function parseName(text: string): Parsed<string> {
-  return /^[\w.-]{1,64}$/.test(text)
-    ? parsed(text)
-    : invalid(`must be 1 to 64 letters, digits, dots, underscores or hyphens, not ${quoteText(text)}`);
-}
-
 function parseHops(text: string): Parsed<number> {
   return /^\d{1,2}$/.test(text) && Number(text) <= REDIRECTS_MAX
     ? parsed(Number(text))
@@ -179,7 +174,8 @@ function parseHosts(text: string): Parsed<readonly string[]> {
   return hosts.length > REDIRECT_HOSTS_MAX ? invalid(`has ${hosts.length} hosts; the limit is ${REDIRECT_HOSTS_MAX}`) : parsed(hosts);
 }
 
-function parsePattern(text: string): Parsed<RegExp> {
+/** Reads a regular expression on paths. */
+export function parsePattern(text: string): Parsed<RegExp> {
   if (text === '' || text.length > PATTERN_LENGTH_MAX)
     return invalid(`must be a regular expression of 1 to ${PATTERN_LENGTH_MAX} characters`);
   try {
@@ -194,7 +190,8 @@ function escapePattern(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 }
 
-function parsePrefix(text: string): Parsed<string> {
+/** Reads the beginning of a path. */
+export function parsePrefix(text: string): Parsed<string> {
   if (!text.startsWith('/') || text.length > PATTERN_LENGTH_MAX)
     return invalid(`must be a path that begins with a slash, not ${quoteText(text)}`);
   return parsed(text);

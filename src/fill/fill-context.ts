@@ -23,8 +23,6 @@ export interface FillContext {
   /** What is known of slices that are not there whole. */
   readonly abilities: OriginAbilities;
   readonly partMemory: PartMemory;
-  /** Slice size of new objects, in bytes. */
-  readonly sliceSizeBytes: number;
   /** Selections of one resource that are kept apart. */
   readonly variantsMax: number;
   /** How long past its freshness an object is served while the origin fails, where neither the origin nor a rule says. */
@@ -41,6 +39,8 @@ export interface FillTarget {
   readonly upstreamPath: string;
   /** As origin-abilities.ts knows it. */
   readonly place: string;
+  /** Slice size of a new object, in bytes. */
+  readonly sliceSizeBytes: number;
   /** Fields of every request that fills: the same for all clients, since what they ask for is stored for all. */
   readonly fields: FieldList;
 }

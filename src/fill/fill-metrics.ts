@@ -97,7 +97,12 @@ export const FILL_METRICS = {
   variantsRefused: {
     kind: 'counter',
     name: 'rawslice_fill_variants_refused_total',
-    help: 'Requests that passed through because their resource had as many variants as it may, or their values make too long a key',
+    help: 'Requests that passed through because as many variants of their resource as there may be were in use, or their values make too long a key',
+  },
+  variantsReplaced: {
+    kind: 'counter',
+    name: 'rawslice_fill_variants_replaced_total',
+    help: 'Stored variants that were forgotten because their resource had as many as it may (limits.variants) and another one was asked for',
   },
   purges: {
     kind: 'counter',

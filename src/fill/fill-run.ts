@@ -47,6 +47,7 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   readonly #known = new IntervalSet();
   /** Bytes of the slice in hand that came with the transfer. */
   #receivedBytes = 0;
+  #hasBegun = false;
   #skipBytes: number;
   #end: RunEnd | undefined;
   #error: EdgeError | undefined;
@@ -73,6 +74,10 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   /** The origin's failure, after an end of `failed`. */
   get error(): EdgeError | undefined {
     return this.#error;
+  }
+
+  get hasBegun(): boolean {
+    return this.#hasBegun;
   }
 
   get endSlice(): number {
@@ -202,6 +207,7 @@ export class FillRun implements BodySink, Run, StandingTransfer {
   }
 
   onBytes(count: number): void {
+    this.#hasBegun = true;
     if (this.#skipBytes > 0) {
       this.#skipBytes -= count;
       this.object.context.metrics.add('droppedBytes', count);
@@ -285,9 +291,12 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     this.object.removeRun(this);
   }
 
-  /** Lets go of a connection that stands still; followers ask again when they move. */
-  giveUp(): void {
-    this.stop('stalled');
+  /** Lets go of a connection that stands still; followers ask again when they move, or follow the run that has yet to begin. */
+  tryGiveUp(): boolean {
+    const { isResumable, runs } = this.object;
+    const isReplaced = isResumable || runs.some((run) => run !== this && !run.hasBegun);
+    if (isReplaced) this.stop('stalled');
+    return isReplaced;
   }
 
   #abandon(): void {
@@ -425,9 +434,9 @@ export class FillRun implements BodySink, Run, StandingTransfer {
     this.#isPaused = true;
     const { clock, metrics, standing } = this.object.context;
     metrics.add('pauses');
-    if (!this.object.isResumable) return undefined;
-    standing.add(this);
-    this.#pausedTimer = clock.startTimer(PAUSED_MS_MAX, () => this.giveUp());
+    const { isResumable, isRefetchable, failure } = this.object;
+    if (isRefetchable && failure === undefined) standing.add(this);
+    if (isResumable) this.#pausedTimer = clock.startTimer(PAUSED_MS_MAX, () => this.tryGiveUp());
     return undefined;
   }
 

@@ -28,6 +28,8 @@ export interface Follower {
   readonly endSlice: number;
   /** Whether it has got all that it came for. */
   readonly isSatisfied: boolean;
+  /** Whether it has asked ahead for a later part of a response that another follower reads now: it takes nothing until that one is done. */
+  readonly isWaitingItsTurn: boolean;
   /** Something changed: bytes came, or a run ended. */
   wake(): void;
 }
@@ -41,6 +43,8 @@ export interface Run {
   /** How it ended and, after `failed`, the origin's failure; undefined while it lives. */
   readonly end: RunEnd | undefined;
   readonly error: EdgeError | undefined;
+  /** Whether bytes of its response have come. */
+  readonly hasBegun: boolean;
   claims(sliceNumber: number): boolean;
   /** Whether it is about to bring the byte at `position`. */
   claimsByte(position: number): boolean;
@@ -314,20 +318,31 @@ export class LiveObject {
   retain(sliceNumber: number, lease: Lease, lengthBytes: number): void {
     // Another run may have brought it already.
     if (this.#retained.has(sliceNumber) || !this.#isNeeded(sliceNumber)) return;
-    if (this.isResumable && this.#retained.size >= RETAINED_SLICES_MAX) this.#dropRetained(Math.min(...this.#retained.keys()));
+    if (this.#retained.size >= RETAINED_SLICES_MAX && !this.#makeRoomFor(sliceNumber)) return;
     const share = lease.share();
     this.#retained.set(sliceNumber, { lease: share, bytes: share.bytes.subarray(0, lengthBytes) });
   }
 
   /**
    * Whether retained slices that cannot be fetched one by one leave no room for more. A run counts those before its own place: what another
-   * run, further on, has retained waits for the followers that this one must bring there.
+   * run, further on, has retained waits for the followers that this one must bring there. What is kept only for followers that wait their turn
+   * does not count: the one before them may wait for what this run has yet to bring.
    */
   isRetainingAllBefore(sliceNumber: number): boolean {
     if (this.isResumable || this.#retained.size < RETAINED_SLICES_MAX) return false;
     let count = 0;
-    for (const retained of this.#retained.keys()) if (retained < sliceNumber) count += 1;
+    for (const retained of this.#retained.keys()) if (retained < sliceNumber && this.#isReadNow(retained)) count += 1;
     return count >= RETAINED_SLICES_MAX;
+  }
+
+  /** @returns false when the slice is less worth than those that are retained */
+  #makeRoomFor(sliceNumber: number): boolean {
+    const kept = [...this.#retained.keys()];
+    const leastWorth = this.isResumable ? Math.min(...kept) : kept.find((number) => !this.#isReadNow(number));
+    if (leastWorth === undefined) return this.#isReadNow(sliceNumber);
+    if (!this.isResumable && !this.#isReadNow(sliceNumber)) return false;
+    this.#dropRetained(leastWorth);
+    return true;
   }
 
   pruneRetained(): void {
@@ -354,10 +369,17 @@ export class LiveObject {
   }
 
   #isNeeded(sliceNumber: number): boolean {
-    if (this.isReserved) return true;
+    return this.isReserved || this.#hasReader(sliceNumber, () => true);
+  }
+
+  #isReadNow(sliceNumber: number): boolean {
+    return this.isReserved || this.#hasReader(sliceNumber, (follower) => !follower.isWaitingItsTurn);
+  }
+
+  #hasReader(sliceNumber: number, counts: (follower: Follower) => boolean): boolean {
     const endBytes = (sliceNumber + 1) * this.sliceSizeBytes;
     for (const follower of this.followers) {
-      if (follower.positionBytes < endBytes && follower.endSlice > sliceNumber) return true;
+      if (follower.positionBytes < endBytes && follower.endSlice > sliceNumber && counts(follower)) return true;
     }
     return false;
   }

@@ -130,7 +130,7 @@ export class OriginQuestion {
     const { abilities } = context;
     const isWhole = abilities.isRangeless(place.target.place) || abilities.areTagsFlapping(place.target.place);
     this.#missing = isWhole ? undefined : missing;
-    const asAligned = (): Asked => askFor(openingRange(request.ranges), stored, context.sliceSizeBytes);
+    const asAligned = (): Asked => askFor(openingRange(request.ranges), stored, place.target.sliceSizeBytes);
     this.#asked = isWhole ? { kind: 'whole' } : this.#missing === undefined ? asAligned() : { kind: 'range', ...this.#missing };
     // The rest of a variant is asked for in its encoding alone.
     this.#askFields = [...(this.#missing === undefined ? place.askFields : place.target.fields), ...request.credentials];
@@ -345,7 +345,7 @@ export class OriginQuestion {
       path: pathOf(this.#request.target.keyText),
     });
     if (verdict.kind === 'not-storable') this.#context.metrics.add('notStorable', 1, verdict.reason);
-    const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#context.sliceSizeBytes);
+    const isStorable = verdict.kind === 'store' && isCuttable(usable.lengthBytes ?? 0, this.#place.target.sliceSizeBytes);
     if (!isStorable) return this.#unstorable(head, transfer);
     if (this.#missing !== undefined && stored !== undefined && contentCodingOf(head.fields) !== contentCodingOf(stored.fields)) {
       return this.#forgetStored(stored);
@@ -370,7 +370,7 @@ export class OriginQuestion {
       fields: verdict.fields,
       tags: verdict.tags,
       lengthBytes: usable.lengthBytes,
-      sliceSizeBytes: this.#context.sliceSizeBytes,
+      sliceSizeBytes: this.#place.target.sliceSizeBytes,
     };
     return this.#begin({ placed, manifest, usable }, head, transfer);
   }

@@ -97,7 +97,7 @@ export class PartsSource {
   #openAhead(): void {
     const { signal, isExact } = this.#options;
     for (const cluster of this.#clusters.slice(this.#open.length, 1 + PARTS_AHEAD)) {
-      const source = new SliceSource(this.#object, { start: cluster.start, end: cluster.end, isExact }, signal);
+      const source = new SliceSource(this.#object, { start: cluster.start, end: cluster.end, isExact, isWaitingItsTurn: true }, signal);
       this.#open.push(source);
       source.askAhead();
     }

@@ -74,11 +74,19 @@ function judgeRest(object: LiveObject, range: { start: number; end: number | und
   const { fields, lengthBytes } = object.manifest;
   const isSame = sameRepresentation(fields, head.fields) && (usable.lengthBytes ?? lengthBytes) === (lengthBytes ?? usable.lengthBytes);
   if (!isSame) return object.endAsChanged('the origin has another version now');
+  if (usable.kind === 'whole') return refuseWhole(object);
   const wantedEnd = range.end ?? usable.lengthBytes ?? Number.POSITIVE_INFINITY;
   // Less than was asked for is believed when Content-Length agrees.
-  const isUsable =
-    usable.kind === 'part' && usable.start === range.start && usable.end <= wantedEnd && (usable.isMeasured || usable.end === wantedEnd);
+  const isUsable = usable.start === range.start && usable.end <= wantedEnd && (usable.isMeasured || usable.end === wantedEnd);
   return isUsable ? usable : new EdgeError('UPSTREAM_INVALID', 'The origin did not send the part that was asked for');
+}
+
+/** The origin has stopped answering ranges: from now on one run brings everything, and the reader follows that. */
+function refuseWhole(object: LiveObject): EdgeError {
+  const { context, target } = object;
+  context.abilities.noteRange(target.place, false);
+  object.markRangeless();
+  return new EdgeError('UPSTREAM_INVALID', 'The origin answered a request for a part with everything');
 }
 
 /** The reader's own sink, which notes when the client stands still. */
@@ -129,9 +137,10 @@ class PrivateRange implements PrivateStream, BodySink, StandingTransfer {
     return { bytes, lease: undefined, tier: 'private' };
   }
 
-  giveUp(): void {
+  tryGiveUp(): boolean {
     this.#isGivenUp = true;
     this.abort();
+    return true;
   }
 
   abort(): void {

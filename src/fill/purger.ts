@@ -3,9 +3,8 @@
  * for, so that nobody joins it. It remembers the last purges, whose counts grow while the index is walked.
  */
 import type { MetricSet } from '../base/metrics.ts';
-import type { KeyedSite } from '../cache/cache-key.ts';
 import type { InvalidationCause } from '../cache/invalidation.ts';
-import { type NamedPurge, resolvePurge } from '../cache/named-purge.ts';
+import { type NamedPurge, resolvePurges, type SiteDirectory } from '../cache/named-purge.ts';
 import type { PurgeTarget, SliceStore } from '../store/slice-store.ts';
 import type { FILL_METRICS } from './fill-metrics.ts';
 import type { ObjectResolver } from './object-resolver.ts';
@@ -15,7 +14,7 @@ export interface PurgeReport {
   /** Its number; later ones are higher. */
   readonly id: number;
   readonly kind: NamedPurge['kind'];
-  /** The key, the beginning of keys, or the tag; empty for everything. */
+  /** The key, the beginning of keys, or the tag; empty for everything. Of several sites each, with a space between them. */
   readonly key: string;
   /** It made stale instead of forgetting. */
   readonly isSoft: boolean;
@@ -32,15 +31,28 @@ const REPORTS_MAX = 256;
 export interface PurgerOptions {
   readonly store: SliceStore;
   readonly resolver: ObjectResolver;
-  readonly site: KeyedSite;
+  readonly sites: SiteDirectory;
   readonly metrics: MetricSet<typeof FILL_METRICS>;
 }
 
-/** One per site. */
+/** As the store told at last. */
+interface PurgePart {
+  readonly sequence: number;
+  readonly objects: number;
+  readonly isDone: boolean;
+}
+
+interface Purge {
+  readonly report: PurgeReport;
+  /** One for each site. */
+  readonly parts: readonly PurgePart[];
+}
+
+/** One per program. */
 export class Purger {
   readonly #options: PurgerOptions;
   /** Oldest first. */
-  readonly #reports = new Map<number, PurgeReport>();
+  readonly #purges = new Map<number, Purge>();
 
   constructor(options: PurgerOptions) {
     this.#options = options;
@@ -53,16 +65,35 @@ export class Purger {
    * @throws EdgeError REQUEST_INVALID, STORE_UNAVAILABLE
    */
   async purge(named: NamedPurge, isSoft: boolean): Promise<PurgeReport> {
-    const { store, resolver, site, metrics } = this.#options;
-    const { target, key } = resolvePurge(named, site);
+    const { sites, metrics } = this.#options;
+    const resolved = resolvePurges(named, sites);
     metrics.add('purges', 1, isSoft ? `soft-${named.kind}` : named.kind);
+    const parts = await Promise.all(resolved.map(({ target }) => this.#purgeOne(target, isSoft)));
+    const key = resolved.map((part) => part.key).join(' ');
+    const report: PurgeReport = {
+      id: Math.max(...parts.map(({ sequence }) => sequence)),
+      kind: named.kind,
+      key,
+      isSoft,
+      objects: 0,
+      isDone: false,
+    };
+    const purge = { report: { ...report, ...sumOf(parts) }, parts };
+    this.#remember(purge);
+    return purge.report;
+  }
+
+  async #purgeOne(target: PurgeTarget, isSoft: boolean): Promise<PurgePart> {
+    const { store, resolver } = this.#options;
     resolver.forget(target, isSoft);
     const purging = store.purge(target, { isSoft });
     // Also what was given out in the same moment, and what a full table of purges made wait.
-    const { sequence, objects, isDone } = await purging.finally(() => resolver.forget(target, isSoft));
-    const report: PurgeReport = { id: sequence, kind: named.kind, key, isSoft, objects, isDone };
-    this.#remember(report);
-    return report;
+    return purging.finally(() => resolver.forget(target, isSoft));
+  }
+
+  /** As purge(), for several at a time, which share the flushes of the devices. @throws EdgeError when any of them could not be kept */
+  async purgeAll(named: readonly NamedPurge[], isSoft: boolean): Promise<readonly PurgeReport[]> {
+    return Promise.all(named.map((one) => this.purge(one, isSoft)));
   }
 
   /**
@@ -90,25 +121,29 @@ export class Purger {
 
   /** A purge of this process as it is now; undefined when it is too old. */
   find(id: number): PurgeReport | undefined {
-    const report = this.#reports.get(id);
-    return report === undefined ? undefined : this.#renewed(report);
+    const purge = this.#purges.get(id);
+    return purge === undefined ? undefined : this.#renewed(purge);
   }
 
   /** The last purges, the newest first. */
   list(): readonly PurgeReport[] {
-    return [...this.#reports.values()].reverse().map((report) => this.#renewed(report));
+    return [...this.#purges.values()].reverse().map((purge) => this.#renewed(purge));
   }
 
-  #remember(report: PurgeReport): void {
-    this.#reports.set(report.id, report);
-    if (this.#reports.size <= REPORTS_MAX) return;
-    for (const oldest of this.#reports.keys()) {
-      this.#reports.delete(oldest);
+  #remember(purge: Purge): void {
+    this.#purges.set(purge.report.id, purge);
+    if (this.#purges.size <= REPORTS_MAX) return;
+    for (const oldest of this.#purges.keys()) {
+      this.#purges.delete(oldest);
       return;
     }
   }
 
-  #renewed(report: PurgeReport): PurgeReport {
-    return { ...report, ...this.#options.store.purgeProgress(report.id) };
+  #renewed({ report, parts }: Purge): PurgeReport {
+    return { ...report, ...sumOf(parts.map((part) => ({ ...part, ...this.#options.store.purgeProgress(part.sequence) }))) };
   }
+}
+
+function sumOf(parts: readonly PurgePart[]): Pick<PurgeReport, 'objects' | 'isDone'> {
+  return { objects: parts.reduce((sum, part) => sum + part.objects, 0), isDone: parts.every((part) => part.isDone) };
 }

@@ -25,6 +25,8 @@ export interface SourceRange {
   readonly end: number | undefined;
   /** What is missing is asked for as it is, past the cache, instead of in whole slices; where the origin answers ranges. */
   readonly isExact?: boolean | undefined;
+  /** It asks ahead, and reads only once a part is picked. */
+  readonly isWaitingItsTurn?: boolean | undefined;
 }
 
 /** Reads [start, end) of one generation, or the parts of it that are picked. */
@@ -49,12 +51,14 @@ export class SliceSource implements Follower {
   /** A stored slice that was read whole for a client that takes it in small pieces. */
   #held: { readonly sliceNumber: number; readonly startBytes: number; readonly piece: HeldPiece } | undefined;
   #isClosed = false;
+  #isWaitingItsTurn: boolean;
 
   constructor(object: LiveObject, range: SourceRange, signal: AbortSignal) {
     this.#object = object;
     this.#position = range.start;
     this.#end = range.end;
     this.#isExact = range.isExact === true;
+    this.#isWaitingItsTurn = range.isWaitingItsTurn === true;
     this.#signal = signal;
     object.hold();
     object.addFollower(this);
@@ -73,6 +77,10 @@ export class SliceSource implements Follower {
     return this.#position >= this.#endBytes();
   }
 
+  get isWaitingItsTurn(): boolean {
+    return this.#isWaitingItsTurn;
+  }
+
   wake(): void {
     this.#isWoken = true;
     this.#wake?.();
@@ -83,6 +91,7 @@ export class SliceSource implements Follower {
     assert(this.#position <= start && start < end && end <= this.#endBytes(), 'a part lies ahead of the source');
     this.#position = start;
     this.#stop = end;
+    this.#isWaitingItsTurn = false;
     // It brings the part that was picked before.
     this.#endPrivate();
     this.#object.onFollowerProgress();

@@ -1,15 +1,17 @@
 /**
  * Transfers that stand still because their clients do. Each holds a connection to the origin that nobody uses; when requests wait for a
- * connection, the one that has stood longest gives its own up. Its client asks again, by Range, when it moves.
+ * connection, the one that has stood longest gives its own up. Its client asks again, by Range, when it moves; where the origin has no ranges a
+ * transfer gives way only to another one of its object, which brings the same.
  */
 import type { Clock, Timer } from '../base/clock.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { FILL_METRICS } from './fill-metrics.ts';
 
-/** A transfer that can be resumed by Range. */
+/** A transfer whose bytes can be had in another way. */
 export interface StandingTransfer {
-  giveUp(): void;
+  /** Lets go of its connection. @returns false when that would lose what nobody else is about to bring */
+  tryGiveUp(): boolean;
 }
 
 /** A shorter stop is ordinary pacing, and no reason to ask the origin again. */
@@ -49,10 +51,10 @@ export class StandingTransfers {
     let wanted = transport.waitingRequests;
     for (const [transfer, sinceMs] of this.#sinceMs) {
       if (wanted === 0 || nowMs - sinceMs < STANDING_MS_MIN) break;
+      if (!transfer.tryGiveUp()) continue;
       wanted -= 1;
       this.#sinceMs.delete(transfer);
       this.#metrics.add('connectionsYielded');
-      transfer.giveUp();
     }
     if (transport.waitingRequests > 0) return;
     this.#watch?.stop();

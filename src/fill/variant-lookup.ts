@@ -57,11 +57,12 @@ export class VariantLookup {
     const known = marker.known.find((variant) => variant.selectionHash === asked);
     const key = known === undefined ? undefined : variantKey(primary.keyText, marker.generation, { selection, coding: known.coding });
     if (known === undefined || key === undefined) {
-      if (this.#markers.hasRoom(marker))
+      if (this.#markers.hasRoom(primary, marker))
         return { kind: 'place', target: primary, manifest: undefined, marker, questionHash: asked, askFields };
       this.#context.metrics.add('variantsRefused');
       return { kind: 'pass' };
     }
+    this.#markers.noteUse(primary, known);
     const target = { ...primary, ...key, fields: withSelection(primary.fields, selection, known.coding) };
     const stored = await this.#findManifest(key.objectHash, signal);
     if (!this.#markers.isCurrent(primary, marker)) return { kind: 'again' };

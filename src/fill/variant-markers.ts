@@ -6,7 +6,7 @@
 import { RecentMarkers } from '../cache/recent-markers.ts';
 import { selectionHash, selectionOf, VARYING_FIELDS_MAX, variantKey, withSelection } from '../cache/variant-key.ts';
 import { isMarker, isTouched, type KnownVariant, markerManifest, markerOf, type VariantMarker } from '../cache/variant-marker.ts';
-import type { Manifest } from '../format/manifest.ts';
+import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import type { ContentCoding } from '../http/content-coding.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import type { Coverable } from '../store/purges/purge.ts';
@@ -68,7 +68,7 @@ export class VariantMarkers {
     const stored = markerOf(manifest);
     const marker = newest === undefined ? stored : { ...newest, staleUntilMs: stored.staleUntilMs };
     if (isTouched(manifest)) this.#keep(primary, marker, purgeSequence);
-    else this.#recent.set(primary.objectHash, { marker, keyText: primary.keyText, isStored: true });
+    else this.#remember(primary, marker, true);
     return marker;
   }
 
@@ -80,16 +80,21 @@ export class VariantMarkers {
     return recent?.isStored === false && recent.marker.generation === generation;
   }
 
-  /** Whether a selection that the marker does not know may still get a variant. */
-  hasRoom({ known }: VariantMarker): boolean {
-    return known.length < this.#context.variantsMax || known.some((variant) => this.#isGone(variant));
+  /** Whether a selection that the marker does not know may still get a variant: there is room, or one that may go. */
+  hasRoom(primary: FillTarget, { known }: VariantMarker): boolean {
+    return known.length < this.#context.variantsMax || this.#findVictim(primary, known) !== undefined;
+  }
+
+  /** A request led to the variant: others go first. */
+  noteUse(primary: FillTarget, variant: KnownVariant): void {
+    this.#recent.find(primary.objectHash)?.used.add(variant.objectHash);
   }
 
   /**
    * Finds the place of a response that varies, or that belongs to a resource which does: extends the marker, or makes a new one when the
    * response varies on more than was known (what was stored under the old one is then out of reach).
    *
-   * @returns undefined when it may not be stored: too many variants, or too long a key
+   * @returns undefined when it may not be stored: as many variants as there may be are being read, or the key is too long
    */
   place(response: VaryingResponse): Placed | undefined {
     const { primary, sentFields, coding } = response;
@@ -100,7 +105,7 @@ export class VariantMarkers {
     if (key === undefined) return this.#refuse();
     const target = { ...primary, ...key, fields: withSelection(primary.fields, selection, coding) };
     const variant = { selectionHash: selectionHash(primary.keyText, marker.generation, selection), coding, objectHash: key.objectHash };
-    const known = this.#withVariant(marker.known, variant);
+    const known = this.#withVariant(primary, marker.known, variant);
     if (known === undefined) return this.#refuse();
     const extended = known === marker.known ? marker : { ...marker, known };
     if (response.isDetached) return { target, marker: extended, reach: 'nobody' };
@@ -122,14 +127,41 @@ export class VariantMarkers {
     return { generation: this.#context.store.nextGeneration(), names, known: [], staleUntilMs: 0 };
   }
 
-  /** With one more variant, or one that leads elsewhere now; in the place of one that is gone when there is no room else. */
-  #withVariant(known: readonly KnownVariant[], variant: KnownVariant): readonly KnownVariant[] | undefined {
+  /** With one more variant, or one that leads elsewhere now; in the place of another one when there is no room else. */
+  #withVariant(primary: FillTarget, known: readonly KnownVariant[], variant: KnownVariant): readonly KnownVariant[] | undefined {
     const old = known.find((other) => other.selectionHash === variant.selectionHash);
     if (old?.objectHash === variant.objectHash) return known;
     const others = known.filter((other) => other !== old);
     if (others.length < this.#context.variantsMax) return [...others, variant];
-    const gone = others.find((other) => this.#isGone(other));
-    return gone === undefined ? undefined : [...others.filter((other) => other !== gone), variant];
+    const victim = this.#findVictim(primary, others);
+    if (victim === undefined) return undefined;
+    const kept = [...others.filter((other) => other !== victim), variant];
+    // Several selections may lead to one encoding.
+    const isShared = kept.some(({ objectHash }) => objectHash === victim.objectHash);
+    this.#displace(primary, victim, isShared);
+    return kept;
+  }
+
+  /**
+   * The variant that goes when there is no room: one that is gone already, else, of those that nobody reads now, the oldest that was not asked
+   * for since the last one went, or just the oldest. So values that are sent once push out each other, and not what clients ask for.
+   */
+  #findVictim(primary: FillTarget, known: readonly KnownVariant[]): KnownVariant | undefined {
+    const gone = known.find((variant) => this.#isGone(variant));
+    if (gone !== undefined) return gone;
+    const used = this.#recent.find(primary.objectHash)?.used;
+    const idle = known.filter(({ objectHash }) => this.#live.findCurrent(objectHash) === undefined);
+    return idle.find(({ objectHash }) => used?.has(objectHash) !== true) ?? idle[0];
+  }
+
+  /** What was stored of it is out of reach without its place in the marker, unless another selection leads there. */
+  #displace(primary: FillTarget, { objectHash }: KnownVariant, isShared: boolean): void {
+    const used = this.#recent.find(primary.objectHash)?.used;
+    // Everybody has been asked for: from now on it counts who is again.
+    if (used?.has(objectHash) === true) used.clear();
+    if (isShared || this.#context.store.findManifest(objectHash) === undefined) return;
+    this.#context.store.dropManifest(objectHash, undefined);
+    this.#context.metrics.add('variantsReplaced');
   }
 
   #isGone({ objectHash }: KnownVariant): boolean {
@@ -137,8 +169,8 @@ export class VariantMarkers {
   }
 
   #keep(primary: FillTarget, marker: VariantMarker, purgeSequence: number): Placed['reach'] {
-    const { store, clock, sliceSizeBytes } = this.#context;
-    const { objectHash, keyText } = primary;
+    const { store, clock } = this.#context;
+    const { objectHash, keyText, sliceSizeBytes } = primary;
     const manifest = markerManifest(marker, { objectHash, keyText, sliceSizeBytes, nowMs: clock.wallMs() });
     const offer = store.offerManifest(manifest, purgeSequence);
     const isPurged = offer.kind === 'declined' && offer.reason === 'purged';
@@ -146,8 +178,14 @@ export class VariantMarkers {
     const isStored = offer.kind === 'admitted';
     // What was stored there before is not the one answer for all that it was taken for.
     if (!isStored) store.dropManifest(objectHash, undefined);
-    this.#recent.set(objectHash, { marker, keyText, isStored });
+    this.#remember(primary, marker, isStored);
     return isStored ? 'store' : 'memory';
+  }
+
+  #remember({ objectHash, keyText }: FillTarget, marker: VariantMarker, isStored: boolean): void {
+    const before = this.#recent.find(objectHash);
+    const used = before?.marker.generation === marker.generation ? before.used : new Set<ObjectHash>();
+    this.#recent.set(objectHash, { marker, keyText, isStored, used });
   }
 
   #refuse(): undefined {

@@ -1,10 +1,14 @@
 /** The access log: one JSON line a request, field names after OpenTelemetry's, written when the response has ended. Both lanes write it. */
 import type { EdgeError } from '../base/errors.ts';
 import type { CacheResult } from './proxy-metrics.ts';
-import type { ProxyServices } from './services.ts';
+import type { ProxyServices, Site } from './services.ts';
 
 /** What a line says of one request. */
 export interface AccessRecord {
+  /** Name of the service. */
+  readonly service: string;
+  /** Undefined where no route takes the request. */
+  readonly site: Pick<Site, 'route' | 'group'> | undefined;
   readonly clientAddress: string | undefined;
   readonly method: string;
   readonly path: string | undefined;
@@ -29,6 +33,9 @@ export interface AccessRecord {
 export function writeAccessLine(record: AccessRecord, services: Pick<ProxyServices, 'logger'>): void {
   services.logger.info(
     {
+      service: record.service,
+      route: record.site?.route,
+      group: record.site?.group,
       'client.address': record.clientAddress,
       'http.request.method': record.method,
       'url.path': record.path,

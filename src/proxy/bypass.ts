@@ -64,7 +64,7 @@ function forwardReason(reason: string): ForwardReason {
 }
 
 async function askOrigin(context: RequestContext, services: ProxyServices): Promise<{ head: UpstreamHead; reader: BodyReader }> {
-  const { site } = services;
+  const { site } = context.need('route');
   const { fields, method, signal } = context;
   context.upload = hasContent(fields) ? new Upload(context, services) : undefined;
   const answered = Promise.withResolvers<{ head: UpstreamHead; reader: BodyReader }>();

@@ -88,7 +88,7 @@ export class ClientWriter {
   close(): void {
     this.#failure ??= new EdgeError('CLIENT_GONE');
     for (const write of [...this.#pending]) write.finish();
-    this.#returnPin();
+    this.returnPin();
     this.#wake?.();
   }
 
@@ -98,9 +98,16 @@ export class ClientWriter {
    * @throws EdgeError CLIENT_GONE, CLIENT_STALLED
    */
   async finish(): Promise<void> {
-    this.#returnPin();
+    this.returnPin();
     this.#options.response.end();
     await this.#waitUntilBelow(1, COPY_BYTES);
+  }
+
+  /** Gives back the pin that was taken for a piece that did not come; the response may go on by another way. Idempotent. */
+  returnPin(): void {
+    if (!this.#holdsPin) return;
+    this.#holdsPin = false;
+    this.#options.pins.giveBack();
   }
 
   #send(piece: Piece): void {
@@ -155,11 +162,5 @@ export class ClientWriter {
     slow.stop();
     timer.stop();
     if (this.#failure !== undefined) throw this.#failure;
-  }
-
-  #returnPin(): void {
-    if (!this.#holdsPin) return;
-    this.#holdsPin = false;
-    this.#options.pins.giveBack();
   }
 }

@@ -34,6 +34,7 @@ export async function deliver(context: RequestContext, services: ProxyServices):
     if (isUntouched && isRefusal(error)) return { kind: 'bypass', reason: 'refused' };
     return { kind: 'fail', error };
   } finally {
+    writer.returnPin();
     source.close();
   }
 }

@@ -39,6 +39,8 @@ export function fail(context: RequestContext, services: ProxyServices, cause: Ed
     ['cache-status', context.cacheStatus],
     ...(proxyStatus === undefined ? [] : [['proxy-status', proxyStatus] as const]),
     ['x-cache', context.cacheResult],
+    // RFC 9110 s15.5.6.
+    ...(typeof error.context.allow === 'string' ? [['allow', error.context.allow] as const] : []),
     ...(error.httpStatus === 503 ? [['retry-after', String(RETRY_AFTER_SECONDS)] as const] : []),
   ];
   context.head = { status: error.httpStatus, fields };

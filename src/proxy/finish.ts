@@ -12,6 +12,7 @@ export function finish(context: RequestContext, services: ProxyServices): void {
   metrics.add('laneRequests', 1, 'general');
   metrics.add('requests', 1, context.cacheResult);
   metrics.add('responses', 1, statusClass(status));
+  context.route?.metrics.add('requests', 1, context.cacheResult);
   if (context.firstByteMs !== undefined) metrics.observe('firstByteSeconds', context.firstByteMs / 1000);
   // The response may still be on its way to the kernel; its fate is known when it closes.
   if (response.closed) close(context, services);
@@ -21,12 +22,16 @@ export function finish(context: RequestContext, services: ProxyServices): void {
 function close(context: RequestContext, services: ProxyServices): void {
   const isComplete = context.response.writableFinished;
   if (!isComplete) services.metrics.add('aborted');
+  if (!isComplete || context.response.statusCode >= 500) context.route?.metrics.add('failures');
+  context.route?.metrics.add('bodyBytes', context.sentBytes);
   if (services.logsAccess) writeAccessLine(recordOf(context, services, isComplete), services);
 }
 
 function recordOf(context: RequestContext, services: ProxyServices, isComplete: boolean): AccessRecord {
   const { request, response, fields } = context;
   return {
+    service: services.service.name,
+    site: context.route?.site,
     clientAddress: context.clientAddress,
     method: context.method,
     path: context.path ?? request.url,

@@ -10,12 +10,12 @@ import { fieldValue } from '../http/header-fields.ts';
 import { parseRangeHeader } from '../http/range.ts';
 import { placeOf } from '../upstream/origin-abilities.ts';
 import type { RequestContext } from './request-context.ts';
-import type { ProxyServices } from './services.ts';
+import type { ProxyServices, Site } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 import { sharedRequestFields, transportFor, upstreamPath } from './upstream-request.ts';
 
 export function identify(context: RequestContext, services: ProxyServices): StageOutcome {
-  const { site } = services;
+  const { site } = context.need('route');
   const path = context.need('path');
   const rule = context.need('rule');
   context.key = cacheKey({ siteName: keySiteName(site, context.host), path, query: context.query });
@@ -27,7 +27,7 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
   if (context.key === undefined) return verdict.onlyIfCached ? notCached() : { kind: 'bypass', reason: 'key-too-long' };
   context.ranges = wantedRanges(context, services);
   services.store.noteRequest(context.key.objectHash, startBytes(context));
-  context.target = fillTarget(context, services, { key: context.key, path, rule });
+  context.target = fillTarget(context, services, { site, key: context.key, path, rule });
   return NEXT;
 }
 
@@ -35,17 +35,18 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
 export function fillTarget(
   request: Pick<RequestContext, 'host' | 'query' | 'fields'>,
   services: ProxyServices,
-  { key, path, rule }: { readonly key: CacheKey; readonly path: string; readonly rule: SiteRule },
+  place: { readonly site: Site; readonly key: CacheKey; readonly path: string; readonly rule: SiteRule },
 ): FillTarget {
-  const { site } = services;
+  const { site, key, path, rule } = place;
   const targetPath = upstreamPath(site, path, request.query);
   return {
     ...key,
     rule,
     transport: transportFor(rule, site),
     upstreamPath: targetPath,
-    place: placeOf(site.authority, targetPath),
-    fields: sharedRequestFields(request, services),
+    place: placeOf(site.placeName, targetPath),
+    sliceSizeBytes: site.sliceSizeBytes,
+    fields: sharedRequestFields(request, site, services),
   };
 }
 

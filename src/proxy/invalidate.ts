@@ -24,8 +24,9 @@ export async function invalidateAfter(context: RequestContext, services: ProxySe
   wait.abort();
 }
 
-function invalidateAll(context: RequestContext, { site, purger }: ProxyServices, head: UpstreamHead): readonly Promise<void>[] {
+function invalidateAll(context: RequestContext, { purger }: ProxyServices, head: UpstreamHead): readonly Promise<void>[] {
   const { method, request, fields } = context;
+  const { site } = context.need('route');
   const parsed = parseRequestTarget(request.url ?? '/', fieldValue(fields, 'host'));
   const host = parsed.kind === 'ok' ? parsed.host : undefined;
   const target = { path: context.need('path'), query: context.query, host };

@@ -58,7 +58,8 @@ interface ConnectionState {
 /** Accepts connections and requests. */
 export class Listener {
   readonly #server: Server;
-  readonly #services: ProxyServices;
+  #services: ProxyServices;
+  #isClosing = false;
   readonly #connections = new WeakMap<Duplex, ConnectionState>();
 
   readonly #lane: ExpressLane | undefined;
@@ -96,14 +97,19 @@ export class Listener {
     this.#server.maxConnections = limits.connectionsMax;
     this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
     this.#lane = hasExpressLane ? this.#openLane(limits) : undefined;
-    let connections = 0;
+    const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
-      connections += 1;
+      load.connections += 1;
       socket.once('close', () => {
-        connections -= 1;
+        load.connections -= 1;
       });
     });
-    services.metrics.setGauge('connections', () => connections);
+  }
+
+  /** Requests that come from now on are handled with these. */
+  use(services: ProxyServices): void {
+    this.#services = services;
+    this.#lane?.use(services);
   }
 
   /** Puts the lane before node:http: connections that the server accepts are its own, and go on to where they would have gone. */
@@ -137,8 +143,8 @@ export class Listener {
 
   /** Accepts nothing more and waits for requests in progress, up to `deadlineMs`; then cuts them off. */
   async close(deadlineMs: number): Promise<void> {
-    const { clock, load } = this.#services;
-    load.isDraining = true;
+    const { clock } = this.#services;
+    this.#isClosing = true;
     const closed = new Promise<void>((resolve) => {
       this.#server.close(() => resolve());
     });
@@ -169,6 +175,7 @@ export class Listener {
   #begin(turn: Turn, state: ConnectionState): void {
     const { request, response } = turn;
     state.isBusy = true;
+    if (this.#isClosing) response.shouldKeepAlive = false;
     response.once('close', () => this.#next(turn, state));
     turn.context = new RequestContext(request, response, this.#services.clock.monotonicMs());
     void handleRequest(turn.context, this.#services);

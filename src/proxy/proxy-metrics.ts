@@ -143,5 +143,32 @@ export const PROXY_METRICS = {
     name: 'rawslice_http_writes_copied_total',
     help: 'Writes that went through a private buffer instead of their slot',
   },
+  unrouted: {
+    kind: 'counter',
+    name: 'rawslice_http_requests_unrouted_total',
+    help: 'Requests that no route takes: of another host (421), for another path (404), with another method (405)',
+    label: 'why',
+    values: ['host', 'path', 'method'],
+  },
   pinnedSlots: { kind: 'gauge', name: 'rawslice_http_pinned_slots', help: 'Slots that a write to a client is holding' },
+} as const satisfies MetricTable;
+
+export const ROUTE_METRICS = {
+  requests: {
+    kind: 'counter',
+    name: 'rawslice_route_requests_total',
+    help: 'Requests by what the cache contributed, by service, route and group',
+    label: 'cache',
+    values: CACHE_RESULTS,
+  },
+  failures: {
+    kind: 'counter',
+    name: 'rawslice_route_failures_total',
+    help: 'Requests answered with a status of 500 or above, or not to their end, by service, route and group',
+  },
+  bodyBytes: {
+    kind: 'counter',
+    name: 'rawslice_route_body_bytes_total',
+    help: 'Body bytes handed to clients, by service, route and group',
+  },
 } as const satisfies MetricTable;

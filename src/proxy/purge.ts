@@ -1,6 +1,6 @@
 /**
  * Stage *purge*: a request with the method PURGE is an order to this cache and never reaches the origin. The target names a URL; the field
- * X-Purge-Method makes it the beginning of URLs, the site of its host, or everything; a field that carries a tag in responses names a tag.
+ * X-Purge-Method makes it the beginning of URLs, the site of its host, or everything; a field that carries tags in responses names tags.
  * Soft-Purge: 1 (Fastly-Soft-Purge too) makes stale instead of forgetting.
  */
 import { isUtf8 } from 'node:buffer';
@@ -14,6 +14,8 @@ import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 
+/** Tags of one request: each is a record in the journal of every device. */
+const TAGS_MAX = 256;
 const SOFT_FIELDS = ['soft-purge', 'fastly-soft-purge'] as const;
 
 const REFUSALS: Readonly<Record<PurgeRefusal, string>> = {
@@ -32,8 +34,9 @@ export async function purge(context: RequestContext, services: ProxyServices): P
     return { kind: 'fail', error: new EdgeError('PURGE_FORBIDDEN', REFUSALS[refusal]) };
   }
   try {
-    const report = await purger.purge(namedBy(request.url ?? '', fields), isSoft(fields));
-    const text = `${JSON.stringify(report)}\n`;
+    const named = namedBy(request.url ?? '', fields);
+    const reports = await purger.purgeAll(named, isSoft(fields));
+    const text = `${JSON.stringify(reports.length === 1 ? reports[0] : { purges: reports })}\n`;
     const described = [
       ['content-type', 'application/json; charset=utf-8'],
       ['content-length', String(Buffer.byteLength(text))],
@@ -48,21 +51,33 @@ export async function purge(context: RequestContext, services: ProxyServices): P
 }
 
 /** A purge of something else than was meant would be reported as done, so what is ambiguous is refused. @throws EdgeError REQUEST_INVALID */
-function namedBy(target: string, fields: FieldList): NamedPurge {
-  const tags = TAG_FIELDS.flatMap((name) => fieldLines(fields, name)).map(tagText);
-  const word = fieldValue(fields, 'x-purge-method')?.toLowerCase() ?? (tags.length > 0 ? 'tag' : 'url');
-  const host = fieldValue(fields, 'host');
+function namedBy(target: string, fields: FieldList): readonly NamedPurge[] {
+  const tags = namedTags(fields);
+  // An empty list of tags must not become a purge of the target.
+  const word = fieldValue(fields, 'x-purge-method')?.toLowerCase() ?? (tags === undefined ? 'url' : 'tag');
   const scope = PURGE_SCOPES.find((known) => known === word);
   if (scope === undefined) throw invalid(`X-Purge-Method is one of ${PURGE_SCOPES.join(', ')}`);
-  if ((scope === 'tag') !== tags.length > 0 || tags.length > 1)
-    throw invalid(`Name one tag, in ${TAG_FIELDS.join(', ')}, and purge by nothing else with it`);
+  if (scope !== 'tag' && tags !== undefined) throw invalid('Purge by tags, or by something else, in one request');
+  if (scope !== 'tag') return [namedByTarget(scope, target, fieldValue(fields, 'host'))];
+  if (tags === undefined || tags.length === 0) throw invalid(`Name tags in ${TAG_FIELDS.join(', ')}`);
+  return tags.map((tag) => ({ kind: 'tag', tag }));
+}
+
+/** @returns undefined when no field is there that names tags */
+function namedTags(fields: FieldList): readonly string[] | undefined {
+  const lines = TAG_FIELDS.flatMap((name) => fieldLines(fields, name)).map(tagText);
+  if (lines.length === 0) return undefined;
+  const tags = [...new Set(lines.flatMap((line) => line.split(/[\s,]+/)).filter((tag) => tag !== ''))];
+  if (tags.length > TAGS_MAX) throw invalid(`Name at most ${TAGS_MAX} tags in one request`);
+  return tags;
+}
+
+function namedByTarget(scope: Exclude<NamedPurge['kind'], 'tag'>, target: string, host: string | undefined): NamedPurge {
   switch (scope) {
     case 'url':
       return { kind: scope, url: target, host };
     case 'prefix':
       return { kind: scope, prefix: target, host };
-    case 'tag':
-      return { kind: scope, tag: tags[0] ?? '' };
     case 'host': {
       const parsed = parseRequestTarget(target, host);
       return { kind: scope, host: parsed.kind === 'ok' ? (parsed.host ?? '') : '' };

@@ -15,6 +15,7 @@ import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
 import type { CacheResult } from './proxy-metrics.ts';
+import type { ServedRoute } from './services.ts';
 
 /** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
 export interface PlannedBody {
@@ -58,6 +59,7 @@ export class RequestContext {
   query: string | undefined;
   /** As the client means it: lower-case, of the absolute form where there is one. */
   host: string | undefined;
+  route: ServedRoute | undefined;
   rule: SiteRule | undefined;
   // identify
   /** The ranges of a GET, at least one, when the Range field counts. */
@@ -115,7 +117,9 @@ export class RequestContext {
   }
 
   /** A field that an earlier stage filled. @throws AssertionFailure when the stages ran in another order */
-  need<Key extends 'path' | 'rule' | 'key' | 'target' | 'lookup' | 'resolution' | 'body' | 'head'>(key: Key): NonNullable<this[Key]> {
+  need<Key extends 'path' | 'route' | 'rule' | 'key' | 'target' | 'lookup' | 'resolution' | 'body' | 'head'>(
+    key: Key,
+  ): NonNullable<this[Key]> {
     const value = this[key];
     assert(value !== undefined && value !== null, () => `stage needs ${key}, which no stage has filled`);
     return value;

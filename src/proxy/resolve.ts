@@ -16,7 +16,7 @@ export async function resolve(context: RequestContext, services: ProxyServices):
   const isUsedUp = ranges.length > 0 && isSurplusUsedUp(context, services);
   const resolution = await services.resolver.resolve({
     target: context.need('target'),
-    selectingFields: selectingFields(context, services),
+    selectingFields: selectingFields(context),
     startBytes: startBytes(context),
     method: isHead ? 'HEAD' : 'GET',
     // A client's ranges are none for slices when it has had too many.

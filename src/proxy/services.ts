@@ -12,18 +12,44 @@ import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { CopyPool } from './copy-pool.ts';
 import type { PinBudget } from './pin-budget.ts';
-import type { PROXY_METRICS } from './proxy-metrics.ts';
+import type { PROXY_METRICS, ROUTE_METRICS } from './proxy-metrics.ts';
 import type { PurgeGate } from './purge-gate.ts';
+import type { RouteMatch, Router } from './router.ts';
 import type { SurplusBudget } from './surplus-budget.ts';
 
-/** What one listener fronts. */
+/** What a route fronts: an upstream group, and how it is asked. */
 export interface Site extends KeyedSite {
+  /** Name of the route. */
+  readonly route: string;
+  /** Name of the group. */
+  readonly group: string;
   readonly transport: UpstreamTransport;
+  /** `host[:port]` of the nodes beside the first. */
+  readonly otherAuthorities: readonly string[];
   /** Before every path at the origin; empty or `/x/y`. */
   readonly basePath: string;
+  /** Before every path at the client, and not sent to the origin; empty or `/x/y`. */
+  readonly stripPrefix: string;
+  /** What origin-abilities.ts knows the group's places by. */
+  readonly placeName: string;
+  /** Tried on the path without what is stripped. */
   readonly rules: readonly SiteRule[];
+  readonly sliceSizeBytes: number;
   /** The transport, following redirects as a rule says. */
   readonly follow: (rule: RedirectRule) => UpstreamTransport;
+}
+
+/** A route of one service. */
+export interface ServedRoute {
+  readonly match: RouteMatch;
+  readonly site: Site;
+  readonly metrics: MetricSet<typeof ROUTE_METRICS>;
+}
+
+/** What the listeners of one service answer with. */
+export interface Service {
+  readonly name: string;
+  readonly router: Router<ServedRoute>;
 }
 
 /** Limits on requests. */
@@ -39,9 +65,9 @@ export interface ProxyLimits {
   readonly rangeSurplusBytes: number;
 }
 
-/** Everything that stages may use. */
+/** Everything that stages may use; another one after a reload. A request keeps the one that it began with. */
 export interface ProxyServices {
-  readonly site: Site;
+  readonly service: Service;
   readonly store: SliceStore;
   readonly resolver: ObjectResolver;
   readonly purger: Purger;
@@ -59,6 +85,6 @@ export interface ProxyServices {
   readonly logsAccess: boolean;
   /** Whether Cache-Status names the key (RFC 9211 s2.7). */
   readonly showsCacheKey: boolean;
-  /** Requests in progress; the pipeline counts. */
-  readonly load: { requests: number; isDraining: boolean };
+  /** Requests in progress and connections of clients, over all services; the pipeline and the listeners count. */
+  readonly load: { requests: number; connections: number; isDraining: boolean };
 }

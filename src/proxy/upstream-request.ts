@@ -8,6 +8,7 @@ import { endToEndFields, type FieldList, fieldValue } from '../http/header-field
 import { appendCdnLoop, appendVia } from '../http/via.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { RequestContext } from './request-context.ts';
+import { withoutPrefix } from './router.ts';
 import type { ProxyServices, Site } from './services.ts';
 import { expectsContinue } from './upload.ts';
 
@@ -18,13 +19,14 @@ export function transportFor(rule: SiteRule | undefined, site: Site): UpstreamTr
 
 /** Path and query at the origin. */
 export function upstreamPath(site: Site, path: string, query: string | undefined): string {
-  return query === undefined ? `${site.basePath}${path}` : `${site.basePath}${path}?${query}`;
+  const own = site.basePath + withoutPrefix(path, site.stripPrefix);
+  return query === undefined ? own : `${own}?${query}`;
 }
 
 /** Fields of a request whose answer is stored for everybody. */
-export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fields'>, services: ProxyServices): FieldList {
+export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fields'>, site: Site, services: ProxyServices): FieldList {
   return [
-    ['host', hostAtOrigin(services.site, context.host)],
+    ['host', hostAtOrigin(site, context.host)],
     ['user-agent', 'rawslice'],
     ['accept', '*/*'],
     // Ranges address the bytes of one representation; an encoding chosen on the way would make another one of it (RFC 9110 s8.4).
@@ -36,8 +38,8 @@ export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fiel
 }
 
 /** The client's fields as far as an origin may choose by them; what it is sent of them is what it names in Vary. */
-export function selectingFields(context: RequestContext, services: ProxyServices): FieldList {
-  const replaced: [string, string][] = [['host', hostAtOrigin(services.site, context.host)]];
+export function selectingFields(context: RequestContext): FieldList {
+  const replaced: [string, string][] = [['host', hostAtOrigin(context.need('route').site, context.host)]];
   if (context.need('rule').encodings === 'identity') replaced.push(['accept-encoding', 'identity']);
   return [...endToEndFields(context.fields).filter(([name]) => !replaced.some(([other]) => other === name)), ...replaced];
 }
@@ -59,7 +61,7 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
   const host = fieldValue(fields, 'host');
   const forwardedFor = [fieldValue(fields, 'x-forwarded-for'), address].filter((part) => part !== undefined && part !== '').join(', ');
   return [
-    ['host', hostAtOrigin(services.site, context.host)],
+    ['host', hostAtOrigin(context.need('route').site, context.host)],
     ...kept,
     ['via', appendVia(fieldValue(fields, 'via'), request.httpVersion)],
     ['cdn-loop', appendCdnLoop(fieldValue(fields, 'cdn-loop'), services.loopId)],

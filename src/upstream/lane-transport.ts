@@ -17,6 +17,7 @@ import type { BodySink, ResponseReceiver, Transfer, UpstreamRequest, UpstreamTra
 export interface LaneOptions extends ConnectionOptions {
   readonly budget: ConnectionBudget;
   readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
+  readonly onOutcome?: ((outcome: Outcome) => void) | undefined;
 }
 
 /** Whether the lane can carry a request; any other goes through undici. */
@@ -227,6 +228,8 @@ class LaneTransfer implements Transfer, Exchange {
     this.#lane.inFlight -= 1;
     this.#options.metrics.add('inFlight', -1);
     this.#options.metrics.add('requests', 1, outcome);
+    // What cannot be written is no fault of the origin's.
+    this.#options.onOutcome?.(outcome === 'invalid' && this.#connection === undefined ? 'aborted' : outcome);
   }
 }
 

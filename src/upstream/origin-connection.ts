@@ -19,6 +19,7 @@ import { ChunkedContent } from '../http/chunked-content.ts';
 import { type FieldList, fieldValue } from '../http/header-fields.ts';
 import { type Framing, framingOf, isKeptAlive, parseResponseHead, type ResponseHead } from '../http/response-head.ts';
 import { InterimLimit } from './interim-limit.ts';
+import type { TlsOptions } from './transport-options.ts';
 import { upstreamError, upstreamTimeout } from './upstream-error.ts';
 import type { BodySink } from './upstream-transport.ts';
 
@@ -38,6 +39,7 @@ export interface ConnectionOptions {
   readonly headBytesMax: number;
   /** In place of `dns.lookup`. */
   readonly lookup?: LookupFunction | undefined;
+  readonly tls?: TlsOptions | undefined;
   readonly clock: Clock;
 }
 
@@ -458,7 +460,7 @@ const TIMEOUTS: Readonly<Record<State, string>> = {
   closed: 'IDLE_TIMEOUT',
 };
 
-function connect({ origin, lookup }: ConnectionOptions, onread: net.OnReadOpts): net.Socket {
+function connect({ origin, lookup, tls: security }: ConnectionOptions, onread: net.OnReadOpts): net.Socket {
   const { protocol, hostname, port } = new URL(origin);
   const host = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
   const isTls = protocol === 'https:';
@@ -470,7 +472,9 @@ function connect({ origin, lookup }: ConnectionOptions, onread: net.OnReadOpts):
     ...(lookup === undefined ? {} : { lookup }),
   };
   if (!isTls) return net.connect(place);
-  return tls.connect({ ...place, ALPNProtocols: ['http/1.1'], ...(net.isIP(host) === 0 ? { servername: host } : {}) });
+  const servername = security?.servername ?? (net.isIP(host) === 0 ? host : undefined);
+  const name = servername === undefined ? {} : { servername };
+  return tls.connect({ ...place, ...name, ALPNProtocols: ['http/1.1'], rejectUnauthorized: security?.verifies ?? true });
 }
 
 /** `Keep-Alive: timeout=5` less a margin; Infinity when the origin says nothing. */

@@ -18,8 +18,10 @@ import type { BodySink, ResponseReceiver, Transfer, UpstreamHead, UpstreamReques
 export interface RedirectOptions {
   /** To the configured origin. */
   readonly first: UpstreamTransport;
-  /** The configured origin, `scheme://host[:port]`. */
+  /** The configured origin, `scheme://host[:port]`; of several nodes the first. */
   readonly origin: string;
+  /** What else means the configured origin: the other nodes, and the name that they are sent in Host. */
+  readonly aliases: readonly string[];
   readonly pool: TransportPool;
   readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
 }
@@ -105,10 +107,12 @@ class FollowedTransfer implements Transfer {
     url: string,
     { head, running }: { readonly head: UpstreamHead; readonly running: Transfer },
   ): BodySink | undefined {
-    const { origin, metrics } = this.#options;
+    const { metrics } = this.#options;
     const [location, ...others] = fieldLines(head.fields, 'location');
     const verdict =
-      location === undefined || others.length > 0 ? undefined : judgeRedirect(location, { url, configured: origin }, this.#rule);
+      location === undefined || others.length > 0
+        ? undefined
+        : judgeRedirect(location, { url, configured: this.#configured(location, url) }, this.#rule);
     if (verdict?.kind !== 'follow' || (!verdict.target.mayBePrivate && isSpecialHost(new URL(verdict.target.origin).hostname))) {
       // The client may follow by itself what this cache does not.
       metrics.add('redirects', 1, 'refused');
@@ -124,9 +128,16 @@ class FollowedTransfer implements Transfer {
     return new DiscardingSink(running);
   }
 
+  /** The name of the configured origin that a Location uses. */
+  #configured(location: string, url: string): string {
+    const { origin, aliases } = this.#options;
+    const named = URL.parse(location, url)?.origin;
+    return aliases.find((alias) => alias === named) ?? origin;
+  }
+
   #follow(request: UpstreamRequest, target: RedirectTarget): void {
-    const { first, origin, pool, metrics } = this.#options;
-    const isHome = target.origin === new URL(origin).origin;
+    const { first, origin, aliases, pool, metrics } = this.#options;
+    const isHome = target.origin === new URL(origin).origin || aliases.includes(target.origin);
     const transport = isHome ? first : pool.get({ origin: target.origin, isGuarded: !target.mayBePrivate });
     if (transport === undefined) {
       metrics.add('redirects', 1, 'no-room');

@@ -2,7 +2,16 @@
 import type { LookupFunction } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import type { MetricSet } from '../base/metrics.ts';
+import type { Outcome } from './upstream-error.ts';
 import type { UPSTREAM_METRICS } from './upstream-metrics.ts';
+
+/** What TLS is done with, where it is not what the origin's URL says. */
+export interface TlsOptions {
+  /** Name that is asked for and verified; undefined: the host of the origin. */
+  readonly servername: string | undefined;
+  /** Whether the certificate must be valid for the name. */
+  readonly verifies: boolean;
+}
 
 /** Limits of one origin. */
 export interface TransportOptions {
@@ -17,6 +26,9 @@ export interface TransportOptions {
   readonly headBytesMax: number;
   /** In place of `dns.lookup`. */
   readonly lookup?: LookupFunction | undefined;
+  readonly tls?: TlsOptions | undefined;
+  /** Told of the end of each request, before its receiver is. A request that could not be sent to anybody is `aborted` here. */
+  readonly onOutcome?: ((outcome: Outcome) => void) | undefined;
   readonly clock: Clock;
   readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
 }

@@ -35,6 +35,8 @@ export class UndiciTransport implements PooledTransport {
   constructor(options: UndiciOptions) {
     this.#options = options;
     const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
+    const name = options.tls?.servername === undefined ? {} : { servername: options.tls.servername };
+    const security = { ...name, rejectUnauthorized: options.tls?.verifies ?? true };
     this.#pool = new Pool(options.origin, {
       allowH2: false,
       connections: options.connectionsMax,
@@ -46,7 +48,7 @@ export class UndiciTransport implements PooledTransport {
       keepAliveMaxTimeout: options.keepAliveMs,
       connect: withinBudget(
         options.budget,
-        this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs, ...lookup })),
+        this.#resets.watch(buildConnector({ allowH2: false, timeout: options.connectTimeoutMs, ...lookup, ...security })),
       ),
     });
     this.#uploads = createUploadAgent(options.origin, options.budget);
@@ -68,6 +70,7 @@ export class UndiciTransport implements PooledTransport {
       this.#inFlight -= 1;
       this.#options.metrics.add('inFlight', -1);
       this.#options.metrics.add('requests', 1, outcome);
+      this.#options.onOutcome?.(outcome);
     };
     const { body } = request;
     if (body !== undefined) {

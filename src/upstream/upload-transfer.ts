@@ -69,8 +69,9 @@ export class UploadTransfer implements Transfer {
     const hostname = url.hostname.replace(/^\[|\]$/g, '');
     const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
     // Else TLS would ask for the name in Host, which may be the client's.
-    const servername = isIP(hostname) === 0 ? { servername: hostname } : {};
-    const place = { hostname, port: url.port, ...servername, ...lookup };
+    const name = options.tls?.servername ?? (isIP(hostname) === 0 ? hostname : undefined);
+    const servername = name === undefined ? {} : { servername: name };
+    const place = { hostname, port: url.port, ...servername, ...lookup, rejectUnauthorized: options.tls?.verifies ?? true };
     this.#request = client.request({ ...place, method, path, headers, agent, maxHeaderSize: options.headBytesMax });
     this.#request.on('socket', (socket) => {
       if (!socket.connecting) return;

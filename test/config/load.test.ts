@@ -43,6 +43,37 @@ function headsOf(result: LoadResult): readonly string[] {
 
 test('loadConfig() fills in every default', () => {
   assert.deepEqual(mustLoad(MINIMAL), {
+    services: [{ name: 'default', listen: [{ host: '127.0.0.1', port: 8080 }], routes: ['default'] }],
+    routes: [
+      {
+        name: 'default',
+        isImplicit: true,
+        hosts: [],
+        path: { kind: 'any' },
+        methods: undefined,
+        group: 'default',
+        stripPrefix: '',
+        addPrefix: '',
+        rules: [],
+        sliceSizeBytes: 1024 ** 2,
+      },
+    ],
+    groups: [
+      {
+        name: 'default',
+        isNamedByOrigin: true,
+        nodes: [{ origin: 'http://origin.test', weight: 1, sni: undefined, verifiesCertificate: true }],
+        basePath: '',
+        balance: 'round-robin',
+        hostHeader: undefined,
+        preservesHost: false,
+        retriesMax: 2,
+        connectTimeoutMs: 5000,
+        headTimeoutMs: 30_000,
+        bodyTimeoutMs: 30_000,
+        connectionsMax: 64,
+      },
+    ],
     listen: { host: '127.0.0.1', port: 8080 },
     purge: { allow: undefined, token: undefined },
     admin: { listen: { host: '127.0.0.1', port: 8081 }, token: undefined },

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { KIB, MIB } from '../../src/base/units.ts';
 import { type BodyIdentity, bodyBytes } from '../helpers/body.ts';
+import { ClientConnection } from '../helpers/client.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
@@ -169,4 +170,22 @@ test('a body of unknown length that a PUT overtook does not come back to the cac
   assert.deepEqual([(await first).wrongAt, (await first).isComplete], [-1, true]);
   const next = await edge.get('/a', {}, { expect: changed });
   assert.deepEqual([next.status, next.wrongAt, next.headers['x-cache']], [200, -1, 'MISS']);
+});
+
+test('a connection that has proved itself and meets a change before the first byte leaves no pin behind', async () => {
+  await using origin = await Origin.start();
+  const big = origin.setObject('/big', { lengthBytes: 12 * MIB, cacheControl: 'max-age=60' });
+  origin.setObject('/a', { lengthBytes: 4 * MIB, cacheControl: 'max-age=60' });
+  await using edge = await startEdge({ origin });
+  await edge.get('/a', { range: 'bytes=0-0' });
+  await edge.settle();
+  const connection = await ClientConnection.open({ port: edge.port });
+  const whole = await connection.request({ path: '/big', expect: big });
+  assert.deepEqual([whole.wrongAt, whole.isComplete], [-1, true]);
+  const changed = origin.setObject('/a', { lengthBytes: 4 * MIB, version: 2, cacheControl: 'max-age=60' });
+  const answer = await connection.request({ path: '/a', headers: { range: `bytes=${2 * MIB}-` }, expect: { ...changed, start: 2 * MIB } });
+  assert.deepEqual([answer.status, answer.isComplete], [206, true]);
+  await edge.settle();
+  assert.equal(edge.services.pins.taken, 0);
+  connection.destroy();
 });

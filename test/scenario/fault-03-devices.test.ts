@@ -93,7 +93,7 @@ for (const [seed, [name, fail]] of Object.entries(FAILURES).entries()) {
     // Nothing asks for them until the device is back, so that only the purge keeps its old versions away.
     const purged = [0, 1, 2, 3, 4, 5, 6, 7].map(nameOf);
     for (const path of purged) {
-      const key = cacheKey({ siteName: edge.services.site.name, path, query: undefined });
+      const key = cacheKey({ siteName: edge.site.name, path, query: undefined });
       assert.ok(key !== undefined);
       await assert.rejects(set.purge({ kind: 'object', objectHash: key.objectHash }), { code: 'STORE_UNAVAILABLE' });
       edge.resolver.forget({ kind: 'object', objectHash: key.objectHash }, false);

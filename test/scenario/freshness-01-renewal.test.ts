@@ -178,7 +178,7 @@ test('preset debian: by-hash and pool never change, InRelease is asked about soo
 });
 
 function hashOf(edge: TestEdge, path: string): ObjectHash {
-  const key = cacheKey({ siteName: edge.services.site.name, path, query: undefined });
+  const key = cacheKey({ siteName: edge.site.name, path, query: undefined });
   assert.ok(key !== undefined);
   return key.objectHash;
 }
@@ -240,7 +240,7 @@ test('an origin without Date: the time of receipt is sent as Date, the same for 
   origin.misbehave('/a', { dropHeaders: ['date'] });
   await using edge = await startEdge({ origin });
   await edge.get('/a');
-  const path = cacheKey({ siteName: edge.services.site.name, path: '/a', query: undefined });
+  const path = cacheKey({ siteName: edge.site.name, path: '/a', query: undefined });
   assert.ok(path !== undefined);
   const verdict = await edge.store.readManifest(path.objectHash);
   assert.ok(verdict.kind === 'hit');

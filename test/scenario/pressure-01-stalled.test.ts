@@ -10,11 +10,14 @@ import { Origin } from '../helpers/origin.ts';
 import type { Misbehaviour } from '../helpers/origin-script.ts';
 
 /** More than the buffers of the kernel hold for one client. */
-const LENGTH = 16 * MIB;
+const LENGTH = 32 * MIB;
 /** A literal body: computing one for each of fifty clients would take longer than everything else. */
 const CONTENT = bodyBytes({ name: 'content', version: 1 }, 0, LENGTH);
-/** What kernels, node and the parsers may hold for one stalled transfer, both sides together, beside the slots of its run. */
-const BUFFERED_BYTES = 13 * MIB;
+/**
+ * What may be on its way for one stalled transfer: Linux buffers up to 4 MiB to send and 6 MiB received on either side (tcp_wmem, tcp_rmem);
+ * the rest is slots of its run, copies for the client, node and the parsers.
+ */
+const BUFFERED_BYTES = 24 * MIB;
 
 /** Waits until the origin has stopped sending because nobody reads. */
 async function untilQuiet(origin: Origin): Promise<void> {

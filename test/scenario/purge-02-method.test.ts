@@ -71,6 +71,35 @@ test('PURGE by prefix, tag, host and of everything, with the count when the walk
   }
 });
 
+test('PURGE by several tags, however they are written, answers for each; what two of them cover counts once', async () => {
+  await using origin = await Origin.start();
+  const tags = { '/a': 'red', '/b': 'blue', '/c': 'red, green', '/d': 'other' };
+  for (const [path, text] of Object.entries(tags)) origin.setObject(path, { ...FRESH, headers: { 'Cache-Tag': text } });
+  await using edge = await startEdge({ origin, set: ALLOWED, makeStore: tinyDevice });
+  for (const headers of [{ 'Surrogate-Key': 'red  blue green red' }, { 'Surrogate-Key': 'red', 'Cache-Tag': 'blue,green' }]) {
+    for (const path of Object.keys(tags)) await cached(edge, path);
+    const answer = await purge(edge, '/', headers);
+    assert.equal(answer.status, 200, answer.text);
+    const { purges } = JSON.parse(answer.text) as { purges: readonly { id: number; kind: string; key: string }[] };
+    assert.deepEqual(
+      purges.map(({ kind, key }) => [kind, key]),
+      [
+        ['tag', 'red'],
+        ['tag', 'blue'],
+        ['tag', 'green'],
+      ],
+    );
+    for (const path of ['/a', '/b', '/c']) assert.equal(await cached(edge, path), 'MISS', path);
+    assert.equal(await cached(edge, '/d'), 'HIT');
+    const isDone = (): boolean => purges.every(({ id }) => edge.services.purger.find(id)?.isDone === true);
+    await eventually(isDone, { what: 'the end of the walks' });
+    assert.equal(
+      purges.reduce((sum, { id }) => sum + (edge.services.purger.find(id)?.objects ?? 0), 0),
+      3,
+    );
+  }
+});
+
 test('PURGE that says nothing clear is refused, and nothing is purged', async () => {
   await using origin = await Origin.start({ resolve: () => FRESH });
   await using edge = await startEdge({ origin, set: ALLOWED });
@@ -80,8 +109,9 @@ test('PURGE that says nothing clear is refused, and nothing is purged', async ()
     ['/a', { 'Soft-Purge': 'yes' }],
     ['/a/..', { 'X-Purge-Method': 'prefix' }],
     ['/', { 'X-Purge-Method': 'tag' }],
-    ['/', { 'Surrogate-Key': 'red blue' }],
-    ['/', { 'Surrogate-Key': 'red', 'Cache-Tag': 'blue' }],
+    ['/', { 'Surrogate-Key': ' , ' }],
+    ['/', { 'Surrogate-Key': Array.from({ length: 257 }, (_unused, number) => `t${number}`).join(' ') }],
+    ['/a', { 'Surrogate-Key': 'red', 'X-Purge-Method': 'url' }],
     ['/', { 'Surrogate-Key': 'red', 'X-Purge-Method': 'everything' }],
     ['/', { 'Surrogate-Key': '\xff' }],
     ['*', {}],

@@ -3,6 +3,7 @@
  * and of no other, whole unless something excuses it, and its status and fields must fit the request and the bytes.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyBody } from '../helpers/body.ts';
 import { ClientConnection, type ClientResponse, type RequestOptions } from '../helpers/client.ts';
 import { type ParsedPart, parseMultipart } from '../helpers/multipart-parser.ts';
@@ -46,6 +47,8 @@ export interface ClientsOptions {
   readonly tally: Tally;
   /** Called with a sentence for everything that should not have been. */
   readonly complain: (what: string) => void;
+  /** The proxy's own words about the last requests for a path. */
+  readonly accounts: (path: string) => readonly string[];
 }
 
 /** One client: connections one after the other, until `isOver` says so. */
@@ -196,6 +199,8 @@ class Exchange {
   #isUnchecked = false;
   #wrong: string | undefined;
   #story = '';
+  /** Until a complaint has been made, which waits for the proxy's account. */
+  #complaining: Promise<void> | undefined;
   /** The body so far, where it can only be judged whole: several parts, or a text. */
   #pieces: Buffer[] | undefined;
 
@@ -227,9 +232,11 @@ class Exchange {
       // The connection broke before the head: allowed after a response that broke, or an abort, before it on the connection.
       if (String(error).includes('no end within')) this.#complain(`stalled without a head: ${String(error)}`);
       tally.broken += 1;
+      await this.#complaining;
       return false;
     }
     this.#judge(response);
+    await this.#complaining;
     return response.isComplete;
   }
 
@@ -432,9 +439,14 @@ class Exchange {
       (record) =>
         `\n    #${record.sequence} ${record.headers.range ?? 'whole'} -> ${record.status} ${record.bodyBytesSent} ${record.state}`,
     );
-    this.#options.complain(
-      `${what}\n  ${method} ${subject.path} ${JSON.stringify(headers)}${head}\n  versions ${JSON.stringify(subject.versions.slice(-4))}${asked.join('')}`,
-    );
+    const versions = `\n  versions ${JSON.stringify(subject.versions.slice(-4))}`;
+    // The line of this request is written when the proxy has seen its end.
+    this.#complaining = sleep(50).then(() => {
+      const accounts = this.#options.accounts(subject.path).map((line) => `\n    ${line}`);
+      this.#options.complain(
+        `${what}\n  ${method} ${subject.path} ${JSON.stringify(headers)}${head}${versions}${asked.join('')}${accounts.join('')}`,
+      );
+    });
   }
 }
 

@@ -267,7 +267,10 @@ export function isText(kind: Kind): boolean {
   return kind in TEXT_ANSWERS;
 }
 
-/** Whether missing bytes of it can be had again for certain. */
+/**
+ * Whether missing bytes of it can be had again for certain. Content that came unencoded for `br` is completed with what comes for `identity`,
+ * which real origins give the same tag and `by-encoding` does not.
+ */
 export function isStrong(kind: Kind): boolean {
-  return kind !== 'weak' && kind !== 'bare' && kind !== 'chunked-weak';
+  return kind !== 'weak' && kind !== 'bare' && kind !== 'chunked-weak' && kind !== 'by-encoding';
 }

@@ -55,6 +55,9 @@ export async function torture(options: TortureOptions): Promise<TortureResult> {
   return { complaints: play.complaints, tally: play.tally, rounds: play.rounds };
 }
 
+/** Lines of the access log that are kept for each path, to explain a complaint. */
+const ACCOUNTS_MAX = 12;
+
 class Play {
   readonly world: World;
   readonly complaints: string[] = [];
@@ -66,6 +69,8 @@ class Play {
   readonly #shape: { readonly sliceBytes: number; readonly arenaBytes: number };
   readonly #clock = new SystemClock();
   readonly #logger: Logger;
+  /** The last lines of the access log by path. */
+  readonly #accounts = new Map<string, string[]>();
   #hasCrashed = false;
 
   private constructor(
@@ -77,7 +82,7 @@ class Play {
     this.#random = parts.random;
     this.#disk = parts.disk;
     this.#shape = parts;
-    this.#logger = createLogger({ level: 'error', stream: { write: (line) => this.#onLog(line) } });
+    this.#logger = createLogger({ level: 'info', stream: { write: (line) => this.#onLog(line) } });
   }
 
   static async start(options: TortureOptions): Promise<Play> {
@@ -119,7 +124,13 @@ class Play {
     this.#hasCrashed = false;
     world.faultsPerMille = [0, 20, 100, 300][this.#random.integerBelow(4)]!;
     const edge = await this.#startEdge();
-    const options: ClientsOptions = { world, port: edge.port, tally: this.tally, complain: (what) => this.complain(what) };
+    const options: ClientsOptions = {
+      world,
+      port: edge.port,
+      tally: this.tally,
+      complain: (what) => this.complain(what),
+      accounts: (path) => this.#accounts.get(path) ?? [],
+    };
     const endMs = performance.now() + Math.max(300, loadMs);
     const isOver = (): boolean => performance.now() >= endMs || this.complaints.length > 4;
     const clients = Array.from({ length: 12 * this.#options.size }, () => runClient(options, isOver));
@@ -139,6 +150,7 @@ class Play {
       arenaBytes: this.#shape.arenaBytes,
       logger: this.#logger,
       set: {
+        'log.access': 'true',
         'slice.size': `${this.#shape.sliceBytes / KIB}KiB`,
         'upstream.bodyTimeout': '3s',
         'upstream.headTimeout': '3s',
@@ -236,9 +248,18 @@ class Play {
   }
 
   #onLog(line: string): void {
+    const { level, 'url.path': path } = JSON.parse(line) as { level: string | number; 'url.path'?: string };
+    if (path !== undefined) return this.#noteAccount(path, line.trim());
+    if (level === 'info' || level === 'warn' || Number(level) < 50) return;
     // Once the power has failed the device's own errors are to be expected.
     if (this.#hasCrashed && /degraded|DEVICE_FAULT|checkpoint|cleanly|durable/.test(line)) return;
     this.complain(`logged: ${line.trim()}`);
+  }
+
+  #noteAccount(path: string, line: string): void {
+    const lines = this.#accounts.get(path) ?? [];
+    lines.push(line);
+    this.#accounts.set(path, lines.slice(-ACCOUNTS_MAX));
   }
 
   #reportMemory(): void {

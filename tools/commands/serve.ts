@@ -3,10 +3,11 @@ import path from 'node:path';
 import type { Command } from 'commander';
 import { destination } from 'pino';
 import { Edge } from '../../src/app/edge.ts';
+import { countText } from '../../src/base/count-text.ts';
 import { createLogger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { formatBytes } from '../../src/base/units.ts';
-import type { EdgeConfig } from '../../src/config/edge-config.ts';
+import type { ConfigRoute, EdgeConfig } from '../../src/config/edge-config.ts';
 import { type ConfigOverride, environmentName } from '../../src/config/environment.ts';
 import { formatListenAddress } from '../../src/config/listen-address.ts';
 import type { CommandIo } from '../command-io.ts';
@@ -65,7 +66,6 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
     clock: io.clock,
     random: new SystemRandom(),
     logger,
-    listen: config.listen,
     adminListen: config.admin.listen,
   });
   announce(io, edge, config);
@@ -95,14 +95,30 @@ function collectPath(path: string, before: string | undefined): string {
 }
 
 function announce(io: CommandIo, edge: Edge, config: EdgeConfig): void {
-  const base = `http://${typeof edge.address === 'string' ? edge.address : hostAndPort(edge.address)}`;
+  const base = `http://${placeText(edge.address)}`;
   const admin = edge.adminAddress === undefined ? 'none' : `http://${hostAndPort(edge.adminAddress)}`;
-  io.terminal.note(`rawslice listens on ${base} and fronts ${config.upstream.origin}${config.upstream.basePath} (preset ${config.preset})`);
+  const short = config.routes.find(({ isImplicit }) => isImplicit);
+  const what = short === undefined ? `has ${countText(config.routes.length, 'route')}` : frontedBy(config, short);
+  io.terminal.note(`rawslice listens on ${base} and ${what}`);
+  for (const { service, address } of edge.listeners.open.slice(1))
+    io.terminal.note(`  and on http://${placeText(address)} (service ${service})`);
   for (const device of edge.store.status) io.terminal.note(`  cache  ${device.path} (${describeDevice(device, edge)})`);
   io.terminal.note(`  admin  ${admin}/readyz, /healthz, /metrics`);
+  if (short === undefined) return;
   io.terminal.note(
     `  try    curl -o /dev/null -sD- ${base}${SAMPLE_PATHS[config.preset] ?? '/PATH/AT/THE/MIRROR'}   (twice: X-Cache says MISS, then HIT)`,
   );
+}
+
+function frontedBy(config: EdgeConfig, { group: name }: ConfigRoute): string {
+  const group = config.groups.find((known) => known.name === name);
+  const [first, ...others] = group?.nodes ?? [];
+  const more = others.length === 0 ? '' : ` and ${countText(others.length, 'node')} more`;
+  return `fronts ${first?.origin ?? ''}${group?.basePath ?? ''}${more} (preset ${config.preset})`;
+}
+
+function placeText(address: Edge['address']): string {
+  return typeof address === 'string' ? address : hostAndPort(address);
 }
 
 function describeDevice(device: Edge['store']['status'][number], edge: Edge): string {

@@ -8,8 +8,10 @@ import type { Timer } from '../../base/clock.ts';
 import { KIB } from '../../base/units.ts';
 import type { RefusalKind } from '../refusal.ts';
 import type { ProxyServices } from '../services.ts';
+import type { LaneTables } from './hit-finder.ts';
 import { KnownFields } from './known-fields.ts';
 import { LaneConnection, type LaneShare } from './lane-connection.ts';
+import type { ConnectionTails } from './stored-head.ts';
 import { TargetTable } from './target-table.ts';
 
 /** A longer head is for node:http; browsers send a tenth of it. */
@@ -30,16 +32,18 @@ export interface ExpressLaneOptions {
 
 /** The lane of one listener. */
 export class ExpressLane {
-  readonly #share: LaneShare;
+  #share: LaneShare;
+  readonly #tails: ConnectionTails;
   readonly #connections = new Set<LaneConnection>();
   readonly #timer: Timer;
 
   constructor(options: ExpressLaneOptions) {
     const { services, headerBytesMax, keepAliveMs, checkMs } = options;
     const keepAlive = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(keepAliveMs / 1000)}\r\n\r\n`;
+    this.#tails = { keepAlive, close: 'Connection: close\r\n\r\n' };
     this.#share = {
       ...options,
-      table: new TargetTable(services, { keepAlive, close: 'Connection: close\r\n\r\n' }),
+      tables: this.#newTables(services),
       known: new KnownFields(),
       // node:http counts a little less than all bytes of a head, so what is accepted here would be there.
       headBytesMax: Math.min(HEAD_BYTES_MAX, headerBytesMax - 1),
@@ -49,6 +53,16 @@ export class ExpressLane {
       const nowMs = services.clock.monotonicMs();
       for (const connection of this.#connections) connection.check(nowMs);
     });
+  }
+
+  /** Requests that come from now on are answered with these; what was known of targets is found anew. */
+  use(services: ProxyServices): void {
+    this.#share = { ...this.#share, services, tables: this.#newTables(services) };
+    for (const connection of this.#connections) connection.use(this.#share);
+  }
+
+  #newTables(services: ProxyServices): LaneTables {
+    return { get: new TargetTable(services, 'GET', this.#tails), head: new TargetTable(services, 'HEAD', this.#tails) };
   }
 
   /** Takes a connection over. */

@@ -44,9 +44,10 @@ export class HeadParser {
   /** Offset behind the head. */
   endOffset = 0;
   reason: HandoverReason = 'syntax';
+  /** Whether somebody wants to know it. */
+  readsUserAgent: boolean;
   readonly #known: KnownFields;
   readonly #bytesMax: number;
-  readonly #readsUserAgent: boolean;
   /** Where the line in hand begins, from the head's start; 0 is the request line. */
   #lineStart = 0;
   #fields = 0;
@@ -59,7 +60,7 @@ export class HeadParser {
   constructor(options: { readonly known: KnownFields; readonly bytesMax: number; readonly readsUserAgent: boolean }) {
     this.#known = options.known;
     this.#bytesMax = options.bytesMax;
-    this.#readsUserAgent = options.readsUserAgent;
+    this.readsUserAgent = options.readsUserAgent;
   }
 
   /**
@@ -213,7 +214,7 @@ export class HeadParser {
         return true;
       case 'user-agent':
         if (this.userAgent !== undefined) return false;
-        this.userAgent = this.#readsUserAgent ? bytes.toString('latin1', start, end) : '';
+        this.userAgent = this.readsUserAgent ? bytes.toString('latin1', start, end) : '';
         return true;
       case 'ignored':
         return true;

@@ -19,6 +19,12 @@ import type { LaneTarget, TargetTable } from './target-table.ts';
 /** `hit`: the finder's fields say what to send. `unread`: the manifest is on a device, and not in memory. Else why it is not for this lane. */
 export type FinderVerdict = 'hit' | 'unread' | HandoverReason;
 
+/** Targets by method. */
+export interface LaneTables {
+  readonly get: TargetTable;
+  readonly head: TargetTable;
+}
+
 /** One for each connection; its fields hold for the hit that was found last. */
 export class HitFinder {
   target: LaneTarget | undefined;
@@ -30,11 +36,11 @@ export class HitFinder {
   /** Where the request begins in the object, as the store wants to know it. */
   noteBytes = 0;
   readonly #services: ProxyServices;
-  readonly #table: TargetTable;
+  readonly #tables: LaneTables;
 
-  constructor(services: ProxyServices, table: TargetTable) {
+  constructor(services: ProxyServices, tables: LaneTables) {
     this.#services = services;
-    this.#table = table;
+    this.#tables = tables;
   }
 
   /** Looks for the answer to a request. @param wasRead the manifest was just read from the device */
@@ -42,7 +48,8 @@ export class HitFinder {
     const { limits, load, resolver, loopId } = this.#services;
     if (load.requests >= limits.requestsMax) return 'overload';
     if (request.cdnLoop !== undefined && countCdnLoop(request.cdnLoop, loopId) > 0) return 'field';
-    const target = this.#table.find(request.host, request.target);
+    const table = request.isHead ? this.#tables.head : this.#tables.get;
+    const target = table.find(request.host, request.target);
     if (target.kind === 'foreign') return target.reason;
     this.target = target;
     const lookup = termsOf(request, target);
@@ -50,7 +57,7 @@ export class HitFinder {
     const manifest = resolver.findFresh(target.fill, lookup);
     if (manifest === undefined) return wasRead || isKnown(this.#services, target) ? 'absent' : 'unread';
     if (manifest.lengthBytes === undefined) return 'absent';
-    this.heads = this.#table.headsOf(target, manifest);
+    this.heads = table.headsOf(target, manifest);
     return this.#plan(request, this.heads);
   }
 
@@ -65,8 +72,13 @@ export class HitFinder {
   /** How the origin is asked for what turns out to be missing after all. */
   fillTargetOf(request: HeadParser, target: LaneTarget): FillTarget {
     if (request.cdnLoop === undefined) return target.fill;
-    const { path, query, host, rule, fill } = target;
-    return fillTarget({ host, query, fields: [['cdn-loop', request.cdnLoop]] }, this.#services, { key: fill, path, rule });
+    const { path, query, host, route, rule, fill } = target;
+    return fillTarget({ host, query, fields: [['cdn-loop', request.cdnLoop]] }, this.#services, {
+      site: route.site,
+      key: fill,
+      path,
+      rule,
+    });
   }
 
   /** What `plan` does: conditions, then the range, then whether its slices are there. */

@@ -34,9 +34,9 @@ export class LaneAccount {
     this.sentBytes = 0;
     this.cachedBytes = 0;
     this.#status = hit.head?.status ?? 0;
+    this.#target = hit.target;
     this.#services.load.requests += 1;
     if (!this.#services.logsAccess) return;
-    this.#target = hit.target;
     this.#generation = hit.heads?.manifest.generation ?? 0;
     this.#cacheStatus = hit.heads?.cacheStatusAt(times.nowMs) ?? '';
     this.#isHead = request.isHead;
@@ -51,6 +51,7 @@ export class LaneAccount {
     metrics.add('laneRequests', 1, 'express');
     metrics.add('requests', 1, 'HIT');
     metrics.add('responses', 1, statusClass(this.#status));
+    this.#target?.route.metrics.add('requests', 1, 'HIT');
     metrics.observe('firstByteSeconds', this.firstByteMs / 1000);
   }
 
@@ -58,7 +59,11 @@ export class LaneAccount {
   close(error: EdgeError | undefined): void {
     const { load, metrics, logsAccess } = this.#services;
     load.requests -= 1;
-    if (error !== undefined) metrics.add('aborted');
+    if (error !== undefined) {
+      metrics.add('aborted');
+      this.#target?.route.metrics.add('failures');
+    }
+    this.#target?.route.metrics.add('bodyBytes', this.sentBytes);
     if (logsAccess) this.#log(error);
   }
 
@@ -70,6 +75,8 @@ export class LaneAccount {
   #log(error: EdgeError | undefined): void {
     const target = this.#target;
     const record = {
+      service: this.#services.service.name,
+      site: target?.route.site,
       clientAddress: this.clientAddress,
       method: this.#isHead ? 'HEAD' : 'GET',
       path: target?.path,

@@ -17,17 +17,16 @@ import type { HandoverReason } from '../proxy-metrics.ts';
 import type { RefusalKind } from '../refusal.ts';
 import type { ProxyServices } from '../services.ts';
 import { HeadParser } from './head-parser.ts';
-import { HitFinder } from './hit-finder.ts';
+import { HitFinder, type LaneTables } from './hit-finder.ts';
 import type { KnownFields } from './known-fields.ts';
 import { LaneAccount } from './lane-account.ts';
 import { streamHit } from './lane-stream.ts';
 import type { StoredHead } from './stored-head.ts';
-import type { TargetTable } from './target-table.ts';
 
 /** What all connections of a lane share. */
 export interface LaneShare {
   readonly services: ProxyServices;
-  readonly table: TargetTable;
+  readonly tables: LaneTables;
   readonly known: KnownFields;
   readonly headBytesMax: number;
   readonly headerTimeoutMs: number;
@@ -60,13 +59,15 @@ interface LaneWrite {
 
 /** One connection, from its first byte to its end or its handover. */
 export class LaneConnection {
-  readonly #share: LaneShare;
-  readonly #services: ProxyServices;
+  #share: LaneShare;
+  /** After a reload; taken over between two requests. */
+  #nextShare: LaneShare | undefined;
+  #services: ProxyServices;
   readonly #socket: Socket;
   readonly #parser: HeadParser;
-  readonly #finder: HitFinder;
+  #finder: HitFinder;
   readonly #pace: ClientPace;
-  readonly #writes: readonly [LaneWrite, LaneWrite];
+  #writes: readonly [LaneWrite, LaneWrite];
   #oldestWrite = 0;
   #writeCount = 0;
   /** What was received and not yet answered. */
@@ -92,10 +93,9 @@ export class LaneConnection {
     this.#services = services;
     this.#socket = socket;
     this.#parser = new HeadParser({ known: share.known, bytesMax: share.headBytesMax, readsUserAgent: services.logsAccess });
-    this.#finder = new HitFinder(services, share.table);
+    this.#finder = new HitFinder(services, share.tables);
     this.#pace = paceOf(socket);
-    this.#writes = [newWrite(services), newWrite(services)];
-    if (services.logsAccess) for (const { account } of this.#writes) account.clientAddress = socket.remoteAddress;
+    this.#writes = this.#newWrites();
     this.#sinceMs = services.clock.monotonicMs();
     socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
@@ -106,6 +106,30 @@ export class LaneConnection {
   /** Whether nothing is going on. */
   get isIdle(): boolean {
     return this.#writeCount === 0 && !this.#isBusy && this.#bytes.length === this.#at;
+  }
+
+  /** Requests that come from now on are answered with these. */
+  use(share: LaneShare): void {
+    this.#nextShare = share;
+    this.#adopt();
+  }
+
+  /** Between two requests, so that each ends with what it began with. */
+  #adopt(): void {
+    const share = this.#nextShare;
+    if (share === undefined || this.#isBusy || this.#writeCount > 0) return;
+    this.#nextShare = undefined;
+    this.#share = share;
+    this.#services = share.services;
+    this.#parser.readsUserAgent = share.services.logsAccess;
+    this.#finder = new HitFinder(share.services, share.tables);
+    this.#writes = this.#newWrites();
+  }
+
+  #newWrites(): readonly [LaneWrite, LaneWrite] {
+    const writes = [newWrite(this.#services), newWrite(this.#services)] as const;
+    if (this.#services.logsAccess) for (const { account } of writes) account.clientAddress = this.#socket.remoteAddress;
+    return writes;
   }
 
   /** Ends the connection now. */
@@ -149,6 +173,7 @@ export class LaneConnection {
 
   /** Answers as much as may be answered now. */
   #process(): void {
+    if (this.#nextShare !== undefined) this.#adopt();
     while (this.#at < this.#bytes.length && this.#isReading) {
       const verdict = this.#parser.parse(this.#bytes, this.#at);
       if (verdict === 'complete') this.#answer();

@@ -11,8 +11,8 @@ import type { FillTarget } from '../../fill/fill-context.ts';
 import type { Manifest } from '../../format/manifest.ts';
 import { fillTarget } from '../identify.ts';
 import type { HandoverReason } from '../proxy-metrics.ts';
-import { findRoute } from '../route.ts';
-import type { ProxyServices } from '../services.ts';
+import { findRoute, ruleOf } from '../route.ts';
+import type { ProxyServices, ServedRoute } from '../services.ts';
 import { type ConnectionTails, ObjectHeads } from './stored-head.ts';
 
 /** Targets in one of the two tables. With a head of 600 bytes and the key a target takes about 2 KiB. */
@@ -25,6 +25,7 @@ export interface LaneTarget {
   readonly query: string | undefined;
   /** For keys that are kept apart by host, and for the origin. */
   readonly host: string | undefined;
+  readonly route: ServedRoute;
   readonly rule: SiteRule;
   readonly fill: FillTarget;
   /** Terms of a request without directives. */
@@ -41,17 +42,20 @@ export interface ForeignTarget {
 
 type Targets = Map<string, LaneTarget | ForeignTarget>;
 
-/** Targets of one listener. */
+/** Targets of one listener and method. */
 export class TargetTable {
   readonly #services: ProxyServices;
+  /** Routes may take one and not the other. */
+  readonly #method: 'GET' | 'HEAD';
   readonly #tails: ConnectionTails;
   #newer = new Map<string, Targets>();
   #older = new Map<string, Targets>();
   #newerCount = 0;
   #olderCount = 0;
 
-  constructor(services: ProxyServices, tails: ConnectionTails) {
+  constructor(services: ProxyServices, method: 'GET' | 'HEAD', tails: ConnectionTails) {
     this.#services = services;
+    this.#method = method;
     this.#tails = tails;
   }
 
@@ -85,15 +89,18 @@ export class TargetTable {
   }
 
   #make(hostText: string, text: string): LaneTarget | ForeignTarget {
-    const { site } = this.#services;
-    const found = findRoute(text, hostText, site);
+    const method = this.#method;
+    const found = findRoute({ url: text, hostHeader: hostText, method }, this.#services.service.router);
     if (found.kind === 'invalid') return { kind: 'foreign', reason: 'target' };
-    const { path, query, host, rule } = found;
-    const lookup = judgeRequest({ method: 'GET', fields: [], rule });
+    const { path, query, host, verdict } = found;
+    if (verdict.kind === 'absent') return { kind: 'foreign', reason: 'target' };
+    const { route } = verdict;
+    const rule = ruleOf(route, path);
+    const lookup = judgeRequest({ method, fields: [], rule });
     if (lookup.kind === 'bypass') return { kind: 'foreign', reason: 'rule' };
-    const key = cacheKey({ siteName: keySiteName(site, host), path, query });
+    const key = cacheKey({ siteName: keySiteName(route.site, host), path, query });
     if (key === undefined) return { kind: 'foreign', reason: 'size' };
-    const fill = fillTarget({ host, query, fields: [] }, this.#services, { key, path, rule });
-    return { kind: 'target', path, query, host, rule, fill, lookup, heads: undefined };
+    const fill = fillTarget({ host, query, fields: [] }, this.#services, { site: route.site, key, path, rule });
+    return { kind: 'target', path, query, host, route, rule, fill, lookup, heads: undefined };
   }
 }

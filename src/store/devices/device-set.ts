@@ -77,7 +77,7 @@ export class DeviceSet implements SliceStore {
 
   /** Counts of all devices for a registry, told apart by their paths. */
   get metricSets(): LabelledSets<typeof STORE_METRICS> {
-    return { label: 'device', sets: () => this.members.map(({ path, metrics }) => [path, metrics] as const) };
+    return { labels: ['device'], sets: () => this.members.map(({ path, metrics }) => [[path], metrics] as const) };
   }
 
   /** Sum of a metric over the devices, for tools. */

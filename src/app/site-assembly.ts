@@ -1,0 +1,97 @@
+/** Makes of a configuration what requests are routed by: a site for each route, and a router for each service. Used by proxy-assembly.ts. */
+import { createHash } from 'node:crypto';
+import { must } from '../base/assert.ts';
+import { MetricSet } from '../base/metrics.ts';
+import type { ConfigGroup, ConfigRoute, EdgeConfig } from '../config/edge-config.ts';
+import { ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
+import { Router } from '../proxy/router.ts';
+import type { ServedRoute, Service, Site } from '../proxy/services.ts';
+import type { UpstreamDoor } from './upstream-assembly.ts';
+
+/** Counts of routes, which outlive a reload. */
+export class RouteCounts {
+  #sets = new Map<string, { readonly labels: readonly string[]; readonly metrics: MetricSet<typeof ROUTE_METRICS> }>();
+
+  /** The labels of every series. */
+  static readonly labels = ['service', 'route', 'group'];
+
+  /** Of the routes that are served now. */
+  list(): Iterable<readonly [values: readonly string[], set: MetricSet<typeof ROUTE_METRICS>]> {
+    return [...this.#sets.values()].map(({ labels, metrics }) => [labels, metrics] as const);
+  }
+
+  /** Those of one route. */
+  of(labels: readonly string[]): MetricSet<typeof ROUTE_METRICS> {
+    const key = labels.join(' ');
+    const known = this.#sets.get(key) ?? { labels, metrics: new MetricSet(ROUTE_METRICS) };
+    this.#sets.set(key, known);
+    return known.metrics;
+  }
+
+  /** Forgets all but these. */
+  keep(kept: readonly MetricSet<typeof ROUTE_METRICS>[]): void {
+    this.#sets = new Map([...this.#sets].filter(([, { metrics }]) => kept.includes(metrics)));
+  }
+}
+
+/** @param doors by the name of their group */
+export function assembleServices(config: EdgeConfig, doors: ReadonlyMap<string, UpstreamDoor>, counts: RouteCounts): readonly Service[] {
+  const routes = new Map(
+    config.routes.map((route) => [route.name, { route, site: siteOf(route, must(doors.get(route.group), 'a route has a group')) }]),
+  );
+  const services = config.services.map(({ name, routes: names }) => {
+    const served = names.map((routeName): ServedRoute => {
+      const { route, site } = must(routes.get(routeName), 'a service has routes that there are');
+      const { hosts, path, methods } = route;
+      return { match: { hosts, path, methods }, site, metrics: counts.of([name, routeName, route.group]) };
+    });
+    return { name, router: new Router(served) };
+  });
+  counts.keep(services.flatMap(({ router }) => router.routes.map(({ metrics }) => metrics)));
+  return services;
+}
+
+function siteOf(route: ConfigRoute, door: UpstreamDoor): Site {
+  const { config: group } = door;
+  const authorities = group.nodes.map(({ origin }) => new URL(origin).host);
+  const [first = ''] = authorities;
+  const authority = group.hostHeader ?? first;
+  return {
+    name: siteName(route, group),
+    route: route.name,
+    group: group.name,
+    transport: door,
+    follow: (rule) => door.follow(rule),
+    authority,
+    otherAuthorities: authorities.filter((other) => other !== authority),
+    placeName: group.isNamedByOrigin ? authority : group.name,
+    basePath: group.basePath + route.addPrefix,
+    stripPrefix: route.stripPrefix,
+    preservesHost: group.preservesHost,
+    rules: route.rules,
+    sliceSizeBytes: route.sliceSizeBytes,
+  };
+}
+
+/**
+ * The name in every key (DECISIONS 42). What `upstream.url` leads to is named by the origin, so that a device which fronted another mirror before never answers
+ * for this one; a group is named by its name, since its nodes come and go. A route that is written out has a name of its own in it, and how it
+ * changes paths: two routes may send the same path to different places. No part has a slash, an @, or a bar.
+ */
+export function siteName(route: ConfigRoute, group: ConfigGroup): string {
+  const origin = group.isNamedByOrigin ? originName(group.nodes[0]?.origin ?? '', group.basePath) : group.name;
+  if (route.isImplicit && group.isNamedByOrigin) return origin;
+  const { name, stripPrefix, addPrefix } = route;
+  const isRewritten = stripPrefix !== '' || addPrefix !== '';
+  return isRewritten ? `${name}|${origin}|${shortHash(`${stripPrefix}\n${addPrefix}`)}` : `${name}|${origin}`;
+}
+
+/** It has no slash, so a base path is in it by its hash. */
+function originName(origin: string, basePath: string): string {
+  const { host } = new URL(origin);
+  return basePath === '' ? host : `${host}~${shortHash(basePath)}`;
+}
+
+function shortHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 8);
+}

@@ -1,0 +1,298 @@
+/**
+ * The lists `services`, `routes` and `upstreams` of a file, read record by record: what each says, with its place, nothing joined yet.
+ * site-plan.ts resolves their references and fills in what they leave out.
+ */
+import type { ConfigNode, PathMatch } from './edge-config.ts';
+import { type ListenAddress, parseListenAddress } from './listen-address.ts';
+import { BALANCE_WORDS, PRESET_NAMES, type PresetName } from './options.ts';
+import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
+import type { ConfigProblem } from './problem.ts';
+import { type Placed, parseName, type RecordKind, type RecordReader, readRecords } from './record-reader.ts';
+import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin } from './schema.ts';
+import { type PlacedRule, parsePattern, parsePrefix, readRules } from './site-rules.ts';
+import type { YamlNode } from './yaml-tree.ts';
+
+const ADDRESSES_MAX = 16;
+const HOSTS_MAX = 256;
+const METHODS_MAX = 16;
+const WEIGHT_MAX = 1000;
+const RETRIES_MAX = 10;
+const ROUTES_MAX = 256;
+
+/** Keys of a service. */
+export const SERVICE_KEYS = {
+  name: 'Name for logs and metrics, unique; letters, digits, dot, underscore and hyphen',
+  listen: 'Address that clients connect to, or a list of addresses',
+  routes: 'Names of the routes that this service has, tried in the order of `routes`; left out: all of them',
+} as const;
+
+/** Keys of a route. A request takes the first one of its service that matches in all that it names. */
+export const ROUTE_KEYS = {
+  name: 'Name for logs and metrics, unique; part of the key of what is stored, so another name is an empty cache',
+  host: 'Host of the request without port: a name or address, `*.suffix` for all names below one, or a list of these; left out: any',
+  prefix: 'Beginning of the path in whole segments: `/api` is `/api` and `/api/x`, and not `/apix`',
+  path: 'The whole path, instead of `prefix`',
+  match: 'Regular expression on the path, instead of `prefix` (case matters; not anchored unless it says `^` or `$`)',
+  methods: 'Method or list of methods; left out: any. `GET` is `HEAD` too',
+  upstream: 'Name of the upstream group; may be left out where there is only one',
+  stripPrefix: 'Beginning of `prefix` or `path`, in whole segments, that the origin is not sent',
+  addPrefix: 'Path that goes before what the origin is sent',
+  preset: 'Rules for a kind of mirror, tried after `rules`; left out: the `preset` of the configuration',
+  rules: 'Rules of this route, tried on the path without `stripPrefix`; left out: the `rules` of the configuration',
+  sliceSize: 'Bytes of one slice of new objects, a power of two; left out: `slice.size`',
+} as const;
+
+/** Keys of an upstream group. */
+export const GROUP_KEYS = {
+  name: 'Name for routes, logs and metrics, unique; part of the key of what is stored: a group that serves other content needs another name',
+  nodes: 'List of nodes: servers that answer alike',
+  balance: '`round-robin`: in turn, by weight, nodes of a greater weight spread evenly among the others',
+  hostHeader: "Host that the origin is sent instead of the node's own",
+  preserveHost: "As `upstream.preserveHost`: send the client's Host, and keep what is stored apart by host",
+  retries: 'Other nodes that a request is tried at, 0 to 10, when one fails before its first byte (default 2)',
+  connectTimeout: 'As `upstream.connectTimeout`, which is its default',
+  headTimeout: 'As `upstream.headTimeout`, which is its default',
+  bodyTimeout: 'As `upstream.bodyTimeout`, which is its default',
+  connections: 'Connections to each node at a time, kept ones included; `upstream.connections` is its default',
+} as const;
+
+/** Keys of a node. */
+export const NODE_KEYS = {
+  url: 'http or https, host, port if unusual, and a path that goes before every request path; the same path for all nodes of a group',
+  weight: 'Share of the requests in relation to the other nodes, 1 to 1000 (default 1)',
+  sni: 'Name that TLS asks for and verifies instead of the host of `url`',
+  verifyCertificate: 'Whether the certificate must be valid for the name: `true` (the default) or `false`',
+} as const;
+
+const SERVICE_KIND: RecordKind = { word: 'a service', keys: SERVICE_KEYS, countMax: 32 };
+const ROUTE_KIND: RecordKind = { word: 'a route', keys: ROUTE_KEYS, countMax: ROUTES_MAX };
+const GROUP_KIND: RecordKind = { word: 'an upstream group', keys: GROUP_KEYS, countMax: 128 };
+const NODE_KIND: RecordKind = { word: 'a node', keys: NODE_KEYS, countMax: 64 };
+
+/** A service as it is written. */
+export interface GivenService {
+  readonly name: Placed<string>;
+  readonly listen: readonly Placed<ListenAddress>[];
+  readonly routes: readonly Placed<string>[] | undefined;
+}
+
+/** A route as it is written. */
+export interface GivenRoute {
+  readonly name: Placed<string>;
+  /** Lower-case; empty for any. */
+  readonly hosts: readonly string[];
+  readonly path: PathMatch;
+  /** Upper-case; undefined for any. */
+  readonly methods: readonly string[] | undefined;
+  readonly upstream: Placed<string> | undefined;
+  /** Without slash at the end; empty for none. */
+  readonly stripPrefix: string;
+  readonly addPrefix: string;
+  readonly preset: PresetName | undefined;
+  readonly rules: readonly PlacedRule[] | undefined;
+  readonly sliceSize: Placed<number> | undefined;
+}
+
+/** A group as it is written. */
+export interface GivenGroup {
+  readonly name: Placed<string>;
+  readonly nodes: readonly ConfigNode[];
+  readonly basePath: string;
+  readonly balance: (typeof BALANCE_WORDS)[number] | undefined;
+  readonly hostHeader: string | undefined;
+  readonly preservesHost: boolean | undefined;
+  readonly retriesMax: number | undefined;
+  readonly connectTimeoutMs: number | undefined;
+  readonly headTimeoutMs: number | undefined;
+  readonly bodyTimeoutMs: number | undefined;
+  readonly connectionsMax: number | undefined;
+}
+
+/** The lists of a file; undefined where a list is not given. */
+export interface ServiceTables {
+  readonly services: readonly GivenService[] | undefined;
+  readonly routes: readonly GivenRoute[] | undefined;
+  readonly groups: readonly GivenGroup[] | undefined;
+}
+
+/** Names of the lists. */
+export const TABLE_KEYS = ['services', 'routes', 'upstreams'] as const;
+/** One of TABLE_KEYS. */
+export type TableKey = (typeof TABLE_KEYS)[number];
+
+/** Whether a key of a file names one of the lists. */
+export function isTableKey(key: string): key is TableKey {
+  return TABLE_KEYS.some((known) => known === key);
+}
+
+/** Reads `services`. */
+export function readServices(node: YamlNode, problems: ConfigProblem[]): readonly GivenService[] {
+  return readRecords(node, { key: 'services', kind: SERVICE_KIND, problems }, (reader) => {
+    const name = reader.readRequired('name', parseName);
+    const listen = reader.readList('listen', parseListenAddress, ADDRESSES_MAX);
+    const routes = reader.readList('routes', parseName, ROUTES_MAX);
+    if (listen === undefined) reader.report('listen', 'is required');
+    return name === undefined ? undefined : { name, listen: listen ?? [], routes };
+  });
+}
+
+/** Reads `routes`. */
+export function readRoutes(node: YamlNode, problems: ConfigProblem[]): readonly GivenRoute[] {
+  return readRecords(node, { key: 'routes', kind: ROUTE_KIND, problems }, (reader) => {
+    const name = reader.readRequired('name', parseName);
+    const hosts = reader.readList('host', parseHostPattern, HOSTS_MAX) ?? [];
+    const route = {
+      hosts: hosts.map(({ value }) => value),
+      path: readPath(reader),
+      methods: reader.readList('methods', parseMethod, METHODS_MAX)?.map(({ value }) => value),
+      upstream: reader.read('upstream', parseName),
+      stripPrefix: readStripped(reader),
+      addPrefix: reader.read('addPrefix', parseFolder)?.value ?? '',
+      preset: reader.read('preset', (text) => parseChoice(text, PRESET_NAMES))?.value,
+      rules: readOwnRules(reader, problems),
+      sliceSize: reader.read('sliceSize', (text) => parseOption('slice.size', text)),
+    };
+    return name === undefined ? undefined : { name, ...route };
+  });
+}
+
+/** Reads `upstreams`. */
+export function readGroups(node: YamlNode, problems: ConfigProblem[]): readonly GivenGroup[] {
+  return readRecords(node, { key: 'upstreams', kind: GROUP_KIND, problems }, (reader, key) => {
+    const name = reader.readRequired('name', parseName);
+    const { nodes, basePath } = readNodes(reader, key, problems);
+    const group = {
+      nodes,
+      basePath,
+      balance: reader.read('balance', (text) => parseChoice(text, BALANCE_WORDS))?.value,
+      hostHeader: reader.read('hostHeader', parseAuthority)?.value,
+      preservesHost: reader.read('preserveHost', parseBoolean)?.value,
+      retriesMax: reader.read('retries', (text) => parseNumber(text, { min: 0, max: RETRIES_MAX }))?.value,
+      connectTimeoutMs: reader.read('connectTimeout', (text) => parseOption('upstream.connectTimeout', text))?.value,
+      headTimeoutMs: reader.read('headTimeout', (text) => parseOption('upstream.headTimeout', text))?.value,
+      bodyTimeoutMs: reader.read('bodyTimeout', (text) => parseOption('upstream.bodyTimeout', text))?.value,
+      connectionsMax: reader.read('connections', (text) => parseOption('upstream.connections', text))?.value,
+    };
+    if (group.hostHeader !== undefined && group.preservesHost === true)
+      reader.report('hostHeader', "contradicts preserveHost, which sends the client's; keep one");
+    return name === undefined ? undefined : { name, ...group };
+  });
+}
+
+interface ReadNode {
+  readonly node: ConfigNode;
+  readonly url: Placed<OriginUrl>;
+}
+
+function readNodes(
+  group: RecordReader,
+  key: string,
+  problems: ConfigProblem[],
+): { readonly nodes: readonly ConfigNode[]; readonly basePath: string } {
+  const list = group.node('nodes');
+  if (list === undefined) group.report(undefined, 'needs nodes: a list of servers, each with its url');
+  const nodes = list === undefined ? [] : readRecords(list, { key: `${key}.nodes`, kind: NODE_KIND, problems }, readNode);
+  if (list?.kind === 'none') group.report('nodes', 'is empty; add a node');
+  const [first] = nodes;
+  for (const [index, { url }] of nodes.entries()) {
+    const report = (message: string): void => {
+      problems.push({ source: url.place.file, place: url.place, key: `${key}.nodes.${index}.url`, message });
+    };
+    if (first !== undefined && url.value.basePath !== first.url.value.basePath)
+      report(`has another path than the first node (${first.url.value.basePath || '/'}); nodes of a group answer alike`);
+    if (nodes.findIndex((other) => other.url.value.origin === url.value.origin) < index)
+      report('is a node of this group already; use weight');
+  }
+  return { nodes: nodes.map(({ node }) => node), basePath: first?.url.value.basePath ?? '' };
+}
+
+function readNode(reader: RecordReader): ReadNode | undefined {
+  const url = reader.readRequired('url', parseOrigin);
+  const weight = reader.read('weight', (text) => parseNumber(text, { min: 1, max: WEIGHT_MAX }));
+  const sni = reader.read('sni', parseHostName);
+  const verifies = reader.read('verifyCertificate', parseBoolean);
+  if (url === undefined) return undefined;
+  const { origin } = url.value;
+  for (const [name, given] of [
+    ['sni', sni],
+    ['verifyCertificate', verifies],
+  ] as const)
+    if (given !== undefined && !origin.startsWith('https:')) reader.report(name, 'is about TLS, and the url is not https');
+  return { url, node: { origin, weight: weight?.value ?? 1, sni: sni?.value, verifiesCertificate: verifies?.value ?? true } };
+}
+
+function readPath(reader: RecordReader): PathMatch {
+  const given = (['prefix', 'path', 'match'] as const).filter((name) => reader.node(name) !== undefined);
+  if (given.length > 1) reader.report(given[1], `stands beside ${given[0]}; keep one of prefix, path and match`);
+  const prefix = reader.read('prefix', parsePlainPath)?.value;
+  const exact = reader.read('path', parsePlainPath)?.value;
+  const pattern = reader.read('match', parsePattern)?.value;
+  if (prefix !== undefined) return { kind: 'prefix', path: prefix };
+  if (exact !== undefined) return { kind: 'exact', path: exact };
+  return pattern === undefined ? { kind: 'any' } : { kind: 'pattern', pattern };
+}
+
+function readStripped(reader: RecordReader): string {
+  const stripped = reader.read('stripPrefix', parseFolder)?.value ?? '';
+  if (stripped === '') return '';
+  const node = reader.node('prefix') ?? reader.node('path');
+  const path = node?.kind === 'text' ? node.text.trim() : undefined;
+  if (path === undefined) reader.report('stripPrefix', 'needs a prefix or path that begins with it');
+  else if (path !== stripped && !path.startsWith(`${stripped}/`)) reader.report('stripPrefix', `is not how ${quoteText(path)} begins`);
+  return stripped;
+}
+
+function readOwnRules(reader: RecordReader, problems: ConfigProblem[]): readonly PlacedRule[] | undefined {
+  const node = reader.node('rules');
+  if (node === undefined) return undefined;
+  const read = readRules(node);
+  problems.push(...read.problems);
+  return read.rules;
+}
+
+function parseNumber(text: string, { min, max }: { readonly min: number; readonly max: number }): Parsed<number> {
+  const value = /^\d{1,9}$/.test(text.trim()) ? Number(text) : Number.NaN;
+  return value >= min && value <= max ? parsed(value) : invalid(`must be a whole number from ${min} to ${max}, not ${quoteText(text)}`);
+}
+
+/** A path as requests have it when they are matched: nothing in it can need normalisation. */
+function parsePlainPath(text: string): Parsed<string> {
+  const path = parsePrefix(text.trim());
+  if (path.kind === 'invalid') return path;
+  if (/^(?:\/(?!\.{1,2}(?:\/|$))(?:[\w\-.~!$&'()*+,;=:@]|%[0-9A-F]{2})*)+$/.test(path.value)) return path;
+  return invalid(`must be a path without query, dot segments and characters that need %, not ${quoteText(text)}`);
+}
+
+/** A path whose slash at the end does not count. */
+function parseFolder(text: string): Parsed<string> {
+  const path = parsePlainPath(text);
+  return path.kind === 'ok' ? parsed(path.value.replace(/\/+$/, '')) : path;
+}
+
+function parseMethod(text: string): Parsed<string> {
+  const method = text.trim();
+  return /^[A-Z][A-Z-]{0,31}$/.test(method) ? parsed(method) : invalid(`must be a method such as GET or POST, not ${quoteText(text)}`);
+}
+
+const LABELS = /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
+
+function parseHostPattern(text: string): Parsed<string> {
+  const host = text.trim().toLowerCase();
+  const name = host.startsWith('*.') ? host.slice(2) : host;
+  if (host.length <= 255 && (LABELS.test(name) || (name === host && /^\[[0-9a-f:.]{2,45}\]$/.test(host)))) return parsed(host);
+  const isWithPort = /:\d+$/.test(host) && !host.startsWith('[');
+  return invalid(`must be a host such as mirror.example or *.example${isWithPort ? ', without port' : ''}, not ${quoteText(text)}`);
+}
+
+function parseHostName(text: string): Parsed<string> {
+  const name = text.trim().toLowerCase();
+  return name.length <= 255 && LABELS.test(name) ? parsed(name) : invalid(`must be a name such as origin.example, not ${quoteText(text)}`);
+}
+
+function parseAuthority(text: string): Parsed<string> {
+  const authority = text.trim().toLowerCase();
+  const [, name = '', port = ''] = /^([^:]+)(?::(\d{1,5}))?$/.exec(authority) ?? [];
+  return LABELS.test(name) && Number(port || 1) <= 65_535
+    ? parsed(authority)
+    : invalid(`must be a host such as origin.example or origin.example:8080, not ${quoteText(text)}`);
+}

@@ -1,0 +1,237 @@
+/**
+ * What is served: services, their routes and the groups behind them, joined from the lists of a file and from the options of the short form
+ * (`listen`, `upstream.url`, `preset`, `rules`). The short form is one service, one route and one group, so that there is one way inside.
+ * Whatever does not fit together is a problem. Called by load.ts.
+ */
+
+import type { ConfigGroup, ConfigRoute, ConfigService } from './edge-config.ts';
+import { formatListenAddress } from './listen-address.ts';
+import type { PresetName } from './options.ts';
+import { quoteText } from './parsed.ts';
+import { type Preset, readPreset } from './presets.ts';
+import type { ConfigProblem } from './problem.ts';
+import { type Placed, withoutNamesakes } from './record-reader.ts';
+import type { OptionValues } from './schema.ts';
+import type { GivenGroup, GivenRoute, GivenService, ServiceTables } from './service-tables.ts';
+import type { PlacedRule } from './site-rules.ts';
+import { formatSize } from './size.ts';
+import { findSuggestion } from './suggestion.ts';
+
+/** The name of what the short form makes. */
+export const SHORT_FORM_NAME = 'default';
+/** Nodes beside the first that a request is tried at. */
+const RETRIES_DEFAULT = 2;
+
+/** What is joined. */
+export interface PlanInput {
+  readonly tables: ServiceTables;
+  readonly values: OptionValues;
+  /** `rules` of the configuration. */
+  readonly rules: readonly PlacedRule[];
+  /** The preset of the configuration. */
+  readonly preset: Preset;
+}
+
+/** What is served. */
+export interface SitePlan {
+  readonly services: readonly ConfigService[];
+  readonly routes: readonly ConfigRoute[];
+  readonly groups: readonly ConfigGroup[];
+  /** Where each record and each rule of a route stands, by dotted key. */
+  readonly sources: ReadonlyMap<string, string>;
+}
+
+/** Joins; the plan is of use only when no problem was added. */
+export function planSites(input: PlanInput, problems: ConfigProblem[]): SitePlan {
+  const joiner = new Joiner(input, problems);
+  const groups = joiner.joinGroups();
+  const routes = joiner.joinRoutes(groups);
+  const services = joiner.joinServices(routes);
+  return { services, routes, groups, sources: joiner.sources };
+}
+
+class Joiner {
+  readonly sources = new Map<string, string>();
+  readonly #input: PlanInput;
+  readonly #problems: ConfigProblem[];
+
+  constructor(input: PlanInput, problems: ConfigProblem[]) {
+    this.#input = input;
+    this.#problems = problems;
+  }
+
+  joinGroups(): readonly ConfigGroup[] {
+    const { tables, values } = this.#input;
+    const given = withoutNamesakes(tables.groups ?? [], 'upstreams', this.#problems);
+    const own = given.map((group) => this.#joinGroup(group));
+    const upstream = values['upstream.url'];
+    if (upstream === undefined) return own;
+    const namesake = given.find(({ name }) => name.value === SHORT_FORM_NAME);
+    if (namesake !== undefined)
+      this.#report(namesake.name, 'upstreams', `${SHORT_FORM_NAME} is the group of upstream.url; choose another name`);
+    const node = { origin: upstream.origin, weight: 1, sni: undefined, verifiesCertificate: true };
+    const shape = { name: SHORT_FORM_NAME, nodes: [node], basePath: upstream.basePath, hostHeader: undefined };
+    const short = { ...this.#groupDefaults(), ...shape, isNamedByOrigin: true };
+    return [short, ...own];
+  }
+
+  #joinGroup(given: GivenGroup): ConfigGroup {
+    this.#note('upstreams', given.name);
+    const { nodes, basePath, hostHeader } = given;
+    const defaults = this.#groupDefaults();
+    return {
+      name: given.name.value,
+      isNamedByOrigin: false,
+      nodes,
+      basePath,
+      hostHeader,
+      balance: given.balance ?? defaults.balance,
+      // A group that names a Host has no use for the client's.
+      preservesHost: given.preservesHost ?? (hostHeader === undefined && defaults.preservesHost),
+      retriesMax: given.retriesMax ?? defaults.retriesMax,
+      connectTimeoutMs: given.connectTimeoutMs ?? defaults.connectTimeoutMs,
+      headTimeoutMs: given.headTimeoutMs ?? defaults.headTimeoutMs,
+      bodyTimeoutMs: given.bodyTimeoutMs ?? defaults.bodyTimeoutMs,
+      connectionsMax: given.connectionsMax ?? defaults.connectionsMax,
+    };
+  }
+
+  #groupDefaults(): Omit<ConfigGroup, 'name' | 'isNamedByOrigin' | 'nodes' | 'basePath' | 'hostHeader'> {
+    const { values } = this.#input;
+    return {
+      balance: 'round-robin',
+      preservesHost: values['upstream.preserveHost'],
+      retriesMax: RETRIES_DEFAULT,
+      connectTimeoutMs: values['upstream.connectTimeout'],
+      headTimeoutMs: values['upstream.headTimeout'],
+      bodyTimeoutMs: values['upstream.bodyTimeout'],
+      connectionsMax: values['upstream.connections'],
+    };
+  }
+
+  joinRoutes(groups: readonly ConfigGroup[]): readonly ConfigRoute[] {
+    const { tables, values, rules, preset } = this.#input;
+    if (tables.routes !== undefined) {
+      return withoutNamesakes(tables.routes, 'routes', this.#problems).flatMap((given) => this.#joinRoute(given, groups) ?? []);
+    }
+    const [group, ...others] = groups;
+    if (others.length > 0)
+      this.#problems.push({ source: 'configuration', key: 'routes', message: 'is required where there are several upstream groups' });
+    if (group === undefined) return [];
+    const route: ConfigRoute = {
+      name: SHORT_FORM_NAME,
+      isImplicit: true,
+      hosts: [],
+      path: { kind: 'any' },
+      methods: undefined,
+      group: group.name,
+      stripPrefix: '',
+      addPrefix: '',
+      rules: [...rules, ...preset.rules].map(({ rule }) => rule),
+      sliceSizeBytes: values['slice.size'],
+    };
+    return [route];
+  }
+
+  #joinRoute(given: GivenRoute, groups: readonly ConfigGroup[]): ConfigRoute | undefined {
+    const { name, hosts, path, methods, stripPrefix, addPrefix, sliceSize } = given;
+    this.#note('routes', name);
+    const group = this.#groupOf(given, groups);
+    const rules = this.#rulesOf(given);
+    if (sliceSize !== undefined) this.#checkSliceSize(sliceSize);
+    if (group === undefined) return undefined;
+    const sliceSizeBytes = sliceSize?.value ?? this.#input.values['slice.size'];
+    return { name: name.value, isImplicit: false, hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes };
+  }
+
+  #groupOf({ name, upstream }: GivenRoute, groups: readonly ConfigGroup[]): string | undefined {
+    const names = groups.map((group) => group.name);
+    if (upstream === undefined) {
+      if (names.length > 1) this.#report(name, `routes.${name.value}`, `needs upstream: one of ${names.join(', ')}`);
+      return names[0];
+    }
+    if (names.includes(upstream.value)) return upstream.value;
+    const message = `is ${quoteText(upstream.value)}, and there is no upstream group of that name`;
+    this.#report(upstream, `routes.${name.value}.upstream`, message, findSuggestion(upstream.value, names));
+    return undefined;
+  }
+
+  #rulesOf({ name, rules, preset: presetName }: GivenRoute): ConfigRoute['rules'] {
+    const own = rules ?? this.#input.rules;
+    const preset = presetName === undefined ? this.#input.preset : this.#readPreset(presetName);
+    if (rules !== undefined || presetName !== undefined) this.#problems.push(...findShadowedNames(own, preset.rules));
+    const word = presetName ?? this.#input.values.preset;
+    for (const { rule, place } of own) this.sources.set(`routes.${name.value}.rules.${rule.name}`, `${place.file}:${place.line}`);
+    for (const { rule } of preset.rules) this.sources.set(`routes.${name.value}.rules.${rule.name}`, `preset ${word}`);
+    return [...own, ...preset.rules].map(({ rule }) => rule);
+  }
+
+  #readPreset(name: PresetName): Preset {
+    const preset = readPreset(name);
+    this.#problems.push(...preset.problems);
+    return preset;
+  }
+
+  #checkSliceSize(sliceSize: Placed<number>): void {
+    const arenaBytes = this.#input.values['memory.arena'];
+    if (arenaBytes >= 8 * sliceSize.value) return;
+    this.#report(sliceSize, 'memory.arena', `must hold 8 slices of ${formatSize(sliceSize.value)}; it is ${formatSize(arenaBytes)}`);
+  }
+
+  joinServices(routes: readonly ConfigRoute[]): readonly ConfigService[] {
+    const { tables, values } = this.#input;
+    const names = routes.map(({ name }) => name);
+    if (tables.services === undefined) return [{ name: SHORT_FORM_NAME, listen: [values.listen], routes: names }];
+    const services = withoutNamesakes(tables.services, 'services', this.#problems);
+    this.#checkAddresses(services);
+    return services.map((service) => this.#joinService(service, names));
+  }
+
+  #joinService({ name, listen, routes }: GivenService, names: readonly string[]): ConfigService {
+    this.#note('services', name);
+    const known = new Set((this.#input.tables.routes ?? []).map((route) => route.name.value));
+    for (const route of routes ?? []) {
+      if (known.has(route.value)) continue;
+      const message = `names ${quoteText(route.value)}, and there is no route of that name`;
+      this.#report(route, `services.${name.value}.routes`, message, findSuggestion(route.value, known));
+    }
+    const chosen = routes === undefined ? undefined : new Set(routes.map(({ value }) => value));
+    return {
+      name: name.value,
+      listen: listen.map(({ value }) => value),
+      routes: chosen === undefined ? names : names.filter((route) => chosen.has(route)),
+    };
+  }
+
+  #checkAddresses(services: readonly GivenService[]): void {
+    const taken = new Map([[formatListenAddress(this.#input.values['admin.listen']), 'admin.listen']]);
+    for (const { name, listen } of services) {
+      for (const address of listen) {
+        const text = formatListenAddress(address.value);
+        const owner = taken.get(text);
+        if (owner === undefined) taken.set(text, `service ${name.value}`);
+        else if (address.value.port !== 0) this.#report(address, `services.${name.value}.listen`, `is ${text}, as that of ${owner}`);
+      }
+    }
+  }
+
+  #note(table: string, { value, place }: Placed<string>): void {
+    this.sources.set(`${table}.${value}`, `${place.file}:${place.line}`);
+  }
+
+  #report({ place }: Placed<unknown>, key: string, message: string, suggestion?: string | undefined): void {
+    this.#problems.push({ source: place.file, place, key, message, suggestion });
+  }
+}
+
+/** Rules of one's own that a rule of the preset has the name of. */
+export function findShadowedNames(own: readonly PlacedRule[], preset: readonly PlacedRule[]): readonly ConfigProblem[] {
+  return own
+    .filter(({ rule }) => preset.some((other) => other.rule.name === rule.name))
+    .map(({ rule, place }) => ({
+      source: place.file,
+      place,
+      key: 'rules',
+      message: `${rule.name} is the name of a rule of the preset; choose another`,
+    }));
+}

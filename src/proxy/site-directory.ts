@@ -1,0 +1,19 @@
+/** Which sites answer for what a purge names, over all services. A purge reaches every site that could, whatever the method: too much only costs time. */
+import type { SiteDirectory } from '../cache/named-purge.ts';
+import { matchesPath, type Router } from './router.ts';
+import type { ServedRoute, Site } from './services.ts';
+
+/** @param routers of the present configuration; asked for at each purge */
+export function siteDirectory(routers: () => Iterable<Router<ServedRoute>>): SiteDirectory {
+  return {
+    find({ host, path }) {
+      const sites = new Map<string, Site>();
+      for (const router of routers()) {
+        for (const { match, site } of host === undefined ? router.routes : router.candidates(host)) {
+          if (path === undefined || matchesPath(match.path, path)) sites.set(site.name, site);
+        }
+      }
+      return [...sites.values()];
+    },
+  };
+}

@@ -1,0 +1,174 @@
+/**
+ * The door to an upstream group: each request goes to the node that the balancer chooses among those that are well. When a node fails before the first byte
+ * of its answer, the request is sent to another one, as far as its method and the group's budget allow; what fails after that is for the caller to
+ * resume, which chooses anew.
+ *
+ *   start -> node a -> fails, or 502, 503, 504 -> node b -> ... -> the last answer's head and body, as of one transfer
+ */
+import type { EdgeError } from '../base/errors.ts';
+import { MetricSet } from '../base/metrics.ts';
+import type { FieldList } from '../http/header-fields.ts';
+import type { Balancer } from './balancer.ts';
+import { DiscardingSink } from './discarding-sink.ts';
+import { GROUP_METRICS } from './node-metrics.ts';
+import { RetryBudget } from './retry-budget.ts';
+import type { UpstreamNode } from './upstream-node.ts';
+import type { BodySink, ResponseReceiver, Transfer, UpstreamHead, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
+
+/** A group. */
+export interface GroupOptions {
+  readonly name: string;
+  /** At least one. */
+  readonly nodes: readonly UpstreamNode[];
+  readonly balancer: Balancer<UpstreamNode>;
+  /** Nodes beside the first that a request is tried at. */
+  readonly retriesMax: number;
+  /** Whether each node is sent its own host, whatever the request says. */
+  readonly sendsNodeHost: boolean;
+}
+
+/** Statuses that speak of the node, not of the resource (RFC 9110 s15.6.3 to s15.6.5). */
+const NODE_FAILURES: ReadonlySet<number> = new Set([502, 503, 504]);
+/** RFC 9110 s9.2.2: doing it twice is as doing it once. */
+const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
+
+/** Requests to a group. */
+export class GroupTransport implements UpstreamTransport {
+  readonly name: string;
+  readonly nodes: readonly UpstreamNode[];
+  readonly metrics = new MetricSet(GROUP_METRICS);
+  readonly #options: GroupOptions;
+  readonly #budget = new RetryBudget();
+
+  constructor(options: GroupOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.nodes = options.nodes;
+  }
+
+  get waitingRequests(): number {
+    return this.nodes.reduce((sum, node) => sum + node.waitingRequests, 0);
+  }
+
+  get isIdle(): boolean {
+    return this.nodes.every((node) => node.isIdle);
+  }
+
+  start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
+    const [only, ...others] = this.nodes;
+    if (only !== undefined && others.length === 0) return only.start(request, receiver);
+    this.#budget.noteRequest();
+    const transfer = new GroupTransfer(this, request, receiver);
+    transfer.start();
+    return transfer;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.nodes.map((node) => node.close()));
+  }
+
+  /** The node for a request that was tried at some already; undefined when there is no other. */
+  choose(tried: ReadonlySet<UpstreamNode>): UpstreamNode | undefined {
+    const untried = this.nodes.filter((node) => !tried.has(node));
+    if (untried.length === 0) return undefined;
+    const well = untried.filter((node) => node.isAvailable);
+    if (well.length > 0) return this.#options.balancer.choose(well);
+    // A node that may have recovered is better than an error for sure.
+    this.metrics.add('panics');
+    return this.#options.balancer.choose(untried);
+  }
+
+  /** The node for another try, if there may be one. */
+  chooseAgain(tried: ReadonlySet<UpstreamNode>): UpstreamNode | undefined {
+    const refusal = tried.size > this.#options.retriesMax ? 'limit' : tried.size === this.nodes.length ? 'no-node' : undefined;
+    if (refusal !== undefined || !this.#budget.tryTake()) {
+      this.metrics.add('retries', 1, refusal ?? 'budget');
+      return undefined;
+    }
+    this.metrics.add('retries', 1, 'sent');
+    return this.choose(tried);
+  }
+
+  /** The request as a node is sent it. */
+  requestFor(node: UpstreamNode, request: UpstreamRequest): UpstreamRequest {
+    return this.#options.sendsNodeHost ? { ...request, fields: withHost(request.fields, node.authority) } : request;
+  }
+}
+
+class GroupTransfer implements Transfer {
+  readonly #group: GroupTransport;
+  readonly #request: UpstreamRequest;
+  readonly #receiver: ResponseReceiver;
+  readonly #tried = new Set<UpstreamNode>();
+  #current: Transfer | undefined;
+  #isAborted = false;
+
+  constructor(group: GroupTransport, request: UpstreamRequest, receiver: ResponseReceiver) {
+    this.#group = group;
+    this.#request = request;
+    this.#receiver = receiver;
+  }
+
+  start(): void {
+    const node = this.#group.choose(this.#tried);
+    if (node !== undefined) this.#ask(node);
+  }
+
+  resume(): void {
+    this.#current?.resume();
+  }
+
+  abort(): void {
+    this.#isAborted = true;
+    this.#current?.abort();
+  }
+
+  #ask(node: UpstreamNode): void {
+    this.#tried.add(node);
+    const attempt = this.#tried.size;
+    const transfer = node.start(this.#group.requestFor(node, this.#request), {
+      onInterim: (head) => this.#receiver.onInterim?.(head),
+      onHead: (head, running) => this.#onHead(node, head, running),
+      onFailure: (error) => this.#onFailure(error),
+    });
+    // A node may fail before it has handed its transfer out; then that of the next one is there already.
+    if (attempt === this.#tried.size) this.#current = transfer;
+    if (this.#isAborted) transfer.abort();
+  }
+
+  #onHead(node: UpstreamNode, head: UpstreamHead, running: Transfer): BodySink | undefined {
+    if (this.#isAborted) return undefined;
+    this.#current = running;
+    if (!NODE_FAILURES.has(head.status)) {
+      node.noteHead();
+      return this.#receiver.onHead(head, this);
+    }
+    node.noteFailure();
+    const next = this.#isRepeatable() ? this.#group.chooseAgain(this.#tried) : undefined;
+    if (next === undefined) return this.#receiver.onHead(head, this);
+    this.#ask(next);
+    return new DiscardingSink(running);
+  }
+
+  #onFailure(error: EdgeError): void {
+    if (this.#isAborted) return;
+    // What was never sent can be sent elsewhere, whatever it asks for.
+    const mayRepeat = error.retry === 'other-origin' && (this.#isRepeatable() || this.#isUnsent(error));
+    const next = mayRepeat ? this.#group.chooseAgain(this.#tried) : undefined;
+    if (next === undefined) this.#receiver.onFailure(error);
+    else this.#ask(next);
+  }
+
+  /** Content is taken from the client as it is sent, so there is nothing to repeat it from. */
+  #isRepeatable(): boolean {
+    return this.#request.body === undefined && IDEMPOTENT_METHODS.has(this.#request.method);
+  }
+
+  #isUnsent(error: EdgeError): boolean {
+    return this.#request.body === undefined && error.code === 'UPSTREAM_UNREACHABLE';
+  }
+}
+
+function withHost(fields: FieldList, authority: string): FieldList {
+  return fields.map((field) => (field[0] === 'host' ? ['host', authority] : field));
+}

@@ -1,0 +1,253 @@
+/** Lists of services, routes and upstream groups: what they mean, what is wrong with them, and how they are shown. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import type { EdgeConfig } from '../../src/config/edge-config.ts';
+import { listEffectiveOptions } from '../../src/config/effective-options.ts';
+import type { ConfigOverride } from '../../src/config/environment.ts';
+import { type LoadResult, loadConfig } from '../../src/config/load.ts';
+import { formatProblem } from '../../src/config/problem.ts';
+
+const FOLDER = mkdtempSync(path.join(tmpdir(), 'rawslice-services-'));
+const FILE = path.join(FOLDER, 'edge.yaml');
+
+after(() => rmSync(FOLDER, { recursive: true }));
+
+function load(text: string, overrides: readonly ConfigOverride[] = []): LoadResult {
+  writeFileSync(FILE, `device: { path: cache.img }\n${text}`);
+  return loadConfig({ file: FILE, environment: {}, overrides });
+}
+
+function mustLoad(text: string): EdgeConfig {
+  const result = load(text);
+  assert.ok(result.kind === 'ok', headsOf(result).join('\n'));
+  return result.config;
+}
+
+function headsOf(result: LoadResult): readonly string[] {
+  if (result.kind === 'ok') return [];
+  return result.problems.map((problem) => formatProblem(problem).replaceAll(`${FOLDER}/`, '').split('\n')[0] ?? '');
+}
+
+const FULL = `
+upstream: { connectTimeout: 1s }
+preset: generic
+rules:
+  - { name: shared, prefix: /s/, freshFor: 5m }
+services:
+  - name: edge
+    listen: [127.0.0.1:8080, "[::1]:8080"]
+  - name: inner
+    listen: 127.0.0.1:8082
+    routes: [api, debian]
+routes:
+  - name: debian
+    host: [Mirror.Example, "*.mirrors.example"]
+    prefix: /debian
+    stripPrefix: /debian/
+    addPrefix: /archive/
+    upstream: mirrors
+    preset: debian
+    rules:
+      - { name: own, prefix: /dists/x/, freshFor: 1m }
+    sliceSize: 512KiB
+  - name: api
+    match: ^/v\\d+/
+    methods: [GET, POST]
+    upstream: api
+upstreams:
+  - name: mirrors
+    nodes:
+      - { url: http://a.example/base, weight: 3 }
+      - { url: "http://b.example:8080/base/" }
+    connections: 9
+    retries: 0
+  - name: api
+    nodes: [{ url: https://10.0.0.7, sni: api.example, verifyCertificate: false }]
+    hostHeader: api.example:8443
+    headTimeout: 2s
+`;
+
+test('services, routes and groups are joined; what they leave out comes from the options', () => {
+  const { services, routes, groups } = mustLoad(FULL);
+  assert.deepEqual(services, [
+    {
+      name: 'edge',
+      listen: [
+        { host: '127.0.0.1', port: 8080 },
+        { host: '::1', port: 8080 },
+      ],
+      routes: ['debian', 'api'],
+    },
+    { name: 'inner', listen: [{ host: '127.0.0.1', port: 8082 }], routes: ['debian', 'api'] },
+  ]);
+  const [debian, api] = routes;
+  assert.deepEqual(
+    { ...debian, rules: debian?.rules.slice(0, 2).map(({ name }) => name) },
+    {
+      name: 'debian',
+      isImplicit: false,
+      hosts: ['mirror.example', '*.mirrors.example'],
+      path: { kind: 'prefix', path: '/debian' },
+      methods: undefined,
+      group: 'mirrors',
+      stripPrefix: '/debian',
+      addPrefix: '/archive',
+      rules: ['own', 'debian-pool'],
+      sliceSizeBytes: 512 * 1024,
+    },
+  );
+  assert.deepEqual(
+    api?.rules.map(({ name }) => name),
+    ['shared'],
+  );
+  assert.deepEqual(
+    [api?.path, api?.methods, api?.sliceSizeBytes],
+    [{ kind: 'pattern', pattern: /^\/v\d+\//u }, ['GET', 'POST'], 1024 ** 2],
+  );
+  const [mirrors, other] = groups;
+  assert.deepEqual(
+    [mirrors?.nodes.map(({ origin, weight }) => [origin, weight]), mirrors?.basePath, mirrors?.connectionsMax, mirrors?.retriesMax],
+    [
+      [
+        ['http://a.example', 3],
+        ['http://b.example:8080', 1],
+      ],
+      '/base',
+      9,
+      0,
+    ],
+  );
+  assert.deepEqual(other?.nodes, [{ origin: 'https://10.0.0.7', weight: 1, sni: 'api.example', verifiesCertificate: false }]);
+  assert.deepEqual(
+    [other?.hostHeader, other?.connectTimeoutMs, other?.headTimeoutMs, other?.retriesMax],
+    ['api.example:8443', 1000, 2000, 2],
+  );
+});
+
+test('--print-effective shows the lists with their sources', () => {
+  const result = load(FULL);
+  assert.ok(result.kind === 'ok');
+  const shown = new Map(listEffectiveOptions(result.config, result.sources).map((option) => [option.key, option]));
+  const row = (key: string): string => `${shown.get(key)?.value} # ${shown.get(key)?.source.replace(`${FOLDER}/`, '')}`;
+  assert.equal(row('services.inner'), 'listen 127.0.0.1:8082, routes debian api # edge.yaml:10');
+  assert.equal(
+    row('routes.debian'),
+    'host mirror.example *.mirrors.example, prefix /debian, stripPrefix /debian, addPrefix /archive, upstream mirrors, sliceSize 512KiB # edge.yaml:14',
+  );
+  assert.equal(row('routes.debian.rules.own'), '^/dists/x/, freshFor 1m # edge.yaml:22');
+  assert.match(row('routes.debian.rules.debian-pool'), /immutable.* # preset debian$/);
+  assert.match(
+    row('upstreams.api'),
+    /^https:\/\/10\.0\.0\.7 sni api\.example verifyCertificate false, balance round-robin, hostHeader api/,
+  );
+});
+
+test('the short form is one service, one route and one group, and may stand beside groups', () => {
+  const { routes, groups } = mustLoad(
+    'upstream: { url: "http://o.example" }\nupstreams: [{ name: g, nodes: [{ url: "http://g.example" }] }]\nroutes:\n  - { name: a, prefix: /a, upstream: g }\n  - { name: rest, upstream: default }\n',
+  );
+  assert.deepEqual(
+    groups.map(({ name, isNamedByOrigin }) => [name, isNamedByOrigin]),
+    [
+      ['default', true],
+      ['g', false],
+    ],
+  );
+  assert.deepEqual(
+    routes.map(({ group }) => group),
+    ['g', 'default'],
+  );
+  const only = mustLoad('upstreams: [{ name: g, nodes: [{ url: "http://g.example" }] }]\n');
+  assert.deepEqual([only.routes.map(({ name, group }) => [name, group]), only.upstream.origin], [[['default', 'g']], undefined]);
+});
+
+test('all problems of the lists come at once, with line and hint', () => {
+  const text = `
+services:
+  - name: edge
+    listen: [127.0.0.1:8081, ":80"]
+    routes: [debain]
+  - name: edge
+    listn: 127.0.0.1:1
+routes:
+  - name: debian
+    host: mirror.example:80
+    prefix: debian
+    path: /x
+    stripPrefix: /y
+    upstream: mirors
+    methods: get
+    sliceSize: 3MiB
+  - name: b/c
+    rules: [{ name: r }]
+    preset: debain
+upstreams:
+  - name: mirrors
+    balance: rr
+    nodes:
+      - { url: http://a.example/x }
+      - { url: http://b.example/y, weight: 0, sni: b.example }
+      - { url: http://a.example/x }
+  - name: empty
+    nodes: []
+    retries: 11
+    connectTimeout: 5
+    preserveHost: true
+    hostHeader: x.example
+`;
+  assert.deepEqual(headsOf(load(text)), [
+    'edge.yaml:5:14: services.edge.listen: is 127.0.0.1:8081, as that of admin.listen',
+    'edge.yaml:5:30: services.0.listen: must name an address: 127.0.0.1:80 for this machine only, 0.0.0.0:80 or [::]:80 for every interface',
+    'edge.yaml:6:14: services.edge.routes: names "debain", and there is no route of that name; did you mean debian?',
+    'edge.yaml:7:5: services.1.listen: is required',
+    'edge.yaml:7:11: services: "edge" is given twice; the first is in line 4',
+    'edge.yaml:8:5: services.1.listn: is not a key of a service; did you mean listen?',
+    'edge.yaml:11:11: routes.0.host: must be a host such as mirror.example or *.example, without port, not "mirror.example:80"',
+    'edge.yaml:12:13: routes.0.prefix: must be a path that begins with a slash, not "debian"',
+    'edge.yaml:13:11: routes.0.path: stands beside prefix; keep one of prefix, path and match',
+    'edge.yaml:14:18: routes.0.stripPrefix: is not how "debian" begins',
+    'edge.yaml:15:15: routes.debian.upstream: is "mirors", and there is no upstream group of that name; did you mean mirrors?',
+    'edge.yaml:16:14: routes.0.methods: must be a method such as GET or POST, not "get"',
+    'edge.yaml:17:16: routes.0.sliceSize: must be a power of two, not "3MiB"',
+    'edge.yaml:18:11: routes.1.name: must be 1 to 64 letters, digits, dots, underscores or hyphens, not "b/c"',
+    'edge.yaml:19:13: rules.0: needs match or prefix',
+    'edge.yaml:20:13: routes.1.preset: must be one of generic, debian, ubuntu, fedora, arch, alpine, pypi, npm, iso, not "debain"; did you mean debian?',
+    'edge.yaml:23:14: upstreams.0.balance: must be one of round-robin, not "rr"',
+    'edge.yaml:26:16: upstreams.0.nodes.1.url: has another path than the first node (/x); nodes of a group answer alike',
+    'edge.yaml:26:44: upstreams.0.nodes.1.weight: must be a whole number from 1 to 1000, not "0"',
+    'edge.yaml:26:52: upstreams.0.nodes.1.sni: is about TLS, and the url is not https',
+    'edge.yaml:27:16: upstreams.0.nodes.2.url: is a node of this group already; use weight',
+    'edge.yaml:29:12: upstreams.1.nodes: is empty; add a node',
+    'edge.yaml:30:14: upstreams.1.retries: must be a whole number from 0 to 10, not "11"',
+    'edge.yaml:31:21: upstreams.1.connectTimeout: needs a unit (ms, s, m, h, d, w, y): "5s" or the like',
+    "edge.yaml:33:17: upstreams.1.hostHeader: contradicts preserveHost, which sends the client's; keep one",
+  ]);
+});
+
+test('what does not fit together is said: listen beside services, a missing group, a missing list of routes, lists by flag', () => {
+  const group = 'upstreams: [{ name: g, nodes: [{ url: "http://g.example" }] }, { name: h, nodes: [{ url: "http://h.example" }] }]\n';
+  const cases: readonly (readonly [text: string, problems: readonly string[]])[] = [
+    [
+      'upstream: { url: "http://o.example" }\nlisten: 127.0.0.1:1\nservices: [{ name: a, listen: 127.0.0.1:2 }]\n',
+      ['edge.yaml:3:9: listen: is given beside services, which say themselves where they listen; leave it out'],
+    ],
+    [group, ['configuration: routes: is required where there are several upstream groups']],
+    [`${group}routes: [{ name: r }]\n`, ['edge.yaml:3:18: routes.r: needs upstream: one of g, h']],
+    ['routes: [{ name: r }]\n', ['configuration: upstream.url: is required']],
+    [
+      'upstream: { url: "http://o.example" }\nroutes: [x]\nservices: y\n',
+      ['edge.yaml:3:10: routes.0: must be a route, with keys of its own', 'edge.yaml:4:11: services: must be a list, each item a service'],
+    ],
+    [
+      'upstream: { url: "http://o.example" }\nmemory: { arena: 8MiB }\nroutes: [{ name: r, sliceSize: 2MiB }]\n',
+      ['edge.yaml:4:32: memory.arena: must hold 8 slices of 2MiB; it is 8MiB'],
+    ],
+  ];
+  for (const [text, problems] of cases) assert.deepEqual(headsOf(load(text)), problems);
+  assert.deepEqual(headsOf(load(FULL, [['services.edge.listen', 'x', 'flag --set services.edge.listen']])), [
+    'flag --set services.edge.listen: services.edge.listen: can be given in a file only',
+  ]);
+});

@@ -1,0 +1,60 @@
+/** A group whose nodes die, break off and disagree: the client gets right bytes from the others, or sees that something is wrong. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { KIB } from '../../src/base/units.ts';
+import type { BodyIdentity } from '../helpers/body.ts';
+import { startEdge } from '../helpers/edge.ts';
+import { Origin } from '../helpers/origin.ts';
+
+const LENGTH = 16 * 64 * KIB + 1000;
+const SAME = { lengthBytes: LENGTH, cacheControl: 'max-age=600', version: 7 };
+
+function yamlOf(origins: readonly Origin[]): string {
+  return `upstreams: [{ name: g, nodes: [${origins.map(({ url }) => `{ url: "${url}" }`).join(', ')}] }]\n`;
+}
+
+test('a transfer that breaks off in the middle goes on at another node under the same strong validator', async () => {
+  await using one = await Origin.start();
+  await using two = await Origin.start();
+  const bodies = [one, two].map((origin): BodyIdentity => origin.setObject('/a', SAME));
+  assert.deepEqual(bodies[0], bodies[1]);
+  for (const fault of [{ resetAfterBytes: 300 * KIB }, { closeAfterBytes: 300 * KIB }]) {
+    await using edge = await startEdge({ yaml: yamlOf([one, two]) });
+    one.misbehave('/a', fault);
+    two.forgetRequests();
+    const answer = await edge.get('/a', {}, { expect: bodies[0] });
+    assert.deepEqual([answer.status, answer.wrongAt, answer.isComplete, answer.bodyBytes], [200, -1, true, LENGTH]);
+    assert.ok(two.requestsFor('/a').length > 0);
+  }
+});
+
+test('a node that goes on with another version is found out: no byte of it is joined to the first', async () => {
+  await using one = await Origin.start();
+  await using two = await Origin.start();
+  const body = one.setObject('/a', SAME);
+  two.setObject('/a', { ...SAME, version: 8 });
+  one.misbehave('/a', { resetAfterBytes: 300 * KIB });
+  await using edge = await startEdge({ yaml: yamlOf([one, two]) });
+  const answer = await edge.get('/a', {}, { expect: body });
+  assert.deepEqual([answer.wrongAt, answer.isComplete], [-1, false]);
+});
+
+test('with one node of three dead, hung up on or failing, every request is served', async () => {
+  const origins = await Promise.all([1, 2, 3].map(() => Origin.start({ resolve: () => ({ lengthBytes: 1000 }) })));
+  const [first] = origins;
+  await using edge = await startEdge({ yaml: yamlOf(origins) });
+  const askMany = async (label: string): Promise<void> => {
+    const answers = await Promise.all(Array.from({ length: 60 }, (_, index) => edge.get(`/${label}/${index}`)));
+    assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]), label);
+  };
+  await askMany('well');
+  await first?.stop();
+  await askMany('dead');
+  await first?.start();
+  for (let index = 0; index < 60; index += 1) first?.misbehave(`/reset/${index}`, { raw: '', rawThen: 'reset' });
+  await askMany('reset');
+  assert.ok((await edge.metric('rawslice_group_retries_total{group="g",outcome="sent"}')) > 0);
+  assert.ok((await edge.metric(`rawslice_node_requests_total{group="g",node="${first?.url}",outcome="complete"}`)) > 0);
+  await edge.settle();
+  await Promise.all(origins.map((origin) => origin.close()));
+});
