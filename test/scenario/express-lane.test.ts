@@ -287,18 +287,38 @@ test('at the drain idle connections end at once, and others with their response'
   half.write('HEAD /large HTTP/1.1\r\nHo');
   const busy = await stall({ port: edge.port, path: '/large' });
   await eventually(() => edge.services.load.requests === 1, { what: 'the download' });
-  const closing = edge.services;
   const disposed = edge[Symbol.asyncDispose].bind(edge);
   const closed = edge.close(10_000);
   await eventually(() => idle.closed, { what: 'the end of the idle connection' });
   half.write('st: x\r\n\r\n');
   await eventually(() => half.closed, { what: 'the end of the connection with half a request' });
   assert.match(late, /^HTTP\/1\.1 200 OK\r\n(?:[^\r]+\r\n)*Connection: close\r\n\r\n$/);
-  assert.equal(closing.load.isDraining, true);
   const answer = await busy.resume();
   assert.deepEqual([answer.bodyBytes, answer.isComplete], [12 * MIB, true]);
   await closed;
   await disposed();
+});
+
+test('after a reload connections go on with what holds then', async () => {
+  await using origin = await Origin.start();
+  setObjects(origin);
+  await using edge = await startEdge({ origin });
+  await edge.get('/a');
+  const socket = net.connect({ port: edge.port, host: '127.0.0.1' });
+  let received = '';
+  socket.setEncoding('latin1').on('data', (text) => {
+    received += String(text);
+  });
+  const answers = (): number => received.split('HTTP/1.1 200 OK').length - 1;
+  socket.write('HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n');
+  await eventually(() => answers() === 1, { what: 'the first answer' });
+  assert.doesNotMatch(received, /key=/);
+  for (const listener of edge.listeners) listener.use({ ...edge.services, showsCacheKey: true });
+  socket.write('HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n');
+  await eventually(() => answers() === 2, { what: 'the second answer' });
+  assert.match(received, /cache-status: rawslice; hit; ttl=\d+; key="/);
+  assert.equal(lanes(edge).express, 2);
+  socket.destroy();
 });
 
 test('connections beyond limits.connections are closed at once, and counted', async () => {

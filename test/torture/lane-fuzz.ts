@@ -1,5 +1,5 @@
 /**
- * `node test/torture/lane-fuzz.ts --seed N --count M`: the duel of the two lanes for M requests. Prints the seed, how it goes, and where the
+ * `npm run fuzz:lanes -- --seed N --count M`: the duel of the two lanes for M requests. Prints the seed, how it goes, and where the
  * lanes differ; the exit code says whether they did.
  */
 import { parseArgs } from 'node:util';

@@ -36,6 +36,7 @@ export class ExpressLane {
   readonly #tails: ConnectionTails;
   readonly #connections = new Set<LaneConnection>();
   readonly #timer: Timer;
+  readonly #lifecycle = { isClosing: false };
 
   constructor(options: ExpressLaneOptions) {
     const { services, headerBytesMax, keepAliveMs, checkMs } = options;
@@ -47,6 +48,7 @@ export class ExpressLane {
       known: new KnownFields(),
       // node:http counts a little less than all bytes of a head, so what is accepted here would be there.
       headBytesMax: Math.min(HEAD_BYTES_MAX, headerBytesMax - 1),
+      lifecycle: this.#lifecycle,
       onGone: (connection) => this.#connections.delete(connection),
     };
     this.#timer = services.clock.startInterval(checkMs, () => {
@@ -70,8 +72,9 @@ export class ExpressLane {
     this.#connections.add(new LaneConnection(socket, this.#share));
   }
 
-  /** Ends connections on which nothing is going on; the others end with their next response, since the proxy drains. */
+  /** Ends connections on which nothing is going on; the others end with their next response. */
   closeIdle(): void {
+    this.#lifecycle.isClosing = true;
     for (const connection of this.#connections) if (connection.isIdle) connection.destroy();
   }
 

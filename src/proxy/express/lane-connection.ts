@@ -35,6 +35,8 @@ export interface LaneShare {
   readonly toGeneral: (socket: Socket) => void;
   /** Answers what is no request, and ends the connection. */
   readonly refuse: (kind: RefusalKind, socket: Socket) => void;
+  /** Whether the listener closes. */
+  readonly lifecycle: { readonly isClosing: boolean };
   readonly onGone: (connection: LaneConnection) => void;
 }
 
@@ -314,8 +316,13 @@ export class LaneConnection {
     if (target !== undefined) this.#services.store.noteRequest(target.fill.objectHash, noteBytes);
   }
 
+  /** Whether connections end with their next response. */
+  get #isDraining(): boolean {
+    return this.#share.lifecycle.isClosing || this.#services.load.isDraining;
+  }
+
   get #isLast(): boolean {
-    return this.#parser.isLast || this.#services.load.isDraining;
+    return this.#parser.isLast || this.#isDraining;
   }
 
   #renderHead(nowMs: number): Buffer {
@@ -359,7 +366,7 @@ export class LaneConnection {
     } else if (this.#leaving !== undefined) this.#leave(this.#leaving);
     else {
       this.#process();
-      if (this.#services.load.isDraining && this.isIdle && !this.#isGone) this.#socket.destroySoon();
+      if (this.#isDraining && this.isIdle && !this.#isGone) this.#socket.destroySoon();
     }
   }
 
