@@ -1,11 +1,12 @@
 /**
  * The duel of the two lanes: two proxies in front of one origin, one with the express lane and one without, are sent the same bytes, and all that
- * comes back has to be the same but for the times. Used by the tool lane-fuzz.ts and, for a few seconds, by a test.
+ * comes back has to be the same but for the times. `npm run fuzz:lanes -- --seed N --count M` lets it last; a test runs a few seconds of it.
  */
 import assert from 'node:assert/strict';
 import net from 'node:net';
+import { parseArgs } from 'node:util';
 import { SystemClock } from '../../src/base/clock.ts';
-import { SeededRandom } from '../../src/base/random.ts';
+import { SeededRandom, SystemRandom } from '../../src/base/random.ts';
 import { KIB } from '../../src/base/units.ts';
 import { HANDOVER_REASONS } from '../../src/proxy/proxy-metrics.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
@@ -224,3 +225,33 @@ async function talk(
   silence.stop();
   return { received: Buffer.concat(parts), wasSilent, wasReset };
 }
+
+const PROGRESS_MS = 10_000;
+
+/** The duel for `--count` requests: prints the seed, how it goes, and what it came to. */
+async function command(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      seed: { type: 'string', default: String(new SystemRandom().integerBelow(2 ** 20)) },
+      count: { type: 'string', default: '100000' },
+      duellists: { type: 'string', default: '8' },
+    },
+  });
+  const clock = new SystemClock();
+  const startedMs = clock.monotonicMs();
+  let saidMs = startedMs;
+  process.stdout.write(`seed ${values.seed}, ${values.count} requests\n`);
+  const tally = await duel({
+    seed: Number(values.seed),
+    duellists: Number(values.duellists),
+    isOver: ({ requests }) => requests >= Number(values.count),
+    onProgress: ({ requests, connections }) => {
+      if (clock.monotonicMs() - saidMs < PROGRESS_MS) return;
+      saidMs = clock.monotonicMs();
+      process.stdout.write(`${requests} requests on ${connections} connections\n`);
+    },
+  });
+  process.stdout.write(`${JSON.stringify(tally)}, ${Math.round((clock.monotonicMs() - startedMs) / 1000)} s: no difference\n`);
+}
+
+if (import.meta.main) await command();
