@@ -134,12 +134,12 @@ export class ObjectResolver {
    * What resolve() would hand out as fresh without waiting for anything: the manifest is in memory, no variants are told apart, and the request's
    * terms are met. Undefined does not mean that there is nothing. For whoever needs no more than a slice that is in memory, too.
    */
-  findFresh(target: FillTarget, lookup: Lookup): Manifest | undefined {
+  findFresh(target: FillTarget, lookup: Lookup, nowMs: number): Manifest | undefined {
     const live = this.#live.findCurrent(target.objectHash);
     const isUsable = live !== undefined && live.failure === undefined;
     const manifest = isUsable ? live.manifest : this.#context.store.tryReadManifest(target.objectHash);
     if (manifest === undefined || isMarker(manifest)) return undefined;
-    const reuse = judgeReuse({ stored: manifest, nowMs: this.#context.clock.wallMs(), rule: target.rule }, lookup);
+    const reuse = judgeReuse({ stored: manifest, nowMs, rule: target.rule }, lookup);
     return reuse === 'fresh' ? manifest : undefined;
   }
 

@@ -50,10 +50,12 @@ export interface MountedStoreOptions {
 export class MountedStore {
   readonly #options: MountedStoreOptions;
   readonly #parts: StoreParts;
+  readonly #ramReads: number;
 
   constructor(options: MountedStoreOptions) {
     this.#options = options;
     this.#parts = options.parts;
+    this.#ramReads = options.metrics.cell('reads', 'ram');
   }
 
   /** Generation of the object in the index, purged or not; 0 when there is none. */
@@ -103,7 +105,7 @@ export class MountedStore {
     index.markVisited(index.recordOf(tagSlot));
     // Purges take what they cover out of memory at once, so what is there is not covered.
     this.#options.purges.clear(generation);
-    this.#options.metrics.add('reads', 1, 'ram');
+    this.#options.metrics.addAt(this.#ramReads, 1);
     return known;
   }
 
@@ -215,7 +217,7 @@ export class MountedStore {
     gate.onRead(slice);
     const slot = catalogue.findStored(read.generation, read.sliceNumber);
     if (slot !== NO_SLOT) catalogue.index.markVisited(slot);
-    this.#options.metrics.add('reads', 1, 'ram');
+    this.#options.metrics.addAt(this.#ramReads, 1);
     const lease = slice.lease.share();
     return { lease, bytes: lease.bytes.subarray(read.startBytes, read.endBytes) };
   }
@@ -253,7 +255,7 @@ export class MountedStore {
     if (parts === undefined || parts.catalogue.findReadable(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
     const waiting = parts.sliceParts.tryRead(read);
     if (waiting !== undefined) {
-      this.#options.metrics.add('reads', 1, 'ram');
+      this.#options.metrics.addAt(this.#ramReads, 1);
       return { kind: 'hit', ...waiting, tier: 'ram' };
     }
     const slot = parts.catalogue.findStored(read.generation, read.sliceNumber);

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { test } from 'node:test';
+import { SystemClock } from '../../src/base/clock.ts';
+import { MIB } from '../../src/base/units.ts';
 import { ExpressLane } from '../../src/proxy/express/express-lane.ts';
 import { HeadParser } from '../../src/proxy/express/head-parser.ts';
 import { KnownFields } from '../../src/proxy/express/known-fields.ts';
@@ -112,6 +114,56 @@ test('a silent connection, half a head and an idle connection are ended by the l
   }
   await eventually(() => sockets.every((socket) => socket.closed), { what: 'the end of all' });
   assert.deepEqual(refused, ['head-time', 'head-time', 'head-time']);
+  lane.close();
+  server.close();
+});
+
+/** Time that can be made to have passed. */
+class JumpingClock extends SystemClock {
+  aheadMs = 0;
+  looks = 0;
+
+  override monotonicMs(): number {
+    this.looks += 1;
+    return super.monotonicMs() + this.aheadMs;
+  }
+}
+
+test('the last response of a connection may take as long as its client needs', async () => {
+  const lengthBytes = 12 * MIB;
+  await using origin = await Origin.start();
+  origin.setObject('/large', { lengthBytes, cacheControl: 'max-age=600' });
+  await using edge = await startEdge({ origin, arenaBytes: 64 * MIB });
+  await edge.get('/large');
+  const clock = new JumpingClock();
+  const lane = new ExpressLane({
+    services: { ...edge.services, clock },
+    headerBytesMax: 8192,
+    headerTimeoutMs: 50,
+    keepAliveMs: 200,
+    checkMs: 10,
+    toGeneral: () => assert.fail('nothing goes to node:http'),
+    refuse: () => assert.fail('nothing is refused'),
+  });
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => lane.accept(socket));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  const socket = net.connect({ port: address.port, host: '127.0.0.1' });
+  let received = 0;
+  socket.pause();
+  socket.on('data', (bytes) => {
+    received += bytes.length;
+  });
+  socket.pause();
+  socket.write('GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+  await eventually(() => edge.services.load.requests === 1, { what: 'the request' });
+  clock.aheadMs += 20_000;
+  const { looks } = clock;
+  await eventually(() => clock.looks > looks + 5, { what: 'some checks' });
+  socket.resume();
+  await eventually(() => socket.closed, { what: 'the end of the response' });
+  assert.ok(received > lengthBytes, `${received} bytes`);
   lane.close();
   server.close();
 });

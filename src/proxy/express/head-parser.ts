@@ -33,6 +33,8 @@ export class HeadParser {
   isHead = false;
   target = '';
   host = '';
+  /** Target and host are those of the request before. */
+  isSameTarget = false;
   range: string | undefined;
   ifNoneMatch: string | undefined;
   cacheControl: string | undefined;
@@ -53,7 +55,8 @@ export class HeadParser {
   #fields = 0;
   #hasHost = false;
   #hasConnection = false;
-  /** The last host, since a connection hardly ever has another. */
+  /** The last target and host, since the next request often has the same. */
+  #targetBytes: Uint8Array = new Uint8Array(0);
   #hostBytes: Uint8Array = new Uint8Array(0);
 
   /** @param options.bytesMax of a head, at least 16 */
@@ -140,7 +143,7 @@ export class HeadParser {
     if (bytes[at] !== SP) return FOREIGN;
     this.reason = 'version';
     const lineEnd = readText(bytes, at + 1, VERSION);
-    if (lineEnd >= 0) this.target = bytes.toString('latin1', targetStart, at);
+    if (lineEnd >= 0) this.#takeTarget(bytes, targetStart, at);
     return lineEnd;
   }
 
@@ -221,11 +224,16 @@ export class HeadParser {
     }
   }
 
+  #takeTarget(bytes: Buffer, start: number, end: number): void {
+    this.isSameTarget = isSame(this.#targetBytes, bytes, start, end);
+    if (this.isSameTarget) return;
+    this.#targetBytes = Uint8Array.prototype.slice.call(bytes, start, end);
+    this.target = bytes.toString('latin1', start, end);
+  }
+
   #takeHost(bytes: Buffer, start: number, end: number): void {
-    const known = this.#hostBytes;
-    let isSame = known.length === end - start;
-    for (let index = 0; isSame && index < known.length; index += 1) isSame = known[index] === bytes[start + index];
-    if (isSame) return;
+    if (isSame(this.#hostBytes, bytes, start, end)) return;
+    this.isSameTarget = false;
     this.#hostBytes = Uint8Array.prototype.slice.call(bytes, start, end);
     this.host = bytes.toString('latin1', start, end);
   }
@@ -247,6 +255,12 @@ function readText(bytes: Buffer, start: number, text: Uint8Array): number {
     if (bytes[start + index] !== text[index]) return FOREIGN;
   }
   return start + text.length;
+}
+
+function isSame(known: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  if (known.length !== end - start) return false;
+  for (let index = 0; index < known.length; index += 1) if (known[index] !== bytes[start + index]) return false;
+  return true;
 }
 
 function isSpace(byte: number | undefined): boolean {

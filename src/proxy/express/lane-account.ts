@@ -23,8 +23,11 @@ export class LaneAccount {
   #range: string | undefined;
   #userAgent: string | undefined;
 
+  readonly #cells: Cells;
+
   constructor(services: ProxyServices) {
     this.#services = services;
+    this.#cells = cellsOf(services.metrics);
   }
 
   /** A response begins. @param nowMs of the wall, @param startedMs when its request was there */
@@ -48,11 +51,24 @@ export class LaneAccount {
   noteFirstByte(): void {
     const { clock, metrics } = this.#services;
     this.firstByteMs = clock.monotonicMs() - this.startedMs;
-    metrics.add('laneRequests', 1, 'express');
-    metrics.add('requests', 1, 'HIT');
-    metrics.add('responses', 1, statusClass(this.#status));
+    metrics.addAt(this.#cells.laneRequests, 1);
+    metrics.addAt(this.#cells.hits, 1);
+    if (this.#status < 300) metrics.addAt(this.#cells.successes, 1);
+    else metrics.add('responses', 1, statusClass(this.#status));
     this.#target?.route.metrics.add('requests', 1, 'HIT');
     metrics.observe('firstByteSeconds', this.firstByteMs / 1000);
+  }
+
+  /** A slice in memory is sent in one write. */
+  noteResident(bytes: number): void {
+    this.sentBytes = bytes;
+    this.cachedBytes = bytes;
+    this.#services.metrics.addAt(this.#cells.ramBytes, bytes);
+  }
+
+  /** It goes through a private buffer. */
+  noteCopy(): void {
+    this.#services.metrics.addAt(this.#cells.copiedWrites, 1);
   }
 
   /** It has ended. @param error why it did before its end */
@@ -97,4 +113,23 @@ export class LaneAccount {
     } as const;
     writeAccessLine(record, this.#services);
   }
+}
+
+/** Counters of every hit, found once for each connection. */
+interface Cells {
+  readonly laneRequests: number;
+  readonly hits: number;
+  readonly successes: number;
+  readonly ramBytes: number;
+  readonly copiedWrites: number;
+}
+
+function cellsOf(metrics: ProxyServices['metrics']): Cells {
+  return {
+    laneRequests: metrics.cell('laneRequests', 'express'),
+    hits: metrics.cell('requests', 'HIT'),
+    successes: metrics.cell('responses', '2xx'),
+    ramBytes: metrics.cell('bodyBytes', 'ram'),
+    copiedWrites: metrics.cell('copiedWrites'),
+  };
 }

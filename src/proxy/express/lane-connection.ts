@@ -78,6 +78,7 @@ export class LaneConnection {
   /** Begin of what is being waited for: a head, or the next request. */
   #sinceMs: number;
   #hasAnswered = false;
+  #hasHeadBegun = false;
   /** A response is being streamed, or a manifest read. */
   #isBusy = false;
   #wasRead = false;
@@ -142,6 +143,8 @@ export class LaneConnection {
   /** Looks at the deadlines; the lane calls it every second. */
   check(nowMs: number): void {
     const { limits, metrics } = this.#services;
+    // What is being streamed has a writer with deadlines of its own.
+    if (this.#isBusy) return;
     if (this.#isEnding && this.#writeCount === 0) {
       if (nowMs - this.#sinceMs > ENDING_MS) this.destroy();
     } else if (this.#writeCount > 0) {
@@ -150,7 +153,7 @@ export class LaneConnection {
       metrics.add('stalled');
       this.#isStalled = true;
       this.destroy();
-    } else if (!this.#isBusy) this.#checkWaiting(nowMs - this.#sinceMs);
+    } else this.#checkWaiting(nowMs - this.#sinceMs);
   }
 
   #checkWaiting(waitedMs: number): void {
@@ -165,7 +168,6 @@ export class LaneConnection {
     if (this.#bytes.length === this.#at) {
       this.#bytes = chunk;
       this.#at = 0;
-      if (this.#hasAnswered) this.#sinceMs = this.#services.clock.monotonicMs();
     } else {
       this.#bytes = Buffer.concat([this.#bytes.subarray(this.#at), chunk]);
       this.#at = 0;
@@ -180,7 +182,10 @@ export class LaneConnection {
       const verdict = this.#parser.parse(this.#bytes, this.#at);
       if (verdict === 'complete') this.#answer();
       else if (verdict === 'foreign') this.#leave(this.#parser.reason);
-      else break;
+      else {
+        this.#noteHeadBegun();
+        break;
+      }
     }
     if (this.#isGone) return;
     if (this.#at === this.#bytes.length && this.#at > 0) {
@@ -189,6 +194,12 @@ export class LaneConnection {
     }
     this.#paceReading();
     if (this.#hasClientEnded) this.#endWithClient();
+  }
+
+  /** The rest of a head has its deadline from its first bytes on; that of the first head from the connection's begin. */
+  #noteHeadBegun(): void {
+    if (this.#hasAnswered && !this.#hasHeadBegun) this.#sinceMs = this.#services.clock.monotonicMs();
+    this.#hasHeadBegun = true;
   }
 
   /** Whether the next request may be looked at. */
@@ -206,11 +217,12 @@ export class LaneConnection {
   }
 
   #answer(): void {
-    const verdict = this.#finder.find(this.#parser, this.#wasRead);
+    const nowMs = this.#services.clock.wallMs();
+    const verdict = this.#finder.find(this.#parser, this.#wasRead, nowMs);
     if (verdict === 'unread') void this.#readManifest();
     else if (verdict !== 'hit') this.#leave(verdict);
-    else if (this.#finder.end === this.#finder.start) this.#sendHead();
-    else this.#sendBody();
+    else if (this.#finder.end === this.#finder.start) this.#sendHead(nowMs);
+    else this.#sendBody(nowMs);
   }
 
   /** Brings the manifest into memory, and looks again. */
@@ -226,8 +238,7 @@ export class LaneConnection {
     if (!this.#isGone) this.#process();
   }
 
-  #sendHead(): void {
-    const nowMs = this.#services.clock.wallMs();
+  #sendHead(nowMs: number): void {
     const write = this.#begin(nowMs);
     const bytes = this.#renderHead(nowMs);
     write.copy = this.#services.copies.take(bytes.length);
@@ -237,7 +248,7 @@ export class LaneConnection {
   }
 
   /** Sends a slice that is in memory in one write, if the client has earned so much; else begins to stream. */
-  #sendBody(): void {
+  #sendBody(nowMs: number): void {
     const { copies, pins, store } = this.#services;
     const { start, end, heads, onlySlice, target } = this.#finder;
     if (heads === undefined || target === undefined) return;
@@ -245,7 +256,6 @@ export class LaneConnection {
     const isPinned = bodyBytes >= PINNED_BYTES_MIN && this.#pace.isProven && onlySlice !== undefined && pins.tryTake();
     // The head of an answer fits beside a body of that many bytes.
     const copyMax = this.#pace.isQuick && copies.hasLarge ? LARGE_COPY_BYTES : COPY_BYTES;
-    const nowMs = this.#services.clock.wallMs();
     const head = this.#renderHead(nowMs);
     const { generation, sliceSizeBytes } = heads.manifest;
     const isSmall = isPinned || head.length + bodyBytes <= copyMax;
@@ -264,9 +274,7 @@ export class LaneConnection {
       const write = this.#begin(nowMs);
       if (isPinned) this.#writePinned(write, head, resident);
       else this.#writeCopy(write, head, resident);
-      write.account.sentBytes = bodyBytes;
-      write.account.cachedBytes = bodyBytes;
-      this.#services.metrics.add('bodyBytes', bodyBytes, 'ram');
+      write.account.noteResident(bodyBytes);
       write.account.noteFirstByte();
       return;
     }
@@ -277,11 +285,12 @@ export class LaneConnection {
 
   #writeCopy(write: LaneWrite, head: Buffer, { lease, bytes }: { readonly lease: Lease; readonly bytes: Buffer }): void {
     const copy = this.#services.copies.take(head.length + bytes.length);
-    write.bytes = head.copy(copy);
-    write.bytes += bytes.copy(copy, write.bytes);
+    copy.set(head);
+    copy.set(bytes, head.length);
+    write.bytes = head.length + bytes.length;
     write.copy = copy;
     lease.end();
-    this.#services.metrics.add('copiedWrites');
+    write.account.noteCopy();
     this.#socket.write(copy.subarray(0, write.bytes), this.#onWritten);
   }
 
@@ -311,6 +320,7 @@ export class LaneConnection {
     const { target, noteBytes } = this.#finder;
     this.#at = this.#parser.endOffset;
     this.#hasAnswered = true;
+    this.#hasHeadBegun = false;
     this.#wasRead = false;
     this.#isEnding = this.#isLast;
     if (target !== undefined) this.#services.store.noteRequest(target.fill.objectHash, noteBytes);
