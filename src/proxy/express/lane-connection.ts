@@ -286,7 +286,8 @@ export class LaneConnection {
   #writeCopy(write: LaneWrite, head: Buffer, { lease, bytes }: { readonly lease: Lease; readonly bytes: Buffer }): void {
     const copy = this.#services.copies.take(head.length + bytes.length);
     copy.set(head);
-    copy.set(bytes, head.length);
+    // Not set(): from the memory that threads share that goes word by word.
+    bytes.copy(copy, head.length);
     write.bytes = head.length + bytes.length;
     write.copy = copy;
     lease.end();
