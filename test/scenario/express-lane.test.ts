@@ -4,10 +4,13 @@ import net from 'node:net';
 import { test } from 'node:test';
 import { createLogger } from '../../src/base/log.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
+import type { Arena } from '../../src/memory/arena.ts';
+import type { SliceStore } from '../../src/store/slice-store.ts';
 import { CapturedStream } from '../helpers/captured-stream.ts';
 import { exchange, stall } from '../helpers/client.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { MemoryStore } from '../helpers/memory-store.ts';
 import { Origin } from '../helpers/origin.ts';
 import { tinyDevice } from '../helpers/tiny-device.ts';
 import { duel } from '../torture/lane-duel.ts';
@@ -210,6 +213,53 @@ test('pipelined requests are answered in order, over the handover', async () => 
   assert.deepEqual(ranges, [...Array.from({ length: 20 }, (_none, index) => index), 7]);
   assert.equal(lanes(edge).express, express + 21);
   assert.equal(origin.requests.filter(({ method }) => method === 'POST').length, 1);
+});
+
+/** Keeps the reader of ten bytes waiting. */
+class GatedStore extends MemoryStore {
+  readonly gate = Promise.withResolvers<void>();
+  isWaiting = false;
+
+  override tryReadResident(): undefined {
+    return undefined;
+  }
+
+  override async readSlice(...read: Parameters<MemoryStore['readSlice']>): ReturnType<MemoryStore['readSlice']> {
+    if (read[0].endBytes - read[0].startBytes === 10) {
+      this.isWaiting = true;
+      await this.gate.promise;
+    }
+    return super.readSlice(...read);
+  }
+}
+
+test('what comes while a response waits for its first byte is answered behind it', async () => {
+  await using origin = await Origin.start();
+  setObjects(origin);
+  let store: GatedStore | undefined;
+  const makeStore = async (arena: Arena): Promise<SliceStore> => {
+    store = new GatedStore(arena);
+    return store;
+  };
+  await using edge = await startEdge({ origin, makeStore });
+  await edge.get('/a');
+  const socket = net.connect({ port: edge.port, host: '127.0.0.1', noDelay: true });
+  let received = '';
+  socket.setEncoding('latin1').on('data', (text) => {
+    received += String(text);
+  });
+  const part = (range: string): string => `GET /a HTTP/1.1\r\nHost: x\r\nRange: bytes=${range}\r\n`;
+  socket.write(`${part('0-0')}\r\n${part('10-19')}\r\n`);
+  await eventually(() => store?.isWaiting === true, { what: 'the second response' });
+  socket.write(`${part('5-6')}\r\n${part('7-7')}${LAST}`);
+  let turns = 0;
+  // Whether the bytes have come cannot be seen from here; that they come later does no harm.
+  await eventually(() => (turns += 1) > 200, { what: 'the bytes of the others' });
+  store?.gate.resolve();
+  await eventually(() => socket.closed, { what: 'the end of the connection' });
+  const ranges = [...received.matchAll(/content-range: bytes (\S+)\/4096/g)].map((match) => match[1]);
+  assert.deepEqual(ranges, ['0-0', '10-19', '5-6', '7-7']);
+  assert.equal(lanes(edge).express, 4);
 });
 
 test('a head that comes byte by byte is one head, in either lane', async () => {

@@ -75,6 +75,8 @@ export class LaneConnection {
   /** What was received and not yet answered. */
   #bytes: Buffer = NO_BYTES;
   #at = 0;
+  /** Of the request that is being answered. */
+  #headBytes = 0;
   /** Begin of what is being waited for: a head, or the next request. */
   #sinceMs: number;
   #hasAnswered = false;
@@ -217,6 +219,8 @@ export class LaneConnection {
   }
 
   #answer(): void {
+    // Where the head ends is said as its length: what comes meanwhile moves what was received.
+    this.#headBytes = this.#parser.endOffset - this.#at;
     const nowMs = this.#services.clock.wallMs();
     const verdict = this.#finder.find(this.#parser, this.#wasRead, nowMs);
     if (verdict === 'unread') void this.#readManifest();
@@ -319,7 +323,7 @@ export class LaneConnection {
 
   #accept(): void {
     const { target, noteBytes } = this.#finder;
-    this.#at = this.#parser.endOffset;
+    this.#at += this.#headBytes;
     this.#hasAnswered = true;
     this.#hasHeadBegun = false;
     this.#wasRead = false;

@@ -56,7 +56,9 @@ export async function streamHit(hit: StreamedHit, services: ProxyServices): Prom
     await writer.finish();
     return undefined;
   } catch (cause) {
-    return toEdgeError(cause);
+    const error = toEdgeError(cause);
+    if (error.code === 'INTERNAL') services.logger.error({ err: error }, 'request failed inside the program');
+    return error;
   } finally {
     writer.close();
     source.close();
