@@ -254,7 +254,13 @@ test('what comes while a response waits for its first byte is answered behind it
   socket.write(`${part('5-6')}\r\n${part('7-7')}${LAST}`);
   let turns = 0;
   // Whether the bytes have come cannot be seen from here; that they come later does no harm.
-  await eventually(() => (turns += 1) > 200, { what: 'the bytes of the others' });
+  await eventually(
+    () => {
+      turns += 1;
+      return turns > 200;
+    },
+    { what: 'the bytes of the others' },
+  );
   store?.gate.resolve();
   await eventually(() => socket.closed, { what: 'the end of the connection' });
   const ranges = [...received.matchAll(/content-range: bytes (\S+)\/4096/g)].map((match) => match[1]);
