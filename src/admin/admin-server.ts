@@ -5,10 +5,14 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { EdgeError, toEdgeError } from '../base/errors.ts';
+import { listeningFd } from '../base/listening-fd.ts';
 import type { Logger } from '../base/log.ts';
 import { isSameSecret } from '../base/same-secret.ts';
 import type { NamedPurge } from '../cache/named-purge.ts';
 import type { PurgeReport } from '../fill/purger.ts';
+
+/** Where the admin port is: an address, or a descriptor of a socket that listens already. */
+export type AdminPlace = { readonly host: string; readonly port: number } | { readonly fd: number };
 
 /** What the admin port can ask of the program. */
 export interface AdminActions {
@@ -26,6 +30,8 @@ export interface AdminActions {
   readonly devices: () => readonly object[];
   /** What the places of origins have shown that they can and cannot do. */
   readonly origins: () => readonly object[];
+  /** Loads the configuration again. @throws EdgeError STORE_UNAVAILABLE where there is no file */
+  readonly reload: () => Promise<{ readonly outcome: string }>;
   /** Tries a device that is not online, now. @throws EdgeError REQUEST_INVALID, DEVICE_*, FORMAT_* */
   readonly attachDevice: (path: string) => Promise<object>;
 }
@@ -34,8 +40,8 @@ export interface AdminActions {
 export interface AdminOptions {
   readonly actions: AdminActions;
   readonly logger: Logger;
-  /** Bearer token for everything but /healthz and /readyz; undefined: none is asked for. */
-  readonly token: string | undefined;
+  /** Bearer token, as of now, for everything but /healthz and /readyz; undefined: none is asked for. */
+  readonly token: () => string | undefined;
 }
 
 const NAME_IT = 'Name what to purge: POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST or ?everything=1';
@@ -59,7 +65,12 @@ export class AdminServer {
   }
 
   /** Begins to accept; errors are node's own. */
-  listen(place: { readonly host: string; readonly port: number }): Promise<AddressInfo> {
+  /** The listening socket's descriptor, for a process that goes on listening on it. */
+  get fd(): number | undefined {
+    return listeningFd(this.#server);
+  }
+
+  listen(place: AdminPlace): Promise<AddressInfo> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen(place, () => {
@@ -70,7 +81,9 @@ export class AdminServer {
     });
   }
 
+  /** Idempotent. */
   async close(): Promise<void> {
+    if (!this.#server.listening) return;
     this.#server.closeAllConnections();
     await new Promise<void>((resolve) => {
       this.#server.close(() => resolve());
@@ -114,6 +127,11 @@ export class AdminServer {
     }
     if (url.pathname === '/devices') return isRead ? json(200, { devices: actions.devices() }) : notAllowed('GET');
     if (url.pathname === '/origins') return isRead ? json(200, { origins: actions.origins() }) : notAllowed('GET');
+    if (url.pathname === '/reload') {
+      if (request.method !== 'POST') return notAllowed('POST');
+      const report = await actions.reload();
+      return json(report.outcome === 'applied' ? 200 : 409, report);
+    }
     if (url.pathname === '/devices/attach') {
       if (request.method !== 'POST') return notAllowed('POST');
       return json(200, { device: await actions.attachDevice(devicePath(url.searchParams)) });
@@ -127,7 +145,7 @@ export class AdminServer {
     return json(404, {
       error: 'NOT_FOUND',
       message:
-        'There are /healthz, /readyz, /metrics, /devices, /origins, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
+        'There are /healthz, /readyz, /metrics, /devices, /origins, POST /reload, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
     });
   }
 
@@ -142,7 +160,7 @@ export class AdminServer {
   }
 
   #isAuthorized(request: IncomingMessage): boolean {
-    const { token } = this.#options;
+    const token = this.#options.token();
     if (token === undefined) return true;
     return isSameSecret(request.headers.authorization ?? '', `Bearer ${token}`);
   }

@@ -3,24 +3,34 @@
  * port) and closes it top-down. Everything is handed its parts; nothing reaches for them. Used by `serve` and by `prewarm --device`.
  */
 import type { AddressInfo } from 'node:net';
-import { collectDefaultMetrics, Registry } from 'prom-client';
-import { AdminServer } from '../admin/admin-server.ts';
+import type { AdminServer } from '../admin/admin-server.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { MetricSet, registerSets } from '../base/metrics.ts';
+import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
+import type { LoadResult } from '../config/load.ts';
 import { DEVICE_METRICS } from '../device/device-metrics.ts';
 import { Arena } from '../memory/arena.ts';
-import { type ListenPlace, listenError } from '../proxy/listener.ts';
-import { type DeviceSet, openDeviceSet } from '../store/devices/device-set.ts';
+import type { ListenerEnd, ListenPlace } from '../proxy/listener.ts';
+import { DeviceSet, openDeviceSet } from '../store/devices/device-set.ts';
 import { ThreadCodec } from '../store/extents/thread-codec.ts';
 import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
-import { STORE_METRICS } from '../store/store-metrics.ts';
+import { createAdmin, listenAdmin, reloadOrFail } from './admin-assembly.ts';
 import { prepareCacheDevices } from './cache-device.ts';
+import { FileWatcher } from './file-watcher.ts';
+import { type InheritedSockets, type NamedSocket, NO_SOCKETS, socketName } from './inherited-sockets.ts';
 import { ListenerSet } from './listener-set.ts';
 import { AssembledProxy } from './proxy-assembly.ts';
+import { type ReloadCause, Reloader, type ReloadReport } from './reloader.ts';
+
+/** A configuration that can be read again. */
+export interface ConfigSource {
+  readonly load: () => LoadResult;
+  /** The file to watch for changes. */
+  readonly file: string | undefined;
+}
 
 /** What to start. */
 export interface EdgeOptions {
@@ -32,11 +42,21 @@ export interface EdgeOptions {
   readonly logger: Logger;
   /** Where clients connect, instead of where the services say. */
   readonly listen?: ListenPlace | undefined;
+  /** Sockets that listen already, for services and the admin port. */
+  readonly sockets?: InheritedSockets | undefined;
+  /** The devices are held by the process that this one takes over from: until openDevices() the origin serves. */
+  readonly isHandover?: boolean | undefined;
   /** The admin port; undefined for none. */
   readonly adminListen: { readonly host: string; readonly port: number } | undefined;
+  /** Where the configuration comes from, for reloads; undefined: there are none. */
+  readonly source?: ConfigSource | undefined;
   /** Whether a full device keeps whatever is fetched, for who fills it on purpose; else it chooses. */
   readonly admitsEverything?: boolean | undefined;
 }
+
+/** The lock of a process that is ending may be there a moment longer than its word. */
+const HELD_RETRY_MS = 100;
+const HELD_TRIES_MAX = 100;
 
 /** A running program. */
 export class Edge {
@@ -48,24 +68,17 @@ export class Edge {
   readonly arena: Arena;
   readonly store: DeviceSet;
   readonly proxy: AssembledProxy;
-  readonly #parts: { readonly codec: ThreadCodec; readonly admin: AdminServer | undefined; readonly drainMs: number };
+  readonly #parts: EdgeParts;
   #closing: Promise<void> | undefined;
 
-  private constructor(parts: {
-    listeners: ListenerSet;
-    adminAddress: AddressInfo | undefined;
-    foundation: Foundation;
-    proxy: AssembledProxy;
-    admin: AdminServer | undefined;
-    drainMs: number;
-  }) {
+  private constructor(parts: EdgeParts, adminAddress: AddressInfo | undefined) {
     this.listeners = parts.listeners;
-    this.adminAddress = parts.adminAddress;
+    this.adminAddress = adminAddress;
     this.formatted = parts.foundation.formatted;
     this.arena = parts.foundation.arena;
     this.store = parts.foundation.store;
     this.proxy = parts.proxy;
-    this.#parts = { codec: parts.foundation.codec, admin: parts.admin, drainMs: parts.drainMs };
+    this.#parts = parts;
   }
 
   /**
@@ -74,22 +87,23 @@ export class Edge {
    * @throws EdgeError DEVICE_*, FORMAT_*, LISTEN_FAILED, CONFIG_INVALID; whatever was opened before is closed again
    */
   static async start(options: EdgeOptions): Promise<Edge> {
-    const { config } = options;
+    const { config, clock, random, logger } = options;
     const foundation = await layFoundation(options);
-    const { arena, store, deviceMetrics } = foundation;
-    const proxy = new AssembledProxy({ config, store, arena, clock: options.clock, random: options.random, logger: options.logger });
-    const listeners = new ListenerSet(proxy);
-    let admin: AdminServer | undefined;
+    const { arena, store, codec } = foundation;
+    const proxy = new AssembledProxy({ config, store, arena, clock, random, logger });
+    const listeners = new ListenerSet(proxy, { instead: options.listen, inherited: options.sockets ?? NO_SOCKETS });
+    const reloader = createReloader(options, proxy, listeners);
+    const adminFd = options.sockets?.admin;
+    const adminPlace = adminFd === undefined ? options.adminListen : { fd: adminFd };
+    const admin = adminPlace === undefined ? undefined : createAdmin({ logger, foundation, proxy, reloader });
+    const parts: EdgeParts = { clock, foundation, proxy, listeners, reloader, admin, watcher: undefined };
     try {
-      await listeners.listen(config, options.listen);
-      let adminAddress: AddressInfo | undefined;
-      if (options.adminListen !== undefined) {
-        admin = createAdmin(options, store, proxy, [arena.metrics, deviceMetrics]);
-        adminAddress = await listenAdmin(admin, options.adminListen);
-      }
-      return new Edge({ listeners, adminAddress, foundation, proxy, admin, drainMs: config.shutdown.drainMs });
+      (await listeners.prepare(proxy.current))();
+      const adminAddress = adminPlace === undefined ? undefined : await listenAdmin(admin, adminPlace);
+      const watcher = watchFile(options, reloader);
+      return new Edge({ ...parts, watcher }, adminAddress);
     } catch (error) {
-      await closeAll({ proxy, listeners, store, codec: foundation.codec, admin: undefined, drainMs: 0 });
+      await closeAll({ proxy, listeners, reloader, store, codec, admin: undefined }, { deadlineMs: 0 });
       throw error;
     }
   }
@@ -99,11 +113,65 @@ export class Edge {
     return this.listeners.open[0]?.address ?? '';
   }
 
-  /** Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent. */
-  close(): Promise<void> {
-    this.#closing ??= closeAll({ ...this.#parts, proxy: this.proxy, listeners: this.listeners, store: this.store });
+  /** Loads the configuration again. @throws EdgeError STORE_UNAVAILABLE where there is nothing to load it from */
+  reload(cause: ReloadCause): Promise<ReloadReport> {
+    return reloadOrFail(this.#parts.reloader, cause);
+  }
+
+  /** Every socket that listens. @throws EdgeError LISTEN_FAILED for one that cannot be handed over */
+  get sockets(): readonly NamedSocket[] {
+    const sockets: NamedSocket[] = [];
+    for (const [key, { service, listener, address, isOfService }] of this.listeners.byKey) {
+      const { fd } = listener;
+      // Whoever made a Unix socket removes its path at the end.
+      if (fd === undefined || (typeof address === 'string' && !isOfService))
+        throw new EdgeError('LISTEN_FAILED', `${key} cannot be handed over; let systemd own it (a socket unit), or use a TCP address`);
+      sockets.push({ name: isOfService ? socketName('service', service) : socketName('address', key), fd });
+    }
+    const adminFd = this.#parts.admin?.fd;
+    return adminFd === undefined ? sockets : [...sockets, { name: socketName('admin', ''), fd: adminFd }];
+  }
+
+  /**
+   * The devices were given up by the process that had them: opens them as at a start, while the origin serves.
+   *
+   * @throws EdgeError DEVICE_*, FORMAT_* after some tries
+   */
+  async openDevices(): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await this.store.open();
+        return await this.store.recover();
+      } catch (error) {
+        if (tries === HELD_TRIES_MAX || !(error instanceof EdgeError) || error.code !== 'DEVICE_HELD') throw error;
+        await this.#parts.clock.sleep(HELD_RETRY_MS);
+      }
+    }
+  }
+
+  /**
+   * Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent.
+   *
+   * @param idleGraceMs see ListenerEnd; more than 0 says that another process listens on
+   */
+  close(idleGraceMs = 0): Promise<void> {
+    const { foundation, proxy, watcher, ...others } = this.#parts;
+    watcher?.stop();
+    const { store, codec } = foundation;
+    this.#closing ??= closeAll({ ...others, proxy, store, codec }, { deadlineMs: proxy.config.shutdown.drainMs, idleGraceMs });
     return this.#closing;
   }
+}
+
+/** What a running program is made of. */
+interface EdgeParts {
+  readonly clock: Clock;
+  readonly foundation: Foundation;
+  readonly proxy: AssembledProxy;
+  readonly listeners: ListenerSet;
+  readonly reloader: Reloader | undefined;
+  readonly admin: AdminServer | undefined;
+  readonly watcher: FileWatcher | undefined;
 }
 
 interface Foundation {
@@ -128,7 +196,9 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
     const admission = options.admitsEverything === true ? undefined : { writeBudgetBytes: config.device.writeBudgetBytes };
     const { compression, scrubPeriodMs, trims } = config.device;
     const shared = { arena, clock, random, logger, limits: { queueBytes }, admission, compression, scrubPeriodMs, trims, codec };
-    const store = await openDeviceSet({ ...shared, devices: prepared.devices });
+    const setOptions = { ...shared, devices: prepared.devices };
+    if (options.isHandover === true) return { arena, deviceMetrics, formatted: [], store: new DeviceSet(setOptions), codec };
+    const store = await openDeviceSet(setOptions);
     // Meanwhile, and whatever comes of it, the origin serves.
     void store.recover();
     return { arena, deviceMetrics, formatted: prepared.formatted, store, codec };
@@ -138,58 +208,40 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
   }
 }
 
-function createAdmin(
-  options: EdgeOptions,
-  store: DeviceSet,
-  proxy: AssembledProxy,
-  metricSets: readonly { register(registry: Registry): void }[],
-): AdminServer {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry, prefix: 'rawslice_' });
-  for (const set of [...metricSets, ...proxy.metricSets]) set.register(registry);
-  registerSets(registry, STORE_METRICS, store.metricSets);
-  return new AdminServer({
-    logger: options.logger,
-    token: options.config.admin.token,
-    actions: {
-      metrics: async () => ({ text: await registry.metrics(), type: registry.contentType }),
-      readiness: () => ({
-        // A balancer should send no more clients here once the drain has begun.
-        isReady: (store.state === 'online' || store.state === 'readonly') && !proxy.services.load.isDraining,
-        detail: {
-          store: store.state,
-          devices: store.status.map(({ path, state, reason }) => ({ path, state, reason })),
-          draining: proxy.services.load.isDraining,
-        },
-      }),
-      purge: (named, isSoft) => proxy.services.purger.purge(named, isSoft),
-      purges: () => proxy.services.purger.list(),
-      findPurge: (id) => proxy.services.purger.find(id),
-      devices: () => store.status,
-      origins: () => proxy.abilities.list(),
-      attachDevice: (path) => store.attach(path),
-    },
-  });
+function createReloader({ source, clock, logger }: EdgeOptions, proxy: AssembledProxy, listeners: ListenerSet): Reloader | undefined {
+  if (source === undefined) return undefined;
+  const apply = async (config: EdgeConfig): Promise<void> => {
+    const prepared = proxy.prepare(config);
+    const commitListeners = await listeners.prepare(prepared);
+    // In one turn: no request meets half of it.
+    proxy.commit(prepared);
+    commitListeners();
+    logger.level = config.log.level;
+  };
+  return new Reloader({ load: source.load, current: () => proxy.config, apply, clock, logger });
 }
 
-async function listenAdmin(admin: AdminServer, place: { readonly host: string; readonly port: number }): Promise<AddressInfo> {
-  try {
-    return await admin.listen(place);
-  } catch (cause) {
-    throw listenError(place, cause);
-  }
+function watchFile({ source, config, clock }: EdgeOptions, reloader: Reloader | undefined): FileWatcher | undefined {
+  const { intervalMs } = config.reload;
+  if (source?.file === undefined || reloader === undefined || intervalMs === 0) return undefined;
+  return new FileWatcher({ clock, file: source.file, intervalMs, onChange: () => void reloader.reload('file') });
 }
 
-/** Top-down: no new requests, then no origin, then no store, and health to the last. */
-async function closeAll(parts: {
-  proxy: AssembledProxy;
-  listeners: ListenerSet;
-  store: DeviceSet;
-  codec: ThreadCodec;
-  admin: AdminServer | undefined;
-  drainMs: number;
-}): Promise<void> {
-  await parts.listeners.close(parts.drainMs);
+/** What is closed. */
+interface ClosedParts {
+  readonly proxy: AssembledProxy;
+  readonly listeners: ListenerSet;
+  readonly reloader: Reloader | undefined;
+  readonly store: DeviceSet;
+  readonly codec: ThreadCodec;
+  readonly admin: AdminServer | undefined;
+}
+
+/** Top-down: no new requests, then no origin, then no store, and health to the last, unless another process tells of its own by now. */
+async function closeAll(parts: ClosedParts, end: ListenerEnd): Promise<void> {
+  await parts.reloader?.close();
+  if (end.idleGraceMs !== undefined && end.idleGraceMs > 0) await parts.admin?.close();
+  await parts.listeners.close(end);
   await parts.proxy.close();
   await parts.store.close();
   await parts.codec.close();

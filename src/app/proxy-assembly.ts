@@ -13,19 +13,20 @@ import { Purger } from '../fill/purger.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { CopyPool } from '../proxy/copy-pool.ts';
-import { Listener } from '../proxy/listener.ts';
+import { Listener, type ListenerOptions } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS, ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { PurgeGate } from '../proxy/purge-gate.ts';
-import type { ProxyServices, Service } from '../proxy/services.ts';
+import type { ProxyServices } from '../proxy/services.ts';
 import { siteDirectory } from '../proxy/site-directory.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
 import type { SliceStore } from '../store/slice-store.ts';
+import type { GroupTransport } from '../upstream/group-transport.ts';
 import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
 import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
-import { UpstreamDoor } from './upstream-assembly.ts';
+import { DoorSet, type UpstreamDoor } from './upstream-assembly.ts';
 
 /** Share of the arena that writes to clients may hold. */
 const PINNED_SHARE = 0.25;
@@ -41,41 +42,69 @@ export interface ProxyBase {
 }
 
 /** What belongs to the program, whatever its configuration says. */
-type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'showsCacheKey'>;
+type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'showsCacheKey' | 'surplus'>;
 
-/** A proxy whose listeners can be made. Built bottom-up; nothing is connected yet. */
+/** A configuration that is ready to be served, and is not yet. */
+export interface PreparedConfig {
+  readonly config: EdgeConfig;
+  readonly doors: ReadonlyMap<string, UpstreamDoor>;
+  /** By the name of the service. */
+  readonly services: ReadonlyMap<string, ProxyServices>;
+}
+
+/** A proxy whose listeners can be made, and whose configuration can be changed. Nothing is connected yet when it is built. */
 export class AssembledProxy {
   readonly abilities: OriginAbilities;
   readonly upstreamMetrics = new MetricSet(UPSTREAM_METRICS);
   readonly #proxyMetrics = new MetricSet(PROXY_METRICS);
   readonly #fillMetrics = new MetricSet(FILL_METRICS);
   readonly #counts = new RouteCounts();
-  readonly #doors: ReadonlyMap<string, UpstreamDoor>;
-  readonly #services: ReadonlyMap<string, ProxyServices>;
-  readonly #config: EdgeConfig;
+  readonly #clock: Clock;
+  readonly #arena: Arena;
+  readonly #doors: DoorSet;
+  readonly #pins: PinBudget;
+  readonly #common: Common;
+  #surplus: SurplusBudget;
+  #current: PreparedConfig;
 
   constructor(base: ProxyBase) {
-    const { config, clock } = base;
-    this.#config = config;
+    const { config, clock, arena } = base;
+    this.#clock = clock;
+    this.#arena = arena;
     this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
-    this.#doors = new Map(config.groups.map((group) => [group.name, new UpstreamDoor(group, { clock, metrics: this.upstreamMetrics })]));
-    const common = this.#common(base);
-    const services = assembleServices(config, this.#doors, this.#counts);
-    this.#services = new Map(services.map((service) => [service.name, servicesOf(common, config, service)]));
+    this.#doors = new DoorSet({ clock, metrics: this.upstreamMetrics });
+    this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
+    this.#surplus = this.#makeSurplus(config);
+    this.#current = { config, doors: new Map(), services: new Map() };
+    this.#common = this.#makeCommon(base);
+    this.#watchLoad();
+    this.commit(this.prepare(config));
+  }
+
+  /** What is served. */
+  get current(): PreparedConfig {
+    return this.#current;
+  }
+
+  /** The configuration that is served. */
+  get config(): EdgeConfig {
+    return this.#current.config;
   }
 
   /** What the first service answers with; what is not its own is that of all. */
   get services(): ProxyServices {
-    const [first] = this.#services.values();
+    const [first] = this.#current.services.values();
     return must(first, 'a configuration has a service');
   }
 
   get metricSets(): readonly { register(registry: Registry): void }[] {
-    const groups = [...this.#doors.values()].map(({ group }) => group);
-    const nodes = groups.flatMap(({ name, nodes: all }) => all.map((node) => [[name, node.origin], node.metrics] as const));
+    const groups = (): readonly GroupTransport[] => [...this.#doors.doors.values()].map(({ group }) => group);
     const byRoute = { labels: RouteCounts.labels, sets: () => this.#counts.list() };
-    const byGroup = { labels: ['group'], sets: () => groups.map(({ name, metrics }) => [[name], metrics] as const) };
-    const byNode = { labels: ['group', 'node'], sets: () => nodes };
+    const byGroup = { labels: ['group'], sets: () => groups().map(({ name, metrics }) => [[name], metrics] as const) };
+    const byNode = {
+      labels: ['group', 'node'],
+      sets: () => groups().flatMap(({ name, nodes }) => nodes.map((node) => [[name, node.origin], node.metrics] as const)),
+    };
     return [
       this.upstreamMetrics,
       this.#fillMetrics,
@@ -86,70 +115,97 @@ export class AssembledProxy {
     ];
   }
 
+  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). */
+  prepare(config: EdgeConfig): PreparedConfig {
+    const doors = this.#doors.prepare(config.groups);
+    const { clientSurplusBytes } = this.config.limits;
+    const surplus = config.limits.clientSurplusBytes === clientSurplusBytes ? this.#surplus : this.#makeSurplus(config);
+    const services = assembleServices(config, doors, this.#counts).map((service): [string, ProxyServices] => [
+      service.name,
+      {
+        ...this.#common,
+        service,
+        surplus,
+        purgeGate: new PurgeGate(config.purge),
+        limits: config.limits,
+        logsAccess: config.log.access,
+        showsCacheKey: config.cacheStatus.key,
+      },
+    ]);
+    return { config, doors, services: new Map(services) };
+  }
+
+  /** From now on requests are answered with this; those in progress end as they began. */
+  commit(prepared: PreparedConfig): void {
+    const { config, doors, services } = prepared;
+    this.#doors.commit(config.groups, doors, config.shutdown.drainMs);
+    this.#current = prepared;
+    this.#surplus = this.services.surplus;
+    this.#pins.limit = pinnedSlotsMax(config, this.#arena);
+    this.#counts.keep([...services.values()].map(({ service }) => service));
+  }
+
   /** A listener of a service; it listens when it is told where. */
-  createListener(serviceName: string): Listener {
-    const { limits, expressLane } = this.#config;
-    return new Listener(must(this.#services.get(serviceName), 'there is such a service'), limits, { hasExpressLane: expressLane });
+  createListener(serviceName: string, { config, services } = this.#current): Listener {
+    return new Listener(must(services.get(serviceName), 'there is such a service'), listenerOptions(config));
   }
 
   /** Closes every connection to origins. */
   async close(): Promise<void> {
-    await Promise.all([...this.#doors.values()].map((door) => door.close()));
+    await this.#doors.close();
   }
 
-  #common({ config, store, arena, clock, random, logger }: ProxyBase): Common {
-    const fillMetrics = this.#fillMetrics;
-    const proxyMetrics = this.#proxyMetrics;
-    const partMemory = new PartMemory(() => fillMetrics.add('evictedParts'));
-    fillMetrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
+  #makeSurplus({ limits }: EdgeConfig): SurplusBudget {
+    return new SurplusBudget({ clock: this.#clock, metrics: this.#proxyMetrics, bytesPerMinute: limits.clientSurplusBytes });
+  }
+
+  #makeCommon({ store, arena, clock, random, logger }: ProxyBase): Common {
+    const metrics = this.#fillMetrics;
+    const partMemory = new PartMemory(() => metrics.add('evictedParts'));
+    metrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
     const { abilities } = this;
-    const standing = new StandingTransfers(clock, fillMetrics);
-    const { variantsMax } = config.limits;
-    const { staleIfErrorMs } = config.cache;
+    const standing = new StandingTransfers(clock, metrics);
+    const current = (): EdgeConfig => this.config;
     const resolver = new ObjectResolver({
-      store,
-      arena,
-      clock,
-      metrics: fillMetrics,
-      standing,
-      abilities,
-      partMemory,
-      variantsMax,
-      staleIfErrorMs,
+      ...{ store, arena, clock, metrics, standing, abilities, partMemory },
+      get variantsMax() {
+        return current().limits.variantsMax;
+      },
+      get staleIfErrorMs() {
+        return current().cache.staleIfErrorMs;
+      },
     });
-    const sites = siteDirectory(() => [...this.#services.values()].map(({ service }) => service.router));
-    const sliceBytesMax = Math.max(...config.routes.map(({ sliceSizeBytes }) => sliceSizeBytes));
-    const pins = new PinBudget(Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / sliceBytesMax)));
-    const surplus = new SurplusBudget({ clock, metrics: proxyMetrics, bytesPerMinute: config.limits.clientSurplusBytes });
-    const load = { requests: 0, connections: 0, isDraining: false };
-    proxyMetrics.setGauge('surplusClients', () => surplus.clientCount);
-    proxyMetrics.setGauge('inFlight', () => load.requests);
-    proxyMetrics.setGauge('connections', () => load.connections);
-    proxyMetrics.setGauge('pinnedSlots', () => pins.taken);
+    const sites = siteDirectory(() => [...this.#current.services.values()].map(({ service }) => service.router));
     return {
       store,
       resolver,
-      purger: new Purger({ store, resolver, sites, metrics: fillMetrics }),
+      purger: new Purger({ store, resolver, sites, metrics }),
       clock,
       logger,
-      metrics: proxyMetrics,
-      pins,
+      metrics: this.#proxyMetrics,
+      pins: this.#pins,
       copies: new CopyPool(),
-      surplus,
       random,
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
-      load,
+      load: { requests: 0, connections: 0, isDraining: false },
     };
+  }
+
+  #watchLoad(): void {
+    const { load } = this.#common;
+    this.#proxyMetrics.setGauge('surplusClients', () => this.#surplus.clientCount);
+    this.#proxyMetrics.setGauge('inFlight', () => load.requests);
+    this.#proxyMetrics.setGauge('connections', () => load.connections);
+    this.#proxyMetrics.setGauge('pinnedSlots', () => this.#pins.taken);
   }
 }
 
-function servicesOf(common: Common, config: EdgeConfig, service: Service): ProxyServices {
-  return {
-    ...common,
-    service,
-    purgeGate: new PurgeGate(config.purge),
-    limits: config.limits,
-    logsAccess: config.log.access,
-    showsCacheKey: config.cacheStatus.key,
-  };
+function pinnedSlotsMax({ routes }: EdgeConfig, arena: Arena): number {
+  const sliceBytesMax = Math.max(...routes.map(({ sliceSizeBytes }) => sliceSizeBytes));
+  return Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / sliceBytesMax));
+}
+
+/** What a configuration says of listeners. */
+export function listenerOptions({ limits, expressLane }: EdgeConfig): ListenerOptions {
+  return { ...limits, hasExpressLane: expressLane };
 }

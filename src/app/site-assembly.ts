@@ -28,16 +28,21 @@ export class RouteCounts {
     return known.metrics;
   }
 
-  /** Forgets all but these. */
-  keep(kept: readonly MetricSet<typeof ROUTE_METRICS>[]): void {
-    this.#sets = new Map([...this.#sets].filter(([, { metrics }]) => kept.includes(metrics)));
+  /** Forgets all but those of these services. */
+  keep(services: readonly Service[]): void {
+    const kept = new Set(services.flatMap(({ router }) => router.routes.map(({ metrics }) => metrics)));
+    this.#sets = new Map([...this.#sets].filter(([, { metrics }]) => kept.has(metrics)));
   }
 }
 
-/** @param doors by the name of their group */
+/** Services as they would be; what is served now is not touched. @param doors by the name of their group */
 export function assembleServices(config: EdgeConfig, doors: ReadonlyMap<string, UpstreamDoor>, counts: RouteCounts): readonly Service[] {
+  const groups = new Map(config.groups.map((group) => [group.name, group]));
   const routes = new Map(
-    config.routes.map((route) => [route.name, { route, site: siteOf(route, must(doors.get(route.group), 'a route has a group')) }]),
+    config.routes.map((route) => {
+      const group = must(groups.get(route.group), 'a route has a group');
+      return [route.name, { route, site: siteOf(route, group, must(doors.get(group.name), 'a group has a door')) }];
+    }),
   );
   const services = config.services.map(({ name, routes: names }) => {
     const served = names.map((routeName): ServedRoute => {
@@ -47,12 +52,10 @@ export function assembleServices(config: EdgeConfig, doors: ReadonlyMap<string, 
     });
     return { name, router: new Router(served) };
   });
-  counts.keep(services.flatMap(({ router }) => router.routes.map(({ metrics }) => metrics)));
   return services;
 }
 
-function siteOf(route: ConfigRoute, door: UpstreamDoor): Site {
-  const { config: group } = door;
+function siteOf(route: ConfigRoute, group: ConfigGroup, door: UpstreamDoor): Site {
   const authorities = group.nodes.map(({ origin }) => new URL(origin).host);
   const [first = ''] = authorities;
   const authority = group.hostHeader ?? first;

@@ -3,16 +3,16 @@
  * what a reload changes about a group changes behind it. Used by proxy-assembly.ts.
  */
 import type { Clock } from '../base/clock.ts';
-import type { MetricSet } from '../base/metrics.ts';
+import { MetricSet } from '../base/metrics.ts';
 import { KIB } from '../base/units.ts';
 import type { ConfigGroup } from '../config/edge-config.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import { lookupPublic } from '../upstream/address-guard.ts';
 import { SmoothRoundRobin } from '../upstream/balancer.ts';
 import { GroupTransport } from '../upstream/group-transport.ts';
+import { GROUP_METRICS } from '../upstream/node-metrics.ts';
 import { OriginTransport } from '../upstream/origin-transport.ts';
 import { RedirectTransport } from '../upstream/redirect-transport.ts';
-import type { TransportOptions } from '../upstream/transport-options.ts';
 import { TransportPool } from '../upstream/transport-pool.ts';
 import type { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import { UpstreamNode } from '../upstream/upstream-node.ts';
@@ -27,57 +27,172 @@ export interface UpstreamBase {
   readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
 }
 
-/** The door to one group. */
-export class UpstreamDoor implements UpstreamTransport {
-  /** What its nodes are reached with now. */
-  readonly config: ConfigGroup;
-  readonly group: GroupTransport;
-  readonly #pool: TransportPool;
-  readonly #metrics: MetricSet<typeof UPSTREAM_METRICS>;
+/** Something with connections that nobody new uses. */
+interface Retired {
+  readonly isIdle: boolean;
+  close(): Promise<void>;
+}
 
-  constructor(config: ConfigGroup, base: UpstreamBase) {
-    this.config = config;
-    this.#metrics = base.metrics;
-    const { connectTimeoutMs, headTimeoutMs, bodyTimeoutMs, connectionsMax } = config;
-    const shared = { connectTimeoutMs, headTimeoutMs, bodyTimeoutMs, connectionsMax, headBytesMax: UPSTREAM_HEAD_BYTES_MAX, ...base };
-    this.group = makeGroup(config, shared);
-    this.#pool = new TransportPool(
-      (key) => new OriginTransport({ ...shared, origin: key.origin, lookup: key.isGuarded ? lookupPublic : undefined }),
+/** How often it is looked whether what nobody uses any more can be closed. */
+const RETIRED_CHECK_MS = 250;
+
+/** The doors to all groups of a configuration. */
+export class DoorSet {
+  readonly #base: UpstreamBase;
+  #doors: ReadonlyMap<string, UpstreamDoor> = new Map();
+  readonly #retired = new Set<Retired>();
+
+  constructor(base: UpstreamBase) {
+    this.#base = base;
+  }
+
+  /** By the name of their group. */
+  get doors(): ReadonlyMap<string, UpstreamDoor> {
+    return this.#doors;
+  }
+
+  /** Doors for groups, those that lead to the same place as now included. Nothing changes yet. */
+  prepare(groups: readonly ConfigGroup[]): ReadonlyMap<string, UpstreamDoor> {
+    return new Map(
+      groups.map((group) => {
+        const known = this.#doors.get(group.name);
+        return [group.name, known?.leadsTo(group) === true ? known : new UpstreamDoor(group, this.#base)];
+      }),
     );
   }
 
+  /** From now on these are the doors; what is not used any more is closed when it is idle, or after `drainMs`. */
+  commit(groups: readonly ConfigGroup[], doors: ReadonlyMap<string, UpstreamDoor>, drainMs: number): void {
+    const gone = [...this.#doors].filter(([name, door]) => doors.get(name) !== door).map(([, door]) => door);
+    const replaced = groups.flatMap((group) => doors.get(group.name)?.change(group) ?? []);
+    this.#doors = doors;
+    for (const door of gone) this.#retire(door, drainMs, true);
+    for (const parts of replaced) this.#retire(parts, drainMs, false);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#doors.values(), ...this.#retired].map((each) => each.close()));
+  }
+
+  /** @param staysOpen until the deadline: objects that are being read may yet ask through a door */
+  #retire(retired: Retired, drainMs: number, staysOpen: boolean): void {
+    const { clock } = this.#base;
+    const deadlineMs = clock.monotonicMs() + drainMs;
+    this.#retired.add(retired);
+    const timer = clock.startInterval(RETIRED_CHECK_MS, () => {
+      const isOver = clock.monotonicMs() >= deadlineMs;
+      if (!isOver && (staysOpen || !retired.isIdle)) return;
+      timer.stop();
+      this.#retired.delete(retired);
+      void retired.close();
+    });
+  }
+}
+
+/** The door to one group. */
+export class UpstreamDoor implements UpstreamTransport {
+  readonly #base: UpstreamBase;
+  readonly #groupMetrics = new MetricSet(GROUP_METRICS);
+  #config: ConfigGroup;
+  #nodes: ReadonlyMap<string, UpstreamNode>;
+  #group: GroupTransport;
+  #pool: TransportPool;
+
+  constructor(config: ConfigGroup, base: UpstreamBase) {
+    this.#base = base;
+    this.#config = config;
+    this.#nodes = this.#makeNodes(new Map());
+    this.#group = this.#makeGroup();
+    this.#pool = this.#makePool();
+  }
+
+  /** The group as it is now. */
+  get group(): GroupTransport {
+    return this.#group;
+  }
+
   get waitingRequests(): number {
-    return this.group.waitingRequests;
+    return this.#group.waitingRequests;
+  }
+
+  get isIdle(): boolean {
+    return this.#group.isIdle;
   }
 
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
-    return this.group.start(request, receiver);
+    return this.#group.start(request, receiver);
   }
 
   /** The way that follows redirects as a rule says. */
   follow(rule: RedirectRule): UpstreamTransport {
-    const [origin = '', ...others] = this.config.nodes.map((node) => node.origin);
-    const { hostHeader } = this.config;
+    const { hostHeader, nodes } = this.#config;
+    const [origin = '', ...others] = nodes.map((node) => node.origin);
     const aliases = hostHeader === undefined ? others : [...others, `${new URL(origin).protocol}//${hostHeader}`];
-    return new RedirectTransport({ first: this, origin, aliases, pool: this.#pool, metrics: this.#metrics }, rule);
+    return new RedirectTransport({ first: this, origin, aliases, pool: this.#pool, metrics: this.#base.metrics }, rule);
+  }
+
+  /** Whether whoever has this door may find the group behind it: requests are written with its path, its hosts and its name. */
+  leadsTo(group: ConfigGroup): boolean {
+    return placeOf(group) === placeOf(this.#config);
+  }
+
+  /** The group is this from now on. @returns what it does not use any more */
+  change(config: ConfigGroup): readonly Retired[] {
+    if (JSON.stringify(config) === JSON.stringify(this.#config)) return [];
+    const [oldNodes, oldPool, old] = [this.#nodes, this.#pool, this.#config];
+    this.#config = config;
+    this.#nodes = this.#makeNodes(oldNodes);
+    this.#group = this.#makeGroup();
+    const kept = new Set(this.#nodes.values());
+    const gone = [...oldNodes.values()].filter((node) => !kept.has(node));
+    if (JSON.stringify(limitsOf(old)) === JSON.stringify(limitsOf(config))) return gone;
+    this.#pool = this.#makePool();
+    return [...gone, { isIdle: false, close: () => oldPool.close() }];
   }
 
   async close(): Promise<void> {
     await this.#pool.close();
-    await this.group.close();
+    await this.#group.close();
+  }
+
+  /** A node that is configured as before keeps its connections, and what is known of it. */
+  #makeNodes(known: ReadonlyMap<string, UpstreamNode>): ReadonlyMap<string, UpstreamNode> {
+    const limits = limitsOf(this.#config);
+    return new Map(
+      this.#config.nodes.map((config) => {
+        const key = JSON.stringify([config, limits]);
+        const { origin, weight, sni, verifiesCertificate } = config;
+        const tls = { servername: sni, verifies: verifiesCertificate };
+        return [key, known.get(key) ?? new UpstreamNode({ weight, transport: { ...limits, ...this.#base, origin, tls } })];
+      }),
+    );
+  }
+
+  #makeGroup(): GroupTransport {
+    const { name, retriesMax, hostHeader, preservesHost } = this.#config;
+    return new GroupTransport({
+      name,
+      nodes: [...this.#nodes.values()],
+      balancer: new SmoothRoundRobin(),
+      retriesMax,
+      sendsNodeHost: hostHeader === undefined && !preservesHost,
+      metrics: this.#groupMetrics,
+    });
+  }
+
+  #makePool(): TransportPool {
+    const shared = { ...limitsOf(this.#config), ...this.#base };
+    return new TransportPool(
+      (key) => new OriginTransport({ ...shared, origin: key.origin, lookup: key.isGuarded ? lookupPublic : undefined }),
+    );
   }
 }
 
-function makeGroup(config: ConfigGroup, shared: Omit<TransportOptions, 'origin'>): GroupTransport {
-  const nodes = config.nodes.map(
-    ({ origin, weight, sni, verifiesCertificate }) =>
-      new UpstreamNode({ weight, transport: { ...shared, origin, tls: { servername: sni, verifies: verifiesCertificate } } }),
-  );
-  return new GroupTransport({
-    name: config.name,
-    nodes,
-    balancer: new SmoothRoundRobin(),
-    retriesMax: config.retriesMax,
-    sendsNodeHost: config.hostHeader === undefined && !config.preservesHost,
-  });
+function limitsOf({ connectTimeoutMs, headTimeoutMs, bodyTimeoutMs, connectionsMax }: ConfigGroup) {
+  return { connectTimeoutMs, headTimeoutMs, bodyTimeoutMs, connectionsMax, headBytesMax: UPSTREAM_HEAD_BYTES_MAX };
+}
+
+/** Nodes may come and go under a name; an origin that is a name by itself may not. */
+function placeOf({ name, isNamedByOrigin, nodes, basePath, hostHeader, preservesHost }: ConfigGroup): string {
+  return JSON.stringify([name, isNamedByOrigin ? nodes : [], basePath, hostHeader, preservesHost]);
 }

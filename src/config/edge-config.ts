@@ -94,6 +94,8 @@ export interface ConfigRoute {
 /** Listeners with their routes. */
 export interface ConfigService {
   readonly name: string;
+  /** Made because no services are configured. */
+  readonly isImplicit: boolean;
   readonly listen: readonly ListenAddress[];
   /** Names, in the order in which they are tried. */
   readonly routes: readonly string[];
@@ -160,5 +162,7 @@ export interface EdgeConfig {
   /** Whether Cache-Status names the key. */
   readonly cacheStatus: { readonly key: boolean };
   readonly log: { readonly level: LogLevel; readonly access: boolean };
+  /** How often the file is looked at; 0: never. */
+  readonly reload: { readonly intervalMs: number };
   readonly shutdown: { readonly drainMs: number };
 }

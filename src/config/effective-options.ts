@@ -38,9 +38,7 @@ function listTables({ groups, routes, services }: EdgeConfig, source: (key: stri
       row(`routes.${route.name}`, describeRoute(route)),
       ...route.rules.map((rule) => row(`routes.${route.name}.rules.${rule.name}`, describeRule(rule))),
     ]),
-    ...services
-      .filter(({ name }) => source(`services.${name}`) !== 'default')
-      .map((service) => row(`services.${service.name}`, describeService(service))),
+    ...services.filter(({ isImplicit }) => !isImplicit).map((service) => row(`services.${service.name}`, describeService(service))),
   ];
 }
 
@@ -112,6 +110,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'cacheStatus.key': (config) => String(config.cacheStatus.key),
   'log.level': (config) => config.log.level,
   'log.access': (config) => String(config.log.access),
+  'reload.interval': (config) => formatDuration(config.reload.intervalMs),
   'shutdown.drain': (config) => formatDuration(config.shutdown.drainMs),
 };
 

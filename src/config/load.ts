@@ -220,6 +220,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[], { serv
     },
     cacheStatus: { key: values['cacheStatus.key'] },
     log: { level: values['log.level'], access: values['log.access'] },
+    reload: { intervalMs: values['reload.interval'] },
     shutdown: { drainMs: values['shutdown.drain'] },
   };
 }

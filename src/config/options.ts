@@ -262,6 +262,14 @@ export const OPTIONS = {
   },
   'log.level': { kind: 'choice', default: 'info', choices: LOG_LEVELS, description: 'Lowest level that is logged' },
   'log.access': { kind: 'boolean', default: 'true', description: 'One line for each request' },
+  'reload.interval': {
+    kind: 'duration',
+    default: '2s',
+    min: '0',
+    max: '1h',
+    description:
+      'How often the configuration file is looked at; one that has changed and stood still for as long is loaded while the program runs. 0 for never: then SIGHUP or `POST /reload` does it',
+  },
   'shutdown.drain': {
     kind: 'duration',
     default: '30s',

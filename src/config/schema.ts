@@ -53,6 +53,7 @@ export const OPTION_SCHEMA = z.object({
   'cacheStatus.key': fromText(parseBoolean),
   'log.level': choice(LOG_LEVELS),
   'log.access': fromText(parseBoolean),
+  'reload.interval': duration('reload.interval'),
   'shutdown.drain': duration('shutdown.drain'),
 });
 

@@ -181,7 +181,7 @@ class Joiner {
   joinServices(routes: readonly ConfigRoute[]): readonly ConfigService[] {
     const { tables, values } = this.#input;
     const names = routes.map(({ name }) => name);
-    if (tables.services === undefined) return [{ name: SHORT_FORM_NAME, listen: [values.listen], routes: names }];
+    if (tables.services === undefined) return [{ name: SHORT_FORM_NAME, isImplicit: true, listen: [values.listen], routes: names }];
     const services = withoutNamesakes(tables.services, 'services', this.#problems);
     this.#checkAddresses(services);
     return services.map((service) => this.#joinService(service, names));
@@ -198,6 +198,7 @@ class Joiner {
     const chosen = routes === undefined ? undefined : new Set(routes.map(({ value }) => value));
     return {
       name: name.value,
+      isImplicit: false,
       listen: listen.map(({ value }) => value),
       routes: chosen === undefined ? names : names.filter((route) => chosen.has(route)),
     };

@@ -3,10 +3,11 @@
  * are not HTTP, too large or too slow are answered here, since no pipeline ever sees them.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { assert } from '../base/assert.ts';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
+import { listeningFd } from '../base/listening-fd.ts';
 import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
 import { ExpressLane } from './express/express-lane.ts';
@@ -16,16 +17,29 @@ import { type RefusalKind, refusal } from './refusal.ts';
 import { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
-/** Limits on connections and heads. */
-export interface ListenerLimits {
+/** Limits on connections and heads, and which way these go. */
+export interface ListenerOptions {
+  /** Whether plain hits are answered without node:http. */
+  readonly hasExpressLane: boolean;
   readonly connectionsMax: number;
   readonly headerBytesMax: number;
   /** For a request's head to arrive. */
   readonly headerTimeoutMs: number;
 }
 
-/** Where to listen: a TCP address, or a Unix socket. */
-export type ListenPlace = { readonly host: string; readonly port: number } | { readonly path: string };
+/** Where to listen: a TCP address, a Unix socket, or a descriptor of a socket that listens already. */
+export type ListenPlace = { readonly host: string; readonly port: number } | { readonly path: string } | { readonly fd: number };
+
+/** How a listener ends. */
+export interface ListenerEnd {
+  /** For requests in progress; after it they are cut off. */
+  readonly deadlineMs: number;
+  /**
+   * How long connections are kept on which nothing is going on. What is asked on them meanwhile is answered, and the answer says that the
+   * connection ends with it; so a client that was about to ask is not met by a connection that closes under it.
+   */
+  readonly idleGraceMs?: number | undefined;
+}
 
 /** How long an idle connection is kept; longer than the clients' own habit, so that the client is the one who closes. */
 const KEEP_ALIVE_MS = 65_000;
@@ -62,10 +76,10 @@ export class Listener {
   #isClosing = false;
   readonly #connections = new WeakMap<Duplex, ConnectionState>();
 
-  readonly #lane: ExpressLane | undefined;
+  readonly #lane: ExpressLane;
+  #hasExpressLane: boolean;
 
-  /** @param options.hasExpressLane whether plain hits are answered without node:http */
-  constructor(services: ProxyServices, limits: ListenerLimits, { hasExpressLane }: { readonly hasExpressLane: boolean }) {
+  constructor(services: ProxyServices, limits: ListenerOptions) {
     this.#services = services;
     this.#server = createServer(
       {
@@ -96,7 +110,8 @@ export class Listener {
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
     this.#server.maxConnections = limits.connectionsMax;
     this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
-    this.#lane = hasExpressLane ? this.#openLane(limits) : undefined;
+    this.#hasExpressLane = limits.hasExpressLane;
+    this.#lane = this.#openLane(limits);
     const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
       load.connections += 1;
@@ -106,25 +121,32 @@ export class Listener {
     });
   }
 
-  /** Requests that come from now on are handled with these. */
-  use(services: ProxyServices): void {
+  /** Requests that come from now on are handled with these. `headerBytesMax` stays what it is. */
+  use(services: ProxyServices, options: ListenerOptions): void {
     this.#services = services;
-    this.#lane?.use(services);
+    this.#server.headersTimeout = options.headerTimeoutMs;
+    this.#server.maxConnections = options.connectionsMax;
+    this.#hasExpressLane = options.hasExpressLane;
+    this.#lane.use(services, options.headerTimeoutMs);
   }
 
   /** Puts the lane before node:http: connections that the server accepts are its own, and go on to where they would have gone. */
-  #openLane({ headerBytesMax, headerTimeoutMs }: ListenerLimits): ExpressLane {
+  #openLane({ headerBytesMax, headerTimeoutMs }: ListenerOptions): ExpressLane {
     const server = this.#server;
+    const toGeneral = takeOverConnections(server);
     const lane = new ExpressLane({
       services: this.#services,
       headerBytesMax,
       headerTimeoutMs,
       keepAliveMs: KEEP_ALIVE_MS,
       checkMs: DEADLINE_CHECK_MS,
-      toGeneral: takeOverConnections(server),
+      toGeneral,
       refuse: (kind, socket) => this.#refuseWith(kind, socket),
     });
-    server.on('connection', (socket: Socket) => lane.accept(socket));
+    server.on('connection', (socket: Socket) => {
+      if (this.#hasExpressLane) lane.accept(socket);
+      else toGeneral(socket);
+    });
     return lane;
   }
 
@@ -141,22 +163,33 @@ export class Listener {
     });
   }
 
-  /** Accepts nothing more and waits for requests in progress, up to `deadlineMs`; then cuts them off. */
-  async close(deadlineMs: number): Promise<void> {
+  /** The listening socket's descriptor, for a process that goes on listening on it; undefined for none. */
+  get fd(): number | undefined {
+    return listeningFd(this.#server);
+  }
+
+  /** Accepts nothing more and waits for requests in progress. */
+  async close({ deadlineMs, idleGraceMs = 0 }: ListenerEnd): Promise<void> {
     const { clock } = this.#services;
     this.#isClosing = true;
     const closed = new Promise<void>((resolve) => {
-      this.#server.close(() => resolve());
+      // node:http's own way would close what is idle at once.
+      NetServer.prototype.close.call(this.#server, () => resolve());
     });
-    this.#server.closeIdleConnections();
-    this.#lane?.closeIdle();
+    this.#lane.beginClosing();
+    const grace = clock.startTimer(idleGraceMs, () => {
+      this.#server.close();
+      this.#lane.closeIdle();
+    });
     const timer = clock.startTimer(deadlineMs, () => {
       this.#server.closeAllConnections();
-      this.#lane?.close();
+      this.#lane.close();
     });
     await closed;
+    this.#server.close();
+    grace.stop();
     timer.stop();
-    this.#lane?.close();
+    this.#lane.close();
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
@@ -279,9 +312,14 @@ function answerText(error: EdgeError, nowMs: number): string {
   return `HTTP/1.1 ${error.httpStatus} ${STATUS_CODES[error.httpStatus]}\r\n${fields.join('\r\n')}\r\n\r\n${text}`;
 }
 
+function placeName(place: ListenPlace): string {
+  if ('fd' in place) return `the inherited descriptor ${place.fd}`;
+  return 'path' in place ? place.path : `${place.host}:${place.port}`;
+}
+
 /** Says what to do about an address that cannot be had. */
 export function listenError(place: ListenPlace, cause: unknown): EdgeError {
-  const where = 'path' in place ? place.path : `${place.host}:${place.port}`;
+  const where = placeName(place);
   const errno = systemErrorCode(cause) ?? 'unknown';
   const advice: Readonly<Record<string, string>> = {
     EADDRINUSE: 'it is in use by another program; choose another with --listen or --admin, or stop that program',

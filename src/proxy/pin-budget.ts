@@ -6,11 +6,17 @@ import { assert } from '../base/assert.ts';
 
 /** A counter with a limit. */
 export class PinBudget {
-  readonly #limit: number;
+  #limit: number;
   #taken = 0;
 
   /** @param limit slots, at least 1 */
   constructor(limit: number) {
+    assert(limit >= 1, 'a pin budget allows at least one slot');
+    this.#limit = limit;
+  }
+
+  /** Another limit; what was taken past it is given back as ever. */
+  set limit(limit: number) {
     assert(limit >= 1, 'a pin budget allows at least one slot');
     this.#limit = limit;
   }

@@ -6,11 +6,11 @@
  *   start -> node a -> fails, or 502, 503, 504 -> node b -> ... -> the last answer's head and body, as of one transfer
  */
 import type { EdgeError } from '../base/errors.ts';
-import { MetricSet } from '../base/metrics.ts';
+import type { MetricSet } from '../base/metrics.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import type { Balancer } from './balancer.ts';
 import { DiscardingSink } from './discarding-sink.ts';
-import { GROUP_METRICS } from './node-metrics.ts';
+import type { GROUP_METRICS } from './node-metrics.ts';
 import { RetryBudget } from './retry-budget.ts';
 import type { UpstreamNode } from './upstream-node.ts';
 import type { BodySink, ResponseReceiver, Transfer, UpstreamHead, UpstreamRequest, UpstreamTransport } from './upstream-transport.ts';
@@ -25,6 +25,8 @@ export interface GroupOptions {
   readonly retriesMax: number;
   /** Whether each node is sent its own host, whatever the request says. */
   readonly sendsNodeHost: boolean;
+  /** Of the group, whatever becomes of its nodes. */
+  readonly metrics: MetricSet<typeof GROUP_METRICS>;
 }
 
 /** Statuses that speak of the node, not of the resource (RFC 9110 s15.6.3 to s15.6.5). */
@@ -36,12 +38,13 @@ const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS
 export class GroupTransport implements UpstreamTransport {
   readonly name: string;
   readonly nodes: readonly UpstreamNode[];
-  readonly metrics = new MetricSet(GROUP_METRICS);
+  readonly metrics: MetricSet<typeof GROUP_METRICS>;
   readonly #options: GroupOptions;
   readonly #budget = new RetryBudget();
 
   constructor(options: GroupOptions) {
     this.#options = options;
+    this.metrics = options.metrics;
     this.name = options.name;
     this.nodes = options.nodes;
   }

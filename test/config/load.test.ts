@@ -43,7 +43,7 @@ function headsOf(result: LoadResult): readonly string[] {
 
 test('loadConfig() fills in every default', () => {
   assert.deepEqual(mustLoad(MINIMAL), {
-    services: [{ name: 'default', listen: [{ host: '127.0.0.1', port: 8080 }], routes: ['default'] }],
+    services: [{ name: 'default', isImplicit: true, listen: [{ host: '127.0.0.1', port: 8080 }], routes: ['default'] }],
     routes: [
       {
         name: 'default',
@@ -114,6 +114,7 @@ test('loadConfig() fills in every default', () => {
     },
     cacheStatus: { key: false },
     log: { level: 'info', access: true },
+    reload: { intervalMs: 2000 },
     shutdown: { drainMs: 30_000 },
   });
 });

@@ -75,13 +75,14 @@ test('services, routes and groups are joined; what they leave out comes from the
   assert.deepEqual(services, [
     {
       name: 'edge',
+      isImplicit: false,
       listen: [
         { host: '127.0.0.1', port: 8080 },
         { host: '::1', port: 8080 },
       ],
       routes: ['debian', 'api'],
     },
-    { name: 'inner', listen: [{ host: '127.0.0.1', port: 8082 }], routes: ['debian', 'api'] },
+    { name: 'inner', isImplicit: false, listen: [{ host: '127.0.0.1', port: 8082 }], routes: ['debian', 'api'] },
   ]);
   const [debian, api] = routes;
   assert.deepEqual(

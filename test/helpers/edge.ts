@@ -97,14 +97,14 @@ export async function startEdge(options: EdgeOptions) {
     listeners,
     /** Begins the drain; what holds after a scenario is looked at when the edge is disposed of. */
     async close(deadlineMs: number): Promise<void> {
-      await Promise.all(listeners.map((listener) => listener.close(deadlineMs)));
+      await Promise.all(listeners.map((listener) => listener.close({ deadlineMs })));
     },
     async [Symbol.asyncDispose](): Promise<void> {
       try {
         await this.settle();
       } finally {
         // A scenario that failed may have left clients behind, and they would keep the process.
-        await Promise.all(listeners.map((listener) => listener.close(1000)));
+        await Promise.all(listeners.map((listener) => listener.close({ deadlineMs: 1000 })));
       }
       await proxy.close();
       await store.drain();

@@ -22,6 +22,8 @@ const DUEL_REQUESTS = 3000;
 const FIELDS = 'Host: x\r\nUser-Agent: test\r\n';
 const LAST = 'Connection: close\r\n\r\n';
 
+const LISTENING = { connectionsMax: 100, headerBytesMax: 16 * KIB, headerTimeoutMs: 10_000 };
+
 /** What came back, without what differs from second to second. */
 async function ask(edge: TestEdge, bytes: string): Promise<string> {
   const text = (await exchange({ port: edge.port, bytes: Buffer.from(bytes, 'latin1') })).toString('latin1');
@@ -369,11 +371,14 @@ test('after a reload connections go on with what holds then', async () => {
   socket.write('HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n');
   await eventually(() => answers() === 1, { what: 'the first answer' });
   assert.doesNotMatch(received, /key=/);
-  for (const listener of edge.listeners) listener.use({ ...edge.services, showsCacheKey: true });
+  for (const listener of edge.listeners) listener.use({ ...edge.services, showsCacheKey: true }, { ...LISTENING, hasExpressLane: true });
   socket.write('HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n');
   await eventually(() => answers() === 2, { what: 'the second answer' });
   assert.match(received, /cache-status: rawslice; hit; ttl=\d+; key="/);
   assert.equal(lanes(edge).express, 2);
+  for (const listener of edge.listeners) listener.use(edge.services, { ...LISTENING, hasExpressLane: false });
+  assert.match(await ask(edge, `GET /a HTTP/1.1\r\n${FIELDS}${LAST}`), /^HTTP\/1\.1 200 /);
+  assert.equal(lanes(edge).express, 2, 'the switch holds for connections that come later');
   socket.destroy();
 });
 

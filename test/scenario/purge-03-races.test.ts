@@ -35,7 +35,7 @@ async function byAdmin(edge: TestEdge, { query }: (typeof KINDS)[number], isSoft
   const { purger } = edge.services;
   const admin = new AdminServer({
     logger: createSilentLogger(),
-    token: undefined,
+    token: () => undefined,
     actions: {
       origins: () => [],
       metrics: async () => ({ text: '', type: 'text/plain' }),
@@ -45,6 +45,7 @@ async function byAdmin(edge: TestEdge, { query }: (typeof KINDS)[number], isSoft
       findPurge: (id) => purger.find(id),
       devices: () => [],
       attachDevice: async () => ({}),
+      reload: async () => ({ outcome: 'applied' }),
     },
   });
   const { port } = await admin.listen({ host: '127.0.0.1', port: 0 });

@@ -14,7 +14,7 @@ const TOKEN = 'correct-horse';
 async function startAdmin(edge: TestEdge, token: string | undefined) {
   const admin = new AdminServer({
     logger: createSilentLogger(),
-    token,
+    token: () => token,
     actions: {
       origins: () => [],
       metrics: async () => ({ text: '', type: 'text/plain' }),
@@ -24,6 +24,7 @@ async function startAdmin(edge: TestEdge, token: string | undefined) {
       findPurge: (id) => edge.services.purger.find(id),
       devices: () => [],
       attachDevice: async () => ({}),
+      reload: async () => ({ outcome: 'applied' }),
     },
   });
   const { port } = await admin.listen({ host: '127.0.0.1', port: 0 });

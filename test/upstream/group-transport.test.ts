@@ -8,6 +8,7 @@ import { MetricSet } from '../../src/base/metrics.ts';
 import { KIB } from '../../src/base/units.ts';
 import { SmoothRoundRobin } from '../../src/upstream/balancer.ts';
 import { GroupTransport } from '../../src/upstream/group-transport.ts';
+import { GROUP_METRICS } from '../../src/upstream/node-metrics.ts';
 import { RetryBudget } from '../../src/upstream/retry-budget.ts';
 import type { TransportOptions } from '../../src/upstream/transport-options.ts';
 import { UPSTREAM_METRICS } from '../../src/upstream/upstream-metrics.ts';
@@ -31,6 +32,7 @@ function makeGroup(nodes: readonly NodeChoice[], more: { retriesMax?: number } =
     balancer: new SmoothRoundRobin(),
     retriesMax: more.retriesMax ?? 2,
     sendsNodeHost: true,
+    metrics: new MetricSet(GROUP_METRICS),
   });
 }
 

@@ -3,6 +3,8 @@ import path from 'node:path';
 import type { Command } from 'commander';
 import { destination } from 'pino';
 import { Edge } from '../../src/app/edge.ts';
+import { takeInheritance } from '../../src/app/inherited-sockets.ts';
+import { serveUntilTold } from '../../src/app/life-cycle.ts';
 import { countText } from '../../src/base/count-text.ts';
 import { createLogger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
@@ -10,6 +12,7 @@ import { formatBytes } from '../../src/base/units.ts';
 import type { ConfigRoute, EdgeConfig } from '../../src/config/edge-config.ts';
 import { type ConfigOverride, environmentName } from '../../src/config/environment.ts';
 import { formatListenAddress } from '../../src/config/listen-address.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption, loadConfigOrFail } from '../config-options.ts';
 import { watchSignals } from '../interrupt.ts';
@@ -57,9 +60,12 @@ export function addServeCommand(program: Command, io: CommandIo): void {
 }
 
 async function run(options: ServeOptions, io: CommandIo): Promise<void> {
-  const { config, sources } = loadConfigOrFail(io, options.config ?? DEFAULT_FILE, overridesOf(options, io.environment));
+  const file = options.config ?? DEFAULT_FILE;
+  const overrides = overridesOf(options, io.environment);
+  const { config, sources } = loadConfigOrFail(io, file, overrides);
   const stream = destination({ dest: 1, sync: false });
   const logger = createLogger({ level: config.log.level, stream });
+  const { sockets, isHandover } = takeInheritance(process.env, process);
   const edge = await Edge.start({
     config,
     isSizeChosen: sources.get('device.size') !== 'default',
@@ -67,12 +73,14 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
     random: new SystemRandom(),
     logger,
     adminListen: config.admin.listen,
+    sockets,
+    isHandover,
+    source: { file, load: () => loadConfig({ file, environment: io.environment, overrides }) },
   });
-  announce(io, edge, config);
-  const signal = await new Promise<NodeJS.Signals>((resolve) => watchSignals(io.clock, resolve));
-  logger.info({ signal }, 'stopping');
-  await edge.close();
-  logger.info('stopped');
+  if (!isHandover) announce(io, edge, config);
+  process.on('SIGHUP', () => void edge.reload('signal'));
+  const { clock, environment } = io;
+  await serveUntilTold(edge, { clock, environment, logger, isHandover, watchStop: (stop) => void watchSignals(clock, stop) });
   stream.flushSync();
 }
 

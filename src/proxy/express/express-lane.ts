@@ -58,8 +58,8 @@ export class ExpressLane {
   }
 
   /** Requests that come from now on are answered with these; what was known of targets is found anew. */
-  use(services: ProxyServices): void {
-    this.#share = { ...this.#share, services, tables: this.#newTables(services) };
+  use(services: ProxyServices, headerTimeoutMs: number): void {
+    this.#share = { ...this.#share, services, headerTimeoutMs, tables: this.#newTables(services) };
     for (const connection of this.#connections) connection.use(this.#share);
   }
 
@@ -72,9 +72,13 @@ export class ExpressLane {
     this.#connections.add(new LaneConnection(socket, this.#share));
   }
 
-  /** Ends connections on which nothing is going on; the others end with their next response. */
-  closeIdle(): void {
+  /** From now on connections end with their next response. */
+  beginClosing(): void {
     this.#lifecycle.isClosing = true;
+  }
+
+  /** Ends connections on which nothing is going on. */
+  closeIdle(): void {
     for (const connection of this.#connections) if (connection.isIdle) connection.destroy();
   }
 

@@ -1,0 +1,215 @@
+/** The configuration is loaded again while requests go on: what is new holds at once, what is gone drains, what is wrong changes nothing, and no request fails. */
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { test } from 'node:test';
+import { Edge } from '../../src/app/edge.ts';
+import { FileWatcher } from '../../src/app/file-watcher.ts';
+import { SystemClock } from '../../src/base/clock.ts';
+import { createSilentLogger } from '../../src/base/log.ts';
+import { SystemRandom } from '../../src/base/random.ts';
+import { KIB } from '../../src/base/units.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { ClientConnection, request } from '../helpers/client.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { Origin } from '../helpers/origin.ts';
+import { withTemporaryDirectory } from '../helpers/temp.ts';
+
+const OBJECT = { lengthBytes: 200 * KIB, cacheControl: 'max-age=600' };
+
+interface Play {
+  readonly edge: Edge;
+  readonly file: string;
+  /** Writes the file and reloads. */
+  change(text: string): ReturnType<Edge['reload']>;
+  port(service?: string): number;
+}
+
+/** Runs a play with a real program in this process. `yaml` is everything but the device. */
+async function withEdge(yaml: string, run: (play: Play) => Promise<void>): Promise<void> {
+  await withTemporaryDirectory(async (folder) => {
+    const file = path.join(folder, 'edge.yaml');
+    const write = (text: string): Promise<void> => writeFile(file, text);
+    await write(yaml);
+    const overrides = Object.entries({
+      'device.path': path.join(folder, 'cache'),
+      'device.size': '64MiB',
+      'memory.arena': '16MiB',
+      'slice.size': '64KiB',
+      'log.access': 'false',
+      'log.level': 'silent',
+      'admin.listen': '127.0.0.1:0',
+      'reload.interval': '0',
+    }).map(([key, text]) => [key, text, 'test'] as const);
+    const load = () => loadConfig({ file, environment: {}, overrides });
+    const loaded = load();
+    assert(loaded.kind === 'ok', JSON.stringify(loaded));
+    const { config } = loaded;
+    const base = { isSizeChosen: true, clock: new SystemClock(), random: new SystemRandom(), logger: createSilentLogger() };
+    const edge = await Edge.start({ ...base, config, adminListen: config.admin.listen, source: { file, load } });
+    const port = (service?: string): number => {
+      const open = edge.listeners.open.find((listener) => service === undefined || listener.service === service);
+      assert(typeof open?.address === 'object');
+      return open.address.port;
+    };
+    const change = async (text: string) => {
+      await write(text);
+      return edge.reload('file');
+    };
+    try {
+      await run({ edge, file, change, port });
+    } finally {
+      await edge.close();
+    }
+  });
+}
+
+const groupOf = (name: string, ...origins: readonly Origin[]): string =>
+  `  - { name: ${name}, nodes: [${origins.map(({ url }) => `{ url: "${url}" }`).join(', ')}] }\n`;
+
+test('thirty reloads under load: groups, nodes, routes, rules and listeners change, and no request fails', async () => {
+  const origins = await Promise.all([1, 2, 3].map(() => Origin.start({ resolve: () => OBJECT })));
+  const [one, two, three] = origins as [Origin, Origin, Origin];
+  const identity = (target: string) => ({ ...one.setObject(target, OBJECT) });
+  const services = (extra: string): string => `services:\n  - { name: main, listen: "127.0.0.1:0" }\n${extra}`;
+  const texts = [
+    `${services('')}routes: [{ name: all, upstream: g }]\nupstreams:\n${groupOf('g', one, two)}`,
+    `${services('  - { name: more, listen: "127.0.0.1:0" }\n')}routes: [{ name: all, upstream: g }]\nupstreams:\n${groupOf('g', two, three)}`,
+    `${services('')}routes:\n  - { name: p, prefix: /p, upstream: h }\n  - { name: all, upstream: g, rules: [{ name: r, prefix: /, freshFor: 1m }] }\nupstreams:\n${groupOf('g', three)}${groupOf('h', one)}`,
+    `${services('')}limits: { requests: 500, clientSurplus: 2GiB }\nroutes: [{ name: all, upstream: g }]\nupstreams:\n  - name: g\n    headTimeout: 9s\n    nodes: [{ url: "${one.url}", weight: 3 }]\n`,
+  ];
+  await withEdge(texts[0] ?? '', async ({ edge, change, port }) => {
+    let isOver = false;
+    let answered = 0;
+    const load = async (client: number): Promise<void> => {
+      const target = { port: port('main') };
+      let connection = await ClientConnection.open(target);
+      for (let turn = 0; !isOver; turn += 1) {
+        const name = `${turn % 5 === 0 ? '/p' : ''}/${client}-${turn % 50}`;
+        // Every tenth request has a connection of its own.
+        if (turn % 10 === 0) {
+          connection.destroy();
+          connection = await ClientConnection.open(target);
+        }
+        const answer = await connection.request({ path: name, expect: identity(name) });
+        assert.deepEqual(
+          [answer.status, answer.wrongAt, answer.isComplete],
+          [200, -1, true],
+          `${name}: ${answer.error ?? ''} ${answer.body}`,
+        );
+        answered += 1;
+      }
+      connection.destroy();
+    };
+    const clients = [1, 2, 3, 4, 5, 6].map(load);
+    const failed = Promise.all(clients);
+    try {
+      for (let turn = 1; turn <= 30; turn += 1) {
+        const before = answered;
+        const report = await change(texts[turn % texts.length] ?? '');
+        assert.equal(report.outcome, 'applied', JSON.stringify(report));
+        await Promise.race([failed, eventually(() => answered >= before + 20, { what: 'requests between reloads' })]);
+      }
+    } finally {
+      isOver = true;
+    }
+    await failed;
+    assert.ok(answered >= 600);
+    await eventually(() => edge.proxy.services.resolver.liveCount === 0);
+  });
+  await Promise.all(origins.map((origin) => origin.close()));
+});
+
+test('a download that is under way ends as it began, though its route, its group and its listener are gone', async () => {
+  await using one = await Origin.start();
+  await using two = await Origin.start({ resolve: () => OBJECT });
+  const body = one.setObject('/big', { lengthBytes: 2000 * KIB, cacheControl: 'max-age=60' });
+  one.misbehave('/big', { pauseAfterBytes: 500 * KIB });
+  const yaml = (listen: string, origin: Origin, name: string): string =>
+    `services: [{ name: ${name}, listen: "${listen}" }]\nroutes: [{ name: ${name}, upstream: ${name} }]\nupstreams:\n${groupOf(name, origin)}`;
+  await withEdge(yaml('127.0.0.1:0', one, 'old'), async ({ edge, change, port }) => {
+    const oldPort = port('old');
+    const download = request({ port: oldPort, path: '/big', expect: body });
+    await one.waitForHeld('/big');
+    assert.equal((await change(yaml('127.0.0.1:0', two, 'new'))).outcome, 'applied');
+    assert.equal((await request({ port: port('new'), path: '/x' })).status, 200);
+    await assert.rejects(request({ port: oldPort, path: '/x' }), 'the old address is not listened on any more');
+    one.release('/big');
+    const answer = await download;
+    assert.deepEqual([answer.status, answer.wrongAt, answer.isComplete], [200, -1, true]);
+    assert.deepEqual(
+      edge.listeners.open.map(({ service }) => service),
+      ['new'],
+    );
+  });
+});
+
+test('a file that is not valid, or an address that cannot be had, changes nothing and is told; so is what needs a restart', async () => {
+  await using origin = await Origin.start({ resolve: () => OBJECT });
+  const good = `upstream: { url: "${origin.url}" }\n`;
+  await withEdge(`${good}listen: 127.0.0.1:0\n`, async ({ edge, change, port }) => {
+    const ask = async (): Promise<number> => (await request({ port: port(), path: '/a' })).status;
+    const admin = async (target: string, method = 'GET'): Promise<{ status: number; body: Record<string, unknown>; text: string }> => {
+      const answer = await request({ port: edge.adminAddress?.port ?? 0, path: target, method });
+      const text = answer.body.toString();
+      return { status: answer.status, text, body: text.startsWith('{') ? JSON.parse(text) : {} };
+    };
+    await eventually(() => edge.store.state === 'online', { what: 'the index' });
+    const bad = await change('upstream: { url: "ftp://x" }\nlisten: 127.0.0.1:0\n');
+    assert.equal(bad.outcome, 'invalid');
+    assert.match(bad.problems[0] ?? '', /edge\.yaml:1:18: upstream\.url: must be a URL[\s\S]*\n +1 \| upstream/);
+    assert.equal(await ask(), 200);
+    const ready = await admin('/readyz');
+    assert.deepEqual(
+      [ready.status, (ready.body.reload as { outcome?: unknown } | undefined)?.outcome],
+      [200, 'invalid'],
+      'it still serves',
+    );
+    assert.match((await admin('/metrics')).text, /rawslice_config_current 0/);
+
+    const taken = await change(`${good}services: [{ name: a, listen: "127.0.0.1:0" }, { name: b, listen: "127.0.0.1:${origin.port}" }]\n`);
+    assert.deepEqual([taken.outcome, taken.problems.length], ['failed', 1]);
+    assert.match(taken.problems[0] ?? '', /Cannot listen on 127\.0\.0\.1:\d+: it is in use/);
+    assert.equal(await ask(), 200);
+    assert.equal((await admin('/reload', 'POST')).status, 409);
+    assert.equal((await admin('/reload')).status, 405);
+
+    const fixed = await change(`${good}listen: 127.0.0.1:0\nlimits: { headerBytes: 32KiB, ranges: 5 }\nshutdown: { drain: 2s }\n`);
+    assert.deepEqual(
+      [fixed.outcome, fixed.changed, fixed.needsRestart],
+      ['applied', ['limits.headerBytes', 'limits.ranges', 'shutdown.drain'], ['limits.headerBytes']],
+    );
+    assert.equal(edge.proxy.config.limits.headerBytesMax, 16 * KIB);
+    assert.equal(edge.proxy.services.limits.rangesMax, 5);
+    const again = await admin('/reload', 'POST');
+    assert.deepEqual([again.status, again.body.outcome, again.body.cause], [200, 'applied', 'admin']);
+    const metrics = (await admin('/metrics')).text;
+    for (const [outcome, count] of [
+      ['applied', 2],
+      ['invalid', 1],
+      ['failed', 2],
+    ] as const)
+      assert.match(metrics, new RegExp(`rawslice_config_reloads_total\\{outcome="${outcome}"\\} ${count}\\n`));
+    assert.equal(await ask(), 200);
+  });
+});
+
+test('a watched file is told of once it stands still, also when it is replaced or comes back', async () => {
+  await withTemporaryDirectory(async (folder) => {
+    const file = path.join(folder, 'a.yaml');
+    await writeFile(file, 'one');
+    let changes = 0;
+    const watcher = new FileWatcher({ clock: new SystemClock(), file, intervalMs: 5, onChange: () => (changes += 1) });
+    try {
+      for (const [index, text] of ['two', 'three and more', 'four'].entries()) {
+        // The first look must have been, and each change have been told of.
+        await eventually(() => changes === index);
+        await new SystemClock().sleep(20);
+        await writeFile(file, text);
+        await eventually(() => changes === index + 1, { what: `change ${index + 1}` });
+      }
+    } finally {
+      watcher.stop();
+    }
+  });
+});
