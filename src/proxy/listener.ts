@@ -10,6 +10,7 @@ import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import { listeningFd } from '../base/listening-fd.ts';
 import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
+import { ClientDoor, type Peer } from './client-door.ts';
 import { ExpressLane } from './express/express-lane.ts';
 import { handleRequest } from './pipeline.ts';
 import { proxyStatusOf } from './proxy-error.ts';
@@ -75,16 +76,17 @@ export class Listener {
   #services: ProxyServices;
   #isClosing = false;
   readonly #connections = new WeakMap<Duplex, ConnectionState>();
+  readonly #peers = new WeakMap<Duplex, Peer>();
+  readonly #door: ClientDoor;
 
   readonly #lane: ExpressLane;
-  #hasExpressLane: boolean;
 
-  constructor(services: ProxyServices, limits: ListenerOptions) {
+  constructor(services: ProxyServices, options: ListenerOptions) {
     this.#services = services;
     this.#server = createServer(
       {
-        maxHeaderSize: limits.headerBytesMax,
-        headersTimeout: limits.headerTimeoutMs,
+        maxHeaderSize: options.headerBytesMax,
+        headersTimeout: options.headerTimeoutMs,
         // A long upload is not an attack; a stalled one is ended by limits.uploadStall.
         requestTimeout: 0,
         // node:http would answer it past log and metrics; admit refuses it.
@@ -108,16 +110,33 @@ export class Listener {
       this.#refuseWith('method', socket);
     });
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
-    this.#server.maxConnections = limits.connectionsMax;
+    this.#server.maxConnections = options.connectionsMax;
     this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
-    this.#hasExpressLane = limits.hasExpressLane;
-    this.#lane = this.#openLane(limits);
+    const toHttp = takeOverConnections(this.#server);
+    this.#lane = this.#openLane(options, toHttp);
+    this.#door = this.#openDoor(toHttp);
     const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
       load.connections += 1;
       socket.once('close', () => {
         load.connections -= 1;
       });
+      this.#door.accept(socket);
+    });
+  }
+
+  #openDoor(toHttp: (socket: Socket) => void): ClientDoor {
+    const { clock, metrics } = this.#services;
+    return new ClientDoor({
+      transport: () => this.#services.service.transport,
+      clock,
+      metrics,
+      deadlineMs: () => this.#server.headersTimeout,
+      onward: (socket, peer) => {
+        this.#peers.set(socket, peer);
+        if (this.#lane.isOpen) this.#lane.accept(socket);
+        else toHttp(socket);
+      },
     });
   }
 
@@ -126,16 +145,14 @@ export class Listener {
     this.#services = services;
     this.#server.headersTimeout = options.headerTimeoutMs;
     this.#server.maxConnections = options.connectionsMax;
-    this.#hasExpressLane = options.hasExpressLane;
-    this.#lane.use(services, options.headerTimeoutMs);
+    this.#lane.use(services, { headerTimeoutMs: options.headerTimeoutMs, isOpen: isForLane(services, options) });
   }
 
-  /** Puts the lane before node:http: connections that the server accepts are its own, and go on to where they would have gone. */
-  #openLane({ headerBytesMax, headerTimeoutMs }: ListenerOptions): ExpressLane {
-    const server = this.#server;
-    const toGeneral = takeOverConnections(server);
-    const lane = new ExpressLane({
+  #openLane(options: ListenerOptions, toGeneral: (socket: Socket) => void): ExpressLane {
+    const { headerBytesMax, headerTimeoutMs } = options;
+    return new ExpressLane({
       services: this.#services,
+      isOpen: isForLane(this.#services, options),
       headerBytesMax,
       headerTimeoutMs,
       keepAliveMs: KEEP_ALIVE_MS,
@@ -143,11 +160,6 @@ export class Listener {
       toGeneral,
       refuse: (kind, socket) => this.#refuseWith(kind, socket),
     });
-    server.on('connection', (socket: Socket) => {
-      if (this.#hasExpressLane) lane.accept(socket);
-      else toGeneral(socket);
-    });
-    return lane;
   }
 
   /**
@@ -176,6 +188,7 @@ export class Listener {
       // node:http's own way would close what is idle at once.
       NetServer.prototype.close.call(this.#server, () => resolve());
     });
+    this.#door.close();
     this.#lane.beginClosing();
     const grace = clock.startTimer(idleGraceMs, () => {
       this.#server.close();
@@ -210,7 +223,10 @@ export class Listener {
     state.isBusy = true;
     if (this.#isClosing) response.shouldKeepAlive = false;
     response.once('close', () => this.#next(turn, state));
-    turn.context = new RequestContext(request, response, this.#services.clock.monotonicMs());
+    const { clock, service } = this.#services;
+    const peer = this.#peers.get(turn.socket) ?? { address: request.socket.remoteAddress, isSecure: false };
+    const { isTrustedProxy } = service.transport;
+    turn.context = new RequestContext(request, response, { startedMs: clock.monotonicMs(), peer, isTrustedProxy });
     void handleRequest(turn.context, this.#services);
   }
 
@@ -254,6 +270,12 @@ export class Listener {
     // What was sent behind the last request of a connection gets no answer (RFC 9112 s9.6).
     else if (socket.writable) socket.end(answer);
   }
+}
+
+/** Whether connections begin in the express lane, which knows no TLS, and no client but the other end of the connection. */
+function isForLane({ service }: ProxyServices, { hasExpressLane }: ListenerOptions): boolean {
+  const { certificates, takesProxyProtocol, isTrustedProxy } = service.transport;
+  return hasExpressLane && certificates === undefined && !takesProxyProtocol && isTrustedProxy === undefined;
 }
 
 /**

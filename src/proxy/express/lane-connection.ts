@@ -10,6 +10,7 @@
 import type { Socket } from 'node:net';
 import { EdgeError } from '../../base/errors.ts';
 import { KIB } from '../../base/units.ts';
+import type { PooledBuffer } from '../../memory/buffer-pool.ts';
 import type { Lease } from '../../memory/lease.ts';
 import { type ClientPace, paceOf } from '../client-pace.ts';
 import { COPY_BYTES, LARGE_COPY_BYTES } from '../copy-pool.ts';
@@ -35,8 +36,8 @@ export interface LaneShare {
   readonly toGeneral: (socket: Socket) => void;
   /** Answers what is no request, and ends the connection. */
   readonly refuse: (kind: RefusalKind, socket: Socket) => void;
-  /** Whether the listener closes. */
-  readonly lifecycle: { readonly isClosing: boolean };
+  /** Whether the listener closes, and whether requests may still be answered here. */
+  readonly lifecycle: { readonly isClosing: boolean; readonly isOpen: boolean };
   readonly onGone: (connection: LaneConnection) => void;
 }
 
@@ -52,7 +53,7 @@ const NO_BYTES = Buffer.alloc(0);
 /** A response that was handed to the kernel in one write. */
 interface LaneWrite {
   readonly account: LaneAccount;
-  copy: Buffer | undefined;
+  copy: PooledBuffer | undefined;
   /** Of a slot that the kernel reads; counted in the pin budget. */
   lease: Lease | undefined;
   bytes: number;
@@ -221,6 +222,7 @@ export class LaneConnection {
   #answer(): void {
     // Where the head ends is said as its length: what comes meanwhile moves what was received.
     this.#headBytes = this.#parser.endOffset - this.#at;
+    if (!this.#share.lifecycle.isOpen) return this.#leave('rule');
     const nowMs = this.#services.clock.wallMs();
     const verdict = this.#finder.find(this.#parser, this.#wasRead, nowMs);
     if (verdict === 'unread') void this.#readManifest();
@@ -246,8 +248,8 @@ export class LaneConnection {
     const write = this.#begin(nowMs);
     const bytes = this.#renderHead(nowMs);
     write.copy = this.#services.copies.take(bytes.length);
-    write.bytes = bytes.copy(write.copy);
-    this.#socket.write(write.copy.subarray(0, write.bytes), this.#onWritten);
+    write.bytes = bytes.copy(write.copy.bytes);
+    this.#socket.write(write.copy.bytes.subarray(0, write.bytes), this.#onWritten);
     write.account.noteFirstByte();
   }
 
@@ -289,14 +291,14 @@ export class LaneConnection {
 
   #writeCopy(write: LaneWrite, head: Buffer, { lease, bytes }: { readonly lease: Lease; readonly bytes: Buffer }): void {
     const copy = this.#services.copies.take(head.length + bytes.length);
-    copy.set(head);
+    copy.bytes.set(head);
     // Not set(): from the memory that threads share that goes word by word.
-    bytes.copy(copy, head.length);
+    bytes.copy(copy.bytes, head.length);
     write.bytes = head.length + bytes.length;
     write.copy = copy;
     lease.end();
     write.account.noteCopy();
-    this.#socket.write(copy.subarray(0, write.bytes), this.#onWritten);
+    this.#socket.write(copy.bytes.subarray(0, write.bytes), this.#onWritten);
   }
 
   #writePinned(write: LaneWrite, head: Buffer, { lease, bytes }: { readonly lease: Lease; readonly bytes: Buffer }): void {
@@ -304,9 +306,9 @@ export class LaneConnection {
     write.copy = this.#services.copies.take(head.length);
     write.lease = lease;
     write.bytes = bytes.length;
-    const headBytes = head.copy(write.copy);
+    const headBytes = head.copy(write.copy.bytes);
     this.#socket.cork();
-    this.#socket.write(write.copy.subarray(0, headBytes));
+    this.#socket.write(write.copy.bytes.subarray(0, headBytes));
     this.#socket.write(bytes, this.#onWritten);
     this.#socket.uncork();
   }
@@ -357,7 +359,7 @@ export class LaneConnection {
 
   /** The oldest write is over. */
   #settleOldest(error: EdgeError | undefined): void {
-    const { copies, pins, clock } = this.#services;
+    const { pins, clock } = this.#services;
     const write = this.#writeAt(0);
     this.#oldestWrite = 1 - this.#oldestWrite;
     this.#writeCount -= 1;
@@ -365,7 +367,7 @@ export class LaneConnection {
       write.lease.end();
       pins.giveBack();
     }
-    if (write.copy !== undefined) copies.giveBack(write.copy);
+    write.copy?.end();
     write.lease = undefined;
     write.copy = undefined;
     this.#sinceMs = clock.monotonicMs();
