@@ -44,7 +44,7 @@ export const OPTIONS = {
     kind: 'boolean',
     default: 'true',
     description:
-      'Answer plain GET and HEAD requests for what is stored and fresh from the raw socket; connections that ask for anything else go to the general HTTP server with that request. `false` sends all of them there',
+      'Answer plain GET and HEAD requests for what is stored and fresh from the raw socket; connections that ask for anything else go to the general HTTP server with that request. `false` sends all of them there, as do TLS, `proxyProtocol` and `trustedProxies`',
   },
   'admin.listen': {
     kind: 'address',

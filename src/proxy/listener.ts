@@ -16,7 +16,7 @@ import { handleRequest } from './pipeline.ts';
 import { proxyStatusOf } from './proxy-error.ts';
 import { type RefusalKind, refusal } from './refusal.ts';
 import { RequestContext } from './request-context.ts';
-import type { ProxyServices, ServiceTransport } from './services.ts';
+import type { ProxyServices } from './services.ts';
 
 /** Limits on connections and heads, and which way these go. */
 export interface ListenerOptions {
@@ -78,15 +78,15 @@ export class Listener {
   readonly #connections = new WeakMap<Duplex, ConnectionState>();
   readonly #peers = new WeakMap<Duplex, Peer>();
   readonly #door: ClientDoor;
-  readonly #lane: ExpressLane;
-  #hasExpressLane: boolean;
 
-  constructor(services: ProxyServices, limits: ListenerOptions) {
+  readonly #lane: ExpressLane;
+
+  constructor(services: ProxyServices, options: ListenerOptions) {
     this.#services = services;
     this.#server = createServer(
       {
-        maxHeaderSize: limits.headerBytesMax,
-        headersTimeout: limits.headerTimeoutMs,
+        maxHeaderSize: options.headerBytesMax,
+        headersTimeout: options.headerTimeoutMs,
         // A long upload is not an attack; a stalled one is ended by limits.uploadStall.
         requestTimeout: 0,
         // node:http would answer it past log and metrics; admit refuses it.
@@ -110,12 +110,11 @@ export class Listener {
       this.#refuseWith('method', socket);
     });
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
-    this.#server.maxConnections = limits.connectionsMax;
+    this.#server.maxConnections = options.connectionsMax;
     this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
-    this.#hasExpressLane = limits.hasExpressLane;
-    const toGeneral = takeOverConnections(this.#server);
-    this.#lane = this.#openLane(limits, toGeneral);
-    this.#door = this.#openDoor(toGeneral);
+    const toHttp = takeOverConnections(this.#server);
+    this.#lane = this.#openLane(options, toHttp);
+    this.#door = this.#openDoor(toHttp);
     const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
       load.connections += 1;
@@ -126,8 +125,7 @@ export class Listener {
     });
   }
 
-  /** What connections go through first; those of which nothing but their bytes is to be known go on to the lane. */
-  #openDoor(toGeneral: (socket: Socket) => void): ClientDoor {
+  #openDoor(toHttp: (socket: Socket) => void): ClientDoor {
     const { clock, metrics } = this.#services;
     return new ClientDoor({
       transport: () => this.#services.service.transport,
@@ -135,9 +133,9 @@ export class Listener {
       metrics,
       deadlineMs: () => this.#server.headersTimeout,
       onward: (socket, peer) => {
-        if (this.#hasExpressLane && isPlain(this.#services.service.transport)) return this.#lane.accept(socket);
         this.#peers.set(socket, peer);
-        toGeneral(socket);
+        if (this.#lane.isOpen) this.#lane.accept(socket);
+        else toHttp(socket);
       },
     });
   }
@@ -147,14 +145,14 @@ export class Listener {
     this.#services = services;
     this.#server.headersTimeout = options.headerTimeoutMs;
     this.#server.maxConnections = options.connectionsMax;
-    this.#hasExpressLane = options.hasExpressLane;
-    this.#lane.use(services, options.headerTimeoutMs);
+    this.#lane.use(services, { headerTimeoutMs: options.headerTimeoutMs, isOpen: isForLane(services, options) });
   }
 
-  /** The lane before node:http: connections that it is given go on to where they would have gone. */
-  #openLane({ headerBytesMax, headerTimeoutMs }: ListenerOptions, toGeneral: (socket: Socket) => void): ExpressLane {
+  #openLane(options: ListenerOptions, toGeneral: (socket: Socket) => void): ExpressLane {
+    const { headerBytesMax, headerTimeoutMs } = options;
     return new ExpressLane({
       services: this.#services,
+      isOpen: isForLane(this.#services, options),
       headerBytesMax,
       headerTimeoutMs,
       keepAliveMs: KEEP_ALIVE_MS,
@@ -274,6 +272,12 @@ export class Listener {
   }
 }
 
+/** Whether connections begin in the express lane, which knows no TLS, and no client but the other end of the connection. */
+function isForLane({ service }: ProxyServices, { hasExpressLane }: ListenerOptions): boolean {
+  const { certificates, takesProxyProtocol, isTrustedProxy } = service.transport;
+  return hasExpressLane && certificates === undefined && !takesProxyProtocol && isTrustedProxy === undefined;
+}
+
 /**
  * Takes node:http's own listener off a new server, so that connections are accepted for somebody else. Its deadlines hold for connections that
  * are given to it later because the server is the one that listens.
@@ -285,11 +289,6 @@ function takeOverConnections(server: Server): (socket: Socket) => void {
   assert(own !== undefined && another === undefined, 'node:http has one listener for connections');
   server.removeAllListeners('connection');
   return (socket) => Reflect.apply(own, server, [socket]);
-}
-
-/** Whether a client is the other end of the connection, and says nothing before his first request. */
-function isPlain({ certificates, takesProxyProtocol, isTrustedProxy }: ServiceTransport): boolean {
-  return certificates === undefined && !takesProxyProtocol && isTrustedProxy === undefined;
 }
 
 /** A request line that means something, of a method that node's parser does not know. */

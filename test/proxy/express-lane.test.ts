@@ -92,6 +92,7 @@ test('a silent connection, half a head and an idle connection are ended by the l
   const sockets: net.Socket[] = [];
   const lane = new ExpressLane({
     services: edge.services,
+    isOpen: true,
     headerBytesMax: 8192,
     headerTimeoutMs: 50,
     keepAliveMs: 200,
@@ -138,6 +139,7 @@ test('the last response of a connection may take as long as its client needs', a
   const clock = new JumpingClock();
   const lane = new ExpressLane({
     services: { ...edge.services, clock },
+    isOpen: true,
     headerBytesMax: 8192,
     headerTimeoutMs: 50,
     keepAliveMs: 200,

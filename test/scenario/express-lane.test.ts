@@ -382,6 +382,34 @@ test('after a reload connections go on with what holds then', async () => {
   socket.destroy();
 });
 
+test('after a reload by which clients are known by the word of a proxy, node:http answers', async () => {
+  await using origin = await Origin.start();
+  setObjects(origin);
+  await using edge = await startEdge({ origin });
+  await edge.get('/a');
+  const socket = net.connect({ port: edge.port, host: '127.0.0.1' });
+  let received = '';
+  socket.setEncoding('latin1').on('data', (text) => {
+    received += String(text);
+  });
+  const askAgain = async (): Promise<void> => {
+    received = '';
+    socket.write('HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n');
+    await eventually(() => received.endsWith('\r\n\r\n'), { what: 'the answer' });
+  };
+  await askAgain();
+  assert.equal(lanes(edge).express, 1);
+  const { service } = edge.services;
+  const transport = { ...service.transport, isTrustedProxy: () => true };
+  for (const listener of edge.listeners)
+    listener.use({ ...edge.services, service: { ...service, transport } }, { ...LISTENING, hasExpressLane: true });
+  await askAgain();
+  assert.match(await ask(edge, `GET /a HTTP/1.1\r\n${FIELDS}${LAST}`), /^HTTP\/1\.1 200 /);
+  assert.equal(lanes(edge).express, 1);
+  assert.equal(edge.services.metrics.value('handovers', 'rule'), 1);
+  socket.destroy();
+});
+
 test('connections beyond limits.connections are closed at once, and counted', async () => {
   await using origin = await Origin.start();
   await using edge = await startEdge({ origin, set: { 'limits.connections': '1' } });

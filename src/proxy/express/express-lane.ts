@@ -20,6 +20,8 @@ const HEAD_BYTES_MAX = 8 * KIB;
 /** What a lane is built from. */
 export interface ExpressLaneOptions {
   readonly services: ProxyServices;
+  /** Whether connections may begin and go on here. */
+  readonly isOpen: boolean;
   readonly headerBytesMax: number;
   readonly headerTimeoutMs: number;
   /** How long an idle connection is kept, as node:http is told to. */
@@ -36,12 +38,13 @@ export class ExpressLane {
   readonly #tails: ConnectionTails;
   readonly #connections = new Set<LaneConnection>();
   readonly #timer: Timer;
-  readonly #lifecycle = { isClosing: false };
+  readonly #lifecycle: { isClosing: boolean; isOpen: boolean };
 
   constructor(options: ExpressLaneOptions) {
     const { services, headerBytesMax, keepAliveMs, checkMs } = options;
     const keepAlive = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(keepAliveMs / 1000)}\r\n\r\n`;
     this.#tails = { keepAlive, close: 'Connection: close\r\n\r\n' };
+    this.#lifecycle = { isClosing: false, isOpen: options.isOpen };
     this.#share = {
       ...options,
       tables: this.#newTables(services),
@@ -58,13 +61,19 @@ export class ExpressLane {
   }
 
   /** Requests that come from now on are answered with these; what was known of targets is found anew. */
-  use(services: ProxyServices, headerTimeoutMs: number): void {
+  use(services: ProxyServices, { headerTimeoutMs, isOpen }: Pick<ExpressLaneOptions, 'headerTimeoutMs' | 'isOpen'>): void {
+    this.#lifecycle.isOpen = isOpen;
     this.#share = { ...this.#share, services, headerTimeoutMs, tables: this.#newTables(services) };
     for (const connection of this.#connections) connection.use(this.#share);
   }
 
   #newTables(services: ProxyServices): LaneTables {
     return { get: new TargetTable(services, 'GET', this.#tails), head: new TargetTable(services, 'HEAD', this.#tails) };
+  }
+
+  /** Whether it takes connections. */
+  get isOpen(): boolean {
+    return this.#lifecycle.isOpen;
   }
 
   /** Takes a connection over. */

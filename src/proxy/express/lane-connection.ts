@@ -36,8 +36,8 @@ export interface LaneShare {
   readonly toGeneral: (socket: Socket) => void;
   /** Answers what is no request, and ends the connection. */
   readonly refuse: (kind: RefusalKind, socket: Socket) => void;
-  /** Whether the listener closes. */
-  readonly lifecycle: { readonly isClosing: boolean };
+  /** Whether the listener closes, and whether requests may still be answered here. */
+  readonly lifecycle: { readonly isClosing: boolean; readonly isOpen: boolean };
   readonly onGone: (connection: LaneConnection) => void;
 }
 
@@ -222,6 +222,7 @@ export class LaneConnection {
   #answer(): void {
     // Where the head ends is said as its length: what comes meanwhile moves what was received.
     this.#headBytes = this.#parser.endOffset - this.#at;
+    if (!this.#share.lifecycle.isOpen) return this.#leave('rule');
     const nowMs = this.#services.clock.wallMs();
     const verdict = this.#finder.find(this.#parser, this.#wasRead, nowMs);
     if (verdict === 'unread') void this.#readManifest();
@@ -246,10 +247,9 @@ export class LaneConnection {
   #sendHead(nowMs: number): void {
     const write = this.#begin(nowMs);
     const bytes = this.#renderHead(nowMs);
-    const copy = this.#services.copies.take(bytes.length);
-    write.copy = copy;
-    write.bytes = bytes.copy(copy.bytes);
-    this.#socket.write(copy.bytes.subarray(0, write.bytes), this.#onWritten);
+    write.copy = this.#services.copies.take(bytes.length);
+    write.bytes = bytes.copy(write.copy.bytes);
+    this.#socket.write(write.copy.bytes.subarray(0, write.bytes), this.#onWritten);
     write.account.noteFirstByte();
   }
 
@@ -303,13 +303,12 @@ export class LaneConnection {
 
   #writePinned(write: LaneWrite, head: Buffer, { lease, bytes }: { readonly lease: Lease; readonly bytes: Buffer }): void {
     // A stored head is written anew when the second is over, which may be before the kernel has taken it.
-    const copy = this.#services.copies.take(head.length);
-    write.copy = copy;
+    write.copy = this.#services.copies.take(head.length);
     write.lease = lease;
     write.bytes = bytes.length;
-    const headBytes = head.copy(copy.bytes);
+    const headBytes = head.copy(write.copy.bytes);
     this.#socket.cork();
-    this.#socket.write(copy.bytes.subarray(0, headBytes));
+    this.#socket.write(write.copy.bytes.subarray(0, headBytes));
     this.#socket.write(bytes, this.#onWritten);
     this.#socket.uncork();
   }
