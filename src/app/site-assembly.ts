@@ -6,7 +6,7 @@ import type { ConfigGroup, ConfigRoute, EdgeConfig } from '../config/edge-config
 import { ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { Router } from '../proxy/router.ts';
 import type { ServedRoute, Service, Site } from '../proxy/services.ts';
-import type { UpstreamDoor } from './upstream-assembly.ts';
+import { isHashed, type UpstreamDoor } from './upstream-assembly.ts';
 
 /** Counts of routes, which outlive a reload. */
 export class RouteCounts {
@@ -73,6 +73,7 @@ function siteOf(route: ConfigRoute, group: ConfigGroup, door: UpstreamDoor): Sit
     preservesHost: group.preservesHost,
     rules: route.rules,
     sliceSizeBytes: route.sliceSizeBytes,
+    hashOn: group.nodes.length > 1 && isHashed(group.balance) ? group.hashOn : undefined,
   };
 }
 

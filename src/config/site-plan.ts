@@ -12,7 +12,7 @@ import { type Preset, readPreset } from './presets.ts';
 import type { ConfigProblem } from './problem.ts';
 import { type Placed, withoutNamesakes } from './record-reader.ts';
 import type { OptionValues } from './schema.ts';
-import type { GivenGroup, GivenRoute, GivenService, ServiceTables } from './service-tables.ts';
+import { DEFAULT_OUTLIER, type GivenGroup, type GivenRoute, type GivenService, type ServiceTables } from './service-tables.ts';
 import type { PlacedRule } from './site-rules.ts';
 import { formatSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';
@@ -69,7 +69,7 @@ class Joiner {
     const namesake = given.find(({ name }) => name.value === SHORT_FORM_NAME);
     if (namesake !== undefined)
       this.#report(namesake.name, 'upstreams', `${SHORT_FORM_NAME} is the group of upstream.url; choose another name`);
-    const node = { origin: upstream.origin, weight: 1, sni: undefined, verifiesCertificate: true };
+    const node = { origin: upstream.origin, weight: 1, sni: undefined, verifiesCertificate: true, isBackup: false };
     const shape = { name: SHORT_FORM_NAME, nodes: [node], basePath: upstream.basePath, hostHeader: undefined };
     const short = { ...this.#groupDefaults(), ...shape, isNamedByOrigin: true };
     return [short, ...own];
@@ -86,6 +86,12 @@ class Joiner {
       basePath,
       hostHeader,
       balance: given.balance ?? defaults.balance,
+      hashOn: given.hashOn ?? defaults.hashOn,
+      boundedLoadPercent: given.boundedLoadPercent ?? defaults.boundedLoadPercent,
+      slowStartMs: given.slowStartMs ?? defaults.slowStartMs,
+      panicPercent: given.panicPercent ?? defaults.panicPercent,
+      healthCheck: given.healthCheck,
+      outlier: given.outlier ?? defaults.outlier,
       // A group that names a Host has no use for the client's.
       preservesHost: given.preservesHost ?? (hostHeader === undefined && defaults.preservesHost),
       retriesMax: given.retriesMax ?? defaults.retriesMax,
@@ -100,6 +106,12 @@ class Joiner {
     const { values } = this.#input;
     return {
       balance: 'round-robin',
+      hashOn: { kind: 'path' },
+      boundedLoadPercent: 0,
+      slowStartMs: 0,
+      panicPercent: 0,
+      healthCheck: undefined,
+      outlier: DEFAULT_OUTLIER,
       preservesHost: values['upstream.preserveHost'],
       retriesMax: RETRIES_DEFAULT,
       connectTimeoutMs: values['upstream.connectTimeout'],

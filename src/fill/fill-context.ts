@@ -39,6 +39,8 @@ export interface FillTarget {
   readonly upstreamPath: string;
   /** As origin-abilities.ts knows it. */
   readonly place: string;
+  /** As UpstreamRequest has it. */
+  readonly affinity?: string | undefined;
   /** Slice size of a new object, in bytes. */
   readonly sliceSizeBytes: number;
   /** Fields of every request that fills: the same for all clients, since what they ask for is stored for all. */

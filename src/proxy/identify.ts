@@ -7,6 +7,7 @@ import { judgeRequest } from '../cache/request-policy.ts';
 import { fieldValue } from '../http/header-fields.ts';
 import { parseRangeHeader } from '../http/range.ts';
 import { placeOf } from '../upstream/origin-abilities.ts';
+import { affinityOf } from './affinity.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
@@ -33,6 +34,7 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
     upstreamPath: targetPath,
     place: placeOf(site.placeName, targetPath),
     sliceSizeBytes: site.sliceSizeBytes,
+    affinity: affinityOf(context),
     fields: sharedRequestFields(context, services),
   };
   return NEXT;

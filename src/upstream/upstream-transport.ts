@@ -18,6 +18,8 @@ export interface UpstreamRequest {
   readonly fields: FieldList;
   /** The request's content, taken piece by piece as the origin takes it; undefined when there is none. What it throws ends the request. */
   readonly body?: AsyncIterable<Uint8Array> | undefined;
+  /** What requests that should reach the same node of a group have in common; undefined where that does not matter. */
+  readonly affinity?: string | undefined;
 }
 
 /** A response head, final or interim. */

@@ -121,7 +121,9 @@ test('services, routes and groups are joined; what they leave out comes from the
       0,
     ],
   );
-  assert.deepEqual(other?.nodes, [{ origin: 'https://10.0.0.7', weight: 1, sni: 'api.example', verifiesCertificate: false }]);
+  assert.deepEqual(other?.nodes, [
+    { origin: 'https://10.0.0.7', weight: 1, sni: 'api.example', verifiesCertificate: false, isBackup: false },
+  ]);
   assert.deepEqual(
     [other?.hostHeader, other?.connectTimeoutMs, other?.headTimeoutMs, other?.retriesMax],
     ['api.example:8443', 1000, 2000, 2],
@@ -142,7 +144,7 @@ test('--print-effective shows the lists with their sources', () => {
   assert.match(row('routes.debian.rules.debian-pool'), /immutable.* # preset debian$/);
   assert.match(
     row('upstreams.api'),
-    /^https:\/\/10\.0\.0\.7 sni api\.example verifyCertificate false, balance round-robin, hostHeader api/,
+    /^https:\/\/10\.0\.0\.7 sni api\.example verifyCertificate false, balance round-robin, outlier failures 1 rest 1s to 30s, hostHeader api/,
   );
 });
 
@@ -216,7 +218,7 @@ upstreams:
     'edge.yaml:18:11: routes.1.name: must be 1 to 64 letters, digits, dots, underscores or hyphens, not "b/c"',
     'edge.yaml:19:13: rules.0: needs match or prefix',
     'edge.yaml:20:13: routes.1.preset: must be one of generic, debian, ubuntu, fedora, arch, alpine, pypi, npm, iso, not "debain"; did you mean debian?',
-    'edge.yaml:23:14: upstreams.0.balance: must be one of round-robin, not "rr"',
+    'edge.yaml:23:14: upstreams.0.balance: must be one of round-robin, random, two-choices, least-connections, ketama, rendezvous, not "rr"',
     'edge.yaml:26:16: upstreams.0.nodes.1.url: has another path than the first node (/x); nodes of a group answer alike',
     'edge.yaml:26:44: upstreams.0.nodes.1.weight: must be a whole number from 1 to 1000, not "0"',
     'edge.yaml:26:52: upstreams.0.nodes.1.sni: is about TLS, and the url is not https',
