@@ -5,10 +5,14 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { EdgeError, toEdgeError } from '../base/errors.ts';
+import { listeningFd } from '../base/listening-fd.ts';
 import type { Logger } from '../base/log.ts';
 import { isSameSecret } from '../base/same-secret.ts';
 import type { NamedPurge } from '../cache/named-purge.ts';
 import type { PurgeReport } from '../fill/purger.ts';
+
+/** Where the admin port is: an address, or a descriptor of a socket that listens already. */
+export type AdminPlace = { readonly host: string; readonly port: number } | { readonly fd: number };
 
 /** What the admin port can ask of the program. */
 export interface AdminActions {
@@ -63,7 +67,12 @@ export class AdminServer {
   }
 
   /** Begins to accept; errors are node's own. */
-  listen(place: { readonly host: string; readonly port: number }): Promise<AddressInfo> {
+  /** The listening socket's descriptor, for a process that goes on listening on it. */
+  get fd(): number | undefined {
+    return listeningFd(this.#server);
+  }
+
+  listen(place: AdminPlace): Promise<AddressInfo> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen(place, () => {
@@ -74,7 +83,9 @@ export class AdminServer {
     });
   }
 
+  /** Idempotent. */
   async close(): Promise<void> {
+    if (!this.#server.listening) return;
     this.#server.closeAllConnections();
     await new Promise<void>((resolve) => {
       this.#server.close(() => resolve());

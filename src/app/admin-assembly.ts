@@ -1,7 +1,7 @@
 /** Builds the admin port: what it can ask of the program, and every metric. Used by edge.ts. */
 import type { AddressInfo } from 'node:net';
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import { AdminServer } from '../admin/admin-server.ts';
+import { type AdminPlace, AdminServer } from '../admin/admin-server.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { registerSets } from '../base/metrics.ts';
@@ -61,10 +61,7 @@ function forAnyone(report: ReloadReport): ReloadReport {
 }
 
 /** @throws EdgeError LISTEN_FAILED */
-export async function listenAdmin(
-  admin: AdminServer | undefined,
-  place: { readonly host: string; readonly port: number },
-): Promise<AddressInfo | undefined> {
+export async function listenAdmin(admin: AdminServer | undefined, place: AdminPlace): Promise<AddressInfo | undefined> {
   try {
     return await admin?.listen(place);
   } catch (cause) {

@@ -13,13 +13,14 @@ import type { EdgeConfig } from '../config/edge-config.ts';
 import type { LoadResult } from '../config/load.ts';
 import { DEVICE_METRICS } from '../device/device-metrics.ts';
 import { Arena } from '../memory/arena.ts';
-import type { ListenPlace } from '../proxy/listener.ts';
-import { type DeviceSet, openDeviceSet } from '../store/devices/device-set.ts';
+import type { ListenerEnd, ListenPlace } from '../proxy/listener.ts';
+import { DeviceSet, openDeviceSet } from '../store/devices/device-set.ts';
 import { ThreadCodec } from '../store/extents/thread-codec.ts';
 import { DEFAULT_STORE_LIMITS } from '../store/store-limits.ts';
 import { createAdmin, listenAdmin, reloadOrFail } from './admin-assembly.ts';
 import { prepareCacheDevices } from './cache-device.ts';
 import { FileWatcher } from './file-watcher.ts';
+import { type InheritedSockets, type NamedSocket, NO_SOCKETS, socketName } from './inherited-sockets.ts';
 import { ListenerSet } from './listener-set.ts';
 import { AssembledProxy } from './proxy-assembly.ts';
 import { type ReloadCause, Reloader, type ReloadReport } from './reloader.ts';
@@ -41,6 +42,10 @@ export interface EdgeOptions {
   readonly logger: Logger;
   /** Where clients connect, instead of where the services say. */
   readonly listen?: ListenPlace | undefined;
+  /** Sockets that listen already, for services and the admin port. */
+  readonly sockets?: InheritedSockets | undefined;
+  /** The devices are held by the process that this one takes over from: until openDevices() the origin serves. */
+  readonly isHandover?: boolean | undefined;
   /** The admin port; undefined for none. */
   readonly adminListen: { readonly host: string; readonly port: number } | undefined;
   /** Where the configuration comes from, for reloads; undefined: there are none. */
@@ -48,6 +53,10 @@ export interface EdgeOptions {
   /** Whether a full device keeps whatever is fetched, for who fills it on purpose; else it chooses. */
   readonly admitsEverything?: boolean | undefined;
 }
+
+/** The lock of a process that is ending may be there a moment longer than its word. */
+const HELD_RETRY_MS = 100;
+const HELD_TRIES_MAX = 100;
 
 /** A running program. */
 export class Edge {
@@ -82,17 +91,19 @@ export class Edge {
     const foundation = await layFoundation(options);
     const { arena, store, codec } = foundation;
     const proxy = new AssembledProxy({ config, store, arena, clock, random, logger });
-    const listeners = new ListenerSet(proxy, options.listen);
+    const listeners = new ListenerSet(proxy, { instead: options.listen, inherited: options.sockets ?? NO_SOCKETS });
     const reloader = createReloader(options, proxy, listeners);
-    const admin = options.adminListen === undefined ? undefined : createAdmin({ logger, foundation, proxy, reloader });
-    const parts: EdgeParts = { foundation, proxy, listeners, reloader, admin, watcher: undefined };
+    const adminFd = options.sockets?.admin;
+    const adminPlace = adminFd === undefined ? options.adminListen : { fd: adminFd };
+    const admin = adminPlace === undefined ? undefined : createAdmin({ logger, foundation, proxy, reloader });
+    const parts: EdgeParts = { clock, foundation, proxy, listeners, reloader, admin, watcher: undefined };
     try {
       (await listeners.prepare(proxy.current))();
-      const adminAddress = options.adminListen === undefined ? undefined : await listenAdmin(admin, options.adminListen);
+      const adminAddress = adminPlace === undefined ? undefined : await listenAdmin(admin, adminPlace);
       const watcher = watchFile(options, reloader);
       return new Edge({ ...parts, watcher }, adminAddress);
     } catch (error) {
-      await closeAll({ proxy, listeners, reloader, store, codec, admin: undefined, drainMs: 0 });
+      await closeAll({ proxy, listeners, reloader, store, codec, admin: undefined }, { deadlineMs: 0 });
       throw error;
     }
   }
@@ -107,18 +118,54 @@ export class Edge {
     return reloadOrFail(this.#parts.reloader, cause);
   }
 
-  /** Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent. */
-  close(): Promise<void> {
+  /** Every socket that listens. @throws EdgeError LISTEN_FAILED for one that cannot be handed over */
+  get sockets(): readonly NamedSocket[] {
+    const sockets: NamedSocket[] = [];
+    for (const [key, { service, listener, address, isOfService }] of this.listeners.byKey) {
+      const { fd } = listener;
+      // Whoever made a Unix socket removes its path at the end.
+      if (fd === undefined || (typeof address === 'string' && !isOfService))
+        throw new EdgeError('LISTEN_FAILED', `${key} cannot be handed over; let systemd own it (a socket unit), or use a TCP address`);
+      sockets.push({ name: isOfService ? socketName('service', service) : socketName('address', key), fd });
+    }
+    const adminFd = this.#parts.admin?.fd;
+    return adminFd === undefined ? sockets : [...sockets, { name: socketName('admin', ''), fd: adminFd }];
+  }
+
+  /**
+   * The devices were given up by the process that had them: opens them as at a start, while the origin serves.
+   *
+   * @throws EdgeError DEVICE_*, FORMAT_* after some tries
+   */
+  async openDevices(): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await this.store.open();
+        return await this.store.recover();
+      } catch (error) {
+        if (tries === HELD_TRIES_MAX || !(error instanceof EdgeError) || error.code !== 'DEVICE_HELD') throw error;
+        await this.#parts.clock.sleep(HELD_RETRY_MS);
+      }
+    }
+  }
+
+  /**
+   * Finishes requests in progress within shutdown.drain, writes a checkpoint, lets go of the device. Idempotent.
+   *
+   * @param idleGraceMs see ListenerEnd; more than 0 says that another process listens on
+   */
+  close(idleGraceMs = 0): Promise<void> {
     const { foundation, proxy, watcher, ...others } = this.#parts;
     watcher?.stop();
     const { store, codec } = foundation;
-    this.#closing ??= closeAll({ ...others, proxy, store, codec, drainMs: proxy.config.shutdown.drainMs });
+    this.#closing ??= closeAll({ ...others, proxy, store, codec }, { deadlineMs: proxy.config.shutdown.drainMs, idleGraceMs });
     return this.#closing;
   }
 }
 
 /** What a running program is made of. */
 interface EdgeParts {
+  readonly clock: Clock;
   readonly foundation: Foundation;
   readonly proxy: AssembledProxy;
   readonly listeners: ListenerSet;
@@ -149,7 +196,9 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
     const admission = options.admitsEverything === true ? undefined : { writeBudgetBytes: config.device.writeBudgetBytes };
     const { compression, scrubPeriodMs, trims } = config.device;
     const shared = { arena, clock, random, logger, limits: { queueBytes }, admission, compression, scrubPeriodMs, trims, codec };
-    const store = await openDeviceSet({ ...shared, devices: prepared.devices });
+    const setOptions = { ...shared, devices: prepared.devices };
+    if (options.isHandover === true) return { arena, deviceMetrics, formatted: [], store: new DeviceSet(setOptions), codec };
+    const store = await openDeviceSet(setOptions);
     // Meanwhile, and whatever comes of it, the origin serves.
     void store.recover();
     return { arena, deviceMetrics, formatted: prepared.formatted, store, codec };
@@ -178,18 +227,21 @@ function watchFile({ source, config, clock }: EdgeOptions, reloader: Reloader | 
   return new FileWatcher({ clock, file: source.file, intervalMs, onChange: () => void reloader.reload('file') });
 }
 
-/** Top-down: no new requests, then no origin, then no store, and health to the last. */
-async function closeAll(parts: {
-  proxy: AssembledProxy;
-  listeners: ListenerSet;
-  reloader: Reloader | undefined;
-  store: DeviceSet;
-  codec: ThreadCodec;
-  admin: AdminServer | undefined;
-  drainMs: number;
-}): Promise<void> {
+/** What is closed. */
+interface ClosedParts {
+  readonly proxy: AssembledProxy;
+  readonly listeners: ListenerSet;
+  readonly reloader: Reloader | undefined;
+  readonly store: DeviceSet;
+  readonly codec: ThreadCodec;
+  readonly admin: AdminServer | undefined;
+}
+
+/** Top-down: no new requests, then no origin, then no store, and health to the last, unless another process tells of its own by now. */
+async function closeAll(parts: ClosedParts, end: ListenerEnd): Promise<void> {
   await parts.reloader?.close();
-  await parts.listeners.close(parts.drainMs);
+  if (end.idleGraceMs !== undefined && end.idleGraceMs > 0) await parts.admin?.close();
+  await parts.listeners.close(end);
   await parts.proxy.close();
   await parts.store.close();
   await parts.codec.close();

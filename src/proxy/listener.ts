@@ -3,9 +3,10 @@
  * are not HTTP, too large or too slow are answered here, since no pipeline ever sees them.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
+import { listeningFd } from '../base/listening-fd.ts';
 import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
 import { handleRequest } from './pipeline.ts';
@@ -21,8 +22,19 @@ export interface ListenerLimits {
   readonly headerTimeoutMs: number;
 }
 
-/** Where to listen: a TCP address, or a Unix socket. */
-export type ListenPlace = { readonly host: string; readonly port: number } | { readonly path: string };
+/** Where to listen: a TCP address, a Unix socket, or a descriptor of a socket that listens already. */
+export type ListenPlace = { readonly host: string; readonly port: number } | { readonly path: string } | { readonly fd: number };
+
+/** How a listener ends. */
+export interface ListenerEnd {
+  /** For requests in progress; after it they are cut off. */
+  readonly deadlineMs: number;
+  /**
+   * How long connections are kept on which nothing is going on. What is asked on them meanwhile is answered, and the answer says that the
+   * connection ends with it; so a client that was about to ask is not met by a connection that closes under it.
+   */
+  readonly idleGraceMs?: number | undefined;
+}
 
 /** How long an idle connection is kept; longer than the clients' own habit, so that the client is the one who closes. */
 const KEEP_ALIVE_MS = 65_000;
@@ -112,16 +124,24 @@ export class Listener {
     });
   }
 
-  /** Accepts nothing more and waits for requests in progress, up to `deadlineMs`; then cuts them off. */
-  async close(deadlineMs: number): Promise<void> {
+  /** The listening socket's descriptor, for a process that goes on listening on it; undefined for none. */
+  get fd(): number | undefined {
+    return listeningFd(this.#server);
+  }
+
+  /** Accepts nothing more and waits for requests in progress. */
+  async close({ deadlineMs, idleGraceMs = 0 }: ListenerEnd): Promise<void> {
     const { clock } = this.#services;
     this.#isClosing = true;
     const closed = new Promise<void>((resolve) => {
-      this.#server.close(() => resolve());
+      // node:http's own way would close what is idle at once.
+      NetServer.prototype.close.call(this.#server, () => resolve());
     });
-    this.#server.closeIdleConnections();
+    const grace = clock.startTimer(idleGraceMs, () => this.#server.close());
     const timer = clock.startTimer(deadlineMs, () => this.#server.closeAllConnections());
     await closed;
+    this.#server.close();
+    grace.stop();
     timer.stop();
   }
 
@@ -225,9 +245,14 @@ function answerText(error: EdgeError, nowMs: number): string {
   return `HTTP/1.1 ${error.httpStatus} ${STATUS_CODES[error.httpStatus]}\r\n${fields.join('\r\n')}\r\n\r\n${text}`;
 }
 
+function placeName(place: ListenPlace): string {
+  if ('fd' in place) return `the inherited descriptor ${place.fd}`;
+  return 'path' in place ? place.path : `${place.host}:${place.port}`;
+}
+
 /** Says what to do about an address that cannot be had. */
 export function listenError(place: ListenPlace, cause: unknown): EdgeError {
-  const where = 'path' in place ? place.path : `${place.host}:${place.port}`;
+  const where = placeName(place);
   const errno = systemErrorCode(cause) ?? 'unknown';
   const advice: Readonly<Record<string, string>> = {
     EADDRINUSE: 'it is in use by another program; choose another with --listen or --admin, or stop that program',

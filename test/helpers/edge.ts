@@ -99,7 +99,7 @@ export async function startEdge(options: EdgeOptions) {
         await this.settle();
       } finally {
         // A scenario that failed may have left clients behind, and they would keep the process.
-        await Promise.all(listeners.map((listener) => listener.close(1000)));
+        await Promise.all(listeners.map((listener) => listener.close({ deadlineMs: 1000 })));
       }
       await proxy.close();
       await store.drain();

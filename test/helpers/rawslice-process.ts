@@ -31,6 +31,8 @@ export interface RawsliceOptions {
   readonly set?: Readonly<Record<string, string>> | undefined;
   /** Further words of the command line. */
   readonly flags?: readonly string[] | undefined;
+  /** Further variables. */
+  readonly environment?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Numbers of /metrics by series, as `rawslice_http_requests_total{cache="HIT"}`. */
@@ -41,7 +43,7 @@ export async function startRawslice(context: TestContext, options: RawsliceOptio
   const set = Object.entries(options.set ?? {}).flatMap(([key, text]) => ['--set', `${key}=${text}`]);
   const addresses = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
   const words = ['serve', '--upstream', options.upstream, '--device', options.device, ...addresses, ...set, ...(options.flags ?? [])];
-  const child = spawn(PROGRAM, words, { stdio: ['ignore', 'pipe', 'pipe'], env: environment() });
+  const child = spawn(PROGRAM, words, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...environment(), ...options.environment } });
   const rawslice = new RawsliceProcess(child);
   unwinding(context).after(async () => {
     await rawslice.kill();

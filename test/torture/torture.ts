@@ -153,7 +153,7 @@ class Play {
         'log.access': 'true',
         'slice.size': `${this.#shape.sliceBytes / KIB}KiB`,
         'upstream.bodyTimeout': '3s',
-        'upstream.headTimeout': '3s',
+        'upstream.headTimeout': '5s',
         'upstream.connections': `${[4, 64][this.#random.integerBelow(2)]!}`,
         'limits.clientStall': '6s',
         'purge.allow': '127.0.0.1',

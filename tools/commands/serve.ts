@@ -3,6 +3,8 @@ import path from 'node:path';
 import type { Command } from 'commander';
 import { destination } from 'pino';
 import { Edge } from '../../src/app/edge.ts';
+import { takeInheritance } from '../../src/app/inherited-sockets.ts';
+import { serveUntilTold } from '../../src/app/life-cycle.ts';
 import { countText } from '../../src/base/count-text.ts';
 import { createLogger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
@@ -63,6 +65,7 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
   const { config, sources } = loadConfigOrFail(io, file, overrides);
   const stream = destination({ dest: 1, sync: false });
   const logger = createLogger({ level: config.log.level, stream });
+  const { sockets, isHandover } = takeInheritance(process.env, process);
   const edge = await Edge.start({
     config,
     isSizeChosen: sources.get('device.size') !== 'default',
@@ -70,14 +73,14 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
     random: new SystemRandom(),
     logger,
     adminListen: config.admin.listen,
+    sockets,
+    isHandover,
     source: { file, load: () => loadConfig({ file, environment: io.environment, overrides }) },
   });
-  announce(io, edge, config);
+  if (!isHandover) announce(io, edge, config);
   process.on('SIGHUP', () => void edge.reload('signal'));
-  const signal = await new Promise<NodeJS.Signals>((resolve) => watchSignals(io.clock, resolve));
-  logger.info({ signal }, 'stopping');
-  await edge.close();
-  logger.info('stopped');
+  const { clock, environment } = io;
+  await serveUntilTold(edge, { clock, environment, logger, isHandover, watchStop: (stop) => void watchSignals(clock, stop) });
   stream.flushSync();
 }
 

@@ -44,6 +44,8 @@ export class MountTable {
     const { members, logger } = this.#options;
     const left: { readonly member: DeviceMember; readonly error: EdgeError }[] = [];
     for (const member of members) {
+      // A second try, after one that failed for another device.
+      if (member.store !== undefined) continue;
       const error = await this.#tryOpen(member);
       if (error !== undefined) left.push({ member, error });
     }
