@@ -254,3 +254,68 @@ test('what does not fit together is said: listen beside services, a missing grou
     'flag --set services.edge.listen: services.edge.listen: can be given in a file only',
   ]);
 });
+
+test('balancers, health checks and outliers: what they mean, how they are shown, and what is wrong with them', () => {
+  const text = (group: string): string =>
+    `upstreams:\n  - name: g\n    nodes: [{ url: "http://a.example" }, { url: "http://b.example", backup: true }]\n${group}`;
+  const good = text(
+    '    balance: ketama\n    hashOn: header X-User\n    boundedLoad: 125\n    slowStart: 30s\n    panicThreshold: 40\n    healthCheck: { path: /health?x=1, status: [200-299, 304], body: fine, interval: 1s, rise: 1 }\n    outlier: { failures: 5, errorRate: 50, slowFactor: 3, rest: 2s }\n',
+  );
+  const [group] = mustLoad(good).groups;
+  assert.deepEqual(
+    {
+      hashOn: group?.hashOn,
+      bound: group?.boundedLoadPercent,
+      slow: group?.slowStartMs,
+      panic: group?.panicPercent,
+      check: group?.healthCheck,
+      outlier: group?.outlier,
+    },
+    {
+      hashOn: { kind: 'header', name: 'x-user' },
+      bound: 125,
+      slow: 30_000,
+      panic: 40,
+      check: {
+        kind: 'http',
+        path: '/health?x=1',
+        host: undefined,
+        statuses: [
+          { first: 200, last: 299 },
+          { first: 304, last: 304 },
+        ],
+        body: 'fine',
+        intervalMs: 1000,
+        timeoutMs: 2000,
+        rise: 1,
+        fall: 3,
+      },
+      outlier: { failuresMax: 5, errorPercent: 50, slowFactor: 3, restMs: 2000, restMsMax: 30_000 },
+    },
+  );
+  const result = load(good);
+  assert.ok(result.kind === 'ok');
+  const shown = listEffectiveOptions(result.config, result.sources).find(({ key }) => key === 'upstreams.g')?.value;
+  assert.match(
+    shown ?? '',
+    /backup, balance ketama, hashOn header x-user, boundedLoad 125, slowStart 30s, panicThreshold 40, healthCheck http \/health\?x=1 status 200-299 304 body "fine" every 1s within 2s rise 1 fall 3, outlier failures 5 errorRate 50 slowFactor 3 rest 2s to 30s/,
+  );
+  const bad = text(
+    '    hashOn: cookie\n    boundedLoad: 90\n    healthCheck: { type: tcp, path: /x, stauts: 200, interval: 1ms }\n    outlier: { failures: 0, rest: 1m, restMax: 1s }\n',
+  ).replace('"http://a.example"', '"http://a.example", backup: true');
+  assert.deepEqual(
+    headsOf(load(bad)).map((head) => head.replace(/^edge\.yaml:\d+:\d+: upstreams\.0\./, '')),
+    [
+      'nodes: are all backups; one at least has to be none',
+      'hashOn: must be client, path, key or header NAME, not "cookie"',
+      'hashOn: is for balance ketama and rendezvous',
+      'boundedLoad: must be a whole number from 101 to 1000, not "90"',
+      'boundedLoad: is for balance ketama and rendezvous',
+      'healthCheck.path: is for checks of type http',
+      'healthCheck.stauts: is not a key of a health check; did you mean status?',
+      'healthCheck.interval: must be between 10ms and 1h, not "1ms"',
+      'outlier.failures: must be a whole number from 1 to 100, not "0"',
+      'outlier.restMax: is shorter than rest',
+    ],
+  );
+});

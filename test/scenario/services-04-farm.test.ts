@@ -14,7 +14,7 @@ import type { Misbehaviour } from '../helpers/origin-script.ts';
 
 const OBJECT = { lengthBytes: 200 * KIB + 77, cacheControl: 'max-age=60' };
 const CLIENTS = 8;
-const REQUESTS_PER_TURN = 60;
+const REQUESTS_PER_TURN = 30;
 
 /** What a node may do wrong with a response; each is visible to who looks at framing, status and validators. */
 const FAULTS: readonly (readonly [what: string, misbehaviour: Misbehaviour])[] = [
@@ -91,7 +91,7 @@ for (const balance of ['round-robin', 'random', 'two-choices', 'least-connection
     try {
       const clients = Array.from({ length: CLIENTS }, (_, client) => loadUntilOver(edge, progress, client, reference));
       const failed = Promise.all(clients);
-      for (let turn = 0; turn < 12; turn += 1) {
+      for (let turn = 0; turn < 8; turn += 1) {
         // One healthy node at least, and another one each turn.
         const healthy = random.integerBelow(nodes.length);
         await Promise.all(nodes.map((node, index) => node.turn(index === healthy || random.integerBelow(3) === 0, random)));
