@@ -145,7 +145,8 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'shutdown.drain': (config) => formatDuration(config.shutdown.drainMs),
 };
 
-function describeRule(rule: ConfigRule): string {
+/** A rule on one line. */
+export function describeRule(rule: ConfigRule): string {
   // A RegExp escapes the slashes in its source; in YAML nobody does.
   const facts = [rule.pattern.source.replaceAll('\\/', '/')];
   if (rule.isImmutable) facts.push('immutable');

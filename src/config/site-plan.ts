@@ -5,7 +5,7 @@
  */
 
 import type { ConfigGroup, ConfigRoute, ConfigService } from './edge-config.ts';
-import { formatListenAddress } from './listen-address.ts';
+import { formatListenAddress, type ListenAddress } from './listen-address.ts';
 import type { PresetName } from './options.ts';
 import { quoteText } from './parsed.ts';
 import { type Preset, readPreset } from './presets.ts';
@@ -217,13 +217,19 @@ class Joiner {
   }
 
   #checkAddresses(services: readonly GivenService[]): void {
-    const taken = new Map([[formatListenAddress(this.#input.values['admin.listen']), 'admin.listen']]);
+    const taken: { readonly address: ListenAddress; readonly owner: string }[] = [
+      { address: this.#input.values['admin.listen'], owner: 'admin.listen' },
+    ];
     for (const { name, listen } of services) {
       for (const address of listen) {
-        const text = formatListenAddress(address.value);
-        const owner = taken.get(text);
-        if (owner === undefined) taken.set(text, `service ${name.value}`);
-        else if (address.value.port !== 0) this.#report(address, `services.${name.value}.listen`, `is ${text}, as that of ${owner}`);
+        const other = taken.find((known) => overlap(known.address, address.value));
+        if (other === undefined) taken.push({ address: address.value, owner: `service ${name.value}` });
+        else {
+          const text = formatListenAddress(address.value);
+          const theirs = formatListenAddress(other.address);
+          const what = text === theirs ? `as that of ${other.owner}` : `which ${theirs} of ${other.owner} excludes`;
+          this.#report(address, `services.${name.value}.listen`, `is ${text}, ${what}`);
+        }
       }
     }
   }
@@ -235,6 +241,14 @@ class Joiner {
   #report({ place }: Placed<unknown>, key: string, message: string, suggestion?: string | undefined): void {
     this.#problems.push({ source: place.file, place, key, message, suggestion });
   }
+}
+
+/** Whether the system refuses the second of two addresses. `[::]` is every address of both families. */
+function overlap(one: ListenAddress, other: ListenAddress): boolean {
+  if (one.port === 0 || one.port !== other.port) return false;
+  const isV6 = ({ host }: ListenAddress): boolean => host.includes(':');
+  const covers = (wide: ListenAddress, narrow: ListenAddress): boolean => wide.host === '::' || (wide.host === '0.0.0.0' && !isV6(narrow));
+  return one.host === other.host || covers(one, other) || covers(other, one);
 }
 
 /** Rules of one's own that a rule of the preset has the name of. */

@@ -237,6 +237,14 @@ test('what does not fit together is said: listen beside services, a missing grou
       'upstream: { url: "http://o.example" }\nlisten: 127.0.0.1:1\nservices: [{ name: a, listen: 127.0.0.1:2 }]\n',
       ['edge.yaml:3:9: listen: is given beside services, which say themselves where they listen; leave it out'],
     ],
+    [
+      'upstream: { url: "http://o.example" }\nservices: [{ name: a, listen: [0.0.0.0:80, "[::1]:80", 10.0.0.1:80] }, { name: b, listen: ["[::]:81", 0.0.0.0:81, "0.0.0.0:8081"] }]\n',
+      [
+        'edge.yaml:3:56: services.a.listen: is 10.0.0.1:80, which 0.0.0.0:80 of service a excludes',
+        'edge.yaml:3:103: services.b.listen: is 0.0.0.0:81, which [::]:81 of service b excludes',
+        'edge.yaml:3:115: services.b.listen: is 0.0.0.0:8081, which 127.0.0.1:8081 of admin.listen excludes',
+      ],
+    ],
     [group, ['configuration: routes: is required where there are several upstream groups']],
     [`${group}routes: [{ name: r }]\n`, ['edge.yaml:3:18: routes.r: needs upstream: one of g, h']],
     ['routes: [{ name: r }]\n', ['configuration: upstream.url: is required']],
