@@ -42,20 +42,23 @@ export class HashBalancer<Node extends BalancedNode> implements Balancer<Node> {
   }
 }
 
-/** Every node has points on a ring by its weight; an affinity is taken by the next point, and then by those of other nodes that follow. */
+/**
+ * Every node has points on a ring by its weight; an affinity is taken by the next point, and then by those of other nodes that follow. The ring has every node
+ * that was ever a candidate and is made anew only for one that was not: those that rest are passed over.
+ */
 export function ketamaOrder<Node extends BalancedNode>(): Order<Node> {
-  let ring: { readonly of: string; readonly points: readonly (readonly [place: number, node: Node])[] } | undefined;
+  const known = new Set<Node>();
+  let points: readonly (readonly [place: number, node: Node])[] = [];
   return function* (candidates, affinity) {
-    const of = candidates.map(({ origin, weight }) => `${origin} ${weight}`).join('\n');
-    if (ring?.of !== of || ring.points.some(([, node]) => !candidates.includes(node))) ring = { of, points: makeRing(candidates) };
-    const { points } = ring;
+    if (candidates.some((node) => !known.has(node))) {
+      for (const node of candidates) known.add(node);
+      points = makeRing([...known]);
+    }
     const start = firstAtOrAfter(points, placeOf(affinity));
-    const seen = new Set<Node>();
-    for (let step = 0; step < points.length && seen.size < candidates.length; step += 1) {
+    const left = new Set(candidates);
+    for (let step = 0; step < points.length && left.size > 0; step += 1) {
       const node = points[(start + step) % points.length]?.[1];
-      if (node === undefined || seen.has(node)) continue;
-      seen.add(node);
-      yield node;
+      if (node !== undefined && left.delete(node)) yield node;
     }
   };
 }

@@ -14,7 +14,7 @@ import type { Misbehaviour } from '../helpers/origin-script.ts';
 
 const OBJECT = { lengthBytes: 200 * KIB + 77, cacheControl: 'max-age=60' };
 const CLIENTS = 8;
-const REQUESTS_PER_TURN = 30;
+const REQUESTS_PER_TURN = 20;
 
 /** What a node may do wrong with a response; each is visible to who looks at framing, status and validators. */
 const FAULTS: readonly (readonly [what: string, misbehaviour: Misbehaviour])[] = [
@@ -60,6 +60,12 @@ interface Progress {
   isOver: boolean;
 }
 
+async function untilAnswered(progress: Progress, failed: Promise<unknown>): Promise<void> {
+  const before = progress.answered;
+  const isDone = (): boolean => progress.answered >= before + REQUESTS_PER_TURN;
+  await Promise.race([failed, eventually(isDone, { what: 'requests', deadlineMs: 60_000 })]);
+}
+
 async function loadUntilOver(edge: TestEdge, progress: Progress, client: number, reference: Origin): Promise<void> {
   for (let count = 0; !progress.isOver; count += 1) {
     const path = `/${client}/${count}`;
@@ -92,14 +98,13 @@ for (const balance of ['round-robin', 'random', 'two-choices', 'least-connection
       const clients = Array.from({ length: CLIENTS }, (_, client) => loadUntilOver(edge, progress, client, reference));
       const failed = Promise.all(clients);
       for (let turn = 0; turn < 8; turn += 1) {
-        // One healthy node at least, and another one each turn.
-        const healthy = random.integerBelow(nodes.length);
-        await Promise.all(nodes.map((node, index) => node.turn(index === healthy || random.integerBelow(3) === 0, random)));
-        const before = progress.answered;
-        await Promise.race([
-          failed,
-          eventually(() => progress.answered >= before + REQUESTS_PER_TURN, { what: 'requests', deadlineMs: 60_000 }),
-        ]);
+        // The next healthy node is well before the last one goes: a request that has tried the one finds the other.
+        const next = random.integerBelow(nodes.length);
+        await nodes[next]?.turn(true, random);
+        await untilAnswered(progress, failed);
+        const others = nodes.filter((_, index) => index !== next && random.integerBelow(3) > 0);
+        await Promise.all(others.map((node) => node.turn(false, random)));
+        await untilAnswered(progress, failed);
       }
       progress.isOver = true;
       await failed;

@@ -89,6 +89,12 @@ for (const [name, order] of [
     for (const [index, place] of before.entries()) if (place !== gone) assert.equal(after[index], place);
     const heirs = new Set(after.filter((_, index) => before[index] === gone));
     assert.equal(heirs.size, 4, 'all others share what it had');
+    // The same balancer, while the node rests.
+    const balancer = new HashBalancer<TestNode>(order(), 0);
+    for (const list of [nodes, rest, nodes]) {
+      const places = affinities.map((affinity) => balancer.choose(list, { affinity }));
+      assert.deepEqual(places, list === rest ? after : before);
+    }
   });
 
   test(`${name}: with a bound nobody has more than that of the mean; without affinity the least busy is asked`, () => {
