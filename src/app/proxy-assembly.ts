@@ -7,11 +7,13 @@ import { MetricSet, registerSets } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import { PartMemory } from '../cache/part-memory.ts';
 import type { EdgeConfig } from '../config/edge-config.ts';
+import { PRIVATE_BUFFER_BYTES, PRIVATE_BUFFERS_KEPT_MAX } from '../fill/fill-context.ts';
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
 import { Purger } from '../fill/purger.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
+import { BufferPool } from '../memory/buffer-pool.ts';
 import { CopyPool } from '../proxy/copy-pool.ts';
 import { Listener } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
@@ -26,6 +28,7 @@ import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
 import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import type { NodeFacts } from '../upstream/upstream-node.ts';
+import { CertificateFiles } from './certificate-files.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
 import { DoorSet, type UpstreamDoor } from './upstream-assembly.ts';
 
@@ -51,6 +54,8 @@ export interface PreparedConfig {
   readonly doors: ReadonlyMap<string, UpstreamDoor>;
   /** By the name of the service. */
   readonly services: ReadonlyMap<string, ProxyServices>;
+  /** Of the services that speak TLS, by name. */
+  readonly certificates: ReadonlyMap<string, CertificateFiles>;
 }
 
 /** A proxy whose listeners can be made, and whose configuration can be changed. Nothing is connected yet when it is built. */
@@ -76,7 +81,7 @@ export class AssembledProxy {
     this.#doors = new DoorSet({ clock, random: base.random, logger: base.logger, metrics: this.upstreamMetrics });
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
-    this.#current = { config, doors: new Map(), services: new Map() };
+    this.#current = { config, doors: new Map(), services: new Map(), certificates: new Map() };
     this.#common = this.#makeCommon(base);
     this.#watchLoad();
     this.commit(this.prepare(config));
@@ -121,12 +126,13 @@ export class AssembledProxy {
     ];
   }
 
-  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). */
+  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates */
   prepare(config: EdgeConfig): PreparedConfig {
+    const certificates = this.#readCertificates(config);
     const doors = this.#doors.prepare(config.groups);
     const { clientSurplusBytes } = this.config.limits;
     const surplus = config.limits.clientSurplusBytes === clientSurplusBytes ? this.#surplus : this.#makeSurplus(config);
-    const services = assembleServices(config, doors, this.#counts).map((service): [string, ProxyServices] => [
+    const services = assembleServices(config, { doors, counts: this.#counts, certificates }).map((service): [string, ProxyServices] => [
       service.name,
       {
         ...this.#common,
@@ -138,12 +144,14 @@ export class AssembledProxy {
         showsCacheKey: config.cacheStatus.key,
       },
     ]);
-    return { config, doors, services: new Map(services) };
+    return { config, doors, services: new Map(services), certificates };
   }
 
   /** From now on requests are answered with this; those in progress end as they began. */
   commit(prepared: PreparedConfig): void {
-    const { config, doors, services } = prepared;
+    const { config, doors, services, certificates } = prepared;
+    for (const files of this.#current.certificates.values()) files.stop();
+    for (const files of certificates.values()) files.watch();
     this.#doors.commit(config.groups, doors, config.shutdown.drainMs);
     this.#current = prepared;
     this.#surplus = this.services.surplus;
@@ -158,7 +166,20 @@ export class AssembledProxy {
 
   /** Closes every connection to origins. */
   async close(): Promise<void> {
+    for (const files of this.#current.certificates.values()) files.stop();
     await this.#doors.close();
+  }
+
+  #readCertificates({ services }: EdgeConfig): ReadonlyMap<string, CertificateFiles> {
+    const onReplaced = (isTaken: boolean): void => this.#proxyMetrics.add('certificateChanges', 1, isTaken ? 'taken' : 'refused');
+    const { clock, logger } = this.#common;
+    const withTls = services.filter(({ certificates }) => certificates.length > 0);
+    return new Map(
+      withTls.map(({ name, certificates, tlsMinVersion }) => {
+        const minVersion = tlsMinVersion === '1.3' ? 'TLSv1.3' : 'TLSv1.2';
+        return [name, new CertificateFiles({ certificates, minVersion, clock, logger, onReplaced })];
+      }),
+    );
   }
 
   #makeSurplus({ limits }: EdgeConfig): SurplusBudget {
@@ -172,8 +193,9 @@ export class AssembledProxy {
     const { abilities } = this;
     const standing = new StandingTransfers(clock, metrics);
     const current = (): EdgeConfig => this.config;
+    const buffers = new BufferPool({ sizeBytes: PRIVATE_BUFFER_BYTES, keptMax: PRIVATE_BUFFERS_KEPT_MAX });
     const resolver = new ObjectResolver({
-      ...{ store, arena, clock, metrics, standing, abilities, partMemory },
+      ...{ store, arena, buffers, clock, metrics, standing, abilities, partMemory },
       get variantsMax() {
         return current().limits.variantsMax;
       },
@@ -191,6 +213,7 @@ export class AssembledProxy {
       metrics: this.#proxyMetrics,
       pins: this.#pins,
       copies: new CopyPool(),
+      buffers,
       random,
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
       load: { requests: 0, connections: 0, isDraining: false },
@@ -198,11 +221,16 @@ export class AssembledProxy {
   }
 
   #watchLoad(): void {
-    const { load } = this.#common;
+    const { load, copies, buffers } = this.#common;
+    this.#proxyMetrics.setGauge('bufferBytes', () => copies.heldBytes + buffers.heldBytes);
     this.#proxyMetrics.setGauge('surplusClients', () => this.#surplus.clientCount);
     this.#proxyMetrics.setGauge('inFlight', () => load.requests);
     this.#proxyMetrics.setGauge('connections', () => load.connections);
     this.#proxyMetrics.setGauge('pinnedSlots', () => this.#pins.taken);
+    this.#proxyMetrics.setGauge('certificateValidTo', () => {
+      const sets = [...this.#current.certificates.values()].map(({ set }) => set.validToMs / 1000);
+      return sets.length === 0 ? 0 : Math.min(...sets);
+    });
   }
 }
 

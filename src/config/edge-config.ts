@@ -132,6 +132,17 @@ export interface ConfigRoute {
   readonly sliceSizeBytes: number;
 }
 
+/** Versions of TLS that may be the lowest. */
+export const TLS_MIN_VERSIONS = ['1.2', '1.3'] as const;
+/** One of TLS_MIN_VERSIONS. */
+export type TlsMinVersion = (typeof TLS_MIN_VERSIONS)[number];
+
+/** Paths of PEM files. */
+export interface ConfigCertificate {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
 /** Listeners with their routes. */
 export interface ConfigService {
   readonly name: string;
@@ -140,6 +151,13 @@ export interface ConfigService {
   readonly listen: readonly ListenAddress[];
   /** Names, in the order in which they are tried. */
   readonly routes: readonly string[];
+  /** With any, its addresses speak TLS. */
+  readonly certificates: readonly ConfigCertificate[];
+  readonly tlsMinVersion: TlsMinVersion;
+  /** Connections begin with the PROXY protocol. */
+  readonly takesProxyProtocol: boolean;
+  /** Whose word about the client of a request counts; undefined: nobody's, and what clients say of it is passed on. */
+  readonly trustedProxies: readonly Network[] | undefined;
 }
 
 /** One configuration that was found valid. `services`, `routes` and `groups` are what is served; the short form is in them. */

@@ -101,8 +101,13 @@ function describeRoute({ hosts, path, methods, group, stripPrefix, addPrefix, sl
   return [...facts, `upstream ${group}`, `sliceSize ${formatSize(sliceSizeBytes)}`].join(', ');
 }
 
-function describeService({ listen, routes }: ConfigService): string {
-  return `listen ${listen.map(formatListenAddress).join(' ')}, routes ${routes.join(' ')}`;
+function describeService(service: ConfigService): string {
+  const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, trustedProxies } = service;
+  const parts = [`listen ${listen.map(formatListenAddress).join(' ')}`, `routes ${routes.join(' ')}`];
+  if (certificates.length > 0) parts.push(`TLS ${tlsMinVersion} and later with ${certificates.map(({ certFile }) => certFile).join(' ')}`);
+  if (takesProxyProtocol) parts.push('PROXY protocol');
+  if (trustedProxies !== undefined) parts.push(`trusted proxies ${formatNetworks(trustedProxies)}`);
+  return parts.join(', ');
 }
 
 const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undefined>> = {

@@ -70,6 +70,7 @@ export async function readForNext(object: LiveObject, ranges: readonly RangeSpec
       if (piece === undefined) return;
       takenBytes += piece.bytes.length;
       piece.lease?.end();
+      piece.buffer?.end();
     }
   } finally {
     source.close();

@@ -2,15 +2,18 @@
  * A body taken from an origin through private buffers, outside the arena: for what is not stored, and for a client that found no slot.
  * One buffer fills while the one before is being sent, so a response holds at most three of them.
  */
+import { must } from '../base/assert.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { FieldList } from '../http/header-fields.ts';
+import type { BufferPool, PooledBuffer } from '../memory/buffer-pool.ts';
 import type { BodySink, Transfer } from '../upstream/upstream-transport.ts';
-import { PRIVATE_BUFFER_BYTES } from './fill-context.ts';
+import type { Piece } from './piece.ts';
 
 /** Pulls a body piece by piece. */
 export class BodyReader implements BodySink {
   readonly #transfer: Transfer;
-  #buffer: Buffer | undefined;
+  readonly #buffers: BufferPool;
+  #buffer: PooledBuffer | undefined;
   /** Bytes of the buffer that have come, and those of them that were handed on: what is behind them is lent to the transport. */
   #usedBytes = 0;
   #handedBytes = 0;
@@ -19,13 +22,15 @@ export class BodyReader implements BodySink {
   /** What stood behind the body, once it has ended. */
   trailers: FieldList = [];
 
-  constructor(transfer: Transfer) {
+  constructor(transfer: Transfer, buffers: BufferPool) {
     this.#transfer = transfer;
+    this.#buffers = buffers;
   }
 
   room(): Uint8Array | undefined {
-    this.#buffer ??= Buffer.allocUnsafeSlow(PRIVATE_BUFFER_BYTES);
-    return this.#usedBytes === this.#buffer.length ? undefined : this.#buffer.subarray(this.#usedBytes);
+    this.#buffer ??= this.#buffers.take();
+    const { bytes } = this.#buffer;
+    return this.#usedBytes === bytes.length ? undefined : bytes.subarray(this.#usedBytes);
   }
 
   onBytes(count: number): void {
@@ -45,35 +50,53 @@ export class BodyReader implements BodySink {
   }
 
   /**
-   * The next bytes, which are the caller's to keep; undefined at the proper end of the body.
+   * The next bytes, in a buffer that the caller gives back; undefined at the proper end of the body.
    *
    * @throws EdgeError when the body broke off, or CLIENT_GONE after abort()
    */
-  async next(): Promise<Buffer | undefined> {
+  async next(): Promise<Piece | undefined> {
     while (this.#usedBytes === this.#handedBytes) {
-      if (this.#end === 'complete') return undefined;
+      if (this.#end === 'complete') return this.#letGo();
       if (this.#end !== 'open') throw this.#end;
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
       this.#wake = undefined;
     }
-    const piece = this.#buffer?.subarray(this.#handedBytes, this.#usedBytes);
+    const buffer = must(this.#buffer, 'what came lies in a buffer');
+    const bytes = buffer.bytes.subarray(this.#handedBytes, this.#usedBytes);
+    const piece: Piece = { bytes, lease: undefined, buffer: buffer.share(), tier: 'private' };
     this.#handedBytes = this.#usedBytes;
-    if (this.#usedBytes === PRIVATE_BUFFER_BYTES) {
-      this.#buffer = undefined;
-      this.#usedBytes = 0;
-      this.#handedBytes = 0;
-    }
+    if (this.#usedBytes === buffer.bytes.length) this.#letGo();
     this.#transfer.resume();
     return piece;
   }
 
   /** The rest is not wanted. */
   abort(): void {
-    if (this.#end !== 'open') return;
-    this.#end = new EdgeError('CLIENT_GONE');
-    this.#transfer.abort();
+    if (this.#end === 'complete') return this.#letGo();
+    const isOpen = this.#end === 'open';
+    if (isOpen) this.#end = new EdgeError('CLIENT_GONE');
+    if (isOpen) this.#transfer.abort();
+    this.#drop();
     this.#wake?.();
+  }
+
+  /** Of a buffer that is full, or of a body that is over, nothing is lent to the transport. */
+  #letGo(): undefined {
+    this.#buffer?.end();
+    this.#forget();
+  }
+
+  /** The transport may have been in the middle of a read: the buffer is used by nobody else. */
+  #drop(): void {
+    this.#buffer?.abandon();
+    this.#forget();
+  }
+
+  #forget(): void {
+    this.#buffer = undefined;
+    this.#usedBytes = 0;
+    this.#handedBytes = 0;
   }
 }

@@ -7,6 +7,7 @@ import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectHash } from '../format/manifest.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import type { Arena } from '../memory/arena.ts';
+import type { BufferPool } from '../memory/buffer-pool.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { OriginAbilities } from '../upstream/origin-abilities.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
@@ -17,6 +18,8 @@ import type { StandingTransfers } from './standing-transfers.ts';
 export interface FillContext {
   readonly store: SliceStore;
   readonly arena: Arena;
+  /** What is not stored passes through these. */
+  readonly buffers: BufferPool;
   readonly clock: Clock;
   readonly metrics: MetricSet<typeof FILL_METRICS>;
   readonly standing: StandingTransfers;
@@ -71,6 +74,8 @@ export const NARROW_ANSWERS_MAX = 64;
 export const NARROW_BYTES_MIN = 64 * KIB;
 /** Room that a response without a slot streams through. */
 export const PRIVATE_BUFFER_BYTES = 64 * KIB;
+/** Such buffers that are kept while nobody needs them. */
+export const PRIVATE_BUFFERS_KEPT_MAX = 64;
 /** How long requests for a key are not collapsed after its response was not storable. */
 export const UNSTORABLE_MARK_MS = 60_000;
 /** Markers of varying resources in memory; the one asked for longest ago is forgotten first, and read again if it is stored. */

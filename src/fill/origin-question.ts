@@ -284,7 +284,7 @@ export class OriginQuestion {
     }
     const isForAnyone = acceptsSharedAnswer && fieldValue(head.fields, 'vary') === undefined;
     if (!isForAnyone) return { outcome: { kind: 'head', answer: undefined }, sink: new DiscardingSink(transfer) };
-    const reader = new BodyReader(transfer);
+    const reader = new BodyReader(transfer, this.#context.buffers);
     return { outcome: { kind: 'head', answer: { head, reader } }, sink: reader };
   }
 
@@ -518,7 +518,7 @@ export class OriginQuestion {
     const isForAnyone = fieldValue(head.fields, 'vary') === undefined && (this.#asked.kind === 'whole' || head.status >= 400);
     if (head.status === 304 || !isForAnyone || !this.#request.acceptsSharedAnswer)
       return { outcome: { ...outcome, answer: undefined }, sink: undefined };
-    const reader = new BodyReader(transfer);
+    const reader = new BodyReader(transfer, this.#context.buffers);
     return { outcome: { ...outcome, answer: { head, reader } }, sink: reader };
   }
 

@@ -70,6 +70,7 @@ export class PartsSource {
   /** Lets go of everything; idempotent. */
   close(): void {
     this.#first?.lease?.end();
+    this.#first?.buffer?.end();
     this.#first = undefined;
     for (const source of this.#open.splice(0)) source.close();
   }

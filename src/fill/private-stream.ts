@@ -47,7 +47,7 @@ export async function openPrivateStream(
           opened.reject(rest);
           return undefined;
         }
-        const stream = new PrivateRange(new BodyReader(running), object.context.standing, rest.end - rest.start);
+        const stream = new PrivateRange(new BodyReader(running, object.context.buffers), object.context.standing, rest.end - rest.start);
         opened.resolve(stream);
         return stream;
       },
@@ -128,13 +128,14 @@ class PrivateRange implements PrivateStream, BodySink, StandingTransfer {
 
   async next(): Promise<Piece | undefined> {
     this.#standing.delete(this);
-    const bytes = await this.#reader.next();
-    if (bytes === undefined || bytes.length > this.#leftBytes) {
+    const piece = await this.#reader.next();
+    if (piece === undefined || piece.bytes.length > this.#leftBytes) {
+      piece?.buffer?.end();
       this.abort();
       throw new EdgeError('UPSTREAM_BROKEN', 'The origin sent another number of bytes than it had announced');
     }
-    this.#leftBytes -= bytes.length;
-    return { bytes, lease: undefined, tier: 'private' };
+    this.#leftBytes -= piece.bytes.length;
+    return piece;
   }
 
   tryGiveUp(): boolean {

@@ -81,7 +81,7 @@ async function askOrigin(context: RequestContext, services: ProxyServices): Prom
       onFailure: answered.reject,
       onInterim: (head) => passInterim(context, services, head),
       onHead: (head, running) => {
-        const reader = new BodyReader(running);
+        const reader = new BodyReader(running, services.buffers);
         answered.resolve({ head, reader });
         return reader;
       },
@@ -102,10 +102,11 @@ async function sendBody(context: RequestContext, services: ProxyServices, reader
   signal.addEventListener('abort', abort);
   if (signal.aborted) abort();
   try {
-    for (let bytes = await reader.next(); bytes !== undefined; bytes = await reader.next()) {
-      if (!isExpected) continue;
-      countPiece(context, services, 'private', bytes.length);
-      await writer.write({ bytes, lease: undefined, tier: 'private' });
+    for (let piece = await reader.next(); piece !== undefined; piece = await reader.next()) {
+      if (isExpected) {
+        countPiece(context, services, 'private', piece.bytes.length);
+        await writer.write(piece);
+      } else piece.buffer?.end();
     }
     await context.upload?.close();
     passTrailers(context, reader.trailers);

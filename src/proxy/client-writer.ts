@@ -1,7 +1,7 @@
 /**
  * Sends pieces to one client with back-pressure and bounded memory. A client that keeps up is sent slots as they are: the kernel reads the
  * arena. A client that has not shown that it does, or one past the pin budget, gets copies (copy-pool.ts), so that it holds no slot while
- * it stalls. At most two writes are under way; every lease and every copy ends at the first of write callback and close.
+ * it stalls. At most two writes are under way; every lease and every buffer ends at the first of write callback and close.
  */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -84,6 +84,7 @@ export class ClientWriter {
   async write(piece: Piece): Promise<void> {
     if (this.#failure !== undefined) {
       piece.lease?.end();
+      piece.buffer?.end();
       throw this.#failure;
     }
     this.#send(piece);
@@ -118,10 +119,10 @@ export class ClientWriter {
 
   #send(piece: Piece): void {
     const { response, clock, pins, copies, metrics } = this.#options;
-    const { lease } = piece;
+    const { lease, buffer } = piece;
     const isPinned = lease !== undefined && this.#holdsPin;
     const copy = lease === undefined || isPinned ? undefined : copies.take(piece.bytes.length);
-    const bytes = copy?.subarray(0, piece.bytes.copy(copy)) ?? piece.bytes;
+    const bytes = copy?.bytes.subarray(0, piece.bytes.copy(copy.bytes)) ?? piece.bytes;
     if (isPinned) this.#holdsPin = false;
     else if (lease !== undefined) {
       metrics.add('copiedWrites');
@@ -135,7 +136,8 @@ export class ClientWriter {
           pins.giveBack();
           lease.end();
         }
-        if (copy !== undefined) copies.giveBack(copy);
+        copy?.end();
+        buffer?.end();
         this.#note(bytes.length, clock.monotonicMs() - startedMs);
         this.#wake?.();
       },

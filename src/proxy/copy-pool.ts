@@ -1,41 +1,41 @@
 /**
- * Buffers for bytes on their way to clients that are not sent slots. They are used again and again: fresh ones would be memory outside the
- * heap that only the collector gives back, and a download of 8 MiB in copies made it look through everything that lives (DECISIONS 41).
+ * Buffers for bytes on their way to clients that are not sent slots (DECISIONS 41): small ones, and large ones for clients that take them at
+ * once, of which there are only so many.
  */
 import { KIB } from '../base/units.ts';
+import { BufferPool, type PooledBuffer } from '../memory/buffer-pool.ts';
 
 /** What a client that has shown nothing yet may hold at a time. */
 export const COPY_BYTES = 64 * KIB;
 /** The same for one that has just taken a copy at once: fewer, larger writes cost less. */
 export const LARGE_COPY_BYTES = 256 * KIB;
-/** Buffers that are kept while nobody needs them. */
-const KEPT_MAX = 64;
-/** Large ones in use at a time; whoever comes later gets small ones. */
-const LARGE_MAX = 64;
+/** Small ones that are kept while nobody needs them: 64 clients with two writes each under way. */
+const KEPT_MAX = 128;
+/** Large ones in use at a time, all of which are kept; whoever comes later gets small ones. */
+const LARGE_MAX = 16;
 
 /** The copies of one proxy. */
 export class CopyPool {
-  readonly #free: Buffer[] = [];
-  readonly #freeLarge: Buffer[] = [];
-  #largeTaken = 0;
+  readonly #small = new BufferPool({ sizeBytes: COPY_BYTES, keptMax: KEPT_MAX });
+  readonly #large = new BufferPool({ sizeBytes: LARGE_COPY_BYTES, keptMax: LARGE_MAX });
 
   /** Whether large buffers are left. */
   get hasLarge(): boolean {
-    return this.#largeTaken < LARGE_MAX;
+    return this.#large.takenCount < LARGE_MAX;
   }
 
-  /** A buffer of at least `lengthBytes`, LARGE_COPY_BYTES at most; the last one used comes first, since the processor still knows it. */
-  take(lengthBytes: number): Buffer {
-    if (lengthBytes <= COPY_BYTES) return this.#free.pop() ?? Buffer.allocUnsafeSlow(COPY_BYTES);
-    this.#largeTaken += 1;
-    return this.#freeLarge.pop() ?? Buffer.allocUnsafeSlow(LARGE_COPY_BYTES);
+  /** Copies in use. */
+  get takenCount(): number {
+    return this.#small.takenCount + this.#large.takenCount;
   }
 
-  /** Takes a buffer back that nobody reads any more. */
-  giveBack(buffer: Buffer): void {
-    const isLarge = buffer.length > COPY_BYTES;
-    if (isLarge) this.#largeTaken -= 1;
-    const free = isLarge ? this.#freeLarge : this.#free;
-    if (free.length < KEPT_MAX) free.push(buffer);
+  /** Memory of all of them, in use or kept. */
+  get heldBytes(): number {
+    return this.#small.heldBytes + this.#large.heldBytes;
+  }
+
+  /** A buffer of at least `lengthBytes`, LARGE_COPY_BYTES at most. */
+  take(lengthBytes: number): PooledBuffer {
+    return (lengthBytes <= COPY_BYTES ? this.#small : this.#large).take();
   }
 }

@@ -5,10 +5,12 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { assert } from '../base/assert.ts';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import { listeningFd } from '../base/listening-fd.ts';
 import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
+import { ClientDoor, type Peer } from './client-door.ts';
 import { handleRequest } from './pipeline.ts';
 import { proxyStatusOf } from './proxy-error.ts';
 import { type RefusalKind, refusal } from './refusal.ts';
@@ -70,6 +72,8 @@ export class Listener {
   #services: ProxyServices;
   #isClosing = false;
   readonly #connections = new WeakMap<Duplex, ConnectionState>();
+  readonly #peers = new WeakMap<Duplex, Peer>();
+  readonly #door: ClientDoor;
 
   constructor(services: ProxyServices, limits: ListenerLimits) {
     this.#services = services;
@@ -96,12 +100,28 @@ export class Listener {
     // node:http gives a tunnel's socket away without a response object.
     this.#server.on('connect', (_request, socket) => this.#refuseWith('method', socket));
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
+    this.#door = this.#openDoor(takeOverConnections(this.#server));
     const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
       load.connections += 1;
       socket.once('close', () => {
         load.connections -= 1;
       });
+      this.#door.accept(socket);
+    });
+  }
+
+  #openDoor(toHttp: (socket: Socket) => void): ClientDoor {
+    const { clock, metrics } = this.#services;
+    return new ClientDoor({
+      transport: () => this.#services.service.transport,
+      clock,
+      metrics,
+      deadlineMs: () => this.#server.headersTimeout,
+      onward: (socket, peer) => {
+        this.#peers.set(socket, peer);
+        toHttp(socket);
+      },
     });
   }
 
@@ -137,6 +157,7 @@ export class Listener {
       // node:http's own way would close what is idle at once.
       NetServer.prototype.close.call(this.#server, () => resolve());
     });
+    this.#door.close();
     const grace = clock.startTimer(idleGraceMs, () => this.#server.close());
     const timer = clock.startTimer(deadlineMs, () => this.#server.closeAllConnections());
     await closed;
@@ -163,7 +184,10 @@ export class Listener {
     state.isBusy = true;
     if (this.#isClosing) response.shouldKeepAlive = false;
     response.once('close', () => this.#next(turn, state));
-    turn.context = new RequestContext(request, response, this.#services.clock.monotonicMs());
+    const { clock, service } = this.#services;
+    const peer = this.#peers.get(turn.socket) ?? { address: request.socket.remoteAddress, isSecure: false };
+    const { isTrustedProxy } = service.transport;
+    turn.context = new RequestContext(request, response, { startedMs: clock.monotonicMs(), peer, isTrustedProxy });
     void handleRequest(turn.context, this.#services);
   }
 
@@ -206,6 +230,18 @@ export class Listener {
     if (state.isBusy) state.refusal ??= answer;
     else socket.end(answer);
   }
+}
+
+/**
+ * Takes node:http's own listener off a new server, so that somebody else is given the connections first.
+ *
+ * @returns gives it a connection
+ */
+function takeOverConnections(server: Server): (socket: Socket) => void {
+  const [own, another] = server.listeners('connection');
+  assert(own !== undefined && another === undefined, 'node:http has one listener for connections');
+  server.removeAllListeners('connection');
+  return (socket) => Reflect.apply(own, server, [socket]);
 }
 
 /** A request line that means something, of a method that node's parser does not know. */

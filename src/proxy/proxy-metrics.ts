@@ -59,6 +59,25 @@ export const PROXY_METRICS = {
   },
   inFlight: { kind: 'gauge', name: 'rawslice_http_requests_in_flight', help: 'Requests in progress' },
   connections: { kind: 'gauge', name: 'rawslice_http_connections', help: 'Connections of clients' },
+  doorRefused: {
+    kind: 'counter',
+    name: 'rawslice_http_connections_refused_total',
+    help: 'Connections let go before their first request: no valid PROXY protocol, no TLS that both sides speak, or not in time (limits.headerTimeout)',
+    label: 'reason',
+    values: ['proxy-protocol', 'tls', 'slow'],
+  },
+  certificateChanges: {
+    kind: 'counter',
+    name: 'rawslice_tls_certificate_changes_total',
+    help: 'Changed certificate files: taken, or refused because they cannot be used (the ones before stay)',
+    label: 'result',
+    values: ['taken', 'refused'],
+  },
+  certificateValidTo: {
+    kind: 'gauge',
+    name: 'rawslice_tls_certificate_valid_to_seconds',
+    help: 'Until when all certificates in use are valid, in seconds of Unix time; 0 without any',
+  },
   rangeLimits: {
     kind: 'counter',
     name: 'rawslice_http_range_limits_total',
@@ -99,6 +118,11 @@ export const PROXY_METRICS = {
     kind: 'counter',
     name: 'rawslice_http_writes_copied_total',
     help: 'Writes that went through a private buffer instead of their slot',
+  },
+  bufferBytes: {
+    kind: 'gauge',
+    name: 'rawslice_http_buffer_bytes',
+    help: 'Memory beside the arena for copies to clients and for bodies that are not stored, in use or kept',
   },
   unrouted: {
     kind: 'counter',

@@ -43,7 +43,18 @@ function headsOf(result: LoadResult): readonly string[] {
 
 test('loadConfig() fills in every default', () => {
   assert.deepEqual(mustLoad(MINIMAL), {
-    services: [{ name: 'default', isImplicit: true, listen: [{ host: '127.0.0.1', port: 8080 }], routes: ['default'] }],
+    services: [
+      {
+        name: 'default',
+        isImplicit: true,
+        listen: [{ host: '127.0.0.1', port: 8080 }],
+        routes: ['default'],
+        certificates: [],
+        tlsMinVersion: '1.2',
+        takesProxyProtocol: false,
+        trustedProxies: undefined,
+      },
+    ],
     routes: [
       {
         name: 'default',

@@ -1,6 +1,6 @@
 /**
  * A whole proxy in this process, from listener to store, in front of a scripted origin. Scenarios run over the model store, which is quick
- * and exact, or over a real device. Closing it checks what must hold after every scenario: no lease, no live object, no pin is left.
+ * and exact, or over a real device. Closing it checks what must hold after every scenario: no lease, no live object, no pin and no buffer is left.
  */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
@@ -108,6 +108,8 @@ export async function startEdge(options: EdgeOptions) {
         { what: 'the end of all leases' },
       );
       assert.equal(proxy.services.pins.taken, 0, 'no pin is left');
+      assert.equal(proxy.services.copies.takenCount, 0, 'no copy is left');
+      assert.equal(proxy.services.buffers.takenCount, 0, 'no private buffer is left');
       assert.equal(heldGenerations(store), 0, 'no generation is held');
       await store.close();
     },
