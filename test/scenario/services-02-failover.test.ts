@@ -58,3 +58,33 @@ test('with one node of three dead, hung up on or failing, every request is serve
   await edge.settle();
   await Promise.all(origins.map((origin) => origin.close()));
 });
+
+test('a redirect to any node of the group, or to the host that they are sent, stays within the group', async () => {
+  await using one = await Origin.start();
+  await using two = await Origin.start();
+  for (const origin of [one, two]) origin.setObject('/b', { lengthBytes: 10, cacheControl: 'max-age=60' });
+  const rules = '    rules: [{ name: all, prefix: /, followRedirects: 2 }]\n';
+  for (const [more, location, host] of [
+    ['', `${two.url}/b`, undefined],
+    ['    hostHeader: origin.example\n', 'http://origin.example/b', 'origin.example'],
+    ['', 'http://elsewhere.example/b', undefined],
+  ] as const) {
+    one.forgetRequests();
+    two.forgetRequests();
+    for (const origin of [one, two]) {
+      origin.behave();
+      origin.misbehave('/a', { redirectTo: location });
+    }
+    const nodes = [one, two].map(({ url }) => `{ url: "${url}" }`).join(', ');
+    await using edge = await startEdge({
+      yaml: `routes:\n  - name: r\n${rules}upstreams:\n  - name: g\n    nodes: [${nodes}]\n${more}`,
+    });
+    const answer = await edge.get('/a');
+    const isForeign = location.includes('elsewhere');
+    assert.equal(answer.status, isForeign ? 302 : 200, location);
+    const asked = [...one.requestsFor('/b'), ...two.requestsFor('/b')];
+    assert.equal(asked.length, isForeign ? 0 : 1, location);
+    if (host !== undefined) assert.equal(asked[0]?.headers.host, host);
+    await edge.settle();
+  }
+});
