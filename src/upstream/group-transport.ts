@@ -132,6 +132,8 @@ class GroupTransfer implements Transfer {
   readonly #balanced: BalancedRequest;
   readonly #tried = new Set<UpstreamNode>();
   #current: Transfer | undefined;
+  /** Whose head came. */
+  #answering: UpstreamNode | undefined;
   #isAborted = false;
 
   constructor(group: GroupTransport, request: UpstreamRequest, receiver: ResponseReceiver) {
@@ -155,6 +157,12 @@ class GroupTransfer implements Transfer {
     this.#current?.abort();
   }
 
+  blame(why: string): boolean {
+    const node = this.#answering;
+    node?.noteFailure(why);
+    return this.#group.nodes.some((other) => other !== node && other.isAvailable);
+  }
+
   #ask(node: UpstreamNode): void {
     this.#tried.add(node);
     const attempt = this.#tried.size;
@@ -175,6 +183,7 @@ class GroupTransfer implements Transfer {
   #onHead({ node, latencyMs }: { node: UpstreamNode; latencyMs: number }, head: UpstreamHead, running: Transfer): BodySink | undefined {
     if (this.#isAborted) return undefined;
     this.#current = running;
+    this.#answering = node;
     if (!NODE_FAILURES.has(head.status)) {
       node.noteHead(latencyMs, this.#group.medianLatencyMs(node));
       return this.#receiver.onHead(head, this);

@@ -83,6 +83,11 @@ class FollowedTransfer implements Transfer {
     this.#current?.abort();
   }
 
+  /** Where a redirect has led there is one node, which stands for nobody else. */
+  blame(why: string): boolean {
+    return this.#hops === 0 && this.#current?.blame?.(why) === true;
+  }
+
   /** @param url of the request, absolute */
   #ask(transport: UpstreamTransport, request: UpstreamRequest, url: string): void {
     // A transport may answer before it has handed its transfer out; then the transfer of the next hop is there already.

@@ -59,6 +59,12 @@ export interface Transfer {
   resume(): void;
   /** Ends the transfer; the sink hears nothing more. Harmless after the end. */
   abort(): void;
+  /**
+   * What came cannot be an answer to what was asked: whoever gave it is left alone for a while. Where there is nobody else this is left out, or says so.
+   *
+   * @returns whether the same request would be answered by another node now
+   */
+  blame?(why: string): boolean;
 }
 
 /** Makes requests to one upstream group. */

@@ -26,6 +26,8 @@ const FAULTS: readonly (readonly [what: string, misbehaviour: Misbehaviour])[] =
   ['ends early', { closeAfterBytes: 130 * KIB }],
   ['lies about ranges', { contentRange: 'wrong-start' }],
   ['lies about lengths', { partLengthDeltaBytes: -5 }],
+  ['sends parts that nobody asked for', { interval: (asked) => (asked === undefined ? { start: 0, end: 100 } : undefined) }],
+  ['sends ranges that cannot be read', { contentRange: 'garbage' }],
   ['ignores ranges', { ignoreRange: true }],
   ['is slow', { bytesPerSecond: 2_000_000 }],
 ];
