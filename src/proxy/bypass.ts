@@ -75,7 +75,12 @@ async function askOrigin(context: RequestContext, services: ProxyServices): Prom
       path: upstreamPath(site, context.need('path'), context.query),
       fields: passedRequestFields(context, services),
       body: context.upload,
-      affinity: affinityOf(context),
+      affinity: affinityOf(site.hashOn, {
+        client: context.clientAddress,
+        path: context.need('path'),
+        keyText: context.key?.keyText,
+        fields,
+      }),
     },
     {
       onFailure: answered.reject,
