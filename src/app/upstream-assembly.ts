@@ -139,6 +139,10 @@ export class UpstreamDoor implements UpstreamTransport {
     return this.#group.waitingRequests;
   }
 
+  get nodeCount(): number {
+    return this.#group.nodeCount;
+  }
+
   get isIdle(): boolean {
     return this.#group.isIdle;
   }

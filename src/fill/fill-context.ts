@@ -68,6 +68,8 @@ export const BUSY_READS_MAX = 4;
 export const PARTS_AHEAD = 4;
 /** How often one response asks again after the origin broke off, without a whole slice in between. */
 export const RESUMES_MAX = 3;
+/** As often again where as many other nodes may answer: each of them may be the one that cannot. */
+export const NODE_RESUMES_MAX = 8;
 /** Answers in a row that may bring less than was asked for, and each less than NARROW_BYTES_MIN, before everything is asked for at once. */
 export const NARROW_ANSWERS_MAX = 64;
 /** An origin that answers with this much at a time is asked as often as it takes. */

@@ -59,6 +59,10 @@ export class GroupTransport implements UpstreamTransport {
     return this.nodes.reduce((sum, node) => sum + node.waitingRequests, 0);
   }
 
+  get nodeCount(): number {
+    return this.nodes.length;
+  }
+
   get isIdle(): boolean {
     return this.nodes.every((node) => node.isIdle);
   }

@@ -43,6 +43,10 @@ export class RedirectTransport implements UpstreamTransport {
     return this.#options.first.waitingRequests;
   }
 
+  get nodeCount(): number | undefined {
+    return this.#options.first.nodeCount;
+  }
+
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     const isSafe = request.method === 'GET' || request.method === 'HEAD';
     if (!isSafe || request.body !== undefined) return this.#options.first.start(request, receiver);

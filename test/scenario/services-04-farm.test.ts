@@ -93,13 +93,13 @@ for (const balance of ['round-robin', 'random', 'two-choices', 'least-connection
     const origins = await Promise.all(nodes.map(({ origin }) => origin));
     const reference = await Origin.start();
     const list = origins.map(({ url }) => `      - { url: "${url}" }`).join('\n');
-    const yaml = `upstreams:\n  - name: farm\n    balance: ${balance}\n    retries: 3\n    headTimeout: 5s\n    outlier: { rest: 100ms, restMax: 1s }\n    healthCheck: { type: tcp, interval: 20ms, timeout: 1s }\n    nodes:\n${list}\n`;
+    const yaml = `upstreams:\n  - name: farm\n    balance: ${balance}\n    retries: 3\n    headTimeout: 5s\n    outlier: { rest: 300ms, restMax: 1s }\n    healthCheck: { type: tcp, interval: 20ms, timeout: 1s }\n    nodes:\n${list}\n`;
     const edge = await startEdge({ yaml });
     const progress: Progress = { answered: 0, isOver: false };
     try {
       const clients = Array.from({ length: CLIENTS }, (_, client) => loadUntilOver(edge, progress, client, reference));
       const failed = Promise.all(clients);
-      for (let turn = 0; turn < 8; turn += 1) {
+      for (let turn = 0; turn < 5; turn += 1) {
         // The next healthy node is well before the last one goes: a request that has tried the one finds the other.
         const next = random.integerBelow(nodes.length);
         await nodes[next]?.turn(true, random);
