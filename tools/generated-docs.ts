@@ -9,7 +9,7 @@ import { ERRORS } from '../src/base/errors.ts';
 import type { MetricRow } from '../src/base/metrics.ts';
 import { environmentName } from '../src/config/environment.ts';
 import { listOptions, type OptionRow } from '../src/config/options.ts';
-import { GROUP_KEYS, NODE_KEYS, ROUTE_KEYS, SERVICE_KEYS } from '../src/config/service-tables.ts';
+import { CHECK_KEYS, GROUP_KEYS, NODE_KEYS, OUTLIER_KEYS, ROUTE_KEYS, SERVICE_KEYS } from '../src/config/service-tables.ts';
 import { RULE_KEYS } from '../src/config/site-rules.ts';
 
 /** Pages with generated parts, relative to the root of the project. */
@@ -26,6 +26,8 @@ export function renderParts(metrics: MetricTables): ReadonlyMap<string, string> 
     ['route-keys', renderKeys(ROUTE_KEYS)],
     ['group-keys', renderKeys(GROUP_KEYS)],
     ['node-keys', renderKeys(NODE_KEYS)],
+    ['check-keys', renderKeys(CHECK_KEYS)],
+    ['outlier-keys', renderKeys(OUTLIER_KEYS)],
     ['rule-keys', renderKeys(RULE_KEYS)],
     ['errors', renderErrors()],
     ['metrics', renderMetrics(metrics)],

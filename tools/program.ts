@@ -11,6 +11,7 @@ import { addFsckCommand } from './commands/fsck.ts';
 import { addInspectCommand } from './commands/inspect.ts';
 import { addPrewarmCommand } from './commands/prewarm.ts';
 import { addPurgeCommand } from './commands/purge.ts';
+import { addRulesCommand } from './commands/rules.ts';
 import { addServeCommand } from './commands/serve.ts';
 import { addVersionCommand } from './commands/version.ts';
 import { EXIT_CODES, type ExitCode, exitCodeFor, FSCK_EXIT_CODES } from './exit-codes.ts';
@@ -51,6 +52,7 @@ function createProgram(io: CommandIo): Command {
       if (program.opts<{ readonly quiet?: true }>().quiet === true) io.terminal.silenceNotes();
     });
   addConfigCommand(program, io);
+  addRulesCommand(program, io);
   addServeCommand(program, io);
   addFormatCommand(program, io);
   addInspectCommand(program, io);

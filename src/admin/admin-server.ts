@@ -30,6 +30,8 @@ export interface AdminActions {
   readonly devices: () => readonly object[];
   /** What the places of origins have shown that they can and cannot do. */
   readonly origins: () => readonly object[];
+  /** The upstream groups, with the state of each node. */
+  readonly upstreams: () => readonly object[];
   /** Loads the configuration again. @throws EdgeError STORE_UNAVAILABLE where there is no file */
   readonly reload: () => Promise<{ readonly outcome: string }>;
   /** Tries a device that is not online, now. @throws EdgeError REQUEST_INVALID, DEVICE_*, FORMAT_* */
@@ -127,6 +129,7 @@ export class AdminServer {
     }
     if (url.pathname === '/devices') return isRead ? json(200, { devices: actions.devices() }) : notAllowed('GET');
     if (url.pathname === '/origins') return isRead ? json(200, { origins: actions.origins() }) : notAllowed('GET');
+    if (url.pathname === '/upstreams') return isRead ? json(200, { upstreams: actions.upstreams() }) : notAllowed('GET');
     if (url.pathname === '/reload') {
       if (request.method !== 'POST') return notAllowed('POST');
       const report = await actions.reload();
@@ -145,7 +148,7 @@ export class AdminServer {
     return json(404, {
       error: 'NOT_FOUND',
       message:
-        'There are /healthz, /readyz, /metrics, /devices, /origins, POST /reload, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
+        'There are /healthz, /readyz, /metrics, /devices, /origins, /upstreams, POST /reload, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
     });
   }
 

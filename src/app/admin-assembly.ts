@@ -48,6 +48,7 @@ export function createAdmin({ logger, foundation, proxy, reloader }: AdminParts)
       findPurge: (id) => proxy.services.purger.find(id),
       devices: () => store.status,
       origins: () => proxy.abilities.list(),
+      upstreams: () => proxy.upstreams,
       attachDevice: (path) => store.attach(path),
       reload: () => reloadOrFail(reloader, 'admin'),
     },

@@ -27,6 +27,7 @@ import type { GroupTransport } from '../upstream/group-transport.ts';
 import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
 import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
+import type { NodeFacts } from '../upstream/upstream-node.ts';
 import { CertificateFiles } from './certificate-files.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
 import { DoorSet, type UpstreamDoor } from './upstream-assembly.ts';
@@ -77,7 +78,7 @@ export class AssembledProxy {
     this.#clock = clock;
     this.#arena = arena;
     this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
-    this.#doors = new DoorSet({ clock, metrics: this.upstreamMetrics });
+    this.#doors = new DoorSet({ clock, random: base.random, logger: base.logger, metrics: this.upstreamMetrics });
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
     this.#current = { config, doors: new Map(), services: new Map(), certificates: new Map() };
@@ -100,6 +101,11 @@ export class AssembledProxy {
   get services(): ProxyServices {
     const [first] = this.#current.services.values();
     return must(first, 'a configuration has a service');
+  }
+
+  /** The upstream groups with their nodes, for people. */
+  get upstreams(): readonly { readonly group: string; readonly nodes: readonly NodeFacts[] }[] {
+    return [...this.#doors.doors].map(([group, door]) => ({ group, nodes: door.group.nodes.map(({ facts }) => facts) }));
   }
 
   get metricSets(): readonly { register(registry: Registry): void }[] {

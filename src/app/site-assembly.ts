@@ -9,7 +9,7 @@ import { ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { Router } from '../proxy/router.ts';
 import type { ServedRoute, Service, ServiceTransport, Site } from '../proxy/services.ts';
 import type { CertificateFiles } from './certificate-files.ts';
-import type { UpstreamDoor } from './upstream-assembly.ts';
+import { isHashed, type UpstreamDoor } from './upstream-assembly.ts';
 
 /** Counts of routes, which outlive a reload. */
 export class RouteCounts {
@@ -93,6 +93,7 @@ function siteOf(route: ConfigRoute, group: ConfigGroup, door: UpstreamDoor): Sit
     preservesHost: group.preservesHost,
     rules: route.rules,
     sliceSizeBytes: route.sliceSizeBytes,
+    hashOn: group.nodes.length > 1 && isHashed(group.balance) ? group.hashOn : undefined,
   };
 }
 

@@ -3,13 +3,16 @@
  * what a reload changes about a group changes behind it. Used by proxy-assembly.ts.
  */
 import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
+import type { Random } from '../base/random.ts';
 import { KIB } from '../base/units.ts';
-import type { ConfigGroup } from '../config/edge-config.ts';
+import type { ConfigGroup, ConfigNode } from '../config/edge-config.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import { lookupPublic } from '../upstream/address-guard.ts';
-import { SmoothRoundRobin } from '../upstream/balancer.ts';
+import { type Balancer, LeastConnections, RandomBalancer, SmoothRoundRobin, TwoChoices } from '../upstream/balancer.ts';
 import { GroupTransport } from '../upstream/group-transport.ts';
+import { HashBalancer, ketamaOrder, rendezvousOrder } from '../upstream/hash-balancer.ts';
 import { GROUP_METRICS } from '../upstream/node-metrics.ts';
 import { OriginTransport } from '../upstream/origin-transport.ts';
 import { RedirectTransport } from '../upstream/redirect-transport.ts';
@@ -24,6 +27,8 @@ const UPSTREAM_HEAD_BYTES_MAX = 64 * KIB;
 /** What groups are built with. */
 export interface UpstreamBase {
   readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
   readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
 }
 
@@ -35,6 +40,23 @@ interface Retired {
 
 /** How often it is looked whether what nobody uses any more can be closed. */
 const RETIRED_CHECK_MS = 250;
+
+type MakeBalancer = (config: ConfigGroup, random: Random) => Balancer<UpstreamNode>;
+
+/** A balancer for each word of `balance`. */
+const BALANCERS: Readonly<Record<ConfigGroup['balance'], MakeBalancer>> = {
+  'round-robin': () => new SmoothRoundRobin(),
+  random: (_config, random) => new RandomBalancer(random),
+  'two-choices': (_config, random) => new TwoChoices(random),
+  'least-connections': () => new LeastConnections(),
+  ketama: ({ boundedLoadPercent }) => new HashBalancer(ketamaOrder(), boundedLoadPercent),
+  rendezvous: ({ boundedLoadPercent }) => new HashBalancer(rendezvousOrder(), boundedLoadPercent),
+};
+
+/** Whether a balancer looks at what requests have in common. */
+export function isHashed(balance: ConfigGroup['balance']): boolean {
+  return balance === 'ketama' || balance === 'rendezvous';
+}
 
 /** The doors to all groups of a configuration. */
 export class DoorSet {
@@ -66,6 +88,8 @@ export class DoorSet {
     const gone = [...this.#doors].filter(([name, door]) => doors.get(name) !== door).map(([, door]) => door);
     const replaced = groups.flatMap((group) => doors.get(group.name)?.change(group) ?? []);
     this.#doors = doors;
+    for (const door of doors.values()) for (const node of door.group.nodes) node.begin();
+    for (const door of gone) for (const node of door.group.nodes) node.retire();
     for (const door of gone) this.#retire(door, drainMs, true);
     for (const parts of replaced) this.#retire(parts, drainMs, false);
   }
@@ -111,12 +135,12 @@ export class UpstreamDoor implements UpstreamTransport {
     return this.#group;
   }
 
-  get nodeCount(): number {
-    return this.group.nodeCount;
-  }
-
   get waitingRequests(): number {
     return this.#group.waitingRequests;
+  }
+
+  get nodeCount(): number {
+    return this.#group.nodeCount;
   }
 
   get isIdle(): boolean {
@@ -149,6 +173,7 @@ export class UpstreamDoor implements UpstreamTransport {
     this.#group = this.#makeGroup();
     const kept = new Set(this.#nodes.values());
     const gone = [...oldNodes.values()].filter((node) => !kept.has(node));
+    for (const node of gone) node.retire();
     if (JSON.stringify(limitsOf(old)) === JSON.stringify(limitsOf(config))) return gone;
     this.#pool = this.#makePool();
     return [...gone, { isIdle: false, close: () => oldPool.close() }];
@@ -161,31 +186,50 @@ export class UpstreamDoor implements UpstreamTransport {
 
   /** A node that is configured as before keeps its connections, and what is known of it. */
   #makeNodes(known: ReadonlyMap<string, UpstreamNode>): ReadonlyMap<string, UpstreamNode> {
-    const limits = limitsOf(this.#config);
     return new Map(
-      this.#config.nodes.map((config) => {
-        const key = JSON.stringify([config, limits]);
-        const { origin, weight, sni, verifiesCertificate } = config;
-        const tls = { servername: sni, verifies: verifiesCertificate };
-        return [key, known.get(key) ?? new UpstreamNode({ weight, transport: { ...limits, ...this.#base, origin, tls } })];
+      this.#config.nodes.map((node) => {
+        const key = JSON.stringify([node, limitsOf(this.#config), healthOf(this.#config)]);
+        return [key, known.get(key) ?? this.#makeNode(node)];
       }),
     );
   }
 
+  #makeNode({ origin, weight, sni, verifiesCertificate, isBackup }: ConfigNode): UpstreamNode {
+    const { name, slowStartMs, outlier, nodes, healthCheck, hostHeader } = this.#config;
+    const { clock, metrics, logger } = this.#base;
+    const tls = { servername: sni, verifies: verifiesCertificate };
+    // Answers are looked at byte by byte, as Latin-1.
+    const body = healthCheck?.body === undefined ? undefined : Buffer.from(healthCheck.body).toString('latin1');
+    const check = healthCheck && { ...healthCheck, body, host: healthCheck.host ?? hostHeader };
+    // Of a node that stands alone everybody hears by its requests.
+    const isTold = nodes.length > 1 || healthCheck !== undefined;
+    return new UpstreamNode({
+      ...{ weight, isBackup, slowStartMs, outlier, check },
+      transport: { ...limitsOf(this.#config), clock, metrics, origin, tls },
+      onState: (node, state, why) => {
+        if (isTold) logger[state === 'well' ? 'info' : 'warn']({ group: name, node, state, why }, 'a node changed its state');
+      },
+    });
+  }
+
   #makeGroup(): GroupTransport {
-    const { name, retriesMax, hostHeader, preservesHost } = this.#config;
+    const { name, balance, retriesMax, panicPercent, outlier, hostHeader, preservesHost } = this.#config;
     return new GroupTransport({
       name,
       nodes: [...this.#nodes.values()],
-      balancer: new SmoothRoundRobin(),
+      balancer: BALANCERS[balance](this.#config, this.#base.random),
       retriesMax,
+      panicPercent,
+      comparesLatency: outlier.slowFactor > 0,
+      clock: this.#base.clock,
       sendsNodeHost: hostHeader === undefined && !preservesHost,
       metrics: this.#groupMetrics,
     });
   }
 
   #makePool(): TransportPool {
-    const shared = { ...limitsOf(this.#config), ...this.#base };
+    const { clock, metrics } = this.#base;
+    const shared = { ...limitsOf(this.#config), clock, metrics };
     return new TransportPool(
       (key) => new OriginTransport({ ...shared, origin: key.origin, lookup: key.isGuarded ? lookupPublic : undefined }),
     );
@@ -194,6 +238,11 @@ export class UpstreamDoor implements UpstreamTransport {
 
 function limitsOf({ connectTimeoutMs, headTimeoutMs, bodyTimeoutMs, connectionsMax }: ConfigGroup) {
   return { connectTimeoutMs, headTimeoutMs, bodyTimeoutMs, connectionsMax, headBytesMax: UPSTREAM_HEAD_BYTES_MAX };
+}
+
+/** What a node knows of its group, beside its limits. */
+function healthOf({ name, slowStartMs, outlier, healthCheck }: ConfigGroup): unknown {
+  return [name, slowStartMs, outlier, healthCheck];
 }
 
 /** Nodes may come and go under a name; an origin that is a name by itself may not. */

@@ -40,6 +40,38 @@ export interface ConfigNode {
   /** Undefined: the host of the origin. */
   readonly sni: string | undefined;
   readonly verifiesCertificate: boolean;
+  /** Asked only when no other node is well. */
+  readonly isBackup: boolean;
+}
+
+/** What requests are balanced by where they are hashed. */
+export type ConfigHashSource = { readonly kind: 'client' | 'path' | 'key' } | { readonly kind: 'header'; readonly name: string };
+
+/** How nodes are checked, apart from the requests of clients. */
+export interface ConfigHealthCheck {
+  readonly kind: 'tcp' | 'http';
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  /** In a row, for a node that is down to be up again, and the other way round. */
+  readonly rise: number;
+  readonly fall: number;
+  readonly path: string;
+  /** Undefined: the host that the node is sent otherwise. */
+  readonly host: string | undefined;
+  /** Inclusive. */
+  readonly statuses: readonly { readonly first: number; readonly last: number }[];
+  readonly body: string | undefined;
+}
+
+/** When nodes are left alone because of their answers. */
+export interface ConfigOutlier {
+  readonly failuresMax: number;
+  /** 0: not looked at. */
+  readonly errorPercent: number;
+  /** 0: not looked at. */
+  readonly slowFactor: number;
+  readonly restMs: number;
+  readonly restMsMax: number;
 }
 
 /** A set of nodes that answer alike. */
@@ -52,6 +84,15 @@ export interface ConfigGroup {
   /** Path before every request path: empty, or `/x/y` without slash at the end. */
   readonly basePath: string;
   readonly balance: (typeof BALANCE_WORDS)[number];
+  /** For `ketama` and `rendezvous`. */
+  readonly hashOn: ConfigHashSource;
+  /** Of the mean load that a node may have, in percent; 0: no bound. */
+  readonly boundedLoadPercent: number;
+  readonly slowStartMs: number;
+  /** Share of the weight that has to be well for health to be regarded. */
+  readonly panicPercent: number;
+  readonly healthCheck: ConfigHealthCheck | undefined;
+  readonly outlier: ConfigOutlier;
   /** Undefined: the host of the node, or the client's. */
   readonly hostHeader: string | undefined;
   readonly preservesHost: boolean;

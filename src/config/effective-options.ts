@@ -3,7 +3,7 @@
  * form in which they can be written back; a secret only says that it is set.
  */
 import { formatDuration } from './duration.ts';
-import type { ConfigGroup, ConfigRoute, ConfigRule, ConfigService, EdgeConfig } from './edge-config.ts';
+import type { ConfigGroup, ConfigHealthCheck, ConfigRoute, ConfigRule, ConfigService, EdgeConfig } from './edge-config.ts';
 import { formatListenAddress } from './listen-address.ts';
 import { formatNetworks } from './network.ts';
 import { OPTION_KEYS, type OptionKey } from './options.ts';
@@ -43,19 +43,52 @@ function listTables({ groups, routes, services }: EdgeConfig, source: (key: stri
 }
 
 function describeGroup(group: ConfigGroup): string {
-  const facts = group.nodes.map(({ origin, weight, sni, verifiesCertificate }) => {
+  const facts = group.nodes.map(({ origin, weight, sni, verifiesCertificate, isBackup }) => {
     const words = [origin + group.basePath];
     if (weight !== 1) words.push(`weight ${weight}`);
     if (sni !== undefined) words.push(`sni ${sni}`);
     if (!verifiesCertificate) words.push('verifyCertificate false');
+    if (isBackup) words.push('backup');
     return words.join(' ');
   });
-  facts.push(`balance ${group.balance}`);
+  facts.push(`balance ${group.balance}`, ...describeBalance(group));
   if (group.hostHeader !== undefined) facts.push(`hostHeader ${group.hostHeader}`);
   if (group.preservesHost) facts.push('preserveHost');
   facts.push(`retries ${group.retriesMax}`, `connectTimeout ${formatDuration(group.connectTimeoutMs)}`);
   facts.push(`headTimeout ${formatDuration(group.headTimeoutMs)}`, `bodyTimeout ${formatDuration(group.bodyTimeoutMs)}`);
   return [...facts, `connections ${group.connectionsMax}`].join(', ');
+}
+
+function describeBalance({
+  balance,
+  hashOn,
+  boundedLoadPercent,
+  slowStartMs,
+  panicPercent,
+  healthCheck,
+  outlier,
+}: ConfigGroup): readonly string[] {
+  const facts: string[] = [];
+  const isHashed = balance === 'ketama' || balance === 'rendezvous';
+  if (isHashed) facts.push(`hashOn ${hashOn.kind === 'header' ? `header ${hashOn.name}` : hashOn.kind}`);
+  if (boundedLoadPercent > 0) facts.push(`boundedLoad ${boundedLoadPercent}`);
+  if (slowStartMs > 0) facts.push(`slowStart ${formatDuration(slowStartMs)}`);
+  if (panicPercent > 0) facts.push(`panicThreshold ${panicPercent}`);
+  if (healthCheck !== undefined) facts.push(describeCheck(healthCheck));
+  const { failuresMax, errorPercent, slowFactor, restMs, restMsMax } = outlier;
+  const rates = [...(errorPercent > 0 ? [`errorRate ${errorPercent}`] : []), ...(slowFactor > 0 ? [`slowFactor ${slowFactor}`] : [])];
+  const rests = `rest ${formatDuration(restMs)} to ${formatDuration(restMsMax)}`;
+  return [...facts, ['outlier failures', failuresMax, ...rates, rests].join(' ')];
+}
+
+function describeCheck({ kind, path, host, statuses, body, intervalMs, timeoutMs, rise, fall }: ConfigHealthCheck): string {
+  const words = [`healthCheck ${kind}`];
+  if (kind === 'http') {
+    words.push(path, ...(host === undefined ? [] : [`host ${host}`]));
+    words.push(`status ${statuses.map(({ first, last }) => (first === last ? first : `${first}-${last}`)).join(' ')}`);
+    if (body !== undefined) words.push(`body ${JSON.stringify(body)}`);
+  }
+  return [...words, `every ${formatDuration(intervalMs)} within ${formatDuration(timeoutMs)} rise ${rise} fall ${fall}`].join(' ');
 }
 
 function describeRoute({ hosts, path, methods, group, stripPrefix, addPrefix, sliceSizeBytes }: ConfigRoute): string {
@@ -119,7 +152,8 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'shutdown.drain': (config) => formatDuration(config.shutdown.drainMs),
 };
 
-function describeRule(rule: ConfigRule): string {
+/** A rule on one line. */
+export function describeRule(rule: ConfigRule): string {
   // A RegExp escapes the slashes in its source; in YAML nobody does.
   const facts = [rule.pattern.source.replaceAll('\\/', '/')];
   if (rule.isImmutable) facts.push('immutable');

@@ -17,7 +17,7 @@ export const DEVICE_IO = ['auto', 'threads', 'pool'] as const;
 export const COMPRESSION_WORDS = ['auto', 'off'] as const;
 
 /** Words for `balance`. */
-export const BALANCE_WORDS = ['round-robin'] as const;
+export const BALANCE_WORDS = ['round-robin', 'random', 'two-choices', 'least-connections', 'ketama', 'rendezvous'] as const;
 
 /** Text form of an option's value. */
 export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'paths' | 'networks' | 'secret';

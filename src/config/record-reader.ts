@@ -33,7 +33,7 @@ export class RecordReader {
 
   constructor(
     node: Extract<YamlNode, { kind: 'map' }>,
-    about: { readonly key: string; readonly kind: RecordKind },
+    about: { readonly key: string; readonly kind: Omit<RecordKind, 'countMax'> },
     problems: ConfigProblem[],
   ) {
     const { key, kind } = about;
@@ -78,6 +78,15 @@ export class RecordReader {
       this.#report({ place: item.place, name, message: 'must be one value or a list of values' });
       return [];
     });
+  }
+
+  /** The record behind a key; undefined when it is missing or none. */
+  readRecord(name: string, kind: Omit<RecordKind, 'countMax'>): RecordReader | undefined {
+    const node = this.node(name);
+    if (node === undefined || node.kind === 'none') return undefined;
+    if (node.kind === 'map') return new RecordReader(node, { key: `${this.#key}.${name}`, kind }, this.#problems);
+    this.#report({ place: node.place, name, message: `must be ${kind.word}, with keys of its own` });
+    return undefined;
   }
 
   /** What stands behind a key; undefined when it is missing. */

@@ -5,14 +5,14 @@
  */
 
 import { type ConfigGroup, type ConfigRoute, type ConfigService, TLS_MIN_VERSIONS } from './edge-config.ts';
-import { formatListenAddress } from './listen-address.ts';
+import { formatListenAddress, type ListenAddress } from './listen-address.ts';
 import type { PresetName } from './options.ts';
 import { quoteText } from './parsed.ts';
 import { type Preset, readPreset } from './presets.ts';
 import type { ConfigProblem } from './problem.ts';
 import { type Placed, withoutNamesakes } from './record-reader.ts';
 import type { OptionValues } from './schema.ts';
-import type { GivenGroup, GivenRoute, GivenService, ServiceTables } from './service-tables.ts';
+import { DEFAULT_OUTLIER, type GivenGroup, type GivenRoute, type GivenService, type ServiceTables } from './service-tables.ts';
 import type { PlacedRule } from './site-rules.ts';
 import { formatSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';
@@ -72,7 +72,7 @@ class Joiner {
     const namesake = given.find(({ name }) => name.value === SHORT_FORM_NAME);
     if (namesake !== undefined)
       this.#report(namesake.name, 'upstreams', `${SHORT_FORM_NAME} is the group of upstream.url; choose another name`);
-    const node = { origin: upstream.origin, weight: 1, sni: undefined, verifiesCertificate: true };
+    const node = { origin: upstream.origin, weight: 1, sni: undefined, verifiesCertificate: true, isBackup: false };
     const shape = { name: SHORT_FORM_NAME, nodes: [node], basePath: upstream.basePath, hostHeader: undefined };
     const short = { ...this.#groupDefaults(), ...shape, isNamedByOrigin: true };
     return [short, ...own];
@@ -89,6 +89,12 @@ class Joiner {
       basePath,
       hostHeader,
       balance: given.balance ?? defaults.balance,
+      hashOn: given.hashOn ?? defaults.hashOn,
+      boundedLoadPercent: given.boundedLoadPercent ?? defaults.boundedLoadPercent,
+      slowStartMs: given.slowStartMs ?? defaults.slowStartMs,
+      panicPercent: given.panicPercent ?? defaults.panicPercent,
+      healthCheck: given.healthCheck,
+      outlier: given.outlier ?? defaults.outlier,
       // A group that names a Host has no use for the client's.
       preservesHost: given.preservesHost ?? (hostHeader === undefined && defaults.preservesHost),
       retriesMax: given.retriesMax ?? defaults.retriesMax,
@@ -103,6 +109,12 @@ class Joiner {
     const { values } = this.#input;
     return {
       balance: 'round-robin',
+      hashOn: { kind: 'path' },
+      boundedLoadPercent: 0,
+      slowStartMs: 0,
+      panicPercent: 0,
+      healthCheck: undefined,
+      outlier: DEFAULT_OUTLIER,
       preservesHost: values['upstream.preserveHost'],
       retriesMax: RETRIES_DEFAULT,
       connectTimeoutMs: values['upstream.connectTimeout'],
@@ -214,13 +226,19 @@ class Joiner {
   }
 
   #checkAddresses(services: readonly GivenService[]): void {
-    const taken = new Map([[formatListenAddress(this.#input.values['admin.listen']), 'admin.listen']]);
+    const taken: { readonly address: ListenAddress; readonly owner: string }[] = [
+      { address: this.#input.values['admin.listen'], owner: 'admin.listen' },
+    ];
     for (const { name, listen } of services) {
       for (const address of listen) {
-        const text = formatListenAddress(address.value);
-        const owner = taken.get(text);
-        if (owner === undefined) taken.set(text, `service ${name.value}`);
-        else if (address.value.port !== 0) this.#report(address, `services.${name.value}.listen`, `is ${text}, as that of ${owner}`);
+        const other = taken.find((known) => overlap(known.address, address.value));
+        if (other === undefined) taken.push({ address: address.value, owner: `service ${name.value}` });
+        else {
+          const text = formatListenAddress(address.value);
+          const theirs = formatListenAddress(other.address);
+          const what = text === theirs ? `as that of ${other.owner}` : `which ${theirs} of ${other.owner} excludes`;
+          this.#report(address, `services.${name.value}.listen`, `is ${text}, ${what}`);
+        }
       }
     }
   }
@@ -232,6 +250,14 @@ class Joiner {
   #report({ place }: Placed<unknown>, key: string, message: string, suggestion?: string | undefined): void {
     this.#problems.push({ source: place.file, place, key, message, suggestion });
   }
+}
+
+/** Whether the system refuses the second of two addresses. `[::]` is every address of both families. */
+function overlap(one: ListenAddress, other: ListenAddress): boolean {
+  if (one.port === 0 || one.port !== other.port) return false;
+  const isV6 = ({ host }: ListenAddress): boolean => host.includes(':');
+  const covers = (wide: ListenAddress, narrow: ListenAddress): boolean => wide.host === '::' || (wide.host === '0.0.0.0' && !isV6(narrow));
+  return one.host === other.host || covers(one, other) || covers(other, one);
 }
 
 /** Rules of one's own that a rule of the preset has the name of. */

@@ -42,6 +42,8 @@ export interface FillTarget {
   readonly upstreamPath: string;
   /** As origin-abilities.ts knows it. */
   readonly place: string;
+  /** As UpstreamRequest has it. */
+  readonly affinity?: string | undefined;
   /** Slice size of a new object, in bytes. */
   readonly sliceSizeBytes: number;
   /** Fields of every request that fills: the same for all clients, since what they ask for is stored for all. */
@@ -68,6 +70,8 @@ export const PARTS_AHEAD = 4;
 export const FOREIGN_ANSWERS_MAX = 3;
 /** How often one response asks again after the origin broke off, without a whole slice in between. */
 export const RESUMES_MAX = 3;
+/** As often again where as many other nodes may answer: each of them may be the one that cannot. */
+export const NODE_RESUMES_MAX = 8;
 /** Answers in a row that may bring less than was asked for, and each less than NARROW_BYTES_MIN, before everything is asked for at once. */
 export const NARROW_ANSWERS_MAX = 64;
 /** An origin that answers with this much at a time is asked as often as it takes. */

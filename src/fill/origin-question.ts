@@ -147,7 +147,7 @@ export class OriginQuestion {
     // Whoever waits hears of a failure; when all have left nobody does.
     this.#outcome.promise.catch(() => undefined);
     this.#transfer = target.transport.start(
-      { method: this.#request.method, path: target.upstreamPath, fields },
+      { method: this.#request.method, path: target.upstreamPath, fields, affinity: target.affinity },
       {
         onInterim: (head) => {
           for (const listener of this.#interimListeners) listener(head);
@@ -266,7 +266,7 @@ export class OriginQuestion {
       const usable = checkResponse(head, codingsIn(fieldValue(this.#askFields, 'accept-encoding') ?? 'identity'));
       const content = usable.kind === 'part' ? this.#fitting(usable, head) : usable;
       if (content !== undefined && content.kind !== 'unusable') return this.#judgeContent(content, head, transfer);
-      if (head.status === 206) return this.#judgeUnfit(usable);
+      if (head.status === 206) return this.#judgeUnfit(usable, transfer);
     }
     return this.#unstorable(head, transfer);
   }
@@ -322,13 +322,14 @@ export class OriginQuestion {
   }
 
   /** A 206 that no object can begin with (RFC 9110 s14.4). */
-  #judgeUnfit(usable: Usable): Judgement {
+  #judgeUnfit(usable: Usable, transfer: Transfer): Judgement {
+    const isOpen = usable.kind === 'part' && usable.lengthBytes === undefined;
+    const why = usable.kind === 'unusable' ? usable.why : 'it is a part, which was not asked for';
+    if (!isOpen && transfer.blame?.(why) === true) return { outcome: { kind: 'again', isRangeless: false }, sink: undefined };
     // What a range brings cannot be trusted, or does not say how long the object is; the whole object may still be had.
     if (this.#asked.kind !== 'whole') return { outcome: { kind: 'again', isRangeless: true }, sink: undefined };
     // An origin that tells no length either way: what it sends is for the one who asks, and for nobody else.
-    const isOpen = usable.kind === 'part' && usable.lengthBytes === undefined;
     if (isOpen) return { outcome: { kind: 'refused-range', answer: undefined }, sink: undefined };
-    const why = usable.kind === 'unusable' ? usable.why : 'it is a part, which was not asked for';
     return { outcome: new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${why}`), sink: undefined };
   }
 

@@ -64,7 +64,7 @@ async function ask(run: FillRun, position: number | undefined): Promise<void> {
   const asked: Question = position === undefined ? { kind: 'whole' } : { kind: 'range', ...askedOf(run) };
   const fields = [...target.fields, ...rangeFields(object, asked)];
   const transfer = target.transport.start(
-    { method: 'GET', path: target.upstreamPath, fields },
+    { method: 'GET', path: target.upstreamPath, fields, affinity: target.affinity },
     {
       onHead: (head, running) => judge(run, asked, head, running),
       onFailure: (error) => run.onError(error),
@@ -107,7 +107,7 @@ function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Tran
   const isEncodedOtherwise = object.coding !== 'identity' && contentCodingOf(head.fields) !== object.coding;
   if (isEncodedOtherwise) return changed(run, 'the origin encodes it otherwise now');
   const usable = checkResponse(head, [object.coding]);
-  if (usable.kind === 'unusable') return refuse(run, usable.why);
+  if (usable.kind === 'unusable') return refuse(run, transfer, usable.why);
   if (isTagFlap(object.manifest, { fields: head.fields, lengthBytes: usable.lengthBytes })) context.abilities.noteTagFlap(target.place);
   if (!isSameVersion(object, head, usable.lengthBytes)) {
     if (object.mayAskAnotherNode()) return tryAnotherNode(run);
@@ -121,9 +121,9 @@ function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Tran
   if (usable.kind === 'part') {
     // Asked for everything, an origin that answers with a part would do so again and again.
     if (asked.kind === 'whole' && usable.end - usable.start !== object.manifest.lengthBytes)
-      return refuse(run, 'a part came where everything was asked for');
+      return refuse(run, transfer, 'a part came where everything was asked for');
     context.abilities.noteRange(target.place, true);
-    return takePart(run, asked, usable);
+    return takePart({ run, transfer }, asked, usable);
   }
   if (asked.kind !== 'whole') {
     context.abilities.noteRange(target.place, false);
@@ -134,22 +134,27 @@ function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Tran
 }
 
 /** A 206 of the version: what was asked for, or another part that has something of it (RFC 9110 s15.3.7.2). */
-function takePart(run: FillRun, asked: Question, part: Extract<Usable, { kind: 'part' }>): BodySink | undefined {
+function takePart(
+  { run, transfer }: { readonly run: FillRun; readonly transfer: Transfer },
+  asked: Question,
+  part: Extract<Usable, { kind: 'part' }>,
+): BodySink | undefined {
   const { object } = run;
   const wanted = wantedInterval(asked, object.manifest.lengthBytes);
   if (part.start === wanted.start && part.end === wanted.end) return run;
-  if (!part.isMeasured) return refuse(run, 'Content-Range is not what was asked for, and there is no Content-Length');
+  if (!part.isMeasured) return refuse(run, transfer, 'Content-Range is not what was asked for, and there is no Content-Length');
   const start = Math.max(part.start, wanted.start);
   const end = Math.min(part.end, wanted.end);
-  if (start >= end) return refuse(run, 'Content-Range leaves out what was asked for');
-  if (end - start < wanted.end - wanted.start && !object.acceptsNarrow(end - start)) return refuse(run, 'too little comes at a time');
+  if (start >= end) return refuse(run, transfer, 'Content-Range leaves out what was asked for');
+  if (end - start < wanted.end - wanted.start && !object.acceptsNarrow(end - start))
+    return refuse(run, transfer, 'too little comes at a time');
   run.reshape({ start, end, skipBytes: start - part.start });
   return run;
 }
 
-/** What a range brings from this origin cannot be trusted; the whole object may still be had. */
-function refuse(run: FillRun, why: string): undefined {
-  run.object.markRangeless();
+/** What a range brings from this origin cannot be trusted; the whole object may still be had, or the range from another node. */
+function refuse(run: FillRun, transfer: Transfer, why: string): undefined {
+  if (transfer.blame?.(why) !== true) run.object.markRangeless();
   run.onError(new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${why}`));
 }
 

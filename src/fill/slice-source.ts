@@ -7,7 +7,7 @@ import { assert } from '../base/assert.ts';
 import { EdgeError, toEdgeError } from '../base/errors.ts';
 import { divFloor } from '../base/units.ts';
 import type { SliceRead, SliceVerdict } from '../store/slice-store.ts';
-import { BUSY_READS_MAX, RESUMES_MAX, SLOT_WAIT_MS } from './fill-context.ts';
+import { BUSY_READS_MAX, NODE_RESUMES_MAX, RESUMES_MAX, SLOT_WAIT_MS } from './fill-context.ts';
 import type { Follower, LiveObject, Run } from './live-object.ts';
 import type { Piece } from './piece.ts';
 import { openPrivateStream, type PrivateStream } from './private-stream.ts';
@@ -278,7 +278,8 @@ export class SliceSource implements Follower {
     if (sliceNumber > this.#resumedAtSlice) this.#resumes = 0;
     this.#resumedAtSlice = sliceNumber;
     this.#resumes += 1;
-    if (this.#resumes > RESUMES_MAX) throw error;
+    const otherNodes = (this.#object.target.transport.nodeCount ?? 1) - 1;
+    if (this.#resumes > RESUMES_MAX + Math.min(otherNodes, NODE_RESUMES_MAX)) throw error;
     this.#object.context.metrics.add('resumes');
   }
 

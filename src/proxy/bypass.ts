@@ -9,6 +9,7 @@ import { type ForwardReason, formatCacheStatus } from '../http/cache-status.ts';
 import { endToEndFields, type FieldList, fieldLines, fieldValue, splitList } from '../http/header-fields.ts';
 import { appendVia } from '../http/via.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
+import { affinityOf } from './affinity.ts';
 import { commitHead, countPiece, createWriter } from './deliver.ts';
 import { passInterim, UNWRITABLE } from './interim.ts';
 import { invalidateAfter } from './invalidate.ts';
@@ -75,6 +76,12 @@ async function askOrigin(context: RequestContext, services: ProxyServices): Prom
       path: upstreamPath(site, context.need('path'), context.query),
       fields: passedRequestFields(context, services),
       body: context.upload,
+      affinity: affinityOf(site.hashOn, {
+        client: context.clientAddress,
+        path: context.need('path'),
+        keyText: context.key?.keyText,
+        fields,
+      }),
     },
     {
       onFailure: answered.reject,

@@ -9,6 +9,7 @@ import type { FillTarget } from '../fill/fill-context.ts';
 import { fieldValue } from '../http/header-fields.ts';
 import { parseRangeHeader } from '../http/range.ts';
 import { placeOf } from '../upstream/origin-abilities.ts';
+import { affinityOf } from './affinity.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices, Site } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
@@ -33,7 +34,7 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
 
 /** How the origin is asked for what is stored for everybody under the key. */
 export function fillTarget(
-  request: Pick<RequestContext, 'host' | 'query' | 'fields'>,
+  request: Pick<RequestContext, 'host' | 'query' | 'fields'> & { readonly clientAddress?: string | undefined },
   services: ProxyServices,
   place: { readonly site: Site; readonly key: CacheKey; readonly path: string; readonly rule: SiteRule },
 ): FillTarget {
@@ -46,6 +47,7 @@ export function fillTarget(
     upstreamPath: targetPath,
     place: placeOf(site.placeName, targetPath),
     sliceSizeBytes: site.sliceSizeBytes,
+    affinity: affinityOf(site.hashOn, { client: request.clientAddress, path, keyText: key.keyText, fields: request.fields }),
     fields: sharedRequestFields(request, site, services),
   };
 }

@@ -19,6 +19,9 @@ import type { PurgeGate } from './purge-gate.ts';
 import type { RouteMatch, Router } from './router.ts';
 import type { SurplusBudget } from './surplus-budget.ts';
 
+/** What a group hashes. `key`: site, path and query, as what is stored is known by. */
+export type HashSource = { readonly kind: 'client' | 'path' | 'key' } | { readonly kind: 'header'; readonly name: string };
+
 /** What a route fronts: an upstream group, and how it is asked. */
 export interface Site extends KeyedSite {
   /** Name of the route. */
@@ -37,6 +40,8 @@ export interface Site extends KeyedSite {
   /** Tried on the path without what is stripped. */
   readonly rules: readonly SiteRule[];
   readonly sliceSizeBytes: number;
+  /** What requests to the group are balanced by; undefined where it does not hash. */
+  readonly hashOn: HashSource | undefined;
   /** The transport, following redirects as a rule says. */
   readonly follow: (rule: RedirectRule) => UpstreamTransport;
 }

@@ -1,16 +1,32 @@
-/** Balancers: which node of a group a request goes to. Small on purpose, so that others can stand beside these. Used by group-transport.ts. */
+/**
+ * Balancers: which node of a group a request goes to. The interface is small on purpose, so that others can stand beside these; those that hash are in
+ * hash-balancer.ts. Used by group-transport.ts.
+ */
 import { assert } from '../base/assert.ts';
+import type { Random } from '../base/random.ts';
 
 /** A node as far as a balancer looks at it. */
 export interface BalancedNode {
-  /** Whole, at least 1. */
+  /** Tells nodes of a group apart, and stays the same for as long as the node is configured. */
+  readonly origin: string;
+  /** As configured: whole, at least 1. */
   readonly weight: number;
+  /** What it is worth now: less than its weight while it starts slowly; > 0. */
+  readonly weightNow: number;
+  /** Requests in progress. */
+  readonly inFlight: number;
+}
+
+/** A request as far as a balancer looks at it. */
+export interface BalancedRequest {
+  /** What requests that belong together have in common; undefined where the group does not hash, or the request has none. */
+  readonly affinity: string | undefined;
 }
 
 /** Chooses one of the nodes that may be chosen now. One per group; it may keep what it needs to remember. */
 export interface Balancer<Node extends BalancedNode = BalancedNode> {
   /** @param candidates at least one; in the order of the configuration */
-  choose(candidates: readonly Node[]): Node;
+  choose(candidates: readonly Node[], request: BalancedRequest): Node;
 }
 
 /**
@@ -25,9 +41,9 @@ export class SmoothRoundRobin<Node extends BalancedNode> implements Balancer<Nod
     let best: Node | undefined;
     let bestCredit = Number.NEGATIVE_INFINITY;
     for (const node of candidates) {
-      const credit = (this.#credits.get(node) ?? 0) + node.weight;
+      const credit = (this.#credits.get(node) ?? 0) + node.weightNow;
       this.#credits.set(node, credit);
-      total += node.weight;
+      total += node.weightNow;
       if (credit <= bestCredit) continue;
       best = node;
       bestCredit = credit;
@@ -36,4 +52,64 @@ export class SmoothRoundRobin<Node extends BalancedNode> implements Balancer<Nod
     this.#credits.set(best, bestCredit - total);
     return best;
   }
+}
+
+/** By chance, by weight. */
+export class RandomBalancer<Node extends BalancedNode> implements Balancer<Node> {
+  readonly #random: Random;
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  choose(candidates: readonly Node[]): Node {
+    return drawByWeight(candidates, this.#random);
+  }
+}
+
+/** The one of two drawn by weight that has fewer requests in progress for its weight: nearly as even as looking at all, without everybody choosing the same. */
+export class TwoChoices<Node extends BalancedNode> implements Balancer<Node> {
+  readonly #random: Random;
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  choose(candidates: readonly Node[]): Node {
+    const first = drawByWeight(candidates, this.#random);
+    const others = candidates.filter((node) => node !== first);
+    if (others.length === 0) return first;
+    const second = drawByWeight(others, this.#random);
+    return loadOf(second) < loadOf(first) ? second : first;
+  }
+}
+
+/** The one with the fewest requests in progress for its weight; in turn among equals. */
+export class LeastConnections<Node extends BalancedNode> implements Balancer<Node> {
+  readonly #turns = new SmoothRoundRobin<Node>();
+
+  choose(candidates: readonly Node[]): Node {
+    const least = Math.min(...candidates.map(loadOf));
+    return this.#turns.choose(candidates.filter((node) => loadOf(node) === least));
+  }
+}
+
+/** Requests in progress for what a node is worth, the one to come included. */
+function loadOf({ inFlight, weightNow }: BalancedNode): number {
+  return (inFlight + 1) / weightNow;
+}
+
+const DRAW_STEPS = 2 ** 30;
+
+function drawByWeight<Node extends BalancedNode>(candidates: readonly Node[], random: Random): Node {
+  const total = candidates.reduce((sum, { weightNow }) => sum + weightNow, 0);
+  let rest = (random.integerBelow(DRAW_STEPS) / DRAW_STEPS) * total;
+  let last: Node | undefined;
+  for (const node of candidates) {
+    last = node;
+    rest -= node.weightNow;
+    if (rest < 0) break;
+  }
+  assert(last !== undefined, 'a balancer is given candidates');
+  return last;
 }

@@ -5,10 +5,11 @@
  *
  *   start -> node a -> fails, or 502, 503, 504 -> node b -> ... -> the last answer's head and body, as of one transfer
  */
+import type { Clock } from '../base/clock.ts';
 import type { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import type { FieldList } from '../http/header-fields.ts';
-import type { Balancer } from './balancer.ts';
+import type { BalancedRequest, Balancer } from './balancer.ts';
 import { DiscardingSink } from './discarding-sink.ts';
 import type { GROUP_METRICS } from './node-metrics.ts';
 import { RetryBudget } from './retry-budget.ts';
@@ -23,10 +24,15 @@ export interface GroupOptions {
   readonly balancer: Balancer<UpstreamNode>;
   /** Nodes beside the first that a request is tried at. */
   readonly retriesMax: number;
+  /** Share of the weight that has to be well, in percent, for health to be regarded at all: fewer nodes could not bear the load of all. */
+  readonly panicPercent: number;
+  /** Whether nodes that are slower than the others are found out. */
+  readonly comparesLatency: boolean;
   /** Whether each node is sent its own host, whatever the request says. */
   readonly sendsNodeHost: boolean;
   /** Of the group, whatever becomes of its nodes. */
   readonly metrics: MetricSet<typeof GROUP_METRICS>;
+  readonly clock: Clock;
 }
 
 /** Statuses that speak of the node, not of the resource (RFC 9110 s15.6.3 to s15.6.5). */
@@ -49,12 +55,12 @@ export class GroupTransport implements UpstreamTransport {
     this.nodes = options.nodes;
   }
 
-  get nodeCount(): number {
-    return this.nodes.length;
-  }
-
   get waitingRequests(): number {
     return this.nodes.reduce((sum, node) => sum + node.waitingRequests, 0);
+  }
+
+  get nodeCount(): number {
+    return this.nodes.length;
   }
 
   get isIdle(): boolean {
@@ -75,25 +81,46 @@ export class GroupTransport implements UpstreamTransport {
   }
 
   /** The node for a request that was tried at some already; undefined when there is no other. */
-  choose(tried: ReadonlySet<UpstreamNode>): UpstreamNode | undefined {
+  choose(tried: ReadonlySet<UpstreamNode>, request: BalancedRequest): UpstreamNode | undefined {
     const untried = this.nodes.filter((node) => !tried.has(node));
     if (untried.length === 0) return undefined;
     const well = untried.filter((node) => node.isAvailable);
-    if (well.length > 0) return this.#options.balancer.choose(well);
+    const primary = well.filter((node) => !node.isBackup);
+    if (primary.length > 0 && this.#areEnough(primary, tried)) return this.#options.balancer.choose(primary, request);
+    if (primary.length === 0 && well.length > 0) return this.#options.balancer.choose(well, request);
     // A node that may have recovered is better than an error for sure.
     this.metrics.add('panics');
-    return this.#options.balancer.choose(untried);
+    const first = untried.filter((node) => !node.isBackup);
+    return this.#options.balancer.choose(first.length > 0 ? first : untried, request);
+  }
+
+  #areEnough(well: readonly UpstreamNode[], tried: ReadonlySet<UpstreamNode>): boolean {
+    const { panicPercent } = this.#options;
+    if (panicPercent === 0 || tried.size > 0) return true;
+    const weightOf = (nodes: readonly UpstreamNode[]): number => nodes.reduce((sum, { weight }) => sum + weight, 0);
+    return weightOf(well) * 100 >= panicPercent * weightOf(this.nodes.filter((node) => !node.isBackup));
+  }
+
+  /** The median of the nodes' times to the head, without the one that is compared with it; undefined where fewer than two others are known. */
+  medianLatencyMs(compared: UpstreamNode): number | undefined {
+    if (!this.#options.comparesLatency) return undefined;
+    const known = this.nodes.flatMap((node) => (node === compared ? [] : (node.latencyMs ?? []))).sort((one, other) => one - other);
+    return known.length < 2 ? undefined : known[Math.floor((known.length - 1) / 2)];
+  }
+
+  get clock(): Clock {
+    return this.#options.clock;
   }
 
   /** The node for another try, if there may be one. */
-  chooseAgain(tried: ReadonlySet<UpstreamNode>): UpstreamNode | undefined {
+  chooseAgain(tried: ReadonlySet<UpstreamNode>, request: BalancedRequest): UpstreamNode | undefined {
     const refusal = tried.size > this.#options.retriesMax ? 'limit' : tried.size === this.nodes.length ? 'no-node' : undefined;
     if (refusal !== undefined || !this.#budget.tryTake()) {
       this.metrics.add('retries', 1, refusal ?? 'budget');
       return undefined;
     }
     this.metrics.add('retries', 1, 'sent');
-    return this.choose(tried);
+    return this.choose(tried, request);
   }
 
   /** The request as a node is sent it. */
@@ -106,18 +133,22 @@ class GroupTransfer implements Transfer {
   readonly #group: GroupTransport;
   readonly #request: UpstreamRequest;
   readonly #receiver: ResponseReceiver;
+  readonly #balanced: BalancedRequest;
   readonly #tried = new Set<UpstreamNode>();
   #current: Transfer | undefined;
+  /** Whose head came. */
+  #answering: UpstreamNode | undefined;
   #isAborted = false;
 
   constructor(group: GroupTransport, request: UpstreamRequest, receiver: ResponseReceiver) {
     this.#group = group;
     this.#request = request;
+    this.#balanced = { affinity: request.affinity };
     this.#receiver = receiver;
   }
 
   start(): void {
-    const node = this.#group.choose(this.#tried);
+    const node = this.#group.choose(this.#tried, this.#balanced);
     if (node !== undefined) this.#ask(node);
   }
 
@@ -130,12 +161,22 @@ class GroupTransfer implements Transfer {
     this.#current?.abort();
   }
 
+  blame(why: string): boolean {
+    const node = this.#answering;
+    node?.noteFailure(why);
+    return this.#group.nodes.some((other) => other !== node && other.isAvailable);
+  }
+
   #ask(node: UpstreamNode): void {
     this.#tried.add(node);
     const attempt = this.#tried.size;
+    const startedMs = this.#group.clock.monotonicMs();
     const transfer = node.start(this.#group.requestFor(node, this.#request), {
       onInterim: (head) => this.#receiver.onInterim?.(head),
-      onHead: (head, running) => this.#onHead(node, head, running),
+      onHead: (head, running) => {
+        const latencyMs = this.#group.clock.monotonicMs() - startedMs;
+        return this.#onHead({ node, latencyMs }, head, running);
+      },
       onFailure: (error) => this.#onFailure(error),
     });
     // A node may fail before it has handed its transfer out; then that of the next one is there already.
@@ -143,15 +184,16 @@ class GroupTransfer implements Transfer {
     if (this.#isAborted) transfer.abort();
   }
 
-  #onHead(node: UpstreamNode, head: UpstreamHead, running: Transfer): BodySink | undefined {
+  #onHead({ node, latencyMs }: { node: UpstreamNode; latencyMs: number }, head: UpstreamHead, running: Transfer): BodySink | undefined {
     if (this.#isAborted) return undefined;
     this.#current = running;
+    this.#answering = node;
     if (!NODE_FAILURES.has(head.status)) {
-      node.noteHead();
+      node.noteHead(latencyMs, this.#group.medianLatencyMs(node));
       return this.#receiver.onHead(head, this);
     }
-    node.noteFailure();
-    const next = this.#isRepeatable() ? this.#group.chooseAgain(this.#tried) : undefined;
+    node.noteFailure(`status ${head.status}`);
+    const next = this.#isRepeatable() ? this.#group.chooseAgain(this.#tried, this.#balanced) : undefined;
     if (next === undefined) return this.#receiver.onHead(head, this);
     this.#ask(next);
     return new DiscardingSink(running);
@@ -161,7 +203,7 @@ class GroupTransfer implements Transfer {
     if (this.#isAborted) return;
     // What was never sent can be sent elsewhere, whatever it asks for.
     const mayRepeat = error.retry === 'other-origin' && (this.#isRepeatable() || this.#isUnsent(error));
-    const next = mayRepeat ? this.#group.chooseAgain(this.#tried) : undefined;
+    const next = mayRepeat ? this.#group.chooseAgain(this.#tried, this.#balanced) : undefined;
     if (next === undefined) this.#receiver.onFailure(error);
     else this.#ask(next);
   }

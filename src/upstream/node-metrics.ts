@@ -17,9 +17,21 @@ export const NODE_METRICS = {
   rests: {
     kind: 'counter',
     name: 'rawslice_node_rests_total',
-    help: 'Times that a node failed and was left alone for a while, by group and node',
+    help: 'Times that a node was left alone for a while, because it failed or was slow, by group and node',
   },
-  isResting: { kind: 'gauge', name: 'rawslice_node_resting', help: 'Whether a node is left alone now (1) or not (0), by group and node' },
+  resting: {
+    kind: 'gauge',
+    name: 'rawslice_node_resting',
+    help: 'Whether a node is left alone after a failure (1) or not (0), by group and node',
+  },
+  down: { kind: 'gauge', name: 'rawslice_node_down', help: 'Whether checks say that a node is down (1) or not (0), by group and node' },
+  checks: {
+    kind: 'counter',
+    name: 'rawslice_node_checks_total',
+    help: 'Active checks of a node by their result, by group and node',
+    label: 'result',
+    values: ['passed', 'failed'],
+  },
 } as const satisfies MetricTable;
 
 export const GROUP_METRICS = {
@@ -33,6 +45,6 @@ export const GROUP_METRICS = {
   panics: {
     kind: 'counter',
     name: 'rawslice_group_panics_total',
-    help: 'Requests sent to a node that is left alone because all others are too, by group',
+    help: 'Requests sent without regard to the health of nodes, because too few or none are well, by group',
   },
 } as const satisfies MetricTable;

@@ -43,6 +43,10 @@ export class RedirectTransport implements UpstreamTransport {
     return this.#options.first.waitingRequests;
   }
 
+  get nodeCount(): number | undefined {
+    return this.#options.first.nodeCount;
+  }
+
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     const isSafe = request.method === 'GET' || request.method === 'HEAD';
     if (!isSafe || request.body !== undefined) return this.#options.first.start(request, receiver);
@@ -81,6 +85,11 @@ class FollowedTransfer implements Transfer {
   abort(): void {
     this.#isAborted = true;
     this.#current?.abort();
+  }
+
+  /** Where a redirect has led there is one node, which stands for nobody else. */
+  blame(why: string): boolean {
+    return this.#hops === 0 && this.#current?.blame?.(why) === true;
   }
 
   /** @param url of the request, absolute */

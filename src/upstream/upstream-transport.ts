@@ -18,6 +18,8 @@ export interface UpstreamRequest {
   readonly fields: FieldList;
   /** The request's content, taken piece by piece as the origin takes it; undefined when there is none. What it throws ends the request. */
   readonly body?: AsyncIterable<Uint8Array> | undefined;
+  /** What requests that should reach the same node of a group have in common; undefined where that does not matter. */
+  readonly affinity?: string | undefined;
 }
 
 /** A response head, final or interim. */
@@ -57,14 +59,20 @@ export interface Transfer {
   resume(): void;
   /** Ends the transfer; the sink hears nothing more. Harmless after the end. */
   abort(): void;
+  /**
+   * What came cannot be an answer to what was asked: whoever gave it is left alone for a while. Where there is nobody else this is left out, or says so.
+   *
+   * @returns whether the same request would be answered by another node now
+   */
+  blame?(why: string): boolean;
 }
 
 /** Makes requests to one upstream group. */
 export interface UpstreamTransport {
-  /** Servers that answer alike, so that another request may reach another one; one where it is not said. */
-  readonly nodeCount?: number | undefined;
   /** Requests that wait for a connection. */
   readonly waitingRequests: number;
+  /** Nodes that answer alike; undefined: one. */
+  readonly nodeCount?: number | undefined;
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer;
   close(): Promise<void>;
 }

@@ -137,7 +137,9 @@ test('services, routes and groups are joined; what they leave out comes from the
       0,
     ],
   );
-  assert.deepEqual(other?.nodes, [{ origin: 'https://10.0.0.7', weight: 1, sni: 'api.example', verifiesCertificate: false }]);
+  assert.deepEqual(other?.nodes, [
+    { origin: 'https://10.0.0.7', weight: 1, sni: 'api.example', verifiesCertificate: false, isBackup: false },
+  ]);
   assert.deepEqual(
     [other?.hostHeader, other?.connectTimeoutMs, other?.headTimeoutMs, other?.retriesMax],
     ['api.example:8443', 1000, 2000, 2],
@@ -158,7 +160,7 @@ test('--print-effective shows the lists with their sources', () => {
   assert.match(row('routes.debian.rules.debian-pool'), /immutable.* # preset debian$/);
   assert.match(
     row('upstreams.api'),
-    /^https:\/\/10\.0\.0\.7 sni api\.example verifyCertificate false, balance round-robin, hostHeader api/,
+    /^https:\/\/10\.0\.0\.7 sni api\.example verifyCertificate false, balance round-robin, outlier failures 1 rest 1s to 30s, hostHeader api/,
   );
 });
 
@@ -232,7 +234,7 @@ upstreams:
     'edge.yaml:18:11: routes.1.name: must be 1 to 64 letters, digits, dots, underscores or hyphens, not "b/c"',
     'edge.yaml:19:13: rules.0: needs match or prefix',
     'edge.yaml:20:13: routes.1.preset: must be one of generic, debian, ubuntu, fedora, arch, alpine, pypi, npm, iso, not "debain"; did you mean debian?',
-    'edge.yaml:23:14: upstreams.0.balance: must be one of round-robin, not "rr"',
+    'edge.yaml:23:14: upstreams.0.balance: must be one of round-robin, random, two-choices, least-connections, ketama, rendezvous, not "rr"',
     'edge.yaml:26:16: upstreams.0.nodes.1.url: has another path than the first node (/x); nodes of a group answer alike',
     'edge.yaml:26:44: upstreams.0.nodes.1.weight: must be a whole number from 1 to 1000, not "0"',
     'edge.yaml:26:52: upstreams.0.nodes.1.sni: is about TLS, and the url is not https',
@@ -251,6 +253,14 @@ test('what does not fit together is said: listen beside services, a missing grou
       'upstream: { url: "http://o.example" }\nlisten: 127.0.0.1:1\nservices: [{ name: a, listen: 127.0.0.1:2 }]\n',
       ['edge.yaml:3:9: listen: is given beside services, which say themselves where they listen; leave it out'],
     ],
+    [
+      'upstream: { url: "http://o.example" }\nservices: [{ name: a, listen: [0.0.0.0:80, "[::1]:80", 10.0.0.1:80] }, { name: b, listen: ["[::]:81", 0.0.0.0:81, "0.0.0.0:8081"] }]\n',
+      [
+        'edge.yaml:3:56: services.a.listen: is 10.0.0.1:80, which 0.0.0.0:80 of service a excludes',
+        'edge.yaml:3:103: services.b.listen: is 0.0.0.0:81, which [::]:81 of service b excludes',
+        'edge.yaml:3:115: services.b.listen: is 0.0.0.0:8081, which 127.0.0.1:8081 of admin.listen excludes',
+      ],
+    ],
     [group, ['configuration: routes: is required where there are several upstream groups']],
     [`${group}routes: [{ name: r }]\n`, ['edge.yaml:3:18: routes.r: needs upstream: one of g, h']],
     ['routes: [{ name: r }]\n', ['configuration: upstream.url: is required']],
@@ -267,4 +277,69 @@ test('what does not fit together is said: listen beside services, a missing grou
   assert.deepEqual(headsOf(load(FULL, [['services.edge.listen', 'x', 'flag --set services.edge.listen']])), [
     'flag --set services.edge.listen: services.edge.listen: can be given in a file only',
   ]);
+});
+
+test('balancers, health checks and outliers: what they mean, how they are shown, and what is wrong with them', () => {
+  const text = (group: string): string =>
+    `upstreams:\n  - name: g\n    nodes: [{ url: "http://a.example" }, { url: "http://b.example", backup: true }]\n${group}`;
+  const good = text(
+    '    balance: ketama\n    hashOn: header X-User\n    boundedLoad: 125\n    slowStart: 30s\n    panicThreshold: 40\n    healthCheck: { path: /health?x=1, status: [200-299, 304], body: fine, interval: 1s, rise: 1 }\n    outlier: { failures: 5, errorRate: 50, slowFactor: 3, rest: 2s }\n',
+  );
+  const [group] = mustLoad(good).groups;
+  assert.deepEqual(
+    {
+      hashOn: group?.hashOn,
+      bound: group?.boundedLoadPercent,
+      slow: group?.slowStartMs,
+      panic: group?.panicPercent,
+      check: group?.healthCheck,
+      outlier: group?.outlier,
+    },
+    {
+      hashOn: { kind: 'header', name: 'x-user' },
+      bound: 125,
+      slow: 30_000,
+      panic: 40,
+      check: {
+        kind: 'http',
+        path: '/health?x=1',
+        host: undefined,
+        statuses: [
+          { first: 200, last: 299 },
+          { first: 304, last: 304 },
+        ],
+        body: 'fine',
+        intervalMs: 1000,
+        timeoutMs: 2000,
+        rise: 1,
+        fall: 3,
+      },
+      outlier: { failuresMax: 5, errorPercent: 50, slowFactor: 3, restMs: 2000, restMsMax: 30_000 },
+    },
+  );
+  const result = load(good);
+  assert.ok(result.kind === 'ok');
+  const shown = listEffectiveOptions(result.config, result.sources).find(({ key }) => key === 'upstreams.g')?.value;
+  assert.match(
+    shown ?? '',
+    /backup, balance ketama, hashOn header x-user, boundedLoad 125, slowStart 30s, panicThreshold 40, healthCheck http \/health\?x=1 status 200-299 304 body "fine" every 1s within 2s rise 1 fall 3, outlier failures 5 errorRate 50 slowFactor 3 rest 2s to 30s/,
+  );
+  const bad = text(
+    '    hashOn: cookie\n    boundedLoad: 90\n    healthCheck: { type: tcp, path: /x, stauts: 200, interval: 1ms }\n    outlier: { failures: 0, rest: 1m, restMax: 1s }\n',
+  ).replace('"http://a.example"', '"http://a.example", backup: true');
+  assert.deepEqual(
+    headsOf(load(bad)).map((head) => head.replace(/^edge\.yaml:\d+:\d+: upstreams\.0\./, '')),
+    [
+      'nodes: are all backups; one at least has to be none',
+      'hashOn: must be client, path, key or header NAME, not "cookie"',
+      'hashOn: is for balance ketama and rendezvous',
+      'boundedLoad: must be a whole number from 101 to 1000, not "90"',
+      'boundedLoad: is for balance ketama and rendezvous',
+      'healthCheck.path: is for checks of type http',
+      'healthCheck.stauts: is not a key of a health check; did you mean status?',
+      'healthCheck.interval: must be between 10ms and 1h, not "1ms"',
+      'outlier.failures: must be a whole number from 1 to 100, not "0"',
+      'outlier.restMax: is shorter than rest',
+    ],
+  );
 });

@@ -38,6 +38,7 @@ async function byAdmin(edge: TestEdge, { query }: (typeof KINDS)[number], isSoft
     token: () => undefined,
     actions: {
       origins: () => [],
+      upstreams: () => [],
       metrics: async () => ({ text: '', type: 'text/plain' }),
       readiness: () => ({ isReady: true, detail: {} }),
       purge: (named, soft) => purger.purge(named, soft),

@@ -6,6 +6,7 @@ import { KIB } from '../../src/base/units.ts';
 import type { BodyIdentity } from '../helpers/body.ts';
 import { startEdge } from '../helpers/edge.ts';
 import { Origin } from '../helpers/origin.ts';
+import type { Misbehaviour } from '../helpers/origin-script.ts';
 
 const LENGTH = 16 * 64 * KIB + 1000;
 const SAME = { lengthBytes: LENGTH, cacheControl: 'max-age=600', version: 7 };
@@ -75,4 +76,72 @@ test('of nodes whose tags differ the one that a version came from has the rest: 
     await edge.settle();
   }
   await Promise.all(origins.map((origin) => origin.close()));
+});
+
+test('a redirect to any node of the group, or to the host that they are sent, stays within the group', async () => {
+  await using one = await Origin.start();
+  await using two = await Origin.start();
+  for (const origin of [one, two]) origin.setObject('/b', { lengthBytes: 10, cacheControl: 'max-age=60' });
+  const rules = '    rules: [{ name: all, prefix: /, followRedirects: 2 }]\n';
+  for (const [more, location, host] of [
+    ['', `${two.url}/b`, undefined],
+    ['    hostHeader: origin.example\n', 'http://origin.example/b', 'origin.example'],
+    ['', 'http://elsewhere.example/b', undefined],
+  ] as const) {
+    one.forgetRequests();
+    two.forgetRequests();
+    for (const origin of [one, two]) {
+      origin.behave();
+      origin.misbehave('/a', { redirectTo: location });
+    }
+    const nodes = [one, two].map(({ url }) => `{ url: "${url}" }`).join(', ');
+    await using edge = await startEdge({
+      yaml: `routes:\n  - name: r\n${rules}upstreams:\n  - name: g\n    nodes: [${nodes}]\n${more}`,
+    });
+    const answer = await edge.get('/a');
+    const isForeign = location.includes('elsewhere');
+    assert.equal(answer.status, isForeign ? 302 : 200, location);
+    const asked = [...one.requestsFor('/b'), ...two.requestsFor('/b')];
+    assert.equal(asked.length, isForeign ? 0 : 1, location);
+    if (host !== undefined) assert.equal(asked[0]?.headers.host, host);
+    await edge.settle();
+  }
+});
+
+test('a node whose answers are none to what was asked is left for another one', async () => {
+  const lies: readonly (readonly [lie: Misbehaviour, range: string | undefined])[] = [
+    [{ interval: { start: 100, end: 200 } }, undefined],
+    [{ contentRange: 'garbage' }, 'bytes=70000-'],
+    [{ contentRange: 'wrong-start' }, 'bytes=70000-'],
+    [{ contentRange: 'missing' }, 'bytes=70000-'],
+  ];
+  for (const balance of ['round-robin', 'rendezvous']) {
+    for (const [lie, range] of lies) {
+      await using one = await Origin.start();
+      await using two = await Origin.start();
+      const body = one.setObject('/a', SAME);
+      two.setObject('/a', SAME);
+      const options = `name: g, balance: ${balance}, outlier: { rest: 1h, restMax: 1h }`;
+      const yaml = yamlOf([one, two]).replace('name: g', options);
+      // Who is asked first, and would be again.
+      await using scout = await startEdge({ yaml });
+      await scout.get('/a');
+      const [liar, other] = one.requests.length > 0 ? [one, two] : [two, one];
+      other.forgetRequests();
+      liar.misbehave('/a', lie);
+      await using edge = await startEdge({ yaml });
+      const start = range === undefined ? 0 : 70_000;
+      const answer = await edge.get('/a', range === undefined ? {} : { range }, { expect: { ...body, start } });
+      assert.deepEqual(
+        [answer.wrongAt, answer.isComplete, answer.bodyBytes],
+        [-1, true, LENGTH - start],
+        `${balance} ${JSON.stringify(lie)}`,
+      );
+      assert.ok(other.requestsFor('/a').length > 0);
+      assert.deepEqual(
+        edge.proxy.upstreams[0]?.nodes.filter(({ state }) => state !== 'well').map(({ origin }) => origin),
+        [liar.url],
+      );
+    }
+  }
 });

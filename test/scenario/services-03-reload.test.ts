@@ -144,6 +144,29 @@ test('a download that is under way ends as it began, though its route, its group
   });
 });
 
+test('a node that stays keeps its connections and what is known of it, whatever else of its group changes', async () => {
+  await using one = await Origin.start({ resolve: () => OBJECT });
+  await using two = await Origin.start();
+  await using three = await Origin.start({ resolve: () => OBJECT });
+  await two.stop();
+  const outlier = '    outlier: { rest: 1h, restMax: 1h }\n';
+  const yaml = (balance: string, ...origins: readonly Origin[]): string =>
+    `listen: 127.0.0.1:0\nupstreams:\n  - name: g\n    balance: ${balance}\n${outlier}    nodes: [${origins.map(({ url }) => `{ url: "${url}" }`).join(', ')}]\n`;
+  await withEdge(yaml('round-robin', one, two), async ({ edge, change, port }) => {
+    const ask = async (target: string): Promise<number> => (await request({ port: port(), path: target })).status;
+    for (let count = 0; count < 4; count += 1) assert.equal(await ask(`/a${count}`), 200);
+    const states = (): readonly string[] => edge.proxy.upstreams.flatMap(({ nodes }) => nodes.map(({ state }) => state));
+    assert.deepEqual(states(), ['well', 'resting']);
+    const { accepted } = one.connections;
+    assert.equal((await change(yaml('random', one, two, three))).outcome, 'applied');
+    assert.deepEqual(states(), ['well', 'resting', 'well']);
+    for (let count = 0; count < 12; count += 1) assert.equal(await ask(`/b${count}`), 200);
+    assert.equal(one.connections.accepted, accepted, 'the connection of before is used');
+    assert.equal((await change(yaml('random', one))).outcome, 'applied');
+    assert.deepEqual(states(), ['well']);
+  });
+});
+
 test('a file that is not valid, or an address that cannot be had, changes nothing and is told; so is what needs a restart', async () => {
   await using origin = await Origin.start({ resolve: () => OBJECT });
   const good = `upstream: { url: "${origin.url}" }\n`;

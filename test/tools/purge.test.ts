@@ -17,6 +17,7 @@ async function startAdmin(edge: TestEdge, token: string | undefined) {
     token: () => token,
     actions: {
       origins: () => [],
+      upstreams: () => [],
       metrics: async () => ({ text: '', type: 'text/plain' }),
       readiness: () => ({ isReady: true, detail: {} }),
       purge: (named, isSoft) => edge.services.purger.purge(named, isSoft),

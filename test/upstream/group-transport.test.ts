@@ -8,6 +8,8 @@ import { MetricSet } from '../../src/base/metrics.ts';
 import { KIB } from '../../src/base/units.ts';
 import { SmoothRoundRobin } from '../../src/upstream/balancer.ts';
 import { GroupTransport } from '../../src/upstream/group-transport.ts';
+import type { CheckOptions } from '../../src/upstream/health-check.ts';
+import type { OutlierLimits } from '../../src/upstream/node-health.ts';
 import { GROUP_METRICS } from '../../src/upstream/node-metrics.ts';
 import { RetryBudget } from '../../src/upstream/retry-budget.ts';
 import type { TransportOptions } from '../../src/upstream/transport-options.ts';
@@ -16,21 +18,33 @@ import { UpstreamNode } from '../../src/upstream/upstream-node.ts';
 import type { UpstreamRequest } from '../../src/upstream/upstream-transport.ts';
 import { runUpstreamTransportContract, type TransportFactory } from '../contract/upstream-transport.ts';
 import { trustedCertificate } from '../helpers/certificate.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
 
 interface NodeChoice extends Partial<TransportOptions> {
   readonly origin: string;
   readonly weight?: number;
+  readonly isBackup?: boolean;
+  readonly outlier?: Partial<OutlierLimits>;
+  readonly check?: CheckOptions;
 }
 
-function makeGroup(nodes: readonly NodeChoice[], more: { retriesMax?: number } = {}): GroupTransport {
+const OUTLIER: OutlierLimits = { failuresMax: 1, errorPercent: 0, slowFactor: 0, restMs: 1000, restMsMax: 30_000 };
+
+function makeGroup(nodes: readonly NodeChoice[], more: { retriesMax?: number; panicPercent?: number } = {}): GroupTransport {
   const limits = { connectTimeoutMs: 1000, headTimeoutMs: 5000, bodyTimeoutMs: 5000, connectionsMax: 4, headBytesMax: 64 * KIB };
   const shared = { ...limits, clock: new SystemClock(), metrics: new MetricSet(UPSTREAM_METRICS) };
   return new GroupTransport({
     name: 'g',
-    nodes: nodes.map(({ weight = 1, ...transport }) => new UpstreamNode({ weight, transport: { ...shared, ...transport } })),
+    nodes: nodes.map(({ weight = 1, isBackup = false, outlier = OUTLIER, check, ...transport }) => {
+      const health = { weight, isBackup, outlier: { ...OUTLIER, ...outlier }, check, slowStartMs: 0, onState: () => undefined };
+      return new UpstreamNode({ ...health, transport: { ...shared, ...transport } });
+    }),
     balancer: new SmoothRoundRobin(),
     retriesMax: more.retriesMax ?? 2,
+    panicPercent: more.panicPercent ?? 0,
+    comparesLatency: nodes.some(({ outlier }) => outlier?.slowFactor !== undefined),
+    clock: new SystemClock(),
     sendsNodeHost: true,
     metrics: new MetricSet(GROUP_METRICS),
   });
@@ -69,16 +83,6 @@ function ask(group: GroupTransport, more: Partial<UpstreamRequest> = {}): Promis
   });
 }
 
-test('nodes have turns by weight, spread evenly', () => {
-  const nodes = [5, 1, 1].map((weight, index) => ({ weight, name: 'abc'[index] ?? '' }));
-  const balancer = new SmoothRoundRobin<(typeof nodes)[number]>();
-  const turns = Array.from({ length: 14 }, () => balancer.choose(nodes).name).join('');
-  assert.equal(turns, 'aabacaaaabacaa');
-  const equal = [1, 1, 1].map((weight, index) => ({ weight, name: 'xyz'[index] ?? '' }));
-  const plain = new SmoothRoundRobin<(typeof equal)[number]>();
-  assert.equal(Array.from({ length: 7 }, () => plain.choose(equal).name).join(''), 'xyzxyzx');
-});
-
 test('retries are a fifth of the requests, and a hundred that were saved up', () => {
   const budget = new RetryBudget();
   const take = (): number => {
@@ -114,7 +118,7 @@ test('a node that fails before its first byte is left for another one, and then 
     // A kept connection that is gone is tried once more at the same node; this one is new.
     assert.equal(group.metrics.value('retries', 'sent'), 1, JSON.stringify(fault));
     assert.equal(good.requests.length, 6);
-    assert.equal(group.nodes[0]?.metrics.value('isResting'), 1);
+    assert.equal(group.nodes[0]?.metrics.value('resting'), 1);
     await group.close();
   }
 });
@@ -187,6 +191,64 @@ test('a group that fails as a whole is not asked many times as much', async () =
   assert.ok(group.metrics.value('retries', 'budget') > 0);
   await group.close();
   await Promise.all(origins.map((origin) => origin.close()));
+});
+
+test('backups are asked only when nobody else is well; below the panic threshold health is disregarded', async () => {
+  const origins = await Promise.all([1, 2, 3].map(() => Origin.start({ resolve: () => ({ lengthBytes: 10 }) })));
+  const [one, two, backup] = origins as [Origin, Origin, Origin];
+  const group = makeGroup([{ origin: one.url }, { origin: two.url }, { origin: backup.url, isBackup: true }]);
+  for (let request = 0; request < 6; request += 1) assert.equal(await ask(group), '200');
+  assert.deepEqual([one.requests.length, two.requests.length, backup.requests.length], [3, 3, 0]);
+  await one.stop();
+  for (let request = 0; request < 4; request += 1) assert.equal(await ask(group), '200');
+  assert.equal(backup.requests.length, 0);
+  await two.stop();
+  for (let request = 0; request < 4; request += 1) assert.equal(await ask(group), '200');
+  assert.ok(backup.requests.length >= 3);
+  await group.close();
+
+  await two.start();
+  const panicking = makeGroup([{ origin: one.url, weight: 3 }, { origin: two.url }], { panicPercent: 50 });
+  for (let request = 0; request < 8; request += 1) assert.equal(await ask(panicking), '200');
+  assert.ok(panicking.metrics.value('panics') > 0, 'a quarter of the weight is too little');
+  await panicking.close();
+  await Promise.all(origins.map((origin) => origin.close()));
+});
+
+const CHECK: CheckOptions = {
+  ...{ kind: 'http', intervalMs: 10, timeoutMs: 200, rise: 2, fall: 2, path: '/health', host: 'check.example' },
+  ...{ statuses: [{ first: 200, last: 299 }], body: 'fine' },
+};
+
+test('checks find out about a node before any client does: connection, status, text, silence', async () => {
+  const cases: readonly (readonly [
+    check: Partial<CheckOptions>,
+    fault: (origin: Origin) => void | Promise<void>,
+    repair: (origin: Origin) => void | Promise<void>,
+  ])[] = [
+    [{}, (origin) => origin.misbehave('/health', { status: 500 }), (origin) => origin.behave()],
+    [{}, (origin) => origin.misbehave('/health', { status: 200, statusBody: 'broken' }), (origin) => origin.behave()],
+    [{}, (origin) => origin.misbehave('/health', { holdHead: true }), (origin) => origin.behave()],
+    [{ kind: 'tcp' }, (origin) => origin.stop(), (origin) => origin.start()],
+  ];
+  for (const [check, fault, repair] of cases) {
+    await using one = await Origin.start({ resolve: () => ({ body: Buffer.from('all is fine') }) });
+    await using two = await Origin.start({ resolve: () => ({ body: Buffer.from('all is fine') }) });
+    const group = makeGroup([{ origin: one.url, check: { ...CHECK, ...check } }, { origin: two.url }]);
+    for (const node of group.nodes) node.begin();
+    const [first] = group.nodes;
+    const stateBecomes = (state: string): Promise<unknown> => eventually(() => first?.facts.state === state, { what: state });
+    await eventually(() => (first?.metrics.value('checks', 'passed') ?? 0) > 0, { what: 'a check' });
+    await fault(one);
+    await stateBecomes('down');
+    one.forgetRequests();
+    for (let request = 0; request < 4; request += 1) assert.equal(await ask(group), '200');
+    assert.deepEqual([one.requestsFor('/a').length, group.metrics.value('retries', 'sent')], [0, 0], JSON.stringify(check));
+    await repair(one);
+    await stateBecomes('well');
+    if (check.kind === undefined) assert.equal(one.requestsFor('/health').at(-1)?.headers.host, 'check.example');
+    await group.close();
+  }
 });
 
 const certificate = trustedCertificate();

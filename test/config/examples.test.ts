@@ -1,0 +1,121 @@
+/** The configurations in config/examples are valid, say what they seem to say, and one of them runs. */
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { test } from 'node:test';
+import { Edge } from '../../src/app/edge.ts';
+import { explainRequest } from '../../src/app/explain-request.ts';
+import { SystemClock } from '../../src/base/clock.ts';
+import { createSilentLogger } from '../../src/base/log.ts';
+import { SystemRandom } from '../../src/base/random.ts';
+import { type LoadResult, loadConfig } from '../../src/config/load.ts';
+import { formatProblem } from '../../src/config/problem.ts';
+import { parseRequestTarget } from '../../src/http/request-target.ts';
+import { request } from '../helpers/client.ts';
+import { Origin } from '../helpers/origin.ts';
+import { withTemporaryDirectory } from '../helpers/temp.ts';
+
+const FOLDER = path.resolve(import.meta.dirname, '../../config/examples');
+
+type Loaded = Extract<LoadResult, { kind: 'ok' }>;
+
+function mustLoad(file: string, overrides: Readonly<Record<string, string>> = {}): Loaded {
+  const result = loadConfig({ file, environment: {}, overrides: Object.entries(overrides).map(([key, text]) => [key, text, 'test']) });
+  assert.ok(result.kind === 'ok', result.kind === 'ok' ? '' : result.problems.map(formatProblem).join('\n'));
+  return result;
+}
+
+/** Requests of each file: method and URL, and per service the route and rule, or the status. */
+const REQUESTS: Readonly<Record<string, readonly (readonly [request: string, meets: string])[]>> = {
+  'debian-mirror.yaml': [
+    ['GET http://deb.example.org/debian/pool/main/a/a.deb', 'mirror: debian/debian-pool'],
+    ['GET http://x.deb.example.org/debian-security/dists/s/InRelease', 'mirror: debian/debian-indexes'],
+    ['GET http://deb.example.org/ubuntu/', 'mirror: 404'],
+    ['POST http://deb.example.org/debian/x', 'mirror: 405'],
+    ['GET http://else.example.org/debian/x', 'mirror: 421'],
+  ],
+  'multi-site-edge.yaml': [
+    ['GET http://www.shop.example/images/a.0123456789abcdef.webp', 'edge: images/hashed, inner: images/hashed'],
+    ['GET http://images.shop.example/images/a.png', 'edge: images/pictures, inner: images/pictures'],
+    ['GET http://www.shop.example/cart', 'edge: shop/plain, inner: 404'],
+    ['GET http://preview.shop.example/', 'edge: preview/never, inner: preview/never'],
+    ['GET http://de.downloads.example/x-12.iso', 'edge: downloads/iso-images, inner: 421'],
+  ],
+  'game-content.yaml': [
+    ['GET http://lancache.steamcontent.com/depot/1/chunk/ab?token=1', 'lan: steam/depots'],
+    ['GET http://us.dist.blizzard.com/tpr/wow/data/ab/cd/abcd', 'lan: patches/data'],
+    ['GET http://example.com/', 'lan: 421'],
+  ],
+  'api-gateway.yaml': [
+    ['PATCH http://any.example/api/v1/users/1', 'api: users/plain'],
+    ['GET http://any.example/api/v1/orders', 'api: orders/plain'],
+    ['GET http://www.example.com/app.js', 'api: static/plain'],
+    ['OPTIONS http://x.example/api/v1/users', 'api: 405'],
+    ['GET http://x.example/else', 'api: 404'],
+  ],
+};
+
+test('every example is tried here', () => {
+  assert.deepEqual(globSync('*.yaml', { cwd: FOLDER }).sort(), Object.keys(REQUESTS).sort());
+});
+
+for (const [name, requests] of Object.entries(REQUESTS)) {
+  test(`config/examples/${name} is valid, and requests meet the routes and rules that they should`, () => {
+    const loaded = mustLoad(path.join(FOLDER, name));
+    for (const [text, meets] of requests) {
+      const [method = '', url = ''] = text.split(' ');
+      const target = parseRequestTarget(url, undefined);
+      assert.ok(target.kind === 'ok');
+      const explained = explainRequest(loaded, { target, method }).map((each) =>
+        each.kind === 'routed' ? `${each.service}: ${each.route}/${each.rule}` : `${each.service}: ${each.status}`,
+      );
+      assert.equal(explained.join(', '), meets, text);
+    }
+  });
+}
+
+test('the API gateway runs: its nodes are asked with paths of their own, one of a group may be dead', async () => {
+  const origins = await Promise.all(Array.from({ length: 6 }, () => Origin.start({ resolve: () => ({ lengthBytes: 10 }) })));
+  const nodes = ['10.0.0.11:8080', '10.0.0.12:8080', '10.0.0.21:8080', '10.0.0.22:8080', '10.0.0.31', '10.0.0.32'];
+  await withTemporaryDirectory(async (folder) => {
+    let text = readFileSync(path.join(FOLDER, 'api-gateway.yaml'), 'utf8').replace('0.0.0.0:8000', '127.0.0.1:0');
+    for (const [index, node] of nodes.entries())
+      text = text.replace(`http://${node} }`, `"${origins[index]?.url}" }`).replace(`http://${node},`, `"${origins[index]?.url}",`);
+    assert.equal(text.includes('http://10.'), false);
+    const file = path.join(folder, 'edge.yaml');
+    await writeFile(file, text);
+    const small = { 'device.path': path.join(folder, 'cache'), 'device.size': '64MiB', 'memory.arena': '16MiB', 'slice.size': '64KiB' };
+    const { config } = mustLoad(file, { ...small, 'admin.listen': '127.0.0.1:0', 'log.access': 'false' });
+    const base = { isSizeChosen: true, clock: new SystemClock(), random: new SystemRandom(), logger: createSilentLogger() };
+    const edge = await Edge.start({ ...base, config, adminListen: config.admin.listen });
+    try {
+      assert(typeof edge.address === 'object');
+      const { port } = edge.address;
+      const ask = async (target: string, method = 'GET', host = 'any.example'): Promise<number | undefined> =>
+        (await request({ port, path: target, method, headers: { host } })).status;
+      await origins[0]?.stop();
+      for (let count = 0; count < 6; count += 1) assert.equal(await ask(`/api/v1/users/${count}`), 200);
+      assert.equal(await ask('/api/v1/users/1', 'DELETE'), 200);
+      assert.ok(origins[1]?.requests.some(({ method, target }) => method === 'DELETE' && target === '/users/1'));
+      assert.equal(await ask('/api/v1/orders?x=1'), 200);
+      assert.equal([origins[2], origins[3]].flatMap((origin) => origin?.requestsFor('/orders') ?? [])[0]?.target, '/orders?x=1');
+      assert.equal(await ask('/app.js', 'GET', 'www.example.com'), 200);
+      assert.equal([origins[4], origins[5]].flatMap((origin) => origin?.requestsFor('/app.js') ?? [])[0]?.headers.host, 'www.example.com');
+      assert.equal(await ask('/else'), 404);
+      const { body } = await request({ port: edge.adminAddress?.port ?? 0, path: '/upstreams' });
+      const states = JSON.parse(body.toString()).upstreams.map(({ group, nodes: all }: { group: string; nodes: unknown[] }) => [
+        group,
+        all.length,
+      ]);
+      assert.deepEqual(states, [
+        ['users', 2],
+        ['orders', 2],
+        ['static', 2],
+      ]);
+    } finally {
+      await edge.close();
+    }
+  });
+  await Promise.all(origins.map((origin) => origin.close()));
+});
