@@ -260,11 +260,10 @@ export class LaneConnection {
     if (heads === undefined || target === undefined) return;
     const bodyBytes = end - start;
     const isPinned = bodyBytes >= PINNED_BYTES_MIN && this.#pace.isProven && onlySlice !== undefined && pins.tryTake();
-    // The head of an answer fits beside a body of that many bytes.
     const copyMax = this.#pace.isQuick && copies.hasLarge ? LARGE_COPY_BYTES : COPY_BYTES;
     const head = this.#renderHead(nowMs);
     const { generation, sliceSizeBytes } = heads.manifest;
-    const isSmall = isPinned || head.length + bodyBytes <= copyMax;
+    const isSmall = isPinned || bodyBytes <= COPY_BYTES || head.length + bodyBytes <= copyMax;
     const sliceStart = (onlySlice ?? 0) * sliceSizeBytes;
     const resident =
       onlySlice === undefined || !isSmall
@@ -290,26 +289,32 @@ export class LaneConnection {
   }
 
   #writeCopy(write: LaneWrite, head: Buffer, { lease, bytes }: { readonly lease: Lease; readonly bytes: Buffer }): void {
-    const copy = this.#services.copies.take(head.length + bytes.length);
-    copy.bytes.set(head);
+    // A body that just fits into a small copy has its head beside it.
+    const isApart = bytes.length <= COPY_BYTES && head.length + bytes.length > COPY_BYTES;
+    const start = isApart ? 0 : head.length;
+    const copy = this.#services.copies.take(start + bytes.length);
     // Not set(): from the memory that threads share that goes word by word.
-    bytes.copy(copy.bytes, head.length);
+    bytes.copy(copy.bytes, start);
     write.bytes = head.length + bytes.length;
     write.copy = copy;
     lease.end();
     write.account.noteCopy();
+    if (isApart) return this.#writeApart(Buffer.from(head), copy.bytes.subarray(0, bytes.length));
+    copy.bytes.set(head);
     this.#socket.write(copy.bytes.subarray(0, write.bytes), this.#onWritten);
   }
 
   #writePinned(write: LaneWrite, head: Buffer, { lease, bytes }: { readonly lease: Lease; readonly bytes: Buffer }): void {
-    // A stored head is written anew when the second is over, which may be before the kernel has taken it.
-    write.copy = this.#services.copies.take(head.length);
     write.lease = lease;
     write.bytes = bytes.length;
-    const headBytes = head.copy(write.copy.bytes);
+    this.#writeApart(Buffer.from(head), bytes);
+  }
+
+  /** @param head not the stored one, which is written anew when its second is over, perhaps before the kernel has taken it */
+  #writeApart(head: Buffer, body: Buffer): void {
     this.#socket.cork();
-    this.#socket.write(write.copy.bytes.subarray(0, headBytes));
-    this.#socket.write(bytes, this.#onWritten);
+    this.#socket.write(head);
+    this.#socket.write(body, this.#onWritten);
     this.#socket.uncork();
   }
 
