@@ -1,134 +1,179 @@
 /**
- * `npm run bench -- [NAME...] [--short] [--systems a,b] [--directory DIR]`: runs the benchmarks, prints a table and JSON lines, and leaves
- * nothing behind: every process is ended and the directory removed, also after a failure or Ctrl-C.
+ * `npm run bench -- [QUESTION...] [--short] [--systems a,b] [--directory DIR] [--output DIR] [--record]`: answers the questions one after
+ * the other, prints tables and verdicts, writes JSON and an SVG, and leaves nothing else behind: every process is ended and every
+ * directory removed, also after a failure or Ctrl-C.
  */
-import { spawnSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { SystemClock } from '../src/base/clock.ts';
-import { coldWarm } from './cold-warm.ts';
-import type { Benchmark } from './harness/benchmark.ts';
-import { digest } from './harness/load.ts';
-import { choosePinning, type Pinning, ProcessPool, pinSelf } from './harness/processes.ts';
-import { Report } from './harness/report.ts';
-import {
-  type BenchOrigin,
-  type Stage,
-  SYSTEM_NAMES,
-  type System,
-  type SystemName,
-  startOrigin,
-  startSystem,
-  whyAbsent,
-} from './harness/systems.ts';
-import { stalledClients } from './stalled-clients.ts';
-
-const BENCHMARKS: readonly Benchmark[] = [coldWarm, stalledClients];
-
-const FLUSH_DEADLINE_MS = 30_000;
+import { drawChart } from './harness/chart.ts';
+import { Field } from './harness/field.ts';
+import { choosePinning, type Pinning, pinSelf } from './harness/pinning.ts';
+import type { Question, QuestionContext } from './harness/question.ts';
+import { formatTable, Report } from './harness/report.ts';
+import { machineFacts, type Result } from './harness/result.ts';
+import { judge } from './harness/target.ts';
+import { QUESTIONS } from './questions/all.ts';
+import { record } from './record.ts';
+import { SYSTEM_KINDS } from './systems/all.ts';
 
 interface RunOptions {
   readonly isShort: boolean;
-  readonly systemNames: readonly SystemName[];
-  /** Where the run's directory is made: the file system that is measured. */
+  readonly wanted: readonly string[];
+  /** Where the directories of a run are made: the file system that is measured. */
   readonly parentDirectory: string;
   readonly pinning: Pinning | undefined;
 }
+
+const USAGE = `npm run bench -- [QUESTION...] [options]
+  QUESTION...       ${QUESTIONS.map(({ id }) => id).join(', ')} (default: those with a number)
+  --short           everything within ten minutes
+  --systems A,B     of ${SYSTEM_KINDS.map(({ name }) => name).join(', ')}
+  --directory DIR   the file system to measure (default: the directory for temporary files)
+  --output DIR      where results.json and chart.svg go (default: bench/results)
+  --record          keep the results in bench/measured.json, and write README.md's table and its chart from it
+`;
 
 async function main(words: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...words],
     allowPositionals: true,
-    options: { short: { type: 'boolean', default: false }, systems: { type: 'string' }, directory: { type: 'string', default: tmpdir() } },
+    options: {
+      short: { type: 'boolean', default: false },
+      systems: { type: 'string' },
+      directory: { type: 'string', default: tmpdir() },
+      output: { type: 'string', default: path.join(import.meta.dirname, 'results') },
+      record: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
   });
-  const wanted = values.systems?.split(',') ?? SYSTEM_NAMES;
+  const known = SYSTEM_KINDS.map(({ name }) => name);
+  const wanted = values.systems?.split(',') ?? known;
   const unknown = [
-    ...positionals.filter((name) => !BENCHMARKS.some((bench) => bench.name === name)),
-    ...wanted.filter((name) => !SYSTEM_NAMES.some((known) => known === name)),
+    ...positionals.filter((id) => !QUESTIONS.some((question) => question.id === id)),
+    ...wanted.filter((name) => !known.includes(name)),
   ];
-  if (unknown.length > 0) {
-    const known = `benchmarks are ${BENCHMARKS.map(({ name }) => name).join(', ')}; systems are ${SYSTEM_NAMES.join(', ')}`;
-    process.stderr.write(`Not known: ${unknown.join(', ')}; ${known}\n`);
-    return 2;
+  if (values.help || unknown.length > 0) {
+    process.stderr.write(`${unknown.length > 0 ? `Not known: ${unknown.join(', ')}\n` : ''}${USAGE}`);
+    return values.help ? 0 : 2;
   }
-  const systemNames = SYSTEM_NAMES.filter((name) => wanted.includes(name));
   const pinning = choosePinning();
   if (pinning !== undefined) pinSelf(pinning.load);
-  for (const bench of BENCHMARKS) {
-    if (positionals.length > 0 && !positionals.includes(bench.name)) continue;
-    await runBenchmark(bench, { isShort: values.short, systemNames, parentDirectory: values.directory, pinning });
+  const options = { isShort: values.short, wanted, parentDirectory: values.directory, pinning };
+  const results: Result[] = [];
+  let failed = 0;
+  for (const question of QUESTIONS.filter(({ id, isExtra }) => (positionals.length === 0 ? isExtra !== true : positionals.includes(id)))) {
+    const result = await tryAnswer(question, options);
+    if (result === undefined) failed += 1;
+    else results.push(result);
+    writeResults(values.output, results);
   }
-  return 0;
+  if (values.record) record(results);
+  process.stdout.write(`${summary(results)}\nJSON and chart: ${values.output}\n`);
+  return failed > 0 ? 1 : 0;
 }
 
-async function runBenchmark(bench: Benchmark, options: RunOptions): Promise<void> {
-  const pool = new ProcessPool();
-  const directory = await mkdtemp(path.join(options.parentDirectory, 'rawslice-bench-'));
-  const onSignal = (): void => {
-    pool.killAll();
-    rmSync(directory, { recursive: true, force: true });
-    process.exit(130);
-  };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+/** A question that fails must not keep the others from being answered. */
+async function tryAnswer(question: Question, options: RunOptions): Promise<Result | undefined> {
   try {
-    await measure(bench, options, { pool, pinning: options.pinning, directory, deviceBytes: bench.deviceBytes, arena: bench.arena });
-  } finally {
-    await pool.close();
-    rmSync(directory, { recursive: true, force: true });
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    return await answer(question, options);
+  } catch (error) {
+    process.stderr.write(`${question.id} failed: ${error instanceof Error ? error.stack : String(error)}\n`);
+    return undefined;
   }
 }
 
-async function measure(bench: Benchmark, options: RunOptions, stage: Stage): Promise<void> {
-  const say = (line: string): void => void process.stderr.write(`${bench.name}: ${line}\n`);
-  process.stdout.write(`\n${bench.name}: ${bench.question}\n`);
-  const skipped: Record<string, string> = {};
-  const systems: System[] = [];
-  const origin = await startOrigin(stage, bench.sizes);
-  for (const name of options.systemNames) {
-    const reason = whyAbsent(name);
-    if (reason !== undefined) skipped[name] = reason;
-    else systems.push(await startSystem(name, stage, origin));
-  }
-  await checkBytes(systems, origin, Object.keys(bench.sizes));
-
+async function answer(question: Question, options: RunOptions): Promise<Result> {
+  const startedAtMs = performance.now();
+  process.stdout.write(`\n${question.id}: ${question.text}\n`);
   const report = new Report();
-  const flush = (): void => void spawnSync('sync', ['-f', stage.directory], { timeout: FLUSH_DEADLINE_MS });
-  await bench.run({ systems, origin, report, isShort: options.isShort, flush, say });
-  const facts = {
-    bench: bench.name,
-    preset: options.isShort ? ('short' as const) : ('full' as const),
-    systems: Object.fromEntries(systems.map(({ name, description }) => [name, description])),
-    skipped,
-    origin: origin.description,
-    pinned: stage.pinning !== undefined,
+  const facts = { systems: {} as Record<string, string>, skipped: {} as Record<string, string>, notes: new Set<string>() };
+  await question.run(makeContext(question, { options, report, facts }));
+  facts.notes.add(
+    options.pinning === undefined
+      ? 'nothing is pinned'
+      : `server on core ${options.pinning.server}, load and origin on ${options.pinning.load}`,
+  );
+  const result: Result = {
+    id: question.id,
+    text: question.text,
+    preset: options.isShort ? 'short' : 'full',
     date: new Date(new SystemClock().wallMs()).toISOString(),
+    machine: machineFacts(),
+    systems: facts.systems,
+    skipped: facts.skipped,
+    notes: [...facts.notes],
+    judgements: judge(question.targets, report),
+    summaries: report.summaries(),
+    curves: report.curves,
+    charts: question.charts,
   };
-  const notes = [
-    ...systems.map(({ name, description }) => `${name}: ${description}`),
-    ...Object.entries(skipped).map(([name, reason]) => `${name}: skipped, ${reason}`),
-    `origin: ${origin.description}`,
-    stage.pinning === undefined ? 'nothing is pinned' : `server on core ${stage.pinning.server}, load and origin on ${stage.pinning.load}`,
+  const lines = [
+    ...Object.entries(result.systems).map(([name, description]) => `${name}: ${description}`),
+    ...Object.entries(result.skipped).map(([name, reason]) => `${name}: skipped, ${reason}`),
+    ...result.notes,
   ];
-  process.stdout.write(`${notes.join('\n')}\n\n${report.table()}\n\n${report.jsonLines(facts).join('\n')}\n`);
+  process.stdout.write(`${lines.join('\n')}\n\n${formatTable(result.summaries)}\n\n${summary([result])}`);
+  process.stderr.write(`${question.id}: ${Math.round((performance.now() - startedAtMs) / 1000)} s\n`);
+  return result;
 }
 
-/** Speed counts only for right bytes: each system must give what the origin gives, missed and hit. */
-async function checkBytes(systems: readonly System[], origin: BenchOrigin, sizes: readonly string[]): Promise<void> {
-  for (const size of sizes) {
-    const target = `/bytes/${size}/check`;
-    const expected = await digest(origin.port, target);
-    if (!expected.startsWith('200 true')) throw new Error(`The origin answered ${expected} to ${target}`);
-    for (const { name, port } of systems) {
-      for (const turn of ['first', 'second']) {
-        const got = await digest(port, target);
-        if (got !== expected) throw new Error(`${name} gave other bytes than the origin the ${turn} time: ${got} instead of ${expected}`);
+interface Collected {
+  readonly options: RunOptions;
+  readonly report: Report;
+  readonly facts: { readonly systems: Record<string, string>; readonly skipped: Record<string, string>; readonly notes: Set<string> };
+}
+
+function makeContext(question: Question, { options, report, facts }: Collected): QuestionContext {
+  const say = (line: string): void => void process.stderr.write(`${question.id}: ${line}\n`);
+  return {
+    report,
+    isShort: options.isShort,
+    wanted: options.wanted,
+    say,
+    note: (line) => void facts.notes.add(line),
+    withField: async (fieldOptions, act) => {
+      const field = await Field.open(fieldOptions, { ...options, say });
+      try {
+        for (const { name, description } of field.systems) facts.systems[name] = description;
+        Object.assign(facts.skipped, field.skipped);
+        facts.notes.add(`origin: ${field.origin.description}`);
+        await act(field);
+      } finally {
+        await field.close();
       }
-    }
-  }
+    },
+    withDirectory: async (act) => {
+      const directory = await mkdtemp(path.join(options.parentDirectory, 'rawslice-bench-'));
+      const remove = (): void => rmSync(directory, { recursive: true, force: true });
+      const onSignal = (): void => {
+        remove();
+        process.exit(130);
+      };
+      process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+      try {
+        await act(directory);
+      } finally {
+        process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+        remove();
+      }
+    },
+  };
+}
+
+/** A line for each target. */
+function summary(results: readonly Result[]): string {
+  return results.flatMap(({ id, judgements }) => judgements.map(({ target, line }) => `${id.toUpperCase()} ${target}: ${line}\n`)).join('');
+}
+
+function writeResults(directory: string, results: readonly Result[]): void {
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(path.join(directory, 'results.json'), `${JSON.stringify(results, undefined, 1)}\n`);
+  const { processor, cores } = machineFacts();
+  writeFileSync(path.join(directory, 'chart.svg'), drawChart(results, `rawslice beside its peers, ${cores} cores of ${processor}`));
 }
 
 process.exitCode = await main(process.argv.slice(2));

@@ -14,7 +14,7 @@ import type { ObjectHash } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { formatDevice } from '../../src/store/device-format.ts';
 import { type DeviceStore, openStore } from '../../src/store/device-store.ts';
-import { findProgram } from '../harness/processes.ts';
+import { findProgram } from '../harness/pinning.ts';
 import type { EngineBenchContext, EngineBenchmark, EngineFigure } from './engine-benchmark.ts';
 
 const ARENA_BYTES = 64 * MIB;

@@ -38,45 +38,63 @@ interface World {
   readonly nextUses: Float64Array;
 }
 
-interface Outcome {
+/** What one policy did with one profile, as shares of what was asked for. */
+export interface Outcome {
   readonly objectMisses: number;
   readonly byteMisses: number;
   readonly written: number;
+}
+
+/** One replay. */
+export interface Replayed {
+  readonly profile: string;
+  /** Of what is asked for at least once. */
+  readonly capacityShare: number;
+  readonly eviction: string;
+  readonly admission: 'everything' | 'ladder';
+  readonly outcome: Outcome;
 }
 
 /** The benchmark. */
 export const eviction: EngineBenchmark = {
   name: 'eviction',
   question: 'what do eviction and admission miss and write, on three made-up profiles (seed 1)?',
-  async run(context) {
-    const figures: EngineFigure[] = [];
-    for (const profile of PROFILES) {
-      const world = makeWorld(drawTrace(profile, new SeededRandom(SEED), context.isShort ? SHORT_SHARE : 1));
-      const { trace, footprintBytes, nextUses } = world;
-      context.say(
-        `${profile.name}: ${trace.objects.length} requests, ${nextUses.length} slices, footprint ${formatBytes(footprintBytes)}, seed ${SEED}`,
-      );
-      for (const share of SHARES_OF_FOOTPRINT) figures.push(...(await compare(profile, world, share, context)));
-    }
-    return figures;
-  },
+  run: async (context) => (await replayProfiles(context)).map((replayed) => figure(nameOf(replayed), replayed.outcome)),
 };
 
-async function compare(profile: Profile, world: World, share: number, context: EngineBenchContext): Promise<EngineFigure[]> {
-  const figures: EngineFigure[] = [];
+/** Replays every profile against every policy. */
+export async function replayProfiles(context: Pick<EngineBenchContext, 'isShort' | 'say'>): Promise<Replayed[]> {
+  const replays: Replayed[] = [];
+  for (const profile of PROFILES) {
+    const world = makeWorld(drawTrace(profile, new SeededRandom(SEED), context.isShort ? SHORT_SHARE : 1));
+    const { trace, footprintBytes, nextUses } = world;
+    context.say(
+      `${profile.name}: ${trace.objects.length} requests, ${nextUses.length} slices, footprint ${formatBytes(footprintBytes)}, seed ${SEED}`,
+    );
+    for (const share of SHARES_OF_FOOTPRINT) replays.push(...(await compare(profile, world, share, context)));
+  }
+  return replays;
+}
+
+async function compare(profile: Profile, world: World, share: number, context: Pick<EngineBenchContext, 'say'>): Promise<Replayed[]> {
+  const replays: Replayed[] = [];
   const capacityBytes = world.footprintBytes * share;
   for (const [name, make] of Object.entries(EVICTIONS)) {
-    for (const admission of name === 'Belady' ? (['all'] as const) : (['all', 'ladder'] as const)) {
+    for (const admission of name === 'Belady' ? (['everything'] as const) : (['everything', 'ladder'] as const)) {
       // A signal to stop is heard between runs.
       await breathe();
-      const policy = admission === 'all' ? ADMIT_EVERYTHING : makeLadder(world, share);
+      const policy = admission === 'everything' ? ADMIT_EVERYTHING : makeLadder(world, share);
       const outcome = replay(world, make(world, capacityBytes), { policy, capacityBytes });
-      const what = `${profile.name}, ${100 * share} %: ${name}, ${admission === 'all' ? 'everything admitted' : 'ladder'}`;
-      figures.push(figure(what, outcome));
-      context.say(`${what}: ${describe(outcome)}`);
+      const replayed: Replayed = { profile: profile.name, capacityShare: share, eviction: name, admission, outcome };
+      replays.push(replayed);
+      context.say(`${nameOf(replayed)}: ${describe(outcome)}`);
     }
   }
-  return figures;
+  return replays;
+}
+
+function nameOf({ profile, capacityShare, eviction: policy, admission }: Replayed): string {
+  return `${profile}, ${100 * capacityShare} %: ${policy}, ${admission === 'ladder' ? 'ladder' : 'everything admitted'}`;
 }
 
 function makeLadder({ trace, footprintBytes }: World, share: number): AdmissionPolicy {

@@ -1,6 +1,6 @@
 /** What fio reaches on the same file or device, as the measure of what the machine can do: direct I/O, libaio, one process. */
 import { spawnSync } from 'node:child_process';
-import { findProgram } from '../harness/processes.ts';
+import { findProgram } from '../harness/pinning.ts';
 
 /** One job. */
 export interface FioJob {

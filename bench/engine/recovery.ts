@@ -47,9 +47,27 @@ export const recovery: EngineBenchmark = {
   run,
 };
 
+/** How large the device is that a kill is survived on. */
+export interface RecoverySize {
+  readonly capacityBytes: number;
+  readonly records: number;
+}
+
+/** What a start took. */
+export interface RecoveryTimes {
+  /** From opening to the first hit, for an object whose entries stand first in the checkpoint and one whose stand last. */
+  readonly firstHitMs: readonly number[];
+  readonly figures: readonly EngineFigure[];
+}
+
 async function run({ directory, isShort, say }: EngineBenchContext): Promise<readonly EngineFigure[]> {
   const size = isShort ? { capacityBytes: 1024 * GIB, records: 950_000 } : { capacityBytes: 10_000 * 1000 ** 3, records: 9_500_000 };
-  const file = path.join(directory, 'cache.img');
+  return (await timeRecovery(directory, size, say)).figures;
+}
+
+/** Makes such a device in `directory`, opens it as after a kill and asks for both objects. */
+export async function timeRecovery(directory: string, size: RecoverySize, say: (line: string) => void): Promise<RecoveryTimes> {
+  const file = path.join(directory, `cache-${size.records}.img`);
   const handle = await open(file, 'wx');
   await handle.truncate(size.capacityBytes - (size.capacityBytes % MIB));
   await handle.close();
@@ -57,7 +75,8 @@ async function run({ directory, isShort, say }: EngineBenchContext): Promise<rea
   say('two objects are stored; adding synthetic records');
   const written = await synthesize(file, size.records);
   say(`checkpoint and journal are written (${written.checkpointMs.toFixed(0)} ms)`);
-  return [...figuresOf('checkpoint', written), ...(await measure(file))];
+  const { firstHitMs, figures } = await measure(file);
+  return { firstHitMs, figures: [...figuresOf('checkpoint', written), ...figures] };
 }
 
 function openFile(file: string, arena: Arena): Promise<BlockDevice> {
@@ -186,7 +205,7 @@ function addObject(index: SliceIndex, allocator: BlockAllocator, numbers: { gene
     index.putSlice(generation, sliceNumber, place(BLOCKS, 'large'));
 }
 
-async function measure(file: string): Promise<readonly EngineFigure[]> {
+async function measure(file: string): Promise<RecoveryTimes> {
   const arena = new Arena({ sizeBytes: ARENA_BYTES, clock });
   collectGarbage();
   const before = process.memoryUsage().rss;
@@ -209,7 +228,7 @@ async function measure(file: string): Promise<readonly EngineFigure[]> {
     number,
     unit,
   });
-  return [
+  const figures = [
     figure('records in the index', report.records, ''),
     figure('journal records replayed', report.journalRecords, ''),
     figure('open to the first hit, entries at the start of the checkpoint', hits[0] ?? 0, 'ms'),
@@ -220,6 +239,7 @@ async function measure(file: string): Promise<readonly EngineFigure[]> {
     figure('mean pause', delay.mean / 1e6, 'ms'),
     figure('memory', memoryBytes / MIB, 'MiB'),
   ];
+  return { firstHitMs: hits, figures };
 }
 
 /** What was used to make the device must not count, nor be freed in the middle. */

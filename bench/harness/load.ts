@@ -7,6 +7,8 @@ import net from 'node:net';
 import { type Clock, SystemClock } from '../../src/base/clock.ts';
 
 const RECEIVE_BYTES = 512 * 1024;
+/** A slow client reads little at a time, so that its rate is even. */
+const SLOW_RECEIVE_BYTES = 64 * 1024;
 const DEFAULT_DEADLINE_MS = 30_000;
 
 /** One response, as far as load is concerned. */
@@ -18,6 +20,25 @@ export interface LoadSample {
   /** From the request to the first byte of the response, on a connection that was open. */
   readonly ttfbMs: number;
   readonly totalMs: number;
+  /** On the monotonic clock. */
+  readonly startMs: number;
+}
+
+/** How a connection reads. */
+export interface LoadOptions {
+  readonly clock?: Clock;
+  /** As fast as possible when undefined. */
+  readonly bytesPerSecond?: number | undefined;
+}
+
+/** What is asked for, beside the path. */
+export interface LoadRequest {
+  readonly deadlineMs?: number | undefined;
+  readonly onBody?: ((bytes: Buffer) => void) | undefined;
+  /** The value of a Range field. */
+  readonly range?: string | undefined;
+  /** GET when undefined. */
+  readonly method?: 'GET' | 'POST' | undefined;
 }
 
 interface Transfer {
@@ -25,6 +46,7 @@ interface Transfer {
   readonly settle: (sample: LoadSample) => void;
   readonly onBody: ((bytes: Buffer) => void) | undefined;
   readonly stallsAfterHead: boolean;
+  readonly method: 'GET' | 'POST';
   head: string;
   status: number;
   ttfbMs: number;
@@ -37,16 +59,19 @@ export class LoadConnection {
   readonly #clock: Clock;
   readonly #socket: net.Socket;
   readonly #port: number;
+  readonly #bytesPerSecond: number;
   #transfer: Transfer | undefined;
 
-  private constructor(port: number, clock: Clock) {
+  private constructor(port: number, { clock = new SystemClock(), bytesPerSecond }: LoadOptions) {
     this.#clock = clock;
     this.#port = port;
+    this.#bytesPerSecond = bytesPerSecond ?? Number.POSITIVE_INFINITY;
+    const buffer = new Uint8Array(bytesPerSecond === undefined ? RECEIVE_BYTES : SLOW_RECEIVE_BYTES);
     this.#socket = net.connect({
       port,
       host: '127.0.0.1',
       noDelay: true,
-      onread: { buffer: new Uint8Array(RECEIVE_BYTES), callback: (count, bytes) => this.#receive(Buffer.from(bytes.buffer, 0, count)) },
+      onread: { buffer, callback: (count, bytes) => this.#receive(Buffer.from(bytes.buffer, 0, count)) },
     });
     // How a connection fails shows in the sample: it is not complete.
     this.#socket.on('error', () => undefined);
@@ -54,8 +79,8 @@ export class LoadConnection {
   }
 
   /** A connected client. */
-  static async open(port: number, clock: Clock = new SystemClock()): Promise<LoadConnection> {
-    const connection = new LoadConnection(port, clock);
+  static async open(port: number, options: LoadOptions = {}): Promise<LoadConnection> {
+    const connection = new LoadConnection(port, options);
     await new Promise<void>((resolve, reject) => {
       connection.#socket.once('connect', resolve);
       connection.#socket.once('error', reject);
@@ -64,10 +89,9 @@ export class LoadConnection {
   }
 
   /** Asks for a path and counts what comes. */
-  async get(path: string, options: { readonly deadlineMs?: number; readonly onBody?: (bytes: Buffer) => void } = {}): Promise<LoadSample> {
-    const { deadlineMs = DEFAULT_DEADLINE_MS, onBody } = options;
+  async get(path: string, { deadlineMs = DEFAULT_DEADLINE_MS, onBody, range, method = 'GET' }: LoadRequest = {}): Promise<LoadSample> {
     const timer = this.#clock.startTimer(deadlineMs, () => this.destroy());
-    const sample = await this.#begin(path, { onBody, stallsAfterHead: false });
+    const sample = await this.#begin(path, { onBody, stallsAfterHead: false, method }, range === undefined ? '' : `Range: ${range}\r\n`);
     timer.stop();
     return sample;
   }
@@ -76,7 +100,7 @@ export class LoadConnection {
   async stall(path: string, deadlineMs: number): Promise<boolean> {
     const abort = new AbortController();
     const sample = await Promise.race([
-      this.#begin(path, { onBody: undefined, stallsAfterHead: true }),
+      this.#begin(path, { onBody: undefined, stallsAfterHead: true, method: 'GET' }, ''),
       this.#clock.sleep(deadlineMs, abort.signal).then(() => undefined),
     ]);
     abort.abort();
@@ -87,12 +111,12 @@ export class LoadConnection {
     this.#socket.destroy();
   }
 
-  #begin(path: string, options: Pick<Transfer, 'onBody' | 'stallsAfterHead'>): Promise<LoadSample> {
+  #begin(path: string, options: Pick<Transfer, 'onBody' | 'stallsAfterHead' | 'method'>, fields: string): Promise<LoadSample> {
     if (this.#socket.destroyed) throw new Error(`The connection for ${path} is closed`);
     return new Promise((settle) => {
       const startMs = this.#clock.monotonicMs();
       this.#transfer = { ...options, startMs, settle, head: '', status: 0, ttfbMs: 0, lengthBytes: -1, bodyBytes: 0 };
-      this.#socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${this.#port}\r\n\r\n`);
+      this.#socket.write(`${options.method} ${path} HTTP/1.1\r\nHost: 127.0.0.1:${this.#port}\r\n${fields}\r\n`);
     });
   }
 
@@ -109,7 +133,17 @@ export class LoadConnection {
     }
     transfer.onBody?.(body);
     if (transfer.bodyBytes >= transfer.lengthBytes) this.#settle(transfer.bodyBytes === transfer.lengthBytes);
+    else if (this.#bytesPerSecond !== Number.POSITIVE_INFINITY) return this.#rest(transfer);
     return true;
+  }
+
+  /** Stops reading until what was read is due. */
+  #rest({ startMs, bodyBytes }: Transfer): boolean {
+    const aheadMs = startMs + (1000 * bodyBytes) / this.#bytesPerSecond - this.#clock.monotonicMs();
+    if (aheadMs <= 0) return true;
+    // It ends by itself: a pause is at most what the buffer holds.
+    void this.#clock.sleep(aheadMs).then(() => void this.#socket.resume());
+    return false;
   }
 
   #receiveHead(transfer: Transfer, bytes: Buffer): Buffer | undefined {
@@ -133,24 +167,24 @@ export class LoadConnection {
     if (transfer === undefined) return;
     this.#transfer = undefined;
     const { status, bodyBytes, ttfbMs, startMs } = transfer;
-    transfer.settle({ status, bodyBytes, isComplete, ttfbMs, totalMs: this.#clock.monotonicMs() - startMs });
+    transfer.settle({ status, bodyBytes, isComplete, ttfbMs, startMs, totalMs: this.#clock.monotonicMs() - startMs });
   }
 }
 
 /** One download on a connection of its own. @throws Error when the status is not 200 */
 export async function download(port: number, path: string, deadlineMs?: number): Promise<LoadSample> {
   const connection = await LoadConnection.open(port);
-  const sample = await connection.get(path, deadlineMs === undefined ? {} : { deadlineMs });
+  const sample = await connection.get(path, { deadlineMs });
   connection.destroy();
   if (sample.status !== 200) throw new Error(`${path} on port ${port} answered ${sample.status || 'nothing'}`);
   return sample;
 }
 
-/** SHA-256 of what a path gives, to show that a server serves the right bytes before its speed counts. */
-export async function digest(port: number, path: string): Promise<string> {
+/** Status, whether it was complete, and SHA-256 of what a path gives, to show that a server serves the right bytes before its speed counts. */
+export async function digest(port: number, path: string, range?: string): Promise<string> {
   const hash = createHash('sha256');
   const connection = await LoadConnection.open(port);
-  const sample = await connection.get(path, { onBody: (bytes) => hash.update(bytes) });
+  const sample = await connection.get(path, { range, onBody: (bytes) => hash.update(bytes) });
   connection.destroy();
   return `${sample.status} ${sample.isComplete} ${hash.digest('hex')}`;
 }

@@ -1,67 +1,28 @@
 /**
- * Starting, pinning, measuring and ending the processes of a benchmark. Each is the leader of a process group of its own, so that ending
- * it ends its workers too and nothing else; `ProcessPool.close` ends all that are left, also after a failure or Ctrl-C.
+ * Starting, measuring and ending the processes of a benchmark. Each is the leader of a process group of its own, so that ending it ends its
+ * workers too and nothing else; `ProcessPool.close` ends all that are left, also after a failure or Ctrl-C.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import net from 'node:net';
 import { type Clock, SystemClock } from '../../src/base/clock.ts';
+import { type ProcessUsage, treeUsage } from './process-usage.ts';
 
-/** USER_HZ of Linux on every architecture that Node runs on; /proc counts in it. */
-const TICKS_PER_SECOND = 100;
-const READY_DEADLINE_MS = 20_000;
+const READY_DEADLINE_MS = 30_000;
 const STOP_DEADLINE_MS = 5_000;
 const POLL_MS = 20;
 /** Long enough for a tenth of it to be several ticks. */
 const QUIET_WINDOW_MS = 400;
 
-/** Which cores are whose, as lists for taskset; undefined where nothing can be pinned (one core, or no taskset). */
-export interface Pinning {
-  readonly server: string;
-  readonly load: string;
-}
-
-/** The first core that this process may use for the server, the others for load and origin. To be asked before `pinSelf`. */
-export function choosePinning(): Pinning | undefined {
-  const [first, ...others] = allowedCores();
-  if (first === undefined || others.length === 0 || findProgram('taskset') === undefined) return undefined;
-  return { server: String(first), load: others.join(',') };
-}
-
-/** Pins this process, with all its threads. */
-export function pinSelf(cores: string): void {
-  spawnSync('taskset', ['-a', '-c', '-p', cores, String(process.pid)], { stdio: 'ignore' });
-}
-
-/** The path of a program, or undefined when it is not installed. */
-export function findProgram(name: string): string | undefined {
-  const directories = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/local/sbin', '/usr/bin'];
-  return directories.map((directory) => `${directory}/${name}`).find((file) => existsSync(file));
-}
-
-/** A port of 127.0.0.1 that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('The system gave no port');
-  return address.port;
-}
-
-/** What a process and its children have used so far. */
-export interface ProcessUsage {
-  /** User and system time of all threads, ended children included. */
-  readonly cpuSeconds: number;
-  /** Resident memory of the processes alive. */
-  readonly residentBytes: number;
-}
-
 /** What to start. */
 export interface ProcessOptions {
   readonly command: string;
   readonly words: readonly string[];
+  /** For taskset; anywhere when undefined. */
   readonly cores?: string | undefined;
+  /** `cgroup.procs` of the group that it starts in; the one of this process when undefined. */
+  readonly groupFile?: string | undefined;
+  readonly environment?: Readonly<Record<string, string>> | undefined;
   /** Where its output goes; the end of it is shown when it fails. */
   readonly logPath: string;
 }
@@ -74,12 +35,12 @@ export class BenchProcess {
   readonly #clock: Clock;
 
   constructor(options: ProcessOptions, clock: Clock) {
-    const { command, words, cores, logPath } = options;
-    const [program, ...args] = cores === undefined ? [command, ...words] : ['taskset', '-c', cores, command, ...words];
-    const log = openSync(logPath, 'w');
-    this.#child = spawn(program ?? command, args, { stdio: ['ignore', log, log], detached: true });
+    const [program, ...args] = commandLine(options);
+    const log = openSync(options.logPath, 'w');
+    const env = { ...process.env, ...options.environment };
+    this.#child = spawn(program ?? options.command, args, { stdio: ['ignore', log, log], detached: true, env });
     closeSync(log);
-    if (this.#child.pid === undefined) throw new Error(`${command} does not start; is it installed and executable?`);
+    if (this.#child.pid === undefined) throw new Error(`${options.command} does not start; is it installed and executable?`);
     this.pid = this.#child.pid;
     this.#options = options;
     this.#clock = clock;
@@ -101,6 +62,12 @@ export class BenchProcess {
     }
   }
 
+  /** Waits until it has ended by itself. @returns its exit code; NaN after a signal */
+  async waitUntilEnded(): Promise<number> {
+    if (!this.hasEnded) await new Promise((resolve) => this.#child.once('exit', resolve));
+    return this.#child.exitCode ?? Number.NaN;
+  }
+
   /** The last 2000 characters of its output. */
   logEnd(): string {
     return readFileSync(this.#options.logPath, 'utf8').slice(-2000);
@@ -108,12 +75,7 @@ export class BenchProcess {
 
   /** CPU time and memory of the process and its children. */
   usage(): ProcessUsage {
-    const own = processUsage(this.pid, { withEndedChildren: true });
-    const children = childrenOf(this.pid).map((pid) => processUsage(pid, { withEndedChildren: false }));
-    return {
-      cpuSeconds: [own, ...children].reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0),
-      residentBytes: [own, ...children].reduce((sum, { residentBytes }) => sum + residentBytes, 0),
-    };
+    return treeUsage(this.pid);
   }
 
   /**
@@ -176,6 +138,16 @@ export class ProcessPool {
   }
 }
 
+/** A port of 127.0.0.1 that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = net.createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === 'string') throw new Error('The system gave no port');
+  return address.port;
+}
+
 /** Whether something accepts connections on a port. */
 export function acceptsConnections(port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -188,41 +160,8 @@ export function acceptsConnections(port: number): Promise<boolean> {
   });
 }
 
-/** Cores that this process may run on, from a list such as `0-3,6`. */
-function allowedCores(): number[] {
-  const list = /^Cpus_allowed_list:\s+(\S+)/m.exec(readProc('/proc/self/status'))?.[1] ?? '0';
-  return list.split(',').flatMap((part) => {
-    const [first = 0, last = first] = part.split('-').map(Number);
-    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-  });
-}
-
-function childrenOf(pid: number): number[] {
-  const text = readProc(`/proc/${pid}/task/${pid}/children`);
-  return text
-    .split(' ')
-    .filter((word) => word !== '')
-    .map(Number);
-}
-
-function processUsage(pid: number, { withEndedChildren }: { readonly withEndedChildren: boolean }): ProcessUsage {
-  const stat = readProc(`/proc/${pid}/stat`);
-  // The name in parentheses may hold blanks; what follows it starts with field 3 of proc_pid_stat(5).
-  const fields = stat
-    .slice(stat.lastIndexOf(')') + 2)
-    .split(' ')
-    .map(Number);
-  const [utime = 0, stime = 0, cutime = 0, cstime = 0] = fields.slice(11, 15);
-  const residentKib = /^VmRSS:\s+(\d+) kB/m.exec(readProc(`/proc/${pid}/status`))?.[1] ?? '0';
-  const ticks = utime + stime + (withEndedChildren ? cutime + cstime : 0);
-  return { cpuSeconds: ticks / TICKS_PER_SECOND, residentBytes: Number(residentKib) * 1024 };
-}
-
-/** A file of /proc, empty when the process has gone meanwhile. */
-function readProc(file: string): string {
-  try {
-    return readFileSync(file, 'utf8').trim();
-  } catch {
-    return '';
-  }
+function commandLine({ command, words, cores, groupFile }: ProcessOptions): readonly string[] {
+  const pinned = cores === undefined ? [command, ...words] : ['taskset', '-c', cores, command, ...words];
+  // The shell joins the group and becomes the program, so that not even its first page is counted elsewhere.
+  return groupFile === undefined ? pinned : ['sh', '-c', 'echo $$ > "$0" && exec "$@"', groupFile, ...pinned];
 }

@@ -1,14 +1,36 @@
-/**
- * Samples in, a table for people and JSON lines for programs out: medians with their spread, ratios between systems, and where, when and
- * on what they were taken.
- */
-import { spawnSync } from 'node:child_process';
-import { cpus, release } from 'node:os';
+/** Samples in; medians, spread and ratios out, as a table for people and as records for programs. */
 
 /** What is measured, e.g. `cold stream`; the unit says how to read it. */
 export interface Quantity {
   readonly name: string;
-  readonly unit: 'MB/s' | 'ms' | 's/GiB' | 'MB' | '%' | 'x' | 'clients' | 's';
+  readonly unit: string;
+}
+
+/** One quantity of one system, summed up. */
+export interface Summary {
+  readonly quantity: string;
+  readonly unit: string;
+  readonly system: string;
+  readonly median: number;
+  readonly least: number;
+  readonly greatest: number;
+  readonly samples: number;
+  /** The median as a multiple of nginx's, where it was measured. */
+  readonly ofNginx?: number | undefined;
+}
+
+/** Something over time, for one system: `[seconds, value]`. */
+export interface Curve {
+  readonly quantity: string;
+  readonly unit: string;
+  readonly system: string;
+  readonly points: readonly (readonly [number, number])[];
+}
+
+interface Series {
+  readonly quantity: Quantity;
+  readonly system: string;
+  readonly samples: number[];
 }
 
 /** The `fraction` quantile (0..1) by the nearest rank; NaN for no samples. */
@@ -25,30 +47,13 @@ export function median(samples: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
 }
 
-interface Series {
-  readonly quantity: Quantity;
-  readonly system: string;
-  readonly samples: number[];
-}
-
-/** Facts of a run that every JSON line carries. */
-export interface RunFacts {
-  readonly bench: string;
-  readonly preset: 'short' | 'full';
-  readonly systems: Readonly<Record<string, string>>;
-  readonly skipped: Readonly<Record<string, string>>;
-  readonly origin: string;
-  readonly pinned: boolean;
-  /** ISO 8601. */
-  readonly date: string;
-}
-
-/** Collects the samples of one benchmark. */
+/** Collects the samples of one question. */
 export class Report {
+  readonly curves: Curve[] = [];
   readonly #series: Series[] = [];
 
   add(quantity: Quantity, system: string, ...samples: readonly number[]): void {
-    let series = this.#series.find((other) => other.quantity.name === quantity.name && other.system === system);
+    let series = this.#find(quantity.name, system);
     if (series === undefined) {
       series = { quantity, system, samples: [] };
       this.#series.push(series);
@@ -56,81 +61,67 @@ export class Report {
     series.samples.push(...samples);
   }
 
-  /** A row per quantity and system: median, least and greatest sample, count, and the median as a multiple of nginx's. */
-  table(): string {
-    const rows = this.#sorted().map(({ quantity, system, samples }) => {
-      const ratio = this.#ratio(quantity, system);
-      return [
-        quantity.name,
-        system,
-        `${format(median(samples))} ${quantity.unit}`,
-        `${format(Math.min(...samples))} .. ${format(Math.max(...samples))}`,
-        String(samples.length),
-        ratio === undefined ? '' : `${ratio.toFixed(2)}x`,
-      ];
-    });
-    const lines = [['quantity', 'system', 'median', 'least .. greatest', 'samples', 'of nginx'], ...rows];
-    const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
-    return lines
-      .map((line) =>
-        line
-          .map((cell, column) => cell.padEnd(widths[column]!))
-          .join('  ')
-          .trimEnd(),
-      )
-      .join('\n');
+  /** The median of a quantity, or undefined when it was not measured. */
+  value(quantity: string, system: string): number | undefined {
+    const series = this.#find(quantity, system);
+    return series === undefined ? undefined : median(series.samples);
   }
 
-  /** One JSON object per quantity and system. */
-  jsonLines(facts: RunFacts): string[] {
-    const machine = machineFacts();
-    return this.#sorted().map(({ quantity, system, samples }) =>
-      JSON.stringify({
-        bench: facts.bench,
-        quantity: quantity.name,
-        unit: quantity.unit,
-        system,
-        median: round(median(samples)),
-        least: round(Math.min(...samples)),
-        greatest: round(Math.max(...samples)),
-        samples: samples.length,
-        ofNginx: round(this.#ratio(quantity, system)),
-        preset: facts.preset,
-        description: facts.systems[system],
-        origin: facts.origin,
-        skipped: facts.skipped,
-        pinned: facts.pinned,
-        date: facts.date,
-        ...machine,
-      }),
-    );
+  /** The medians of a quantity by system, in the order of measurement. */
+  values(quantity: string): ReadonlyMap<string, number> {
+    const all = this.#series.filter((series) => series.quantity.name === quantity);
+    return new Map(all.map(({ system, samples }) => [system, median(samples)]));
   }
 
-  /** Quantities in the order first seen, the systems of each together. */
-  #sorted(): Series[] {
+  /** A row per quantity and system: quantities in the order first seen, the systems of each together. */
+  summaries(): Summary[] {
     const names = [...new Set(this.#series.map(({ quantity }) => quantity.name))];
-    return names.flatMap((name) => this.#series.filter(({ quantity }) => quantity.name === name));
+    const sorted = names.flatMap((name) => this.#series.filter(({ quantity }) => quantity.name === name));
+    return sorted.map(({ quantity, system, samples }) => ({
+      quantity: quantity.name,
+      unit: quantity.unit,
+      system,
+      median: round(median(samples)),
+      least: round(Math.min(...samples)),
+      greatest: round(Math.max(...samples)),
+      samples: samples.length,
+      ofNginx: this.#ofNginx(quantity.name, system),
+    }));
   }
 
-  #ratio(quantity: Quantity, system: string): number | undefined {
-    if (system === 'nginx') return undefined;
-    const base = this.#series.find((other) => other.quantity.name === quantity.name && other.system === 'nginx');
-    const own = this.#series.find((other) => other.quantity.name === quantity.name && other.system === system);
-    if (base === undefined || own === undefined || median(base.samples) === 0) return undefined;
-    return median(own.samples) / median(base.samples);
+  #find(quantity: string, system: string): Series | undefined {
+    return this.#series.find((series) => series.quantity.name === quantity && series.system === system);
+  }
+
+  #ofNginx(quantity: string, system: string): number | undefined {
+    const [own, base] = [this.value(quantity, system), this.value(quantity, 'nginx')];
+    return system === 'nginx' || own === undefined || base === undefined || base === 0 ? undefined : round(own / base);
   }
 }
 
-function machineFacts(): Record<string, string | number> {
-  const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8' }).stdout?.trim() ?? '';
-  return { machine: cpus()[0]?.model ?? 'unknown', cores: cpus().length, kernel: release(), node: process.version, commit };
+/** Summaries as a table: median, least and greatest sample, count, and the median as a multiple of nginx's. */
+export function formatTable(summaries: readonly Summary[]): string {
+  const rows = summaries.map(({ quantity, unit, system, median: middle, least, greatest, samples, ofNginx }) => [
+    quantity,
+    system,
+    `${formatNumber(middle)} ${unit}`.trim(),
+    `${formatNumber(least)} .. ${formatNumber(greatest)}`,
+    String(samples),
+    ofNginx === undefined ? '' : `${ofNginx.toFixed(2)}x`,
+  ]);
+  const lines = [['quantity', 'system', 'median', 'least .. greatest', 'samples', 'of nginx'], ...rows];
+  const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
+  const pad = (line: readonly string[]): string => line.map((cell, column) => cell.padEnd(widths[column]!)).join('  ');
+  return lines.map((line) => pad(line).trimEnd()).join('\n');
 }
 
-function format(value: number): string {
+/** Three digits that matter, or all of a large number. */
+export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return '-';
-  return value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(2) : value.toFixed(3);
+  if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString('en-US');
+  return Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 1 ? value.toFixed(2) : value.toFixed(3);
 }
 
-function round(value: number | undefined): number | undefined {
-  return value === undefined || !Number.isFinite(value) ? undefined : Number(value.toPrecision(5));
+function round(value: number): number {
+  return Number.isFinite(value) ? Number(value.toPrecision(5)) : value;
 }

@@ -15,7 +15,7 @@ import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { BufferPool } from '../memory/buffer-pool.ts';
 import { CopyPool } from '../proxy/copy-pool.ts';
-import { Listener } from '../proxy/listener.ts';
+import { Listener, type ListenerOptions } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS, ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { PurgeGate } from '../proxy/purge-gate.ts';
@@ -27,6 +27,7 @@ import type { GroupTransport } from '../upstream/group-transport.ts';
 import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
 import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
+import { CertificateFiles } from './certificate-files.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
 import { DoorSet, type UpstreamDoor } from './upstream-assembly.ts';
 
@@ -52,6 +53,8 @@ export interface PreparedConfig {
   readonly doors: ReadonlyMap<string, UpstreamDoor>;
   /** By the name of the service. */
   readonly services: ReadonlyMap<string, ProxyServices>;
+  /** Of the services that speak TLS, by name. */
+  readonly certificates: ReadonlyMap<string, CertificateFiles>;
 }
 
 /** A proxy whose listeners can be made, and whose configuration can be changed. Nothing is connected yet when it is built. */
@@ -77,7 +80,7 @@ export class AssembledProxy {
     this.#doors = new DoorSet({ clock, metrics: this.upstreamMetrics });
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
-    this.#current = { config, doors: new Map(), services: new Map() };
+    this.#current = { config, doors: new Map(), services: new Map(), certificates: new Map() };
     this.#common = this.#makeCommon(base);
     this.#watchLoad();
     this.commit(this.prepare(config));
@@ -117,12 +120,13 @@ export class AssembledProxy {
     ];
   }
 
-  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). */
+  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates */
   prepare(config: EdgeConfig): PreparedConfig {
+    const certificates = this.#readCertificates(config);
     const doors = this.#doors.prepare(config.groups);
     const { clientSurplusBytes } = this.config.limits;
     const surplus = config.limits.clientSurplusBytes === clientSurplusBytes ? this.#surplus : this.#makeSurplus(config);
-    const services = assembleServices(config, doors, this.#counts).map((service): [string, ProxyServices] => [
+    const services = assembleServices(config, { doors, counts: this.#counts, certificates }).map((service): [string, ProxyServices] => [
       service.name,
       {
         ...this.#common,
@@ -134,12 +138,14 @@ export class AssembledProxy {
         showsCacheKey: config.cacheStatus.key,
       },
     ]);
-    return { config, doors, services: new Map(services) };
+    return { config, doors, services: new Map(services), certificates };
   }
 
   /** From now on requests are answered with this; those in progress end as they began. */
   commit(prepared: PreparedConfig): void {
-    const { config, doors, services } = prepared;
+    const { config, doors, services, certificates } = prepared;
+    for (const files of this.#current.certificates.values()) files.stop();
+    for (const files of certificates.values()) files.watch();
     this.#doors.commit(config.groups, doors, config.shutdown.drainMs);
     this.#current = prepared;
     this.#surplus = this.services.surplus;
@@ -149,12 +155,25 @@ export class AssembledProxy {
 
   /** A listener of a service; it listens when it is told where. */
   createListener(serviceName: string, { config, services } = this.#current): Listener {
-    return new Listener(must(services.get(serviceName), 'there is such a service'), config.limits);
+    return new Listener(must(services.get(serviceName), 'there is such a service'), listenerOptions(config));
   }
 
   /** Closes every connection to origins. */
   async close(): Promise<void> {
+    for (const files of this.#current.certificates.values()) files.stop();
     await this.#doors.close();
+  }
+
+  #readCertificates({ services }: EdgeConfig): ReadonlyMap<string, CertificateFiles> {
+    const onReplaced = (isTaken: boolean): void => this.#proxyMetrics.add('certificateChanges', 1, isTaken ? 'taken' : 'refused');
+    const { clock, logger } = this.#common;
+    const withTls = services.filter(({ certificates }) => certificates.length > 0);
+    return new Map(
+      withTls.map(({ name, certificates, tlsMinVersion }) => {
+        const minVersion = tlsMinVersion === '1.3' ? 'TLSv1.3' : 'TLSv1.2';
+        return [name, new CertificateFiles({ certificates, minVersion, clock, logger, onReplaced })];
+      }),
+    );
   }
 
   #makeSurplus({ limits }: EdgeConfig): SurplusBudget {
@@ -202,10 +221,19 @@ export class AssembledProxy {
     this.#proxyMetrics.setGauge('inFlight', () => load.requests);
     this.#proxyMetrics.setGauge('connections', () => load.connections);
     this.#proxyMetrics.setGauge('pinnedSlots', () => this.#pins.taken);
+    this.#proxyMetrics.setGauge('certificateValidTo', () => {
+      const sets = [...this.#current.certificates.values()].map(({ set }) => set.validToMs / 1000);
+      return sets.length === 0 ? 0 : Math.min(...sets);
+    });
   }
 }
 
 function pinnedSlotsMax({ routes }: EdgeConfig, arena: Arena): number {
   const sliceBytesMax = Math.max(...routes.map(({ sliceSizeBytes }) => sliceSizeBytes));
   return Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / sliceBytesMax));
+}
+
+/** What a configuration says of listeners. */
+export function listenerOptions({ limits, expressLane }: EdgeConfig): ListenerOptions {
+  return { ...limits, hasExpressLane: expressLane };
 }

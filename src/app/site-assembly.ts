@@ -1,11 +1,14 @@
 /** Makes of a configuration what requests are routed by: a site for each route, and a router for each service. Used by proxy-assembly.ts. */
 import { createHash } from 'node:crypto';
+import { BlockList, isIPv6 } from 'node:net';
 import { must } from '../base/assert.ts';
 import { MetricSet } from '../base/metrics.ts';
-import type { ConfigGroup, ConfigRoute, EdgeConfig } from '../config/edge-config.ts';
+import type { ConfigGroup, ConfigRoute, ConfigService, EdgeConfig } from '../config/edge-config.ts';
+import type { CertificateSet } from '../proxy/certificates.ts';
 import { ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { Router } from '../proxy/router.ts';
-import type { ServedRoute, Service, Site } from '../proxy/services.ts';
+import type { ServedRoute, Service, ServiceTransport, Site } from '../proxy/services.ts';
+import type { CertificateFiles } from './certificate-files.ts';
 import type { UpstreamDoor } from './upstream-assembly.ts';
 
 /** Counts of routes, which outlive a reload. */
@@ -35,8 +38,17 @@ export class RouteCounts {
   }
 }
 
-/** Services as they would be; what is served now is not touched. @param doors by the name of their group */
-export function assembleServices(config: EdgeConfig, doors: ReadonlyMap<string, UpstreamDoor>, counts: RouteCounts): readonly Service[] {
+/** What services are made of beside their configuration. */
+export interface ServiceParts {
+  /** By the name of their group. */
+  readonly doors: ReadonlyMap<string, UpstreamDoor>;
+  readonly counts: RouteCounts;
+  /** Certificates in use, by the name of their service. */
+  readonly certificates: ReadonlyMap<string, CertificateFiles>;
+}
+
+/** Services as they would be; what is served now is not touched. */
+export function assembleServices(config: EdgeConfig, { doors, counts, certificates }: ServiceParts): readonly Service[] {
   const groups = new Map(config.groups.map((group) => [group.name, group]));
   const routes = new Map(
     config.routes.map((route) => {
@@ -44,15 +56,23 @@ export function assembleServices(config: EdgeConfig, doors: ReadonlyMap<string, 
       return [route.name, { route, site: siteOf(route, group, must(doors.get(group.name), 'a group has a door')) }];
     }),
   );
-  const services = config.services.map(({ name, routes: names }) => {
+  const services = config.services.map((service) => {
+    const { name, routes: names } = service;
     const served = names.map((routeName): ServedRoute => {
       const { route, site } = must(routes.get(routeName), 'a service has routes that there are');
       const { hosts, path, methods } = route;
       return { match: { hosts, path, methods }, site, metrics: counts.of([name, routeName, route.group]) };
     });
-    return { name, router: new Router(served) };
+    return { name, transport: transportOf(service, certificates.get(name)?.set), router: new Router(served) };
   });
   return services;
+}
+
+function transportOf({ takesProxyProtocol, trustedProxies }: ConfigService, certificates: CertificateSet | undefined): ServiceTransport {
+  if (trustedProxies === undefined) return { certificates, takesProxyProtocol, isTrustedProxy: undefined };
+  const trusted = new BlockList();
+  for (const { address, prefixBits, family } of trustedProxies) trusted.addSubnet(address, prefixBits, family);
+  return { certificates, takesProxyProtocol, isTrustedProxy: (address) => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4') };
 }
 
 function siteOf(route: ConfigRoute, group: ConfigGroup, door: UpstreamDoor): Site {

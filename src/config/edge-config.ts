@@ -91,6 +91,17 @@ export interface ConfigRoute {
   readonly sliceSizeBytes: number;
 }
 
+/** Versions of TLS that may be the lowest. */
+export const TLS_MIN_VERSIONS = ['1.2', '1.3'] as const;
+/** One of TLS_MIN_VERSIONS. */
+export type TlsMinVersion = (typeof TLS_MIN_VERSIONS)[number];
+
+/** Paths of PEM files. */
+export interface ConfigCertificate {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
 /** Listeners with their routes. */
 export interface ConfigService {
   readonly name: string;
@@ -99,6 +110,13 @@ export interface ConfigService {
   readonly listen: readonly ListenAddress[];
   /** Names, in the order in which they are tried. */
   readonly routes: readonly string[];
+  /** With any, its addresses speak TLS. */
+  readonly certificates: readonly ConfigCertificate[];
+  readonly tlsMinVersion: TlsMinVersion;
+  /** Connections begin with the PROXY protocol. */
+  readonly takesProxyProtocol: boolean;
+  /** Whose word about the client of a request counts; undefined: nobody's, and what clients say of it is passed on. */
+  readonly trustedProxies: readonly Network[] | undefined;
 }
 
 /** One configuration that was found valid. `services`, `routes` and `groups` are what is served; the short form is in them. */
@@ -108,6 +126,8 @@ export interface EdgeConfig {
   readonly groups: readonly ConfigGroup[];
   /** This, `upstream`, `preset` and `rules`: what the options say, to be shown. */
   readonly listen: ListenAddress;
+  /** Whether plain hits are answered from the raw socket. */
+  readonly expressLane: boolean;
   readonly admin: { readonly listen: ListenAddress; readonly token: string | undefined };
   /** Who may purge through the port of the clients; undefined: does not restrict, and nobody may where both are. */
   readonly purge: { readonly allow: readonly Network[] | undefined; readonly token: string | undefined };
@@ -146,6 +166,7 @@ export interface EdgeConfig {
   readonly limits: {
     /** Per resource. */
     readonly variantsMax: number;
+    readonly connectionsMax: number;
     readonly requestsMax: number;
     readonly clientStallMs: number;
     readonly uploadStallMs: number;

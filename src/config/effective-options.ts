@@ -68,12 +68,18 @@ function describeRoute({ hosts, path, methods, group, stripPrefix, addPrefix, sl
   return [...facts, `upstream ${group}`, `sliceSize ${formatSize(sliceSizeBytes)}`].join(', ');
 }
 
-function describeService({ listen, routes }: ConfigService): string {
-  return `listen ${listen.map(formatListenAddress).join(' ')}, routes ${routes.join(' ')}`;
+function describeService(service: ConfigService): string {
+  const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, trustedProxies } = service;
+  const parts = [`listen ${listen.map(formatListenAddress).join(' ')}`, `routes ${routes.join(' ')}`];
+  if (certificates.length > 0) parts.push(`TLS ${tlsMinVersion} and later with ${certificates.map(({ certFile }) => certFile).join(' ')}`);
+  if (takesProxyProtocol) parts.push('PROXY protocol');
+  if (trustedProxies !== undefined) parts.push(`trusted proxies ${formatNetworks(trustedProxies)}`);
+  return parts.join(', ');
 }
 
 const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undefined>> = {
   listen: (config) => formatListenAddress(config.listen),
+  expressLane: ({ expressLane }) => String(expressLane),
   'admin.listen': (config) => formatListenAddress(config.admin.listen),
   'admin.token': (config) => (config.admin.token === undefined ? undefined : '(set)'),
   'purge.allow': (config) => (config.purge.allow === undefined ? undefined : formatNetworks(config.purge.allow)),
@@ -97,6 +103,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'slice.size': (config) => formatSize(config.slice.sizeBytes),
   'limits.variants': (config) => String(config.limits.variantsMax),
   'cache.staleIfError': (config) => formatDuration(config.cache.staleIfErrorMs),
+  'limits.connections': ({ limits }) => String(limits.connectionsMax),
   'limits.requests': (config) => String(config.limits.requestsMax),
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
   'limits.uploadStall': (config) => formatDuration(config.limits.uploadStallMs),

@@ -2,8 +2,9 @@
  * The lists `services`, `routes` and `upstreams` of a file, read record by record: what each says, with its place, nothing joined yet.
  * site-plan.ts resolves their references and fills in what they leave out.
  */
-import type { ConfigNode, PathMatch } from './edge-config.ts';
+import { type ConfigCertificate, type ConfigNode, type PathMatch, TLS_MIN_VERSIONS, type TlsMinVersion } from './edge-config.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
+import { type Network, parseNetworks } from './network.ts';
 import { BALANCE_WORDS, PRESET_NAMES, type PresetName } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import type { ConfigProblem } from './problem.ts';
@@ -17,6 +18,7 @@ const HOSTS_MAX = 256;
 const METHODS_MAX = 16;
 const WEIGHT_MAX = 1000;
 const RETRIES_MAX = 10;
+const NETWORKS_MAX = 64;
 const ROUTES_MAX = 256;
 
 /** Keys of a service. */
@@ -24,6 +26,13 @@ export const SERVICE_KEYS = {
   name: 'Name for logs and metrics, unique; letters, digits, dot, underscore and hyphen',
   listen: 'Address that clients connect to, or a list of addresses',
   routes: 'Names of the routes that this service has, tried in the order of `routes`; left out: all of them',
+  certificates:
+    'List of certificates, each with `cert` and `key` (PEM files, a relative path from where the program runs); with them the service speaks TLS. A client gets the one for the name that it asks for, else the first',
+  tlsMinVersion: 'Lowest version of TLS: `1.2` (the default) or `1.3`',
+  proxyProtocol:
+    '`true`: every connection begins with the PROXY protocol (version 1 or 2) of a balancer, whose word about the client counts; others are refused',
+  trustedProxies:
+    'Networks whose `Forwarded` or `X-Forwarded-For` tells who the client is, in logs, limits and `purge.allow`; what others say there is not passed on',
 } as const;
 
 /** Keys of a route. A request takes the first one of its service that matches in all that it names. */
@@ -64,6 +73,10 @@ export const NODE_KEYS = {
   verifyCertificate: 'Whether the certificate must be valid for the name: `true` (the default) or `false`',
 } as const;
 
+/** Keys of a certificate. */
+export const CERTIFICATE_KEYS = { cert: 'PEM file with the certificate and its chain', key: 'PEM file with its private key' } as const;
+
+const CERTIFICATE_KIND: RecordKind = { word: 'a certificate', keys: CERTIFICATE_KEYS, countMax: 64 };
 const SERVICE_KIND: RecordKind = { word: 'a service', keys: SERVICE_KEYS, countMax: 32 };
 const ROUTE_KIND: RecordKind = { word: 'a route', keys: ROUTE_KEYS, countMax: ROUTES_MAX };
 const GROUP_KIND: RecordKind = { word: 'an upstream group', keys: GROUP_KEYS, countMax: 128 };
@@ -74,6 +87,10 @@ export interface GivenService {
   readonly name: Placed<string>;
   readonly listen: readonly Placed<ListenAddress>[];
   readonly routes: readonly Placed<string>[] | undefined;
+  readonly certificates: readonly ConfigCertificate[];
+  readonly tlsMinVersion: TlsMinVersion;
+  readonly takesProxyProtocol: boolean;
+  readonly trustedProxies: readonly Network[] | undefined;
 }
 
 /** A route as it is written. */
@@ -127,13 +144,38 @@ export function isTableKey(key: string): key is TableKey {
 
 /** Reads `services`. */
 export function readServices(node: YamlNode, problems: ConfigProblem[]): readonly GivenService[] {
-  return readRecords(node, { key: 'services', kind: SERVICE_KIND, problems }, (reader) => {
+  return readRecords(node, { key: 'services', kind: SERVICE_KIND, problems }, (reader, key) => {
     const name = reader.readRequired('name', parseName);
     const listen = reader.readList('listen', parseListenAddress, ADDRESSES_MAX);
     const routes = reader.readList('routes', parseName, ROUTES_MAX);
     if (listen === undefined) reader.report('listen', 'is required');
-    return name === undefined ? undefined : { name, listen: listen ?? [], routes };
+    const certificates = readCertificates(reader, key, problems);
+    const minVersion = reader.read('tlsMinVersion', (text) => parseChoice(text, TLS_MIN_VERSIONS));
+    if (minVersion !== undefined && certificates.length === 0)
+      reader.report('tlsMinVersion', 'is about TLS, and there are no certificates');
+    const service = {
+      certificates,
+      tlsMinVersion: minVersion?.value ?? TLS_MIN_VERSIONS[0],
+      takesProxyProtocol: reader.read('proxyProtocol', parseBoolean)?.value ?? false,
+      trustedProxies: reader.readList('trustedProxies', parseNetworks, NETWORKS_MAX)?.flatMap(({ value }) => value),
+    };
+    return name === undefined ? undefined : { name, listen: listen ?? [], routes, ...service };
   });
+}
+
+function readCertificates(service: RecordReader, key: string, problems: ConfigProblem[]): readonly ConfigCertificate[] {
+  const list = service.node('certificates');
+  if (list === undefined) return [];
+  if (list.kind === 'none') service.report('certificates', 'is empty; add a certificate, or leave it out');
+  return readRecords(list, { key: `${key}.certificates`, kind: CERTIFICATE_KIND, problems }, (reader) => {
+    const certFile = reader.readRequired('cert', parseFile)?.value;
+    const keyFile = reader.readRequired('key', parseFile)?.value;
+    return certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile };
+  });
+}
+
+function parseFile(text: string): Parsed<string> {
+  return text.trim() === '' ? invalid('must be the path of a file') : parsed(text.trim());
 }
 
 /** Reads `routes`. */

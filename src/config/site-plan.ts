@@ -4,7 +4,7 @@
  * Whatever does not fit together is a problem. Called by load.ts.
  */
 
-import type { ConfigGroup, ConfigRoute, ConfigService } from './edge-config.ts';
+import { type ConfigGroup, type ConfigRoute, type ConfigService, TLS_MIN_VERSIONS } from './edge-config.ts';
 import { formatListenAddress } from './listen-address.ts';
 import type { PresetName } from './options.ts';
 import { quoteText } from './parsed.ts';
@@ -21,6 +21,9 @@ import { findSuggestion } from './suggestion.ts';
 export const SHORT_FORM_NAME = 'default';
 /** Nodes beside the first that a request is tried at. */
 const RETRIES_DEFAULT = 2;
+
+/** How the short form's clients connect. */
+const PLAIN = { certificates: [], tlsMinVersion: TLS_MIN_VERSIONS[0], takesProxyProtocol: false, trustedProxies: undefined } as const;
 
 /** What is joined. */
 export interface PlanInput {
@@ -181,13 +184,15 @@ class Joiner {
   joinServices(routes: readonly ConfigRoute[]): readonly ConfigService[] {
     const { tables, values } = this.#input;
     const names = routes.map(({ name }) => name);
-    if (tables.services === undefined) return [{ name: SHORT_FORM_NAME, isImplicit: true, listen: [values.listen], routes: names }];
+    if (tables.services === undefined)
+      return [{ ...PLAIN, name: SHORT_FORM_NAME, isImplicit: true, listen: [values.listen], routes: names }];
     const services = withoutNamesakes(tables.services, 'services', this.#problems);
     this.#checkAddresses(services);
     return services.map((service) => this.#joinService(service, names));
   }
 
-  #joinService({ name, listen, routes }: GivenService, names: readonly string[]): ConfigService {
+  #joinService(given: GivenService, names: readonly string[]): ConfigService {
+    const { name, listen, routes, certificates, tlsMinVersion, takesProxyProtocol, trustedProxies } = given;
     this.#note('services', name);
     const known = new Set((this.#input.tables.routes ?? []).map((route) => route.name.value));
     for (const route of routes ?? []) {
@@ -201,6 +206,10 @@ class Joiner {
       isImplicit: false,
       listen: listen.map(({ value }) => value),
       routes: chosen === undefined ? names : names.filter((route) => chosen.has(route)),
+      certificates,
+      tlsMinVersion,
+      takesProxyProtocol,
+      trustedProxies,
     };
   }
 

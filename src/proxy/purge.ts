@@ -28,7 +28,7 @@ export async function purge(context: RequestContext, services: ProxyServices): P
   if (context.method !== 'PURGE') return NEXT;
   const { metrics, purger, purgeGate } = services;
   const { request, fields } = context;
-  const refusal = purgeGate.refuse(request.socket.remoteAddress, fieldValue(fields, 'authorization'));
+  const refusal = purgeGate.refuse(context.clientAddress, fieldValue(fields, 'authorization'));
   if (refusal !== undefined) {
     metrics.add('purgesRefused', 1, refusal);
     return { kind: 'fail', error: new EdgeError('PURGE_FORBIDDEN', REFUSALS[refusal]) };

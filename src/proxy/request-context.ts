@@ -11,9 +11,11 @@ import type { SiteRule } from '../cache/site-rule.ts';
 import type { FillTarget } from '../fill/fill-context.ts';
 import type { Resolution } from '../fill/object-resolver.ts';
 import type { ForwardReason } from '../http/cache-status.ts';
+import { forwardedClient } from '../http/forwarded-chain.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
+import type { Peer } from './client-door.ts';
 import type { CacheResult } from './proxy-metrics.ts';
 import type { ServedRoute } from './services.ts';
 
@@ -43,6 +45,15 @@ export interface UploadedContent extends AsyncIterable<Uint8Array> {
   close(): Promise<void>;
 }
 
+/** Where and when a request came. */
+export interface RequestOrigin {
+  /** Monotonic. */
+  readonly startedMs: number;
+  readonly peer: Peer;
+  /** See ServiceTransport. */
+  readonly isTrustedProxy: ((address: string) => boolean) | undefined;
+}
+
 /** A request and all that is known of it. */
 export class RequestContext {
   readonly request: IncomingMessage;
@@ -50,8 +61,14 @@ export class RequestContext {
   readonly method: string;
   readonly fields: FieldList;
   readonly startedMs: number;
-  /** Undefined for a Unix socket. A request that is destroyed has no socket any more. */
+  /** The other end of the connection. */
+  readonly peer: Peer;
+  /** Of the client, by the word of trusted proxies. Undefined for a Unix socket. A request that is destroyed has no socket any more. */
   readonly clientAddress: string | undefined;
+  /** Whether what the request says of those before the peer is passed on. */
+  readonly isPeerBelieved: boolean;
+  /** Whether the client's own request came by TLS. */
+  readonly isSecure: boolean;
   readonly #abort = new AbortController();
 
   // route
@@ -92,13 +109,18 @@ export class RequestContext {
   sentBytes = 0;
   cachedBytes = 0;
 
-  constructor(request: IncomingMessage, response: ServerResponse, startedMs: number) {
+  constructor(request: IncomingMessage, response: ServerResponse, origin: RequestOrigin) {
+    const { startedMs, peer, isTrustedProxy } = origin;
     this.request = request;
     this.response = response;
     this.method = request.method ?? 'GET';
     this.fields = parseRawFields(request.rawHeaders);
     this.startedMs = startedMs;
-    this.clientAddress = request.socket.remoteAddress;
+    this.peer = peer;
+    const client = isTrustedProxy === undefined ? peer : forwardedClient(this.fields, peer, isTrustedProxy);
+    this.clientAddress = client.address;
+    this.isSecure = client.isSecure;
+    this.isPeerBelieved = isTrustedProxy === undefined || (peer.address !== undefined && isTrustedProxy(peer.address));
     response.on('close', () => {
       if (!response.writableFinished) this.#abort.abort();
     });

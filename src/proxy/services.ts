@@ -11,6 +11,7 @@ import type { RedirectRule } from '../http/redirect-target.ts';
 import type { BufferPool } from '../memory/buffer-pool.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
+import type { CertificateSet } from './certificates.ts';
 import type { CopyPool } from './copy-pool.ts';
 import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS, ROUTE_METRICS } from './proxy-metrics.ts';
@@ -47,9 +48,19 @@ export interface ServedRoute {
   readonly metrics: MetricSet<typeof ROUTE_METRICS>;
 }
 
+/** What happens on connections of a service before their first request, and who says who a client is. */
+export interface ServiceTransport {
+  /** With them the service speaks TLS. */
+  readonly certificates: CertificateSet | undefined;
+  readonly takesProxyProtocol: boolean;
+  /** Whether the word of this address about clients counts; undefined: nobody's does, and what clients say of it is passed on. */
+  readonly isTrustedProxy: ((address: string) => boolean) | undefined;
+}
+
 /** What the listeners of one service answer with. */
 export interface Service {
   readonly name: string;
+  readonly transport: ServiceTransport;
   readonly router: Router<ServedRoute>;
 }
 

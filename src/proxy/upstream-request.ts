@@ -24,9 +24,9 @@ export function upstreamPath(site: Site, path: string, query: string | undefined
 }
 
 /** Fields of a request whose answer is stored for everybody. */
-export function sharedRequestFields(context: RequestContext, services: ProxyServices): FieldList {
+export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fields'>, site: Site, services: ProxyServices): FieldList {
   return [
-    ['host', hostAtOrigin(context.need('route').site, context.host)],
+    ['host', hostAtOrigin(site, context.host)],
     ['user-agent', 'rawslice'],
     ['accept', '*/*'],
     // Ranges address the bytes of one representation; an encoding chosen on the way would make another one of it (RFC 9110 s8.4).
@@ -55,11 +55,15 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
   const { fields, request } = context;
   const hops = forwardsLeft(context);
   const isLeftOut = (name: string): boolean =>
-    REPLACED.has(name) || (name === 'max-forwards' && hops !== undefined) || (context.method === 'HEAD' && RANGE_FIELDS.has(name));
+    REPLACED.has(name) ||
+    (name === 'forwarded' && !context.isPeerBelieved) ||
+    (name === 'max-forwards' && hops !== undefined) ||
+    (context.method === 'HEAD' && RANGE_FIELDS.has(name));
   const kept = endToEndFields(fields).filter(([name]) => !isLeftOut(name));
-  const address = context.clientAddress;
+  const { peer } = context;
   const host = fieldValue(fields, 'host');
-  const forwardedFor = [fieldValue(fields, 'x-forwarded-for'), address].filter((part) => part !== undefined && part !== '').join(', ');
+  const saidBefore = context.isPeerBelieved ? fieldValue(fields, 'x-forwarded-for') : undefined;
+  const forwardedFor = [saidBefore, peer.address].filter((part) => part !== undefined && part !== '').join(', ');
   return [
     ['host', hostAtOrigin(context.need('route').site, context.host)],
     ...kept,
@@ -67,7 +71,7 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
     ['cdn-loop', appendCdnLoop(fieldValue(fields, 'cdn-loop'), services.loopId)],
     ...(forwardedFor === '' ? [] : [['x-forwarded-for', forwardedFor] as const]),
     ...(host === undefined ? [] : [['x-forwarded-host', host] as const]),
-    ['x-forwarded-proto', 'http'],
+    ['x-forwarded-proto', context.isSecure ? 'https' : 'http'],
     ...(hops === undefined ? [] : [['max-forwards', String(hops - 1)] as const]),
     // RFC 9110 s10.1.1: whether the content is wanted is for the origin to say.
     ...(expectsContinue(context) ? [['expect', '100-continue'] as const] : []),

@@ -39,6 +39,10 @@ rules:
 services:
   - name: edge
     listen: [127.0.0.1:8080, "[::1]:8080"]
+    certificates: [{ cert: a.pem, key: a.key }, { cert: b.pem, key: b.key }]
+    tlsMinVersion: 1.3
+    proxyProtocol: true
+    trustedProxies: [10.0.0.0/8, "::1"]
   - name: inner
     listen: 127.0.0.1:8082
     routes: [api, debian]
@@ -70,6 +74,8 @@ upstreams:
     headTimeout: 2s
 `;
 
+const PLAIN = { certificates: [], tlsMinVersion: '1.2', takesProxyProtocol: false, trustedProxies: undefined };
+
 test('services, routes and groups are joined; what they leave out comes from the options', () => {
   const { services, routes, groups } = mustLoad(FULL);
   assert.deepEqual(services, [
@@ -81,8 +87,18 @@ test('services, routes and groups are joined; what they leave out comes from the
         { host: '::1', port: 8080 },
       ],
       routes: ['debian', 'api'],
+      certificates: [
+        { certFile: 'a.pem', keyFile: 'a.key' },
+        { certFile: 'b.pem', keyFile: 'b.key' },
+      ],
+      tlsMinVersion: '1.3',
+      takesProxyProtocol: true,
+      trustedProxies: [
+        { address: '10.0.0.0', prefixBits: 8, family: 'ipv4' },
+        { address: '::1', prefixBits: 128, family: 'ipv6' },
+      ],
     },
-    { name: 'inner', isImplicit: false, listen: [{ host: '127.0.0.1', port: 8082 }], routes: ['debian', 'api'] },
+    { ...PLAIN, name: 'inner', isImplicit: false, listen: [{ host: '127.0.0.1', port: 8082 }], routes: ['debian', 'api'] },
   ]);
   const [debian, api] = routes;
   assert.deepEqual(
@@ -133,12 +149,12 @@ test('--print-effective shows the lists with their sources', () => {
   assert.ok(result.kind === 'ok');
   const shown = new Map(listEffectiveOptions(result.config, result.sources).map((option) => [option.key, option]));
   const row = (key: string): string => `${shown.get(key)?.value} # ${shown.get(key)?.source.replace(`${FOLDER}/`, '')}`;
-  assert.equal(row('services.inner'), 'listen 127.0.0.1:8082, routes debian api # edge.yaml:10');
+  assert.equal(row('services.inner'), 'listen 127.0.0.1:8082, routes debian api # edge.yaml:14');
   assert.equal(
     row('routes.debian'),
-    'host mirror.example *.mirrors.example, prefix /debian, stripPrefix /debian, addPrefix /archive, upstream mirrors, sliceSize 512KiB # edge.yaml:14',
+    'host mirror.example *.mirrors.example, prefix /debian, stripPrefix /debian, addPrefix /archive, upstream mirrors, sliceSize 512KiB # edge.yaml:18',
   );
-  assert.equal(row('routes.debian.rules.own'), '^/dists/x/, freshFor 1m # edge.yaml:22');
+  assert.equal(row('routes.debian.rules.own'), '^/dists/x/, freshFor 1m # edge.yaml:26');
   assert.match(row('routes.debian.rules.debian-pool'), /immutable.* # preset debian$/);
   assert.match(
     row('upstreams.api'),

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { inTurn } from '../../bench/harness/benchmark.ts';
+import { drawChart } from '../../bench/harness/chart.ts';
 import { digest, download, LoadConnection } from '../../bench/harness/load.ts';
-import { median, quantile, Report } from '../../bench/harness/report.ts';
+import { formatTable, median, quantile, Report } from '../../bench/harness/report.ts';
+import { machineFacts } from '../../bench/harness/result.ts';
+import { judge, ratioTo, ratioToBestPeer } from '../../bench/harness/target.ts';
 import { Origin } from '../helpers/origin.ts';
 
 test('median() and quantile() of odd, even and no samples', () => {
@@ -13,25 +15,56 @@ test('median() and quantile() of odd, even and no samples', () => {
   assert.deepEqual([quantile(hundred, 0.5), quantile(hundred, 0.99), quantile(hundred, 1)], [50, 99, 100]);
 });
 
-test('a report gives medians as multiples of nginx and the facts of the run', () => {
+test('a report gives medians as multiples of nginx, and a table of them', () => {
   const report = new Report();
   const speed = { name: 'cold', unit: 'MB/s' } as const;
   report.add(speed, 'nginx', 100, 300, 200);
   report.add({ name: 'other', unit: 'ms' }, 'nginx', 1);
   report.add(speed, 'rawslice', 500);
-  const facts = { bench: 'b', preset: 'short', systems: { nginx: 'nginx/1' }, skipped: {}, origin: 'o', pinned: true, date: 'd' } as const;
-  const lines = report.jsonLines(facts).map((line): unknown => JSON.parse(line));
-  assert.equal(lines.length, 3);
-  assert.partialDeepStrictEqual(lines[0], { quantity: 'cold', system: 'nginx', median: 200, least: 100, greatest: 300, samples: 3 });
-  assert.partialDeepStrictEqual(lines[1], { quantity: 'cold', system: 'rawslice', median: 500, ofNginx: 2.5, node: process.version });
-  assert.match(report.table(), /^cold +rawslice +500 MB\/s +500 \.\. 500 +1 +2\.50x$/m);
+  const summaries = report.summaries();
+  assert.equal(summaries.length, 3);
+  assert.partialDeepStrictEqual(summaries[0], { quantity: 'cold', system: 'nginx', median: 200, least: 100, greatest: 300, samples: 3 });
+  assert.partialDeepStrictEqual(summaries[1], { quantity: 'cold', system: 'rawslice', median: 500, ofNginx: 2.5 });
+  assert.match(formatTable(summaries), /^cold +rawslice +500 MB\/s +500 \.\. 500 +1 +2\.50x$/m);
 });
 
-test('inTurn() lets each be first once', () => {
-  assert.deepEqual(
-    [0, 1, 2, 3].map((round) => inTurn(['a', 'b', 'c'], round)[0]),
-    ['a', 'b', 'c', 'a'],
+test('the judge holds medians against targets, and says when there is nothing to hold', () => {
+  const report = new Report();
+  const add = (system: string, value: number): void => report.add({ name: 'cold', unit: 'MB/s' }, system, value);
+  add('rawslice', 80);
+  add('nginx', 100);
+  add('direct', 1000);
+  const shared = { sense: 'at least', wanted: 1.5, unit: '' } as const;
+  const [missed, best, absent] = judge(
+    [
+      { ...shared, what: 'a', reached: ratioTo('cold', 'nginx') },
+      { ...shared, what: 'b', wanted: 0.8, reached: ratioToBestPeer('cold', 'greatest') },
+      { ...shared, what: 'c', reached: ratioTo('cold', 'varnish') },
+    ],
+    report,
   );
+  assert.partialDeepStrictEqual(missed, { verdict: 'missed', line: 'missed: 0.800, at least 1.50' });
+  assert.partialDeepStrictEqual(best, { verdict: 'reached', reached: 0.8 });
+  assert.partialDeepStrictEqual(absent, { verdict: 'not measured', line: 'not measured (at least 1.50)' });
+});
+
+test('the chart draws bars and curves, and escapes what it writes', () => {
+  const report = new Report();
+  report.add({ name: 'a < b', unit: 's' }, 'rawslice', 2);
+  report.curves.push({
+    quantity: 'memory',
+    unit: 'MB',
+    system: 'rawslice',
+    points: [
+      [0, 1],
+      [1, 2],
+    ],
+  });
+  const shared = { id: 'p0', text: '', preset: 'short', date: '', machine: machineFacts(), systems: {}, skipped: {}, notes: [] } as const;
+  const result = { ...shared, judgements: [], summaries: report.summaries(), curves: report.curves, charts: ['a < b', 'absent'] };
+  const chart = drawChart([result], 'title');
+  assert.match(chart, /P0: a &lt; b, s/);
+  assert.equal(chart.match(/<polyline/g)?.length, 1);
 });
 
 test('the load counts bodies, notices early ends and stalls at the head', async (context) => {

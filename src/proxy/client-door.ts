@@ -1,0 +1,152 @@
+/**
+ * What happens on a connection before its first request: the PROXY protocol of a balancer, then TLS, where the service has them. Whoever does not
+ * come to an end of it in time, or at all, is let go without an answer, since nobody knows yet what he would understand. Used by listener.ts.
+ */
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { MetricSet } from '../base/metrics.ts';
+import { PROXY_HEADER_BYTES_MAX, parseProxyHeader } from '../http/proxy-protocol.ts';
+import type { PROXY_METRICS } from './proxy-metrics.ts';
+import type { ServiceTransport } from './services.ts';
+
+/** The other end of a connection, as far as it is believed. */
+export interface Peer {
+  /** Undefined for a Unix socket. */
+  readonly address: string | undefined;
+  readonly isSecure: boolean;
+}
+
+/** What a door works with. */
+export interface ClientDoorOptions {
+  /** What holds for connections that come now. */
+  readonly transport: () => ServiceTransport;
+  readonly clock: Clock;
+  readonly metrics: MetricSet<typeof PROXY_METRICS>;
+  /** For everything before the first request. */
+  readonly deadlineMs: () => number;
+  /** The connection is ready for requests. */
+  readonly onward: (socket: Socket, peer: Peer) => void;
+}
+
+/** Why a connection was let go. */
+export type DoorRefusal = 'proxy-protocol' | 'tls' | 'slow';
+
+/** ALPN (RFC 7301) in its wire form. */
+const ALPN_HTTP1 = Buffer.from('\x08http/1.1', 'latin1');
+
+/** One per listener. */
+export class ClientDoor {
+  readonly #options: ClientDoorOptions;
+  /** Connections that are not through yet. */
+  readonly #entries = new Set<Entry>();
+
+  constructor(options: ClientDoorOptions) {
+    this.#options = options;
+  }
+
+  /** Lets go of everybody who is not through: nobody has asked for anything yet. */
+  close(): void {
+    for (const entry of [...this.#entries]) entry.end();
+  }
+
+  /** Takes a connection that was accepted just now. */
+  accept(socket: Socket): void {
+    const transport = this.#options.transport();
+    const peer: Peer = { address: socket.remoteAddress, isSecure: false };
+    if (!transport.takesProxyProtocol && transport.certificates === undefined) return this.#options.onward(socket, peer);
+    const entry = new Entry(socket, this.#options, () => this.#entries.delete(entry));
+    this.#entries.add(entry);
+    if (transport.takesProxyProtocol) entry.readProxyHeader(peer, (proxied) => this.#secure(entry, proxied, transport));
+    else this.#secure(entry, peer, transport);
+  }
+
+  #secure(entry: Entry, peer: Peer, { certificates }: ServiceTransport): void {
+    if (certificates === undefined) entry.finish(() => this.#options.onward(entry.socket, peer));
+    else entry.shakeHands(certificates, (secured) => entry.finish(() => this.#options.onward(secured, { ...peer, isSecure: true })));
+  }
+}
+
+/** Server's sockets stay half open when the client has ended his side; before a request there is nothing to answer. */
+const GONE_EVENTS = ['error', 'end', 'close'] as const;
+
+/** One connection on its way in. */
+class Entry {
+  readonly socket: Socket;
+  readonly #options: ClientDoorOptions;
+  readonly #deadline: Timer;
+  readonly #onLeft: () => void;
+  #secured: TLSSocket | undefined;
+  readonly #onGone = (): void => this.end();
+
+  /** @param onLeft called once the connection is through, or gone */
+  constructor(socket: Socket, options: ClientDoorOptions, onLeft: () => void) {
+    this.#onLeft = onLeft;
+    this.socket = socket;
+    this.#options = options;
+    this.#deadline = options.clock.startTimer(options.deadlineMs(), () => this.refuse('slow'));
+    for (const event of GONE_EVENTS) socket.on(event, this.#onGone);
+  }
+
+  /** Somebody else has the connection from now on. */
+  finish(onward: () => void): void {
+    this.#deadline.stop();
+    this.#onLeft();
+    for (const event of GONE_EVENTS) this.socket.off(event, this.#onGone);
+    onward();
+  }
+
+  refuse(reason: DoorRefusal): void {
+    this.#options.metrics.add('doorRefused', 1, reason);
+    this.end();
+  }
+
+  /** Reads what the balancer says; what comes behind it stays for whoever is next. */
+  readProxyHeader(peer: Peer, next: (peer: Peer) => void): void {
+    const { socket } = this;
+    let received = Buffer.alloc(0);
+    const onReadable = (): void => {
+      const bytes: Buffer | null = socket.read();
+      if (bytes === null) return;
+      received = Buffer.concat([received, bytes]);
+      const header = parseProxyHeader(received.subarray(0, PROXY_HEADER_BYTES_MAX));
+      if (header.kind === 'incomplete') return;
+      socket.off('readable', onReadable);
+      if (header.kind === 'invalid') return this.refuse('proxy-protocol');
+      const rest = received.subarray(header.lengthBytes);
+      if (rest.length > 0) socket.unshift(rest);
+      const { source } = header;
+      // The stream learns on the next tick that nobody waits for `readable` any more; before, it would not flow.
+      process.nextTick(() => {
+        if (!socket.destroyed) next(source === undefined ? peer : { ...peer, address: source.address });
+      });
+    };
+    socket.on('readable', onReadable);
+  }
+
+  shakeHands(certificates: NonNullable<ServiceTransport['certificates']>, next: (secured: Socket) => void): void {
+    const secured = new TLSSocket(this.socket, {
+      isServer: true,
+      // Of who names nobody; who does is asked for below.
+      secureContext: certificates.find(undefined),
+      SNICallback: (name, done) => done(null, certificates.find(name)),
+      ALPNProtocols: ALPN_HTTP1,
+    });
+    this.#secured = secured;
+    const onError = (): void => this.refuse('tls');
+    secured.once('error', onError);
+    secured.once('end', this.#onGone);
+    secured.once('secure', () => {
+      secured.off('error', onError);
+      secured.off('end', this.#onGone);
+      next(secured);
+    });
+  }
+
+  end(): void {
+    this.#deadline.stop();
+    this.#onLeft();
+    // TLS has taken the connection out of its socket.
+    (this.#secured ?? this.socket).destroy();
+  }
+}
