@@ -12,6 +12,7 @@ import type { FieldList } from '../../src/http/header-fields.ts';
 import type { BodySink, ResponseReceiver, Transfer, UpstreamHead, UpstreamTransport } from '../../src/upstream/upstream-transport.ts';
 import { type BodyIdentity, bodyBytes } from '../helpers/body.ts';
 import type { Certificate } from '../helpers/certificate.ts';
+import { CutOrigin } from '../helpers/cut-origin.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
 import type { Misbehaviour } from '../helpers/origin-script.ts';
@@ -405,4 +406,48 @@ export function runUpstreamTransportContract(
     const { accepted } = origin.connections;
     assert.ok(keepsConnections ? accepted <= 2 : accepted === 5, `${accepted} connections`);
   });
+
+  for (const [what, response, expected] of CUT_RESPONSES) {
+    test(`${name}: ${what}, cut at every byte, and byte by byte`, async () => {
+      await using origin = await CutOrigin.start(response, tls);
+      const transport = factory(origin.url, { headTimeoutMs: 5000, bodyTimeoutMs: 5000 });
+      try {
+        for (const path of ['/each', ...Array.from(response, (_, cut) => `/${cut}`)]) {
+          const recorder = new Recorder();
+          transport.start({ method: 'GET', path, fields: [['host', 'origin.test']] }, recorder);
+          assert.equal(await ended(recorder), 'end', path);
+          assert.deepEqual([recorder.head?.status, recorder.body.toString(), recorder.trailers], [200, 'hello', expected], path);
+        }
+        if (keepsConnections) assert.ok(origin.accepted <= 2, `${origin.accepted} connections`);
+      } finally {
+        await transport.close();
+      }
+    });
+
+    test(`${name}: ${what}, ended too early at every byte`, async () => {
+      await using origin = await CutOrigin.start(response, tls);
+      const transport = factory(origin.url, { headTimeoutMs: 5000, bodyTimeoutMs: 5000 });
+      try {
+        for (let cut = 0; cut < response.length; cut += 1) {
+          const recorder = new Recorder();
+          transport.start({ method: 'GET', path: `/${cut}/close`, fields: [['host', 'origin.test']] }, recorder);
+          assert.match(await ended(recorder), /^(failure|error)$/, `${cut} bytes`);
+          assert.ok('hello'.startsWith(recorder.body.toString()), `${cut} bytes`);
+        }
+      } finally {
+        await transport.close();
+      }
+    });
+  }
 }
+
+/** What each brings is `hello`, and the trailers. */
+const CUT_RESPONSES: readonly [what: string, response: string, trailers: FieldList][] = [
+  ['Content-Length', 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello', []],
+  [
+    'chunks with an extension and a trailer',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n02\r\nlo\r\n0\r\nX-Sum: 42\r\n\r\n',
+    [['x-sum', '42']],
+  ],
+  ['an interim response before it', 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello', []],
+];

@@ -166,7 +166,8 @@ export class MemoryStore implements SliceStore {
     return this.#slices.has(`${generation}/${sliceNumber}`);
   }
 
-  tryReadResident(): undefined {
+  /** It has no memory; a test may give it one. */
+  tryReadResident(_read: SliceRead): ReturnType<SliceStore['tryReadResident']> {
     return undefined;
   }
 

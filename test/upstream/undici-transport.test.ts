@@ -1,5 +1,6 @@
 /** The undici transport keeps the transport's contract. */
 import { Readable } from 'node:stream';
+import { test } from 'node:test';
 import { SystemClock } from '../../src/base/clock.ts';
 import { MetricSet } from '../../src/base/metrics.ts';
 import { KIB } from '../../src/base/units.ts';
@@ -7,6 +8,7 @@ import { ConnectionBudget } from '../../src/upstream/connection-budget.ts';
 import { UndiciTransport } from '../../src/upstream/undici-transport.ts';
 import { UPSTREAM_METRICS } from '../../src/upstream/upstream-metrics.ts';
 import { runUpstreamTransportContract, type TransportLimits } from '../contract/upstream-transport.ts';
+import { trustedCertificate } from '../helpers/certificate.ts';
 
 const create = (origin: string, limits: TransportLimits): UndiciTransport =>
   new UndiciTransport({
@@ -22,6 +24,10 @@ const create = (origin: string, limits: TransportLimits): UndiciTransport =>
   });
 
 runUpstreamTransportContract('UndiciTransport', create);
+
+const certificate = trustedCertificate();
+if (certificate === undefined) test('UndiciTransport over TLS', { skip: 'openssl is not installed' }, () => undefined);
+else runUpstreamTransportContract('UndiciTransport over TLS', create, { tls: certificate });
 
 // What has content goes another way, which must not show.
 runUpstreamTransportContract(

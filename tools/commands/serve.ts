@@ -1,12 +1,12 @@
 /** `rawslice serve`: runs the cache until it is told to stop. Flags override the file; the file is config/default.yaml unless one is named. */
 import path from 'node:path';
 import type { Command } from 'commander';
-import { destination } from 'pino';
 import { Edge } from '../../src/app/edge.ts';
 import { takeInheritance } from '../../src/app/inherited-sockets.ts';
 import { serveUntilTold } from '../../src/app/life-cycle.ts';
 import { countText } from '../../src/base/count-text.ts';
 import { createLogger } from '../../src/base/log.ts';
+import { LogBuffer } from '../../src/base/log-buffer.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { formatBytes } from '../../src/base/units.ts';
 import type { ConfigRoute, EdgeConfig } from '../../src/config/edge-config.ts';
@@ -63,7 +63,9 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
   const file = options.config ?? DEFAULT_FILE;
   const overrides = overridesOf(options, io.environment);
   const { config, sources } = loadConfigOrFail(io, file, overrides);
-  const stream = destination({ dest: 1, sync: false });
+  const stream = new LogBuffer(1, io.clock);
+  // However it ends: also when it cannot start.
+  process.once('exit', () => stream.flushNow());
   const logger = createLogger({ level: config.log.level, stream });
   const { sockets, isHandover } = takeInheritance(process.env, process);
   const edge = await Edge.start({
@@ -81,7 +83,6 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
   process.on('SIGHUP', () => void edge.reload('signal'));
   const { clock, environment } = io;
   await serveUntilTold(edge, { clock, environment, logger, isHandover, watchStop: (stop) => void watchSignals(clock, stop) });
-  stream.flushSync();
 }
 
 /** --upstream alone means plain RFC freshness, since the default file's preset belongs to the mirror that the file names. */
