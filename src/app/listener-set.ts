@@ -8,7 +8,7 @@ import type { EdgeConfig } from '../config/edge-config.ts';
 import { formatListenAddress } from '../config/listen-address.ts';
 import type { Listener, ListenerEnd, ListenPlace } from '../proxy/listener.ts';
 import { type InheritedSockets, socketsOfServices } from './inherited-sockets.ts';
-import type { AssembledProxy, PreparedConfig } from './proxy-assembly.ts';
+import { type AssembledProxy, listenerOptions, type PreparedConfig } from './proxy-assembly.ts';
 
 /** A listener that listens. */
 export interface OpenListener {
@@ -94,7 +94,7 @@ export class ListenerSet {
   #commit(next: OpenListeners, { config, services }: PreparedConfig): void {
     for (const { service, listener } of next.values()) {
       const answeredWith = services.get(service);
-      if (answeredWith !== undefined) listener.use(answeredWith, config.limits);
+      if (answeredWith !== undefined) listener.use(answeredWith, listenerOptions(config));
     }
     const kept = new Set([...next.values()].map(({ listener }) => listener));
     for (const { listener } of this.#open.values()) if (!kept.has(listener)) this.#drain(listener, { deadlineMs: config.shutdown.drainMs });

@@ -15,7 +15,7 @@ import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { BufferPool } from '../memory/buffer-pool.ts';
 import { CopyPool } from '../proxy/copy-pool.ts';
-import { Listener } from '../proxy/listener.ts';
+import { Listener, type ListenerOptions } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS, ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { PurgeGate } from '../proxy/purge-gate.ts';
@@ -155,7 +155,7 @@ export class AssembledProxy {
 
   /** A listener of a service; it listens when it is told where. */
   createListener(serviceName: string, { config, services } = this.#current): Listener {
-    return new Listener(must(services.get(serviceName), 'there is such a service'), config.limits);
+    return new Listener(must(services.get(serviceName), 'there is such a service'), listenerOptions(config));
   }
 
   /** Closes every connection to origins. */
@@ -231,4 +231,9 @@ export class AssembledProxy {
 function pinnedSlotsMax({ routes }: EdgeConfig, arena: Arena): number {
   const sliceBytesMax = Math.max(...routes.map(({ sliceSizeBytes }) => sliceSizeBytes));
   return Math.max(2, Math.floor((arena.sizeBytes * PINNED_SHARE) / sliceBytesMax));
+}
+
+/** What a configuration says of listeners. */
+export function listenerOptions({ limits, expressLane }: EdgeConfig): ListenerOptions {
+  return { ...limits, hasExpressLane: expressLane };
 }

@@ -47,6 +47,16 @@ export class MetricSet<Table extends MetricTable> {
     this.#cells[cell] = (this.#cells[cell] ?? 0) + amount;
   }
 
+  /** Where a counter stands, for whoever counts so often that the look-up by name shows; it stays the same. */
+  cell<Key extends keyof Table>(key: Key, label?: LabelOf<Table[Key]>): number {
+    return this.#cell(key, label);
+  }
+
+  /** Adds `amount` to what stands at `cell`, which is one of this set. */
+  addAt(cell: number, amount: number): void {
+    this.#cells[cell] = (this.#cells[cell] ?? 0) + amount;
+  }
+
   /** Records one observation (in the unit of the name) in a histogram. */
   observe<Key extends keyof Table>(key: Key, value: number): void {
     const row = must<MetricRow>(this.#table[key], 'unknown metric');

@@ -126,6 +126,8 @@ export interface EdgeConfig {
   readonly groups: readonly ConfigGroup[];
   /** This, `upstream`, `preset` and `rules`: what the options say, to be shown. */
   readonly listen: ListenAddress;
+  /** Whether plain hits are answered from the raw socket. */
+  readonly expressLane: boolean;
   readonly admin: { readonly listen: ListenAddress; readonly token: string | undefined };
   /** Who may purge through the port of the clients; undefined: does not restrict, and nobody may where both are. */
   readonly purge: { readonly allow: readonly Network[] | undefined; readonly token: string | undefined };
@@ -164,6 +166,7 @@ export interface EdgeConfig {
   readonly limits: {
     /** Per resource. */
     readonly variantsMax: number;
+    readonly connectionsMax: number;
     readonly requestsMax: number;
     readonly clientStallMs: number;
     readonly uploadStallMs: number;

@@ -79,6 +79,7 @@ function describeService(service: ConfigService): string {
 
 const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undefined>> = {
   listen: (config) => formatListenAddress(config.listen),
+  expressLane: ({ expressLane }) => String(expressLane),
   'admin.listen': (config) => formatListenAddress(config.admin.listen),
   'admin.token': (config) => (config.admin.token === undefined ? undefined : '(set)'),
   'purge.allow': (config) => (config.purge.allow === undefined ? undefined : formatNetworks(config.purge.allow)),
@@ -102,6 +103,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'slice.size': (config) => formatSize(config.slice.sizeBytes),
   'limits.variants': (config) => String(config.limits.variantsMax),
   'cache.staleIfError': (config) => formatDuration(config.cache.staleIfErrorMs),
+  'limits.connections': ({ limits }) => String(limits.connectionsMax),
   'limits.requests': (config) => String(config.limits.requestsMax),
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
   'limits.uploadStall': (config) => formatDuration(config.limits.uploadStallMs),

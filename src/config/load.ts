@@ -179,6 +179,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[], { serv
     routes,
     groups,
     listen: values.listen,
+    expressLane: values.expressLane,
     admin: { listen: values['admin.listen'], token: values['admin.token'] },
     purge: { allow: values['purge.allow'], token: values['purge.token'] },
     upstream: {
@@ -207,6 +208,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[], { serv
     cache: { staleIfErrorMs: values['cache.staleIfError'] },
     limits: {
       variantsMax: values['limits.variants'],
+      connectionsMax: values['limits.connections'],
       requestsMax: values['limits.requests'],
       clientStallMs: values['limits.clientStall'],
       uploadStallMs: values['limits.uploadStall'],

@@ -40,6 +40,12 @@ export const OPTIONS = {
     default: '127.0.0.1:8080',
     description: 'Address that clients connect to; `0.0.0.0:8080` or `[::]:8080` for every interface. Not beside `services`',
   },
+  expressLane: {
+    kind: 'boolean',
+    default: 'true',
+    description:
+      'Answer plain GET and HEAD requests for what is stored and fresh from the raw socket; connections that ask for anything else go to the general HTTP server with that request. `false` sends all of them there, as do TLS, `proxyProtocol` and `trustedProxies`',
+  },
   'admin.listen': {
     kind: 'address',
     default: '127.0.0.1:8081',
@@ -183,6 +189,13 @@ export const OPTIONS = {
     max: '365d',
     description:
       'How long past its freshness a response is served while the origin fails, where neither the origin (`stale-if-error`) nor a rule says; never where the origin forbids it (`must-revalidate`, `proxy-revalidate`, `no-cache`, `s-maxage`)',
+  },
+  'limits.connections': {
+    kind: 'count',
+    default: '16384',
+    min: '1',
+    max: '1000000',
+    description: 'Connections of clients at a time; more are closed at once',
   },
   'limits.requests': {
     kind: 'count',

@@ -17,6 +17,7 @@ import { findSuggestion } from './suggestion.ts';
 /** Texts by dotted key in, values out. Options without default may be missing; load.ts asks for the required ones. */
 export const OPTION_SCHEMA = z.object({
   listen: address('listen'),
+  expressLane: fromText(parseBoolean),
   'admin.listen': address('admin.listen'),
   'admin.token': fromText(parseSecret).optional(),
   'purge.allow': fromText(parseNetworks).optional(),
@@ -40,6 +41,7 @@ export const OPTION_SCHEMA = z.object({
   'slice.size': size('slice.size', (bytes) => (isPowerOfTwo(bytes) ? undefined : 'must be a power of two')),
   'limits.variants': count('limits.variants'),
   'cache.staleIfError': duration('cache.staleIfError'),
+  'limits.connections': count('limits.connections'),
   'limits.requests': count('limits.requests'),
   'limits.clientStall': duration('limits.clientStall'),
   'limits.uploadStall': duration('limits.uploadStall'),

@@ -7,12 +7,13 @@ import { EdgeError } from '../base/errors.ts';
 import { hashKeyText } from '../cache/cache-key.ts';
 import { isFresh } from '../cache/freshness.ts';
 import { KeyMarks } from '../cache/key-marks.ts';
-import { judgeReuse, type Reuse } from '../cache/request-policy.ts';
+import { judgeReuse, type Lookup, type Reuse } from '../cache/request-policy.ts';
 import { responseControl } from '../cache/response-control.ts';
 import { isSharedDespiteAuthorization } from '../cache/response-policy.ts';
 import { planSlices, type SliceStep, sliceCount } from '../cache/slice-plan.ts';
 import { isSliced } from '../cache/status-policy.ts';
 import { primaryKeyText } from '../cache/variant-key.ts';
+import { isMarker } from '../cache/variant-marker.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import type { ForwardReason } from '../http/cache-status.ts';
 import type { RangeSpec } from '../http/range.ts';
@@ -22,7 +23,7 @@ import type { PurgeTarget } from '../store/slice-store.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import { BackgroundRenewals, type RenewalResult, readForNext } from './background-renewals.ts';
 import type { BodyReader } from './body-reader.ts';
-import { type FillContext, UNSTORABLE_MARK_MS, UNSTORABLE_MARKS_MAX } from './fill-context.ts';
+import { type FillContext, type FillTarget, UNSTORABLE_MARK_MS, UNSTORABLE_MARKS_MAX } from './fill-context.ts';
 import { findFirstMissing, type MissingBytes } from './first-missing.ts';
 import type { LiveObject } from './live-object.ts';
 import { LiveObjects } from './live-objects.ts';
@@ -127,6 +128,28 @@ export class ObjectResolver {
       if (outcome.kind === 'again' && outcome.isRangeless) wanted = { ...request, ranges: [] };
     }
     return { kind: 'bypass', forward: forward ?? 'miss' };
+  }
+
+  /**
+   * What resolve() would hand out as fresh without waiting for anything: the manifest is in memory, no variants are told apart, and the request's
+   * terms are met. Undefined does not mean that there is nothing. For whoever needs no more than a slice that is in memory, too.
+   */
+  findFresh(target: FillTarget, lookup: Lookup, nowMs: number): Manifest | undefined {
+    const live = this.#live.findCurrent(target.objectHash);
+    const isUsable = live !== undefined && live.failure === undefined;
+    const manifest = isUsable ? live.manifest : this.#context.store.tryReadManifest(target.objectHash);
+    if (manifest === undefined || isMarker(manifest)) return undefined;
+    const reuse = judgeReuse({ stored: manifest, nowMs, rule: target.rule }, lookup);
+    return reuse === 'fresh' ? manifest : undefined;
+  }
+
+  /** Hands out what findFresh() has just found, in the same turn. Undefined when that generation is over. */
+  open(target: FillTarget, manifest: Manifest): Extract<Resolution, { kind: 'object' }> | undefined {
+    const object = this.#live.open(target, manifest);
+    if (object.failure !== undefined) return undefined;
+    object.hold();
+    object.reserve();
+    return granted({ kind: 'object', object, state: 'fresh', status: undefined }, { isCollapsed: false, forward: undefined });
   }
 
   /**

@@ -19,6 +19,12 @@ export class BufferPool {
   readonly #kept: Buffer[] = [];
   #taken = 0;
 
+  /** @param bytes undefined when they must not be used again */
+  readonly #giveBack = (bytes: Buffer | undefined): void => {
+    this.#taken -= 1;
+    if (bytes !== undefined && this.#kept.length < this.#keptMax) this.#kept.push(bytes);
+  };
+
   constructor({ sizeBytes, keptMax }: BufferPoolOptions) {
     this.sizeBytes = sizeBytes;
     this.#keptMax = keptMax;
@@ -37,13 +43,7 @@ export class BufferPool {
   /** A buffer of `sizeBytes`; the last one used comes first, since the processor still knows it. */
   take(): PooledBuffer {
     this.#taken += 1;
-    return new PooledBuffer(this.#kept.pop() ?? Buffer.allocUnsafeSlow(this.sizeBytes), (bytes) => this.#giveBack(bytes));
-  }
-
-  /** @param bytes undefined when they must not be used again */
-  #giveBack(bytes: Buffer | undefined): void {
-    this.#taken -= 1;
-    if (bytes !== undefined && this.#kept.length < this.#keptMax) this.#kept.push(bytes);
+    return new PooledBuffer(this.#kept.pop() ?? Buffer.allocUnsafeSlow(this.sizeBytes), this.#giveBack);
   }
 }
 

@@ -1,34 +1,59 @@
-/** The access log: one JSON line a request, field names after OpenTelemetry's, written when the response has ended. */
-import { fieldValue } from '../http/header-fields.ts';
-import type { RequestContext } from './request-context.ts';
-import type { ProxyServices } from './services.ts';
+/** The access log: one JSON line a request, field names after OpenTelemetry's, written when the response has ended. Both lanes write it. */
+import type { EdgeError } from '../base/errors.ts';
+import type { CacheResult } from './proxy-metrics.ts';
+import type { ProxyServices, Site } from './services.ts';
+
+/** What a line says of one request. */
+export interface AccessRecord {
+  /** Name of the service. */
+  readonly service: string;
+  /** Undefined where no route takes the request. */
+  readonly site: Pick<Site, 'route' | 'group'> | undefined;
+  readonly clientAddress: string | undefined;
+  readonly method: string;
+  readonly path: string | undefined;
+  readonly query: string | undefined;
+  readonly range: string | undefined;
+  /** Undefined when no head was sent. */
+  readonly status: number | undefined;
+  readonly sentBytes: number;
+  readonly userAgent: string | undefined;
+  readonly cacheResult: CacheResult;
+  readonly cacheStatus: string | undefined;
+  readonly cachedBytes: number;
+  readonly ruleName: string | undefined;
+  readonly generation: number | undefined;
+  readonly firstByteMs: number | undefined;
+  readonly durationMs: number;
+  readonly isComplete: boolean;
+  readonly error: EdgeError | undefined;
+}
 
 /** Writes the line of one request. */
-export function writeAccessLine(context: RequestContext, services: ProxyServices, isComplete: boolean): void {
-  const { request, response, resolution } = context;
+export function writeAccessLine(record: AccessRecord, services: Pick<ProxyServices, 'logger'>): void {
   services.logger.info(
     {
-      service: services.service.name,
-      route: context.route?.site.route,
-      group: context.route?.site.group,
-      'client.address': context.clientAddress,
-      'http.request.method': context.method,
-      'url.path': context.path ?? request.url,
-      'url.query': context.query,
-      'http.request.range': fieldValue(context.fields, 'range'),
-      'http.response.status_code': response.headersSent ? response.statusCode : undefined,
-      'http.response.body.size': context.sentBytes,
-      'user_agent.original': fieldValue(context.fields, 'user-agent'),
-      'cache.result': context.cacheResult,
-      'cache.status': context.cacheStatus,
-      'cache.bytes': context.cachedBytes,
-      'cache.rule': context.rule?.name,
-      'cache.generation': resolution?.object.generation,
-      ttfb_ms: round(context.firstByteMs),
-      duration_ms: round(services.clock.monotonicMs() - context.startedMs),
-      aborted: isComplete ? undefined : true,
-      error: context.error?.code,
-      'error.message': context.error?.message,
+      service: record.service,
+      route: record.site?.route,
+      group: record.site?.group,
+      'client.address': record.clientAddress,
+      'http.request.method': record.method,
+      'url.path': record.path,
+      'url.query': record.query,
+      'http.request.range': record.range,
+      'http.response.status_code': record.status,
+      'http.response.body.size': record.sentBytes,
+      'user_agent.original': record.userAgent,
+      'cache.result': record.cacheResult,
+      'cache.status': record.cacheStatus,
+      'cache.bytes': record.cachedBytes,
+      'cache.rule': record.ruleName,
+      'cache.generation': record.generation,
+      ttfb_ms: round(record.firstByteMs),
+      duration_ms: round(record.durationMs),
+      aborted: record.isComplete ? undefined : true,
+      error: record.error?.code,
+      'error.message': record.error?.message,
     },
     'request',
   );

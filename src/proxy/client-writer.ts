@@ -3,34 +3,34 @@
  * arena. A client that has not shown that it does, or one past the pin budget, gets copies (copy-pool.ts), so that it holds no slot while
  * it stalls. At most two writes are under way; every lease and every buffer ends at the first of write callback and close.
  */
-import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
-import { MIB } from '../base/units.ts';
 import type { Piece } from '../fill/piece.ts';
+import { type ClientPace, PROMPT_MS, paceOf } from './client-pace.ts';
 import { COPY_BYTES, type CopyPool, LARGE_COPY_BYTES } from './copy-pool.ts';
 import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS } from './proxy-metrics.ts';
 
 const WRITES_MAX = 2;
-/**
- * What a client must have taken over its connection without a pause before it is sent slots: more than the kernel buffers for one that reads
- * nothing (4 MiB to send by Linux's net.ipv4.tcp_wmem, and what the other side receives).
- */
-const PROVEN_BYTES = 8 * MIB;
-/** A write that takes longer shows that the client does not keep up. */
-const PROMPT_MS = 250;
-/** One that takes no longer than this was taken by the kernel as it came; the next copy may be larger. */
-const QUICK_MS = 10;
 /** A large write may take this many times limits.clientStall, in proportion to its size. */
 const STALL_SCALE_MAX = 4;
 
+/** Where bodies go: a response of node:http, or the express lane's side of a socket. */
+export interface ClientOutlet {
+  readonly socket: Socket | null;
+  readonly writableFinished: boolean;
+  /** @param done called when the kernel has taken the bytes, or never will */
+  write(bytes: Buffer, done: () => void): unknown;
+  end(): unknown;
+  once(event: 'close', listener: () => void): unknown;
+}
+
 /** What a writer works with. */
 export interface ClientWriterOptions {
-  readonly response: ServerResponse;
+  readonly response: ClientOutlet;
   readonly pins: PinBudget;
   readonly copies: CopyPool;
   readonly clock: Clock;
@@ -45,25 +45,19 @@ interface PendingWrite {
   readonly finish: () => void;
 }
 
-/** What each connection has taken without a pause, over all its responses. */
-const PROMPT_BYTES = new WeakMap<Socket, number>();
-
 /** The body of one response. */
 export class ClientWriter {
   readonly #options: ClientWriterOptions;
-  readonly #socket: Socket | null;
+  readonly #pace: ClientPace;
   readonly #pending = new Set<PendingWrite>();
-  #promptBytes: number;
-  #isQuick = false;
   #holdsPin = false;
   #wake: (() => void) | undefined;
   #failure: EdgeError | undefined;
 
   constructor(options: ClientWriterOptions) {
     this.#options = options;
-    // The response lets go of it when it has ended.
-    this.#socket = options.response.socket;
-    this.#promptBytes = (this.#socket === null ? undefined : PROMPT_BYTES.get(this.#socket)) ?? 0;
+    // The response lets go of its socket when it has ended.
+    this.#pace = paceOf(options.response.socket);
     options.response.once('close', () => {
       if (!options.response.writableFinished) this.close();
     });
@@ -71,9 +65,9 @@ export class ClientWriter {
 
   /** How many bytes the next piece may have. */
   nextLimitBytes(): number {
-    if (!this.#holdsPin && this.#promptBytes >= PROVEN_BYTES) this.#holdsPin = this.#options.pins.tryTake();
+    if (!this.#holdsPin && this.#pace.isProven) this.#holdsPin = this.#options.pins.tryTake();
     if (this.#holdsPin) return Number.POSITIVE_INFINITY;
-    return this.#isQuick && this.#options.copies.hasLarge ? LARGE_COPY_BYTES : COPY_BYTES;
+    return this.#pace.isQuick && this.#options.copies.hasLarge ? LARGE_COPY_BYTES : COPY_BYTES;
   }
 
   /**
@@ -138,19 +132,12 @@ export class ClientWriter {
         }
         copy?.end();
         buffer?.end();
-        this.#note(bytes.length, clock.monotonicMs() - startedMs);
+        this.#pace.note(bytes.length, clock.monotonicMs() - startedMs);
         this.#wake?.();
       },
     };
     this.#pending.add(write);
     response.write(bytes, write.finish);
-  }
-
-  /** The client has taken so much, in so long. */
-  #note(bytes: number, tookMs: number): void {
-    this.#isQuick = tookMs <= QUICK_MS;
-    this.#promptBytes = tookMs <= PROMPT_MS ? this.#promptBytes + bytes : 0;
-    if (this.#socket !== null) PROMPT_BYTES.set(this.#socket, this.#promptBytes);
   }
 
   /** Waits until fewer than `count` writes are under way, as long as the client takes bytes at all. */

@@ -1,5 +1,6 @@
 /** Stage *finish*: lets go of what the request held and closes its accounts. Runs once for every request, however it ended. */
-import { writeAccessLine } from './access-log.ts';
+import { fieldValue } from '../http/header-fields.ts';
+import { type AccessRecord, writeAccessLine } from './access-log.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
@@ -8,6 +9,7 @@ export function finish(context: RequestContext, services: ProxyServices): void {
   const { response } = context;
   context.answer?.reader.abort();
   const status = response.headersSent ? response.statusCode : undefined;
+  metrics.add('laneRequests', 1, 'general');
   metrics.add('requests', 1, context.cacheResult);
   metrics.add('responses', 1, statusClass(status));
   context.route?.metrics.add('requests', 1, context.cacheResult);
@@ -22,10 +24,36 @@ function close(context: RequestContext, services: ProxyServices): void {
   if (!isComplete) services.metrics.add('aborted');
   if (!isComplete || context.response.statusCode >= 500) context.route?.metrics.add('failures');
   context.route?.metrics.add('bodyBytes', context.sentBytes);
-  if (services.logsAccess) writeAccessLine(context, services, isComplete);
+  if (services.logsAccess) writeAccessLine(recordOf(context, services, isComplete), services);
 }
 
-function statusClass(status: number | undefined): '1xx' | '2xx' | '3xx' | '4xx' | '5xx' | 'none' {
+function recordOf(context: RequestContext, services: ProxyServices, isComplete: boolean): AccessRecord {
+  const { request, response, fields } = context;
+  return {
+    service: services.service.name,
+    site: context.route?.site,
+    clientAddress: context.clientAddress,
+    method: context.method,
+    path: context.path ?? request.url,
+    query: context.query,
+    range: fieldValue(fields, 'range'),
+    status: response.headersSent ? response.statusCode : undefined,
+    sentBytes: context.sentBytes,
+    userAgent: fieldValue(fields, 'user-agent'),
+    cacheResult: context.cacheResult,
+    cacheStatus: context.cacheStatus,
+    cachedBytes: context.cachedBytes,
+    ruleName: context.rule?.name,
+    generation: context.resolution?.object.generation,
+    firstByteMs: context.firstByteMs,
+    durationMs: services.clock.monotonicMs() - context.startedMs,
+    isComplete,
+    error: context.error,
+  };
+}
+
+/** The label of a status. */
+export function statusClass(status: number | undefined): '1xx' | '2xx' | '3xx' | '4xx' | '5xx' | 'none' {
   if (status === undefined) return 'none';
   if (status < 200) return '1xx';
   if (status < 300) return '2xx';

@@ -1,14 +1,16 @@
 /** Stage *identify*: the cache key, whether the cache may answer at all, and how the origin is asked for what is stored for everybody. */
 
 import { EdgeError } from '../base/errors.ts';
-import { cacheKey, keySiteName } from '../cache/cache-key.ts';
+import { type CacheKey, cacheKey, keySiteName } from '../cache/cache-key.ts';
 import { openingRange } from '../cache/range-plan.ts';
 import { judgeRequest } from '../cache/request-policy.ts';
+import type { SiteRule } from '../cache/site-rule.ts';
+import type { FillTarget } from '../fill/fill-context.ts';
 import { fieldValue } from '../http/header-fields.ts';
 import { parseRangeHeader } from '../http/range.ts';
 import { placeOf } from '../upstream/origin-abilities.ts';
 import type { RequestContext } from './request-context.ts';
-import type { ProxyServices } from './services.ts';
+import type { ProxyServices, Site } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 import { sharedRequestFields, transportFor, upstreamPath } from './upstream-request.ts';
 
@@ -25,21 +27,31 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
   if (context.key === undefined) return verdict.onlyIfCached ? notCached() : { kind: 'bypass', reason: 'key-too-long' };
   context.ranges = wantedRanges(context, services);
   services.store.noteRequest(context.key.objectHash, startBytes(context));
-  const targetPath = upstreamPath(site, path, context.query);
-  context.target = {
-    ...context.key,
+  context.target = fillTarget(context, services, { site, key: context.key, path, rule });
+  return NEXT;
+}
+
+/** How the origin is asked for what is stored for everybody under the key. */
+export function fillTarget(
+  request: Pick<RequestContext, 'host' | 'query' | 'fields'>,
+  services: ProxyServices,
+  place: { readonly site: Site; readonly key: CacheKey; readonly path: string; readonly rule: SiteRule },
+): FillTarget {
+  const { site, key, path, rule } = place;
+  const targetPath = upstreamPath(site, path, request.query);
+  return {
+    ...key,
     rule,
     transport: transportFor(rule, site),
     upstreamPath: targetPath,
     place: placeOf(site.placeName, targetPath),
     sliceSizeBytes: site.sliceSizeBytes,
-    fields: sharedRequestFields(context, services),
+    fields: sharedRequestFields(request, site, services),
   };
-  return NEXT;
 }
 
 /** Where the request begins in the object; the last so many bytes are a place of their own. */
-export function startBytes(context: RequestContext): number {
+export function startBytes(context: Pick<RequestContext, 'ranges'>): number {
   const range = openingRange(context.ranges ?? []);
   if (range === undefined) return 0;
   return 'suffix' in range ? Number.MAX_SAFE_INTEGER : range.first;

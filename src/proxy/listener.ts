@@ -11,14 +11,18 @@ import { listeningFd } from '../base/listening-fd.ts';
 import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
 import { ClientDoor, type Peer } from './client-door.ts';
+import { ExpressLane } from './express/express-lane.ts';
 import { handleRequest } from './pipeline.ts';
 import { proxyStatusOf } from './proxy-error.ts';
 import { type RefusalKind, refusal } from './refusal.ts';
 import { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
-/** Limits that node:http enforces. */
-export interface ListenerLimits {
+/** Limits on connections and heads, and which way these go. */
+export interface ListenerOptions {
+  /** Whether plain hits are answered without node:http. */
+  readonly hasExpressLane: boolean;
+  readonly connectionsMax: number;
   readonly headerBytesMax: number;
   /** For a request's head to arrive. */
   readonly headerTimeoutMs: number;
@@ -75,12 +79,14 @@ export class Listener {
   readonly #peers = new WeakMap<Duplex, Peer>();
   readonly #door: ClientDoor;
 
-  constructor(services: ProxyServices, limits: ListenerLimits) {
+  readonly #lane: ExpressLane;
+
+  constructor(services: ProxyServices, options: ListenerOptions) {
     this.#services = services;
     this.#server = createServer(
       {
-        maxHeaderSize: limits.headerBytesMax,
-        headersTimeout: limits.headerTimeoutMs,
+        maxHeaderSize: options.headerBytesMax,
+        headersTimeout: options.headerTimeoutMs,
         // A long upload is not an attack; a stalled one is ended by limits.uploadStall.
         requestTimeout: 0,
         // node:http would answer it past log and metrics; admit refuses it.
@@ -98,9 +104,17 @@ export class Listener {
     this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response));
     this.#server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response));
     // node:http gives a tunnel's socket away without a response object.
-    this.#server.on('connect', (_request, socket) => this.#refuseWith('method', socket));
+    this.#server.on('connect', (_request, socket) => {
+      // And takes its own listener for errors off it.
+      socket.on('error', () => socket.destroy());
+      this.#refuseWith('method', socket);
+    });
     // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
-    this.#door = this.#openDoor(takeOverConnections(this.#server));
+    this.#server.maxConnections = options.connectionsMax;
+    this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
+    const toHttp = takeOverConnections(this.#server);
+    this.#lane = this.#openLane(options, toHttp);
+    this.#door = this.#openDoor(toHttp);
     const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
       load.connections += 1;
@@ -120,15 +134,32 @@ export class Listener {
       deadlineMs: () => this.#server.headersTimeout,
       onward: (socket, peer) => {
         this.#peers.set(socket, peer);
-        toHttp(socket);
+        if (this.#lane.isOpen) this.#lane.accept(socket);
+        else toHttp(socket);
       },
     });
   }
 
   /** Requests that come from now on are handled with these. `headerBytesMax` stays what it is. */
-  use(services: ProxyServices, limits: ListenerLimits): void {
+  use(services: ProxyServices, options: ListenerOptions): void {
     this.#services = services;
-    this.#server.headersTimeout = limits.headerTimeoutMs;
+    this.#server.headersTimeout = options.headerTimeoutMs;
+    this.#server.maxConnections = options.connectionsMax;
+    this.#lane.use(services, { headerTimeoutMs: options.headerTimeoutMs, isOpen: isForLane(services, options) });
+  }
+
+  #openLane(options: ListenerOptions, toGeneral: (socket: Socket) => void): ExpressLane {
+    const { headerBytesMax, headerTimeoutMs } = options;
+    return new ExpressLane({
+      services: this.#services,
+      isOpen: isForLane(this.#services, options),
+      headerBytesMax,
+      headerTimeoutMs,
+      keepAliveMs: KEEP_ALIVE_MS,
+      checkMs: DEADLINE_CHECK_MS,
+      toGeneral,
+      refuse: (kind, socket) => this.#refuseWith(kind, socket),
+    });
   }
 
   /**
@@ -158,12 +189,20 @@ export class Listener {
       NetServer.prototype.close.call(this.#server, () => resolve());
     });
     this.#door.close();
-    const grace = clock.startTimer(idleGraceMs, () => this.#server.close());
-    const timer = clock.startTimer(deadlineMs, () => this.#server.closeAllConnections());
+    this.#lane.beginClosing();
+    const grace = clock.startTimer(idleGraceMs, () => {
+      this.#server.close();
+      this.#lane.closeIdle();
+    });
+    const timer = clock.startTimer(deadlineMs, () => {
+      this.#server.closeAllConnections();
+      this.#lane.close();
+    });
     await closed;
     this.#server.close();
     grace.stop();
     timer.stop();
+    this.#lane.close();
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
@@ -228,12 +267,20 @@ export class Listener {
     const answer = answerText(refusal(this.#services, kind), this.#services.clock.wallMs());
     // In the middle of a response it would be taken for its bytes.
     if (state.isBusy) state.refusal ??= answer;
-    else socket.end(answer);
+    // What was sent behind the last request of a connection gets no answer (RFC 9112 s9.6).
+    else if (socket.writable) socket.end(answer);
   }
 }
 
+/** Whether connections begin in the express lane, which knows no TLS, and no client but the other end of the connection. */
+function isForLane({ service }: ProxyServices, { hasExpressLane }: ListenerOptions): boolean {
+  const { certificates, takesProxyProtocol, isTrustedProxy } = service.transport;
+  return hasExpressLane && certificates === undefined && !takesProxyProtocol && isTrustedProxy === undefined;
+}
+
 /**
- * Takes node:http's own listener off a new server, so that somebody else is given the connections first.
+ * Takes node:http's own listener off a new server, so that connections are accepted for somebody else. Its deadlines hold for connections that
+ * are given to it later because the server is the one that listens.
  *
  * @returns gives it a connection
  */
@@ -251,9 +298,15 @@ const WHOLE_LINE = /^[^\r\n]+ HTTP\/\d\.\d\r\n/;
 /** A target beyond MAX_TARGET_BYTES, which is what made the head too large. */
 const LONG_TARGET = new RegExp(`^[A-Z]+ [!-~]{${MAX_TARGET_BYTES + 1}}`);
 
+const LF = 10;
+
 /** What node's parser has found wrong before there was a request. */
-function kindOf(error: Error & { readonly rawPacket?: unknown }): RefusalKind {
-  const packet = Buffer.isBuffer(error.rawPacket) ? error.rawPacket.toString('latin1') : '';
+function kindOf(error: Error & { readonly rawPacket?: unknown; readonly bytesParsed?: unknown }): RefusalKind {
+  const { bytesParsed } = error;
+  const bytes = Buffer.isBuffer(error.rawPacket) ? error.rawPacket : Buffer.alloc(0);
+  // Requests that were sent ahead of this one may stand in the same packet; it begins with the line in which the parser stopped.
+  const lineStart = typeof bytesParsed === 'number' && bytesParsed > 0 ? bytes.lastIndexOf(LF, bytesParsed - 1) + 1 : 0;
+  const packet = bytes.toString('latin1', lineStart);
   switch (systemErrorCode(error)) {
     case 'HPE_HEADER_OVERFLOW':
       return LONG_TARGET.test(packet) ? 'target-length' : 'head-size';

@@ -4,7 +4,8 @@ import { planSlices } from '../cache/slice-plan.ts';
 import { isSliced, isSuccess } from '../cache/status-policy.ts';
 import { validatorsOf } from '../cache/validators.ts';
 import type { LiveObject } from '../fill/live-object.ts';
-import { evaluatePreconditions } from '../http/conditional.ts';
+import type { Manifest } from '../format/manifest.ts';
+import { evaluatePreconditions, type PreconditionVerdict } from '../http/conditional.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { formatUnsatisfiedContentRange } from '../http/range.ts';
 import { notCached } from './identify.ts';
@@ -15,30 +16,15 @@ import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 
 /** Slices of a plan that are looked up to tell a hit from a partial hit; a longer plan is judged by its beginning. */
-const LOOKED_UP_SLICES_MAX = 4096;
+export const LOOKED_UP_SLICES_MAX = 4096;
 /** Fields of a 200 that a 304 repeats (RFC 9110 s15.4.5). */
 const NOT_MODIFIED_FIELDS = new Set(['cache-control', 'content-location', 'date', 'etag', 'expires', 'last-modified', 'vary']);
 
 export function plan(context: RequestContext, services: ProxyServices): StageOutcome {
   const { object } = context.need('resolution');
-  const { fields, lengthBytes, status, receivedAtMs } = object.manifest;
-  const validators = validatorsOf(fields);
-  const conditions = {
-    method: context.method,
-    requestFields: context.fields,
-    entityTag: validators.entityTag,
-    lastModified: validators.lastModified?.text,
-    recordedMs: validators.dateMs ?? receivedAtMs,
-  };
-  // Conditions count where the answer would be a 2xx (RFC 9110 s13.2.1), ranges where it would be a 200 (s14.2).
-  const verdict = isSuccess(status) ? evaluatePreconditions(conditions) : 'proceed';
-  if (verdict === 'not-modified')
-    return reply(
-      context,
-      services,
-      304,
-      fields.filter(([name]) => NOT_MODIFIED_FIELDS.has(name)),
-    );
+  const { fields, lengthBytes, status } = object.manifest;
+  const verdict = judgeConditions(context.method, context.fields, object.manifest);
+  if (verdict === 'not-modified') return reply(context, services, 304, notModifiedFields(fields));
   if (verdict === 'precondition-failed') return reply(context, services, 412, [['content-length', '0']]);
 
   if (!isSliced(status)) {
@@ -51,10 +37,7 @@ export function plan(context: RequestContext, services: ProxyServices): StageOut
       context.body = { status: 200, start: 0, end: lengthBytes, ...countSlices(object, [{ start: 0, end: lengthBytes }]) };
       return NEXT;
     case 'unsatisfiable':
-      return reply(context, services, 416, [
-        ['content-range', formatUnsatisfiedContentRange(plan.lengthBytes)],
-        ['content-length', '0'],
-      ]);
+      return reply(context, services, 416, unsatisfiedFields(plan.lengthBytes));
     case 'pass':
       return context.need('lookup').onlyIfCached ? notCached() : { kind: 'bypass', reason: 'ranges' };
     case 'ranges': {
@@ -64,6 +47,32 @@ export function plan(context: RequestContext, services: ProxyServices): StageOut
       return NEXT;
     }
   }
+}
+
+/** What the request's conditions come to. They count where the answer would be a 2xx (RFC 9110 s13.2.1), ranges where it would be a 200 (s14.2). */
+export function judgeConditions(method: string, requestFields: FieldList, manifest: Manifest): PreconditionVerdict {
+  if (!isSuccess(manifest.status)) return 'proceed';
+  const validators = validatorsOf(manifest.fields);
+  return evaluatePreconditions({
+    method,
+    requestFields,
+    entityTag: validators.entityTag,
+    lastModified: validators.lastModified?.text,
+    recordedMs: validators.dateMs ?? manifest.receivedAtMs,
+  });
+}
+
+/** Of the stored fields those that a 304 repeats. */
+export function notModifiedFields(fields: FieldList): FieldList {
+  return fields.filter(([name]) => NOT_MODIFIED_FIELDS.has(name));
+}
+
+/** Fields of a 416. */
+export function unsatisfiedFields(lengthBytes: number): FieldList {
+  return [
+    ['content-range', formatUnsatisfiedContentRange(lengthBytes)],
+    ['content-length', '0'],
+  ];
 }
 
 /** A planned hit is a hint: a slice that is gone at delivery is fetched then. */

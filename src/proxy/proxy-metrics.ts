@@ -28,6 +28,25 @@ export const REFUSAL_KINDS = [
   'loop',
 ] as const;
 
+/** Why a connection goes from the express lane to node:http. */
+export const HANDOVER_REASONS = [
+  'method',
+  'target',
+  'version',
+  'syntax',
+  'field',
+  'size',
+  'rule',
+  'directive',
+  'range',
+  'absent',
+  'partial',
+  'overload',
+  'failed',
+] as const;
+/** One of HANDOVER_REASONS. */
+export type HandoverReason = (typeof HANDOVER_REASONS)[number];
+
 export const PROXY_METRICS = {
   requests: {
     kind: 'counter',
@@ -58,6 +77,30 @@ export const PROXY_METRICS = {
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
   },
   inFlight: { kind: 'gauge', name: 'rawslice_http_requests_in_flight', help: 'Requests in progress' },
+  laneRequests: {
+    kind: 'counter',
+    name: 'rawslice_http_lane_requests_total',
+    help: 'Requests by the lane that answered them: `express`, from the raw socket, or `general`, through node:http',
+    label: 'lane',
+    values: ['express', 'general'],
+  },
+  handovers: {
+    kind: 'counter',
+    name: 'rawslice_http_lane_handovers_total',
+    help: 'Connections that went from the express lane to node:http, by what was asked for: a `method`, `target`, `version`, `syntax` or `field` beyond its grammar; a head or more fields than it takes (`size`); a `rule` or request `directive` that it leaves to the other; several ranges (`range`); what is not stored, fresh and alike for all (`absent`), or not there whole (`partial`); more than limits.requests (`overload`); bytes that could not be read (`failed`)',
+    label: 'reason',
+    values: HANDOVER_REASONS,
+  },
+  targetsForgotten: {
+    kind: 'counter',
+    name: 'rawslice_http_lane_targets_forgotten_total',
+    help: 'Request targets, with their stored heads, that the express lane forgot because others were asked for lately',
+  },
+  connectionsDropped: {
+    kind: 'counter',
+    name: 'rawslice_http_connections_dropped_total',
+    help: 'Connections that were closed at once because limits.connections was reached',
+  },
   connections: { kind: 'gauge', name: 'rawslice_http_connections', help: 'Connections of clients' },
   doorRefused: {
     kind: 'counter',

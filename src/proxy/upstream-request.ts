@@ -24,9 +24,9 @@ export function upstreamPath(site: Site, path: string, query: string | undefined
 }
 
 /** Fields of a request whose answer is stored for everybody. */
-export function sharedRequestFields(context: RequestContext, services: ProxyServices): FieldList {
+export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fields'>, site: Site, services: ProxyServices): FieldList {
   return [
-    ['host', hostAtOrigin(context.need('route').site, context.host)],
+    ['host', hostAtOrigin(site, context.host)],
     ['user-agent', 'rawslice'],
     ['accept', '*/*'],
     // Ranges address the bytes of one representation; an encoding chosen on the way would make another one of it (RFC 9110 s8.4).

@@ -351,6 +351,10 @@ export class DeviceStore implements SliceStore {
     return this.#early === undefined ? this.#mounted?.findManifest(objectHash) : this.#early.findManifest(objectHash);
   }
 
+  tryReadManifest(objectHash: ObjectHash): Manifest | undefined {
+    return this.#early === undefined ? this.#mounted?.tryReadManifest(objectHash) : undefined;
+  }
+
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
     const early = this.#early;
     if (early === undefined) return this.#mounted?.readManifest(objectHash, signal) ?? this.#miss();

@@ -50,10 +50,12 @@ export interface MountedStoreOptions {
 export class MountedStore {
   readonly #options: MountedStoreOptions;
   readonly #parts: StoreParts;
+  readonly #ramReads: number;
 
   constructor(options: MountedStoreOptions) {
     this.#options = options;
     this.#parts = options.parts;
+    this.#ramReads = options.metrics.cell('reads', 'ram');
   }
 
   /** Generation of the object in the index, purged or not; 0 when there is none. */
@@ -92,20 +94,30 @@ export class MountedStore {
     return this.#isHidden(generation) ? undefined : { generation, storedSlices: catalogue.index.slices(tagSlot) };
   }
 
+  tryReadManifest(objectHash: ObjectHash): Manifest | undefined {
+    const parts = this.#readable();
+    const tagSlot = parts?.catalogue.findObject(objectHash) ?? NO_SLOT;
+    if (parts === undefined || tagSlot === NO_SLOT) return undefined;
+    const generation = parts.catalogue.generationOf(tagSlot);
+    const known = this.#options.shelf.find(objectHash, generation);
+    if (known === undefined || this.#options.purges.isForgotten(generation)) return undefined;
+    const { index } = parts.catalogue;
+    index.markVisited(index.recordOf(tagSlot));
+    // Purges take what they cover out of memory at once, so what is there is not covered.
+    this.#options.purges.clear(generation);
+    this.#options.metrics.addAt(this.#ramReads, 1);
+    return known;
+  }
+
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
+    const known = this.tryReadManifest(objectHash);
+    if (known !== undefined) return { kind: 'hit', manifest: known };
     const parts = this.#readable();
     const tagSlot = parts?.catalogue.findObject(objectHash) ?? NO_SLOT;
     if (parts === undefined || tagSlot === NO_SLOT) return this.#miss('absent');
     const { index } = parts.catalogue;
     if (this.#options.purges.isForgotten(parts.catalogue.generationOf(tagSlot))) return this.#miss('absent');
     index.markVisited(index.recordOf(tagSlot));
-    const known = this.#options.shelf.find(objectHash, parts.catalogue.generationOf(tagSlot));
-    if (known !== undefined) {
-      // Purges take what they cover out of memory at once, so what is there is not covered.
-      this.#options.purges.clear(known.generation);
-      this.#options.metrics.add('reads', 1, 'ram');
-      return { kind: 'hit', manifest: known };
-    }
     // Offered, not written, and no longer in memory: nothing is left of it.
     if (index.blocks(index.recordOf(tagSlot)) === 0) return this.#miss('absent');
     const verdict = await parts.reader.readManifest(objectHash, tagSlot, signal);
@@ -205,7 +217,7 @@ export class MountedStore {
     gate.onRead(slice);
     const slot = catalogue.findStored(read.generation, read.sliceNumber);
     if (slot !== NO_SLOT) catalogue.index.markVisited(slot);
-    this.#options.metrics.add('reads', 1, 'ram');
+    this.#options.metrics.addAt(this.#ramReads, 1);
     const lease = slice.lease.share();
     return { lease, bytes: lease.bytes.subarray(read.startBytes, read.endBytes) };
   }
@@ -243,7 +255,7 @@ export class MountedStore {
     if (parts === undefined || parts.catalogue.findReadable(read.objectHash, read.generation) === NO_SLOT) return this.#miss('absent');
     const waiting = parts.sliceParts.tryRead(read);
     if (waiting !== undefined) {
-      this.#options.metrics.add('reads', 1, 'ram');
+      this.#options.metrics.addAt(this.#ramReads, 1);
       return { kind: 'hit', ...waiting, tier: 'ram' };
     }
     const slot = parts.catalogue.findStored(read.generation, read.sliceNumber);

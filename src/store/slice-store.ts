@@ -130,6 +130,9 @@ export interface SliceStore {
    */
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined;
 
+  /** The object's manifest if it is in memory and readManifest would hand it out; no I/O, no promise. A read like any other. */
+  tryReadManifest(objectHash: ObjectHash): Manifest | undefined;
+
   /** The object's manifest, from memory or the device. */
   readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict>;
 

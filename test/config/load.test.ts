@@ -86,6 +86,7 @@ test('loadConfig() fills in every default', () => {
       },
     ],
     listen: { host: '127.0.0.1', port: 8080 },
+    expressLane: true,
     purge: { allow: undefined, token: undefined },
     admin: { listen: { host: '127.0.0.1', port: 8081 }, token: undefined },
     upstream: {
@@ -114,6 +115,7 @@ test('loadConfig() fills in every default', () => {
     cache: { staleIfErrorMs: 86_400_000 },
     limits: {
       variantsMax: 16,
+      connectionsMax: 16_384,
       requestsMax: 10_000,
       clientStallMs: 60_000,
       uploadStallMs: 60_000,

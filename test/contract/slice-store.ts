@@ -58,6 +58,7 @@ const PLAYS: Readonly<Record<string, Play>> = {
     assert.equal(store.state, 'online');
     assert.equal(store.findManifest(hash), undefined);
     assert.deepEqual(await store.readManifest(hash), { kind: 'absent' });
+    assert.equal(store.tryReadManifest(hash), undefined);
     assert.equal(store.hasSlice(7, 0), false);
     assert.equal(await readAndCheck(store, makeManifest('nothing', 7, 100), 0), 'absent');
     assert.equal(store.mayHold(hash), false);
@@ -80,6 +81,7 @@ const PLAYS: Readonly<Record<string, Play>> = {
     assert.deepEqual(store.offerManifest(manifest, store.purgeSequence), { kind: 'admitted' });
     assert.deepEqual(store.findManifest(manifest.objectHash), { generation: manifest.generation, storedSlices: 0 });
     assert.deepEqual(await store.readManifest(manifest.objectHash), { kind: 'hit', manifest });
+    assert.deepEqual(store.tryReadManifest(manifest.objectHash), manifest);
     for (let number = 0; number < 3; number += 1) {
       assert.deepEqual(offerOne(bench, manifest, number), { kind: 'admitted' });
       assert.equal(store.hasSlice(manifest.generation, number), true);

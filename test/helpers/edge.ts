@@ -94,6 +94,11 @@ export async function startEdge(options: EdgeOptions) {
     async settle(): Promise<void> {
       await eventually(() => proxy.services.load.requests === 0 && proxy.services.resolver.liveCount === 0, { what: 'an idle edge' });
     },
+    listeners,
+    /** Begins the drain; what holds after a scenario is looked at when the edge is disposed of. */
+    async close(deadlineMs: number): Promise<void> {
+      await Promise.all(listeners.map((listener) => listener.close({ deadlineMs })));
+    },
     async [Symbol.asyncDispose](): Promise<void> {
       try {
         await this.settle();

@@ -74,6 +74,10 @@ export class MemoryStore implements SliceStore {
     return { generation: manifest.generation, storedSlices };
   }
 
+  tryReadManifest(objectHash: ObjectHash): Manifest | undefined {
+    return this.#manifests.get(objectHash);
+  }
+
   async readManifest(objectHash: ObjectHash): Promise<ManifestVerdict> {
     const manifest = this.#manifests.get(objectHash);
     return manifest === undefined ? { kind: 'absent' } : { kind: 'hit', manifest };

@@ -118,7 +118,7 @@ export class DeviceSet implements SliceStore {
   }
 
   noteRequest(objectHash: ObjectHash, startBytes: number): void {
-    for (const store of this.#stores()) store.noteRequest(objectHash, startBytes);
+    for (const { store } of this.members) store?.noteRequest(objectHash, startBytes);
   }
 
   findManifest(objectHash: ObjectHash): ManifestEntry | undefined {
@@ -130,6 +130,17 @@ export class DeviceSet implements SliceStore {
       found = { generation: entry.generation, storedSlices };
     }
     return found;
+  }
+
+  tryReadManifest(objectHash: ObjectHash): Manifest | undefined {
+    const [only] = this.members;
+    if (only !== undefined && this.members.length === 1) return only.store?.tryReadManifest(objectHash);
+    const stores = this.#holders(objectHash);
+    for (const store of stores) {
+      const manifest = store.tryReadManifest(objectHash);
+      if (manifest !== undefined) return freshest(manifest, stores);
+    }
+    return undefined;
   }
 
   async readManifest(objectHash: ObjectHash, signal?: AbortSignal | undefined): Promise<ManifestVerdict> {
@@ -203,12 +214,13 @@ export class DeviceSet implements SliceStore {
   }
 
   hasSlice(generation: number, sliceNumber: number): boolean {
-    return this.#stores().some((store) => store.hasSlice(generation, sliceNumber));
+    for (const { store } of this.members) if (store?.hasSlice(generation, sliceNumber) === true) return true;
+    return false;
   }
 
   tryReadResident(read: SliceRead): { readonly lease: Lease; readonly bytes: Buffer } | undefined {
-    for (const store of this.#stores()) {
-      const resident = store.tryReadResident(read);
+    for (const { store } of this.members) {
+      const resident = store?.tryReadResident(read);
       if (resident !== undefined) return resident;
     }
     return undefined;

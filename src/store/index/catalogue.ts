@@ -12,6 +12,7 @@ import type { Journal } from '../recovery/journal.ts';
 import type { StoreLimits } from '../store-limits.ts';
 import type { STORE_METRICS } from '../store-metrics.ts';
 import { BlockAllocator, type BlockRun, bandOf } from './block-allocator.ts';
+import type { ObjectTag } from './object-table.ts';
 import { type ResidentSlice, ResidentTier } from './resident-tier.ts';
 import { type ExtentPlace, NO_SLOT, objectTag, type SliceIndex } from './slice-index.ts';
 
@@ -33,6 +34,9 @@ export class Catalogue {
   /** Objects that were replaced or dropped while somebody reads them, by generation: rows that no tag finds. */
   readonly #retired = new Map<number, number>();
   #isFull = false;
+  /** The object that was looked for last, since a hit looks for it several times. */
+  #lastHash: ObjectHash | undefined;
+  #lastTag: ObjectTag = { tagLow: 0, tagHigh: 0 };
 
   constructor(options: {
     index: SliceIndex;
@@ -64,7 +68,11 @@ export class Catalogue {
 
   /** Tag entry of the object, or NO_SLOT. */
   findObject(objectHash: ObjectHash): number {
-    return this.index.findTag(objectTag(objectHash));
+    if (objectHash !== this.#lastHash) {
+      this.#lastHash = objectHash;
+      this.#lastTag = objectTag(objectHash);
+    }
+    return this.index.findTag(this.#lastTag);
   }
 
   /** Tag entry of the object if `generation` is its current one. */

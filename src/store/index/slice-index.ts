@@ -511,8 +511,19 @@ function hashOf(generation: number): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-/** The tag of an object hash. */
+/** The tag of an object hash, which is lower-case hexadecimal. Asked for several times with each hit, so no buffer is made. */
 export function objectTag(objectHash: string): ObjectTag {
-  const bytes = Buffer.from(objectHash.slice(0, 16), 'hex');
-  return { tagLow: bytes.readUInt32LE(0), tagHigh: bytes.readUInt32LE(4) };
+  return { tagLow: wordAt(objectHash, 0), tagHigh: wordAt(objectHash, 8) };
+}
+
+/** Eight digits, the least significant pair first. */
+function wordAt(digits: string, start: number): number {
+  let word = 0;
+  for (let pair = start + 6; pair >= start; pair -= 2)
+    word = word * 256 + digitValue(digits.charCodeAt(pair)) * 16 + digitValue(digits.charCodeAt(pair + 1));
+  return word;
+}
+
+function digitValue(code: number): number {
+  return code < 0x3a ? code - 0x30 : code - 0x57;
 }

@@ -227,7 +227,7 @@ async function playRound(seed: number): Promise<void> {
   assertNoLeases(arena);
 }
 
-test('random bytes anywhere: refused or worked around, never believed', async (context) => {
+test('random bytes anywhere: refused or worked around, never believed', { timeout: 600_000 }, async (context) => {
   const seeds = ONLY === undefined ? Array.from({ length: ROUNDS }, (_, round) => 9000 + round) : [ONLY];
   context.diagnostic(`seeds ${seeds[0]} to ${seeds.at(-1)}`);
   for (const seed of seeds) {

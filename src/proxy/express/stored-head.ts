@@ -1,0 +1,208 @@
+/**
+ * Response heads as bytes, kept with the objects that they were made of: what proxy/respond says, in the form in which node:http would write it.
+ * What changes from one response to the next (Age, the ttl in Cache-Status, and for parts Content-Length and Content-Range) is a hole in the
+ * text. A manifest that was renewed or replaced is another object, and gets other heads.
+ */
+import { STATUS_CODES } from 'node:http';
+import { assert } from '../../base/assert.ts';
+import { currentAgeSeconds } from '../../cache/freshness.ts';
+import { isSliced } from '../../cache/status-policy.ts';
+import { strongValidator } from '../../cache/validators.ts';
+import type { Manifest } from '../../format/manifest.ts';
+import type { FieldList } from '../../http/header-fields.ts';
+import { formatHttpDate } from '../../http/http-date.ts';
+import { formatContentRange } from '../../http/range.ts';
+import { notModifiedFields, unsatisfiedFields } from '../plan.ts';
+import { answerFields, type CacheStory, cacheStory, tellStory, ttlSeconds } from '../respond.ts';
+
+/** What node:http writes behind the fields of a response. */
+export interface ConnectionTails {
+  readonly keepAlive: string;
+  readonly close: string;
+}
+
+/** What goes into a hole. */
+type Hole = 'age' | 'ttl' | 'length' | 'range' | 'date';
+
+interface HoleValues {
+  readonly age: number;
+  readonly ttl: number;
+  readonly nowMs: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** One head of one object. */
+export class StoredHead {
+  readonly status: number;
+  readonly #manifest: Manifest;
+  readonly #tails: ConnectionTails;
+  /** One more than holes. */
+  readonly #texts: readonly string[];
+  readonly #holes: readonly Hole[];
+  readonly #isFixed: boolean;
+  #age = -1;
+  #ttl = -1;
+  #bytes: Buffer = Buffer.alloc(0);
+
+  constructor(manifest: Manifest, head: { readonly status: number; readonly fields: FieldList }, tails: ConnectionTails) {
+    this.status = head.status;
+    this.#manifest = manifest;
+    this.#tails = tails;
+    const { texts, holes } = cutHead(head);
+    this.#texts = texts;
+    this.#holes = holes;
+    this.#isFixed = holes.every((hole) => hole === 'age' || hole === 'ttl');
+  }
+
+  /**
+   * Writes the head.
+   *
+   * @param part.start of the body, `part.end` exclusive; looked at where the head is that of a part
+   * @returns valid until the next call
+   */
+  render(nowMs: number, part: { readonly start: number; readonly end: number }, isLast: boolean): Buffer {
+    const age = currentAgeSeconds(this.#manifest, nowMs);
+    const ttl = ttlSeconds(this.#manifest, nowMs);
+    const values = { age, ttl, nowMs, start: part.start, end: part.end };
+    if (isLast || !this.#isFixed) return Buffer.from(this.#text(values, isLast), 'latin1');
+    if (age !== this.#age || ttl !== this.#ttl) {
+      this.#age = age;
+      this.#ttl = ttl;
+      this.#bytes = Buffer.from(this.#text(values, false), 'latin1');
+    }
+    return this.#bytes;
+  }
+
+  #text(values: HoleValues, isLast: boolean): string {
+    let text = this.#texts[0] ?? '';
+    for (let index = 0; index < this.#holes.length; index += 1) {
+      text += this.#valueOf(this.#holes[index] ?? 'age', values) + (this.#texts[index + 1] ?? '');
+    }
+    return text + (isLast ? this.#tails.close : this.#tails.keepAlive);
+  }
+
+  #valueOf(hole: Hole, { age, ttl, nowMs, start, end }: HoleValues): string {
+    switch (hole) {
+      case 'age':
+        return String(age);
+      case 'ttl':
+        return String(ttl);
+      case 'date':
+        return formatHttpDate(nowMs);
+      case 'length':
+        return String(end - start);
+      case 'range':
+        return formatContentRange(start, end, this.#manifest.lengthBytes);
+    }
+  }
+}
+
+/** The heads of one manifest's answers, each made when it is needed. */
+export class ObjectHeads {
+  readonly manifest: Manifest;
+  readonly lengthBytes: number;
+  /** Ranges and parts are answered from it (RFC 9110 s14.2). */
+  readonly isSliced: boolean;
+  /** What is missing of it could be had from the origin. */
+  readonly isRefetchable: boolean;
+  readonly #keyText: string | undefined;
+  readonly #tails: ConnectionTails;
+  #whole: StoredHead | undefined;
+  #part: StoredHead | undefined;
+  #notModified: StoredHead | undefined;
+  #unsatisfied: StoredHead | undefined;
+
+  /** @param options.keyText where Cache-Status is to name the key */
+  constructor(manifest: Manifest, options: { readonly keyText: string | undefined; readonly tails: ConnectionTails }) {
+    assert(manifest.lengthBytes !== undefined, 'a stored head is that of an object of known length');
+    this.manifest = manifest;
+    this.lengthBytes = manifest.lengthBytes;
+    this.isSliced = isSliced(manifest.status);
+    this.isRefetchable = this.isSliced && strongValidator(manifest.fields) !== undefined;
+    this.#keyText = options.keyText;
+    this.#tails = options.tails;
+  }
+
+  get whole(): StoredHead {
+    const { manifest, lengthBytes } = this;
+    this.#whole ??= this.#make(manifest.status, this.#fieldsOf({ status: manifest.status, start: 0, end: lengthBytes }));
+    return this.#whole;
+  }
+
+  get part(): StoredHead {
+    this.#part ??= this.#make(206, this.#fieldsOf({ status: 206, start: 0, end: this.lengthBytes }));
+    return this.#part;
+  }
+
+  get notModified(): StoredHead {
+    this.#notModified ??= this.#make(304, notModifiedFields(this.manifest.fields));
+    return this.#notModified;
+  }
+
+  get unsatisfied(): StoredHead {
+    this.#unsatisfied ??= this.#make(416, unsatisfiedFields(this.lengthBytes));
+    return this.#unsatisfied;
+  }
+
+  #fieldsOf(body: { readonly status: number; readonly start: number; readonly end: number }): FieldList {
+    return answerFields({ manifest: this.manifest, body: { ...body, ...NO_SLICES }, hasIfRange: false });
+  }
+
+  /** What Cache-Status says at a time. */
+  cacheStatusAt(nowMs: number): string {
+    return this.#story(nowMs).cacheStatus;
+  }
+
+  #make(status: number, fields: FieldList): StoredHead {
+    const { manifest } = this;
+    // Any time will do: what depends on it stands in holes.
+    const nowMs = manifest.receivedAtMs;
+    return new StoredHead(manifest, { status, fields: [...fields, ...tellStory(manifest, this.#story(nowMs), nowMs)] }, this.#tails);
+  }
+
+  #story(nowMs: number): CacheStory {
+    return cacheStory({
+      manifest: this.manifest,
+      state: 'fresh',
+      forward: undefined,
+      forwardStatus: undefined,
+      isCollapsed: false,
+      isStored: true,
+      keyText: this.#keyText,
+      slices: NO_SLICES,
+      nowMs,
+    });
+  }
+}
+
+/** What is answered here is there whole. */
+const NO_SLICES = { hitSlices: 0, plannedSlices: 0 };
+
+/** What Cache-Status says before the number. */
+const TTL_MARK = '; ttl=';
+
+function cutHead({ status, fields }: { readonly status: number; readonly fields: FieldList }): { texts: string[]; holes: Hole[] } {
+  const ageAt = fields.findLastIndex(([name]) => name === 'age');
+  const storyAt = fields.findLastIndex(([name]) => name === 'cache-status');
+  const texts: string[] = [];
+  const holes: Hole[] = [];
+  let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'unknown'}\r\n`;
+  const cut = (hole: Hole, before: string, after: string): void => {
+    texts.push(text + before);
+    holes.push(hole);
+    text = `${after}\r\n`;
+  };
+  for (const [index, [name, value]] of fields.entries()) {
+    const ttlAt = index === storyAt ? value.indexOf(TTL_MARK) + TTL_MARK.length : 0;
+    if (index === ageAt) cut('age', `${name}: `, '');
+    else if (index === storyAt) cut('ttl', `${name}: ${value.slice(0, ttlAt)}`, value.slice(ttlAt).replace(/^-?\d+/, ''));
+    else if (status === 206 && name === 'content-length') cut('length', `${name}: `, '');
+    else if (status === 206 && name === 'content-range') cut('range', `${name}: `, '');
+    else text += `${name}: ${value}\r\n`;
+  }
+  // An answer that is none of the origin's has the time at which it is made, where node:http writes that (RFC 9110 s6.6.1).
+  if (!fields.some(([name]) => name === 'date')) cut('date', 'Date: ', '');
+  texts.push(text);
+  return { texts, holes };
+}
