@@ -70,8 +70,8 @@ async function main(words: readonly string[]): Promise<number> {
     if (result === undefined) failed += 1;
     else results.push(result);
     writeResults(values.output, results);
+    if (values.record && result !== undefined) record([result]);
   }
-  if (values.record) record(results);
   process.stdout.write(`${summary(results)}\nJSON and chart: ${values.output}\n`);
   return failed > 0 ? 1 : 0;
 }
