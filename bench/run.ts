@@ -5,7 +5,7 @@
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { SystemClock } from '../src/base/clock.ts';
@@ -70,8 +70,8 @@ async function main(words: readonly string[]): Promise<number> {
     if (result === undefined) failed += 1;
     else results.push(result);
     writeResults(values.output, results);
+    if (values.record && result !== undefined) record([result]);
   }
-  if (values.record) record(results);
   process.stdout.write(`${summary(results)}\nJSON and chart: ${values.output}\n`);
   return failed > 0 ? 1 : 0;
 }
@@ -89,6 +89,7 @@ async function tryAnswer(question: Question, options: RunOptions): Promise<Resul
 async function answer(question: Question, options: RunOptions): Promise<Result> {
   const startedAtMs = performance.now();
   process.stdout.write(`\n${question.id}: ${question.text}\n`);
+  const loadBefore = loadavg()[0] ?? 0;
   const report = new Report();
   const facts = { systems: {} as Record<string, string>, skipped: {} as Record<string, string>, notes: new Set<string>() };
   await question.run(makeContext(question, { options, report, facts }));
@@ -97,6 +98,7 @@ async function answer(question: Question, options: RunOptions): Promise<Result> 
       ? 'nothing is pinned'
       : `server on core ${options.pinning.server}, load and origin on ${options.pinning.load}`,
   );
+  facts.notes.add(describeLoad(loadBefore));
   const result: Result = {
     id: question.id,
     text: question.text,
@@ -119,6 +121,12 @@ async function answer(question: Question, options: RunOptions): Promise<Result> 
   process.stdout.write(`${lines.join('\n')}\n\n${formatTable(result.summaries)}\n\n${summary([result])}`);
   process.stderr.write(`${question.id}: ${Math.round((performance.now() - startedAtMs) / 1000)} s\n`);
   return result;
+}
+
+/** The first thing to look at before a figure is believed. */
+function describeLoad(load: number): string {
+  const words = `the machine's load was ${load.toFixed(1)} before`;
+  return load > 0.5 ? `${words}: other work ran beside this, and the figures say less than their digits` : words;
 }
 
 interface Collected {

@@ -21,7 +21,7 @@ const LIMIT_BYTES = 512 * MIB;
 const MEMORY_BYTES = 128 * MIB;
 const FIO_FILE_BYTES = GIB;
 const SEED = 3;
-const PASSES_MAX = 4;
+const PASSES_MAX = 3;
 const QUIET_DEADLINE_MS = 10_000;
 const SPEED = 'hits from disk, memory limited';
 
@@ -31,7 +31,7 @@ interface Plan {
   readonly milliseconds: number;
 }
 
-const SHORT: Plan = { objects: 1280, rounds: 2, milliseconds: 2500 };
+const SHORT: Plan = { objects: 1024, rounds: 2, milliseconds: 2500 };
 const FULL: Plan = { objects: 3072, rounds: 3, milliseconds: 8000 };
 
 /** See the file's head. */
@@ -101,7 +101,7 @@ async function store(field: Field, system: System, objects: number): Promise<num
     let next = 0;
     await field.origin.count();
     await load(system, () => (next < objects ? `stored-${next++}` : undefined));
-    if ((await field.origin.count()).bodyBytes === 0 || passes === PASSES_MAX) return passes;
+    if ((await field.origin.count()).bodyBytes < (objects * MIB) / 100 || passes === PASSES_MAX) return passes;
     await system.process?.waitUntilQuiet(QUIET_DEADLINE_MS);
   }
 }
