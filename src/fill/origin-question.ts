@@ -547,7 +547,9 @@ export function mayBeStaleFor(stored: Manifest, { lookup, target }: ResolveReque
 /** Whether an origin that ignored our condition sent the version that is stored already. */
 function isVersionOf(stored: Manifest, head: UpstreamHead, lengthBytes: number | undefined): boolean {
   if (!isSliced(stored.status) || !isSliced(storedStatus(head.status))) return false;
-  return stored.lengthBytes === lengthBytes && sameRepresentation(stored.fields, head.fields);
+  // A length that is not told contradicts nothing, where a strong validator says that it is the same.
+  const isLengthAlike = stored.lengthBytes === lengthBytes || (lengthBytes === undefined && strongValidator(stored.fields) !== undefined);
+  return isLengthAlike && sameRepresentation(stored.fields, head.fields);
 }
 
 /** What to ask the origin for, so that whole slices come back: aligned to slices, and for a suffix as much more as alignment may need. */

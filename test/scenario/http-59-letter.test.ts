@@ -2,10 +2,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { KIB } from '../../src/base/units.ts';
+import { cacheKey } from '../../src/cache/cache-key.ts';
+import type { ObjectHash } from '../../src/format/manifest.ts';
 import { ClientConnection } from '../helpers/client.ts';
-import { startEdge } from '../helpers/edge.ts';
+import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
+
+function keyOf({ site }: TestEdge): ObjectHash {
+  const key = cacheKey({ siteName: site.name, path: '/a', query: undefined });
+  assert.ok(key !== undefined);
+  return key.objectHash;
+}
 
 for (const method of ['GET', 'HEAD'] as const) {
   for (const said of ['private', 'no-store', 'private, max-age=50']) {
@@ -109,4 +117,20 @@ test('row 40 (RFC 9211 s2.2): a stored response that could not be confirmed was 
   const { status, headers } = await edge.get('/a');
   assert.equal(status, 502);
   assert.match(headers['cache-status'] ?? '', /fwd=stale/);
+});
+
+test('row 23: an origin that ignores conditions and tells no length confirms by its strong tag; readers of what is stored go on', async () => {
+  await using origin = await Origin.start();
+  const body = origin.setObject('/a', { lengthBytes: 400 * KIB, cacheControl: 'no-cache' });
+  const without = { closeDelimited: true, ignoreRange: true };
+  origin.misbehave('/a', without, 1);
+  origin.misbehave('/a', { ...without, ignoreConditions: true });
+  await using edge = await startEdge({ origin });
+  await edge.get('/a', {}, { expect: body });
+  await edge.settle();
+  const generation = edge.store.findManifest(keyOf(edge))?.generation;
+  assert.ok(generation !== undefined);
+  const again = await edge.get('/a', {}, { expect: body });
+  assert.deepEqual([again.wrongAt, again.isComplete, again.headers['x-cache']], [-1, true, 'REVALIDATED']);
+  assert.equal(edge.store.findManifest(keyOf(edge))?.generation, generation);
 });
