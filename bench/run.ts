@@ -20,6 +20,9 @@ import { QUESTIONS } from './questions/all.ts';
 import { record } from './record.ts';
 import { SYSTEM_KINDS } from './systems/all.ts';
 
+/** Asked once: the sources of this run are those of its start. */
+const MACHINE = machineFacts();
+
 interface RunOptions {
   readonly isShort: boolean;
   readonly wanted: readonly string[];
@@ -104,7 +107,7 @@ async function answer(question: Question, options: RunOptions): Promise<Result> 
     text: question.text,
     preset: options.isShort ? 'short' : 'full',
     date: new Date(new SystemClock().wallMs()).toISOString(),
-    machine: machineFacts(),
+    machine: MACHINE,
     systems: facts.systems,
     skipped: facts.skipped,
     notes: [...facts.notes],
@@ -180,7 +183,7 @@ function summary(results: readonly Result[]): string {
 function writeResults(directory: string, results: readonly Result[]): void {
   mkdirSync(directory, { recursive: true });
   writeFileSync(path.join(directory, 'results.json'), `${JSON.stringify(results, undefined, 1)}\n`);
-  const { processor, cores } = machineFacts();
+  const { processor, cores } = MACHINE;
   writeFileSync(path.join(directory, 'chart.svg'), drawChart(results, `rawslice beside its peers, ${cores} cores of ${processor}`));
 }
 

@@ -180,7 +180,8 @@ export class Field {
     for (const clean of this.#cleanings.splice(0)) clean();
     for (const group of this.#groups.values()) removeWhenEmpty(group);
     this.#groups.clear();
-    rmSync(this.directory, { recursive: true, force: true });
+    // What was killed a moment ago may still write a file into what is being removed.
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }
 
