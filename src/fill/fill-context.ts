@@ -64,6 +64,8 @@ export const SLOT_WAIT_MS = 50;
 export const BUSY_READS_MAX = 4;
 /** Parts of a response whose slices are asked for ahead of the part that is being sent, where they lie apart. */
 export const PARTS_AHEAD = 4;
+/** Answers of another version in a row, each perhaps of another node, before the object counts as changed. */
+export const FOREIGN_ANSWERS_MAX = 3;
 /** How often one response asks again after the origin broke off, without a whole slice in between. */
 export const RESUMES_MAX = 3;
 /** Answers in a row that may bring less than was asked for, and each less than NARROW_BYTES_MIN, before everything is asked for at once. */

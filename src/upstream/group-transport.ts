@@ -49,6 +49,10 @@ export class GroupTransport implements UpstreamTransport {
     this.nodes = options.nodes;
   }
 
+  get nodeCount(): number {
+    return this.nodes.length;
+  }
+
   get waitingRequests(): number {
     return this.nodes.reduce((sum, node) => sum + node.waitingRequests, 0);
   }
