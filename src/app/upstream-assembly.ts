@@ -135,12 +135,12 @@ export class UpstreamDoor implements UpstreamTransport {
     return this.#group;
   }
 
-  get waitingRequests(): number {
-    return this.#group.waitingRequests;
+  get nodeCount(): number {
+    return this.group.nodeCount;
   }
 
-  get nodeCount(): number {
-    return this.#group.nodeCount;
+  get waitingRequests(): number {
+    return this.#group.waitingRequests;
   }
 
   get isIdle(): boolean {

@@ -4,7 +4,14 @@
  */
 import { cacheControlOf } from '../http/cache-control.ts';
 import { type FieldList, fieldValue, hasField, splitList } from '../http/header-fields.ts';
-import { currentAgeSeconds, isFresh, isStaleForbidden, mayServeWhileRevalidating, type StaleCandidate } from './freshness.ts';
+import {
+  currentAgeSeconds,
+  isFresh,
+  isStaleForbidden,
+  mayServeWhileRevalidating,
+  type StaleCandidate,
+  storingForbiddenBy,
+} from './freshness.ts';
 import { responseControl } from './response-control.ts';
 import { isSharedDespiteAuthorization } from './response-policy.ts';
 import type { SiteRule } from './site-rule.ts';
@@ -94,7 +101,8 @@ function judgeStale(candidate: StaleCandidate, lookup: Lookup): Reuse {
   if (maxAgeSeconds === undefined && mayServeWhileRevalidating(candidate)) return 'while-revalidating';
   if (maxStaleSeconds === 0 || maxAgeSeconds === 0 || (nowMs - stored.freshUntilMs) / 1000 > maxStaleSeconds) return 'none';
   if (maxAgeSeconds !== undefined && currentAgeSeconds(stored, nowMs) > maxAgeSeconds) return 'none';
-  return isStaleForbidden(responseControl(stored.fields).control) ? 'none' : 'stale';
+  const { control } = responseControl(stored.fields);
+  return isStaleForbidden(control) || storingForbiddenBy(control, stored.status) !== undefined ? 'none' : 'stale';
 }
 
 /** RFC 8246: while it is fresh a reload (max-age=0) need not be passed on; no-cache is a wish for confirmation all the same (s2.1). */

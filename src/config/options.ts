@@ -209,7 +209,8 @@ export const OPTIONS = {
     default: '60s',
     min: '1s',
     max: '1d',
-    description: 'Time without taking a byte after which a client is disconnected',
+    description:
+      'Time in which a client must take what is on its way to it, 64 KiB or so; up to four times as long where more is. Then it is disconnected',
   },
   'limits.uploadStall': {
     kind: 'duration',

@@ -66,6 +66,8 @@ export const SLOT_WAIT_MS = 50;
 export const BUSY_READS_MAX = 4;
 /** Parts of a response whose slices are asked for ahead of the part that is being sent, where they lie apart. */
 export const PARTS_AHEAD = 4;
+/** Answers of another version in a row, each perhaps of another node, before the object counts as changed. */
+export const FOREIGN_ANSWERS_MAX = 3;
 /** How often one response asks again after the origin broke off, without a whole slice in between. */
 export const RESUMES_MAX = 3;
 /** As often again where as many other nodes may answer: each of them may be the one that cannot. */

@@ -18,7 +18,7 @@ import type { Manifest } from '../format/manifest.ts';
 import { type ContentCoding, contentCodingOf } from '../http/content-coding.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
-import { NARROW_ANSWERS_MAX, NARROW_BYTES_MIN, RETAINED_SLICES_MAX } from './fill-context.ts';
+import { FOREIGN_ANSWERS_MAX, NARROW_ANSWERS_MAX, NARROW_BYTES_MIN, RETAINED_SLICES_MAX } from './fill-context.ts';
 import type { RUN_ENDS } from './fill-metrics.ts';
 
 /** Somebody who reads along. Positions are absolute offsets in bytes. */
@@ -88,6 +88,8 @@ export class LiveObject {
   #failure: EdgeError | undefined;
   #isRangeless = false;
   #endHold: () => void;
+  /** Answers of another version in a row. */
+  #foreignAnswers = 0;
   /** In a row, each with less than NARROW_BYTES_MIN. */
   #narrowAnswers = 0;
   /** Of the manifest's fields; asked for with every piece of a body, so it is not worked out each time. */
@@ -174,6 +176,16 @@ export class LiveObject {
       this.fail(new EdgeError('UPSTREAM_CHANGED', `The object changed during the transfer: ${why}; ask again`));
     }
     return this.#failure ?? new EdgeError('UPSTREAM_CHANGED');
+  }
+
+  /** Whether an answer of another version may be that of one node among several, so that it is worth while to ask the next one. */
+  mayAskAnotherNode(): boolean {
+    this.#foreignAnswers += 1;
+    return this.#foreignAnswers < Math.min(this.target.transport.nodeCount ?? 1, FOREIGN_ANSWERS_MAX);
+  }
+
+  noteOwnVersion(): void {
+    this.#foreignAnswers = 0;
   }
 
   /** This generation is over: nobody new joins, and bytes that are neither in the cache nor on their way will not come. */

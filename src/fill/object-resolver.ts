@@ -113,6 +113,7 @@ export class ObjectResolver {
       if (known !== undefined && found.reuse !== 'none') return this.#serve(request, { place, known, reuse: found.reuse });
       const stored = known?.manifest;
       forward ??= forwardReason(place, stored, this.#context.clock.wallMs());
+      request.onForward?.(forward);
       known?.forgetIfIdle();
       // A HEAD confirms what is stored; it is no reason to fetch a body.
       if (request.lookup.onlyIfCached || (request.method === 'HEAD' && stored === undefined)) return { kind: 'absent' };

@@ -6,7 +6,7 @@ import { unlessGone } from '../base/abort.ts';
 import { EdgeError } from '../base/errors.ts';
 import { alignDown, alignUp } from '../base/units.ts';
 import { pathOf, siteNameOf } from '../cache/cache-key.ts';
-import { mayServeStaleOnError } from '../cache/freshness.ts';
+import { mayServeStaleOnError, storingForbiddenBy } from '../cache/freshness.ts';
 import { compareHead } from '../cache/head-comparison.ts';
 import type { KeyMarks } from '../cache/key-marks.ts';
 import { openingRange } from '../cache/range-plan.ts';
@@ -410,7 +410,7 @@ export class OriginQuestion {
       responseTimeMs: this.#context.clock.wallMs(),
       rule: this.#request.target.rule,
     });
-    if (renewed === undefined || !this.#isSelectedBy(renewed.manifest.fields)) {
+    if (renewed === undefined || !this.#isSelectedBy(renewed.manifest.fields) || isForbiddenNow(renewed.manifest)) {
       store.dropManifest(objectHash, stored.generation);
       this.#live.detach(objectHash);
       return again;
@@ -572,4 +572,9 @@ function shapeOf(usable: Content, wantedStart: number, sliceSizeBytes: number): 
   const aligned = alignUp(usable.start, sliceSizeBytes);
   const start = aligned <= wantedStart && aligned < usable.end ? aligned : usable.start;
   return { start, end: usable.end, skipBytes: start - usable.start };
+}
+
+/** Whether the origin has come to say that this is not for a cache to keep (RFC 9111 s5.2.2.5, s5.2.2.7): then it is asked for anew. */
+function isForbiddenNow({ fields, status }: Manifest): boolean {
+  return storingForbiddenBy(responseControl(fields).control, status) !== undefined;
 }

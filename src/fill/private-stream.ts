@@ -73,7 +73,11 @@ function judgeRest(object: LiveObject, range: { start: number; end: number | und
   if (usable.kind === 'unusable') return new EdgeError('UPSTREAM_INVALID', `The origin's answer cannot be used: ${usable.why}`);
   const { fields, lengthBytes } = object.manifest;
   const isSame = sameRepresentation(fields, head.fields) && (usable.lengthBytes ?? lengthBytes) === (lengthBytes ?? usable.lengthBytes);
-  if (!isSame) return object.endAsChanged('the origin has another version now');
+  if (!isSame) {
+    if (object.mayAskAnotherNode()) return new EdgeError('UPSTREAM_INVALID', 'A node of the origin has another version');
+    return object.endAsChanged('the origin has another version now');
+  }
+  object.noteOwnVersion();
   if (usable.kind === 'whole') return refuseWhole(object);
   const wantedEnd = range.end ?? usable.lengthBytes ?? Number.POSITIVE_INFINITY;
   // Less than was asked for is believed when Content-Length agrees.

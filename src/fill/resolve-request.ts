@@ -1,5 +1,6 @@
 /** What the resolver is asked for: one client's request, as far as finding the object is concerned. */
 import type { Lookup } from '../cache/request-policy.ts';
+import type { ForwardReason } from '../http/cache-status.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import type { RangeSpec } from '../http/range.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
@@ -23,6 +24,8 @@ export interface ResolveRequest {
   /** The client's Authorization, or nothing. The origin is asked with it on behalf of this client alone. */
   readonly credentials: FieldList;
   readonly signal: AbortSignal;
+  /** Told why the origin is asked, before it is. */
+  readonly onForward?: ((reason: ForwardReason) => void) | undefined;
   /** Hears of interim responses (1xx) as long as the request waits for the origin's head. */
   readonly onInterim?: ((head: UpstreamHead) => void) | undefined;
 }

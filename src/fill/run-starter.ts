@@ -109,12 +109,19 @@ function judge(run: FillRun, asked: Question, head: UpstreamHead, transfer: Tran
   const usable = checkResponse(head, [object.coding]);
   if (usable.kind === 'unusable') return refuse(run, transfer, usable.why);
   if (isTagFlap(object.manifest, { fields: head.fields, lengthBytes: usable.lengthBytes })) context.abilities.noteTagFlap(target.place);
-  if (!isSameVersion(object, head, usable.lengthBytes)) return changed(run, 'the origin has another version now');
+  if (!isSameVersion(object, head, usable.lengthBytes)) {
+    if (object.mayAskAnotherNode()) return tryAnotherNode(run);
+    return changed(run, 'the origin has another version now');
+  }
+  object.noteOwnVersion();
   if (object.manifest.lengthBytes === undefined && usable.lengthBytes !== undefined) {
     if (!isCuttable(usable.lengthBytes, object.sliceSizeBytes)) return changed(run, 'it is too long for slices');
     object.learnLength(usable.lengthBytes);
   }
   if (usable.kind === 'part') {
+    // Asked for everything, an origin that answers with a part would do so again and again.
+    if (asked.kind === 'whole' && usable.end - usable.start !== object.manifest.lengthBytes)
+      return refuse(run, transfer, 'a part came where everything was asked for');
     context.abilities.noteRange(target.place, true);
     return takePart({ run, transfer }, asked, usable);
   }
@@ -155,6 +162,11 @@ function refuse(run: FillRun, transfer: Transfer, why: string): undefined {
 function isSameVersion(object: LiveObject, head: UpstreamHead, lengthBytes: number | undefined): boolean {
   const known = object.manifest.lengthBytes;
   return sameRepresentation(object.manifest.fields, head.fields) && (known ?? lengthBytes) === (lengthBytes ?? known);
+}
+
+/** Nodes may tag the same content differently, or one is not up to date: the one that the version came from has the rest. */
+function tryAnotherNode(run: FillRun): undefined {
+  run.onError(new EdgeError('UPSTREAM_INVALID', 'A node of the origin has another version'));
 }
 
 function changed(run: FillRun, why: string): undefined {

@@ -57,9 +57,11 @@ export function parseRequestTarget(target: string, hostHeader: string | undefine
 function normaliseHost(authority: string, scheme: string | undefined): string | undefined {
   const match = HOST.exec(authority.toLowerCase());
   if (match === null) return undefined;
+  // The dot that ends a name written out in full, and zeros before a port, make no other host.
   const [, name = '', port = ''] = match;
-  const defaultPort = scheme?.toLowerCase() === 'https' ? '443' : '80';
-  return port === '' || port === defaultPort ? name : `${name}:${port}`;
+  const host = name.length > 1 && name.endsWith('.') ? name.slice(0, -1) : name;
+  const defaultPort = scheme?.toLowerCase() === 'https' ? 443 : 80;
+  return port === '' || Number(port) === defaultPort ? host : `${host}:${Number(port)}`;
 }
 
 function normalisePath(path: string): string {

@@ -6,7 +6,7 @@ import { unlessGone } from '../base/abort.ts';
 import { toEdgeError } from '../base/errors.ts';
 import { BodyReader } from '../fill/body-reader.ts';
 import { type ForwardReason, formatCacheStatus } from '../http/cache-status.ts';
-import { endToEndFields, type FieldList, fieldValue, splitList } from '../http/header-fields.ts';
+import { endToEndFields, type FieldList, fieldLines, fieldValue, splitList } from '../http/header-fields.ts';
 import { appendVia } from '../http/via.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import { affinityOf } from './affinity.ts';
@@ -19,6 +19,8 @@ import { NEXT, type StageOutcome } from './stage.ts';
 import { hasContent, Upload } from './upload.ts';
 import { passedRequestFields, transportFor, upstreamPath } from './upstream-request.ts';
 
+/** How long a head waits for the first bytes of its body. */
+const HEAD_WAIT_MS = 20;
 /** What only a head may say: framing, routing, authority, and what content means (RFC 9110 s6.5.1). */
 const NEVER_TRAILERS = new Set([
   'age',
@@ -50,7 +52,6 @@ export async function bypass(context: RequestContext, services: ProxyServices, r
       detail: reason,
     });
     context.head = { status: head.status, fields: passedResponseFields(context, head) };
-    commitHead(context, services);
     await sendBody(context, services, reader, hasBody(context, head));
     return NEXT;
   } catch (error) {
@@ -107,7 +108,9 @@ async function sendBody(context: RequestContext, services: ProxyServices, reader
   signal.addEventListener('abort', abort);
   if (signal.aborted) abort();
   try {
-    for (let piece = await reader.next(); piece !== undefined; piece = await reader.next()) {
+    const first = reader.next();
+    await commitInTime(context, services, first);
+    for (let piece = await first; piece !== undefined; piece = await reader.next()) {
       if (isExpected) {
         countPiece(context, services, 'private', piece.bytes.length);
         await writer.write(piece);
@@ -122,6 +125,20 @@ async function sendBody(context: RequestContext, services: ProxyServices, reader
   }
 }
 
+/**
+ * Sends the head with the first bytes of the body, so that an origin that breaks off before them is an error and no empty answer; on its own when they
+ * take a moment: events may be minutes apart.
+ *
+ * @throws EdgeError when the body breaks off first
+ */
+async function commitInTime(context: RequestContext, services: ProxyServices, first: Promise<unknown>): Promise<void> {
+  const wait = new AbortController();
+  const late = services.clock.sleep(HEAD_WAIT_MS, wait.signal).then(() => true);
+  const isLate = await Promise.race([first.then(() => false), late]).finally(() => wait.abort());
+  commitHead(context, services);
+  if (isLate) context.response.flushHeaders();
+}
+
 /** Trailers go on as trailers, to who asks for them, or not at all (RFC 9110 s6.5.1, s6.5.2). */
 function passTrailers({ fields, response }: RequestContext, trailers: FieldList): void {
   const isAsked = splitList((fieldValue(fields, 'te') ?? '').toLowerCase()).some((word) => word.split(';', 1)[0]?.trim() === 'trailers');
@@ -131,13 +148,20 @@ function passTrailers({ fields, response }: RequestContext, trailers: FieldList)
 }
 
 function passedResponseFields(context: RequestContext, head: UpstreamHead): (readonly [string, string])[] {
-  const kept = endToEndFields(head.fields).filter(([name]) => name !== 'via');
+  const kept = endToEndFields(head.fields).filter(([name]) => name !== 'via' && name !== 'content-length');
   return [
     ...kept,
+    ...lengthFields(head),
     ['via', appendVia(fieldValue(head.fields, 'via'), '1.1')],
     ['cache-status', context.cacheStatus ?? ''],
     ['x-cache', context.cacheResult],
   ];
+}
+
+/** One length, however often the origin has said it (RFC 9110 s8.6); a 204 has none. What contradicts itself came no further than its head. */
+function lengthFields({ fields, status }: UpstreamHead): (readonly [string, string])[] {
+  const [length] = fieldLines(fields, 'content-length').flatMap(splitList);
+  return length === undefined || status === 204 ? [] : [['content-length', length]];
 }
 
 /** RFC 9110 s6.4.1. */

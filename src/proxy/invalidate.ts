@@ -24,7 +24,7 @@ export async function invalidateAfter(context: RequestContext, services: ProxySe
   wait.abort();
 }
 
-function invalidateAll(context: RequestContext, { purger }: ProxyServices, head: UpstreamHead): readonly Promise<void>[] {
+function invalidateAll(context: RequestContext, { purger, service }: ProxyServices, head: UpstreamHead): readonly Promise<void>[] {
   const { method, request, fields } = context;
   const { site } = context.need('route');
   const parsed = parseRequestTarget(request.url ?? '/', fieldValue(fields, 'host'));
@@ -33,9 +33,14 @@ function invalidateAll(context: RequestContext, { purger }: ProxyServices, head:
   const siteName = keySiteName(site, context.host);
   const writes: (Promise<void> | undefined)[] = [];
   for (const { cause, path, query } of invalidResources({ method, target, status: head.status, fields: head.fields, origin: site })) {
-    const key = cacheKey({ siteName, path, query });
-    // What has no key is never stored.
-    if (key !== undefined) writes.push(purger.invalidate({ kind: 'object', objectHash: key.objectHash }, cause));
+    // What is named beside the target may be another route's of this host.
+    const verdict = cause === 'target' ? undefined : service.router.find({ host, path, method: 'GET' });
+    const other = verdict?.kind === 'route' ? keySiteName(verdict.route.site, context.host) : siteName;
+    for (const name of new Set([siteName, other])) {
+      const key = cacheKey({ siteName: name, path, query });
+      // What has no key is never stored.
+      if (key !== undefined) writes.push(purger.invalidate({ kind: 'object', objectHash: key.objectHash }, cause));
+    }
   }
   // RFC 9875 s3 names no status: an origin that names groups has changed something in them, whatever became of the rest.
   const { tags, excess } = invalidatedGroupTags(head.fields, siteName);

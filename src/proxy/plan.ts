@@ -31,6 +31,19 @@ export function plan(context: RequestContext, services: ProxyServices): StageOut
     context.body = { status, start: 0, end: lengthBytes, ...countSlices(object, [{ start: 0, end: lengthBytes }]) };
     return NEXT;
   }
+  return missesForbidden(context, planBody(context, services));
+}
+
+/** Whoever wants nothing but what is stored gets nothing of which a part is not (RFC 9111 s5.2.1.7). */
+function missesForbidden(context: RequestContext, outcome: StageOutcome): StageOutcome {
+  const { body } = context;
+  const isPartial = outcome.kind === 'next' && body !== undefined && body.hitSlices < body.plannedSlices;
+  return isPartial && context.method === 'GET' && context.need('lookup').onlyIfCached ? notCached() : outcome;
+}
+
+function planBody(context: RequestContext, services: ProxyServices): StageOutcome {
+  const { object } = context.need('resolution');
+  const { lengthBytes } = object.manifest;
   const plan = planRanges(context, services);
   switch (plan.kind) {
     case 'whole':

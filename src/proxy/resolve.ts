@@ -25,6 +25,9 @@ export async function resolve(context: RequestContext, services: ProxyServices):
     credentials: context.fields.filter(([name]) => name === 'authorization'),
     acceptsSharedAnswer: !hasField(context.fields, 'cookie'),
     signal: context.signal,
+    onForward: (reason) => {
+      context.forward = reason;
+    },
     onInterim: (head) => passInterim(context, services, head),
   });
   switch (resolution.kind) {

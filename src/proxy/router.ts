@@ -75,7 +75,7 @@ export class Router<Route extends { readonly match: RouteMatch }> {
     const exact = this.#exact.get(name);
     if (exact !== undefined) return exact;
     // All suffixes of a host that have routes end the longest one, whose list has theirs too.
-    for (let dot = this.#wildcards.size === 0 ? -1 : name.indexOf('.'); dot >= 0; dot = name.indexOf('.', dot + 1)) {
+    for (let dot = this.#wildcards.size === 0 ? -1 : name.indexOf('.', 1); dot >= 0; dot = name.indexOf('.', dot + 1)) {
       const found = this.#wildcards.get(name.slice(dot + 1));
       if (found !== undefined) return found;
     }
@@ -84,7 +84,8 @@ export class Router<Route extends { readonly match: RouteMatch }> {
 
   /** @param name a host, or for all that have no list of their own `*.suffix` */
   #matching(name: string): readonly Route[] {
-    const isOf = (pattern: string): boolean => (pattern.startsWith('*.') ? name.endsWith(pattern.slice(1)) : pattern === name);
+    const isOf = (pattern: string): boolean =>
+      pattern.startsWith('*.') ? name.endsWith(pattern.slice(1)) && name.length >= pattern.length : pattern === name;
     return this.routes.filter(({ match }) => match.hosts.length === 0 || match.hosts.some(isOf));
   }
 }

@@ -69,10 +69,10 @@ export interface Transfer {
 
 /** Makes requests to one upstream group. */
 export interface UpstreamTransport {
+  /** Servers that answer alike, so that another request may reach another one; one where it is not said. */
+  readonly nodeCount?: number | undefined;
   /** Requests that wait for a connection. */
   readonly waitingRequests: number;
-  /** Nodes that answer alike; undefined: one. */
-  readonly nodeCount?: number | undefined;
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer;
   close(): Promise<void>;
 }

@@ -113,18 +113,28 @@ test('a download in progress is finished by the process that began it, while the
   const rawslice = await startRawslice(context, { upstream: origin.url, device: path.join(directory, 'cache'), flags: ['--size', '1GiB'] });
   endLastAfter(context, rawslice);
   origin.misbehave('/slow', { pauseAfterBytes: MIB }, 1);
+  assert.equal((await rawslice.get('/posted')).status, 200);
+  assert.equal((await rawslice.get('/purged')).status, 200);
+  await rawslice.untilStored();
   const slow = rawslice.get('/slow', {}, { expect: identityOf('/slow') });
   await origin.waitForHeld('/slow');
   process.kill(rawslice.processId, 'SIGUSR2');
   await eventually(() => successors(rawslice).length === 1, { what: 'the next process', deadlineMs: 40_000 });
   const meanwhile = await rawslice.get('/other', {}, { expect: identityOf('/other') });
   assert.deepEqual([meanwhile.status, meanwhile.wrongAt, meanwhile.isComplete], [200, -1, true]);
+  // What is changed or purged meanwhile is stored on a device that is not here yet.
+  assert.equal((await rawslice.get('/posted', {}, { method: 'POST' })).status, 200);
+  assert.equal((await rawslice.admin('/purge?url=/purged', 'POST')).status, 503);
   assert.ok(isAlive(rawslice.processId));
   origin.release('/slow');
   const answer = await slow;
   assert.deepEqual([answer.status, answer.wrongAt, answer.isComplete], [200, -1, true]);
   await eventually(() => rawslice.logLines.some(({ msg }) => msg === 'took over the devices'), { what: 'the devices', deadlineMs: 40_000 });
-  assert.equal((await rawslice.get('/slow', {}, { expect: identityOf('/slow') })).headers['x-cache'], 'HIT');
+  const results = await Promise.all(['/slow', '/posted', '/purged'].map((target) => rawslice.get(target)));
+  assert.deepEqual(
+    results.map(({ headers }) => headers['x-cache']),
+    ['HIT', 'MISS', 'MISS'],
+  );
 });
 
 /** What systemd would hear: a datagram socket, which python has and Node has not. */

@@ -27,6 +27,7 @@ test('hosts are exact, wildcards of any depth, or any; the order decides, not ho
     return verdict.kind === 'route' ? verdict.route.name : verdict.why;
   };
   assert.deepEqual([ask('a.cdn.example'), ask('a.cdn.example:8080'), ask('a.cdn.example.')], ['exact', 'exact', 'exact']);
+  assert.notEqual(ask('.example'), 'wild', 'a wildcard stands for a label');
   assert.deepEqual(
     [ask('a.cdn.example', '/deep/x'), ask('z.cdn.example', '/deep'), ask('z.cdn.example', '/deeper')],
     ['deep', 'deep', 'wild'],

@@ -210,3 +210,21 @@ test('a route has slices of its own size', async () => {
   const sizes = edge.services.service.router.routes.map(({ site }) => site.sliceSizeBytes);
   assert.deepEqual(sizes, [262_144, 65_536]);
 });
+
+test('row 46: an answer invalidates what Location and Content-Location name at the same host, whichever route of it that is', async () => {
+  await using one = await Origin.start({ resolve: () => FRESH });
+  await using two = await Origin.start({ resolve: () => FRESH });
+  const yaml = `
+routes:
+  - { name: api, host: a.example, prefix: /api, upstream: one }
+  - { name: exact, host: a.example, path: /exact, upstream: two }
+  - { name: rest, host: a.example, upstream: two }
+upstreams:
+${groupOf('one', one)}${groupOf('two', two)}`;
+  await using edge = await startEdge({ yaml });
+  const urls = ['/exact', '/other', '/kept'].map((path) => `http://a.example${path}`);
+  for (const url of urls) assert.deepEqual([await cacheOf(edge, url), await cacheOf(edge, url)], ['MISS', 'HIT'], url);
+  one.misbehave('/api/u', { headers: { Location: 'http://a.example/exact', 'Content-Location': '/other' } });
+  assert.equal((await ask(edge, 'http://a.example/api/u', { method: 'POST' })).status, 200);
+  assert.deepEqual(await Promise.all(urls.map((url) => cacheOf(edge, url))), ['MISS', 'MISS', 'HIT']);
+});

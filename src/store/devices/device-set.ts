@@ -37,6 +37,14 @@ import { placementOrder } from './placement.ts';
 /** Generations given while no device is there begin here: none that a device ever knew of is given twice, and none of these is stored. */
 const UNSTORED_GENERATIONS = 2 ** 37;
 
+/** Purges that are remembered while no device is there. */
+const AWAITING_MAX = 1024;
+
+interface AwaitingPurge {
+  readonly target: PurgeTarget;
+  readonly options: PurgeOptions;
+}
+
 /** What a set is built from. */
 export interface DeviceSetOptions extends Omit<MemberOptions, 'generations'> {
   readonly devices: readonly MemberDevice[];
@@ -49,6 +57,8 @@ export class DeviceSet implements SliceStore {
   readonly #mounts: MountTable;
   readonly #generations: PersistentCounter;
   #unstoredGeneration = UNSTORED_GENERATIONS;
+  /** Purges while no device was there: the first that comes has to carry them out before anything of it is served. */
+  readonly #awaiting: AwaitingPurge[] = [];
   #isClosed = false;
 
   /** Use openDeviceSet. */
@@ -57,7 +67,8 @@ export class DeviceSet implements SliceStore {
     const generations = { next: 1 };
     this.#generations = new PersistentCounter(1, 0, generations);
     this.members = devices.map((device) => new DeviceMember(device, { ...shared, generations }, (member) => this.#mounts.attach(member)));
-    this.#mounts = new MountTable({ members: this.members, random, logger: options.logger, generations });
+    const onFirstStores = (stores: readonly DeviceStore[]): void => this.#carryOut(stores);
+    this.#mounts = new MountTable({ members: this.members, random, logger: options.logger, generations, onFirstStores });
   }
 
   get state(): StoreState {
@@ -184,7 +195,13 @@ export class DeviceSet implements SliceStore {
 
   async purge(target: PurgeTarget, options: PurgeOptions = {}): Promise<PurgeResult> {
     const stores = this.#stores();
-    if (stores.length === 0) throw new EdgeError('STORE_UNAVAILABLE', 'No device of the cache is attached; purge again when one is');
+    if (stores.length === 0) {
+      this.#await({ target, options });
+      throw new EdgeError(
+        'STORE_UNAVAILABLE',
+        'The purge holds in memory only: no device of the cache is attached; purge again when one is',
+      );
+    }
     // A device counts as attached from its first opening on: one that failed may be what the next process finds.
     const sequence = Math.max(options.sequence ?? 0, this.purgeSequence + 1);
     const outcomes = await Promise.allSettled(stores.map((store) => store.purge(target, { ...options, sequence })));
@@ -194,6 +211,21 @@ export class DeviceSet implements SliceStore {
       results.push(outcome.value);
     }
     return { sequence, ...together(results) };
+  }
+
+  #await(purge: AwaitingPurge): void {
+    // More than anybody names by hand: then everything goes, which covers them all.
+    if (this.#awaiting.length >= AWAITING_MAX)
+      this.#awaiting.splice(0, Number.POSITIVE_INFINITY, { target: { kind: 'everything' }, options: {} });
+    else this.#awaiting.push(purge);
+  }
+
+  /** In the same turn in which they are first here: nothing of them has been served. Whether it lasts over a crash, who purged was not promised. */
+  #carryOut(stores: readonly DeviceStore[]): void {
+    for (const { target, options } of this.#awaiting.splice(0)) {
+      const sequence = Math.max(0, ...stores.map((store) => store.purgeSequence)) + 1;
+      for (const store of stores) store.purge(target, { ...options, sequence }).catch(() => undefined);
+    }
   }
 
   mayHold(objectHash: ObjectHash): boolean {

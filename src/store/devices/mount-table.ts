@@ -23,6 +23,8 @@ export interface MountTableOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly generations: NumberSequence;
+  /** Called with the stores that are there, when there were none before; their indexes are not loaded yet, or not yet served from. */
+  readonly onFirstStores: (stores: readonly DeviceStore[]) => void;
 }
 
 /** One per set. */
@@ -56,6 +58,7 @@ export class MountTable {
       logger.error({ err: error, path: member.path }, 'A device of the cache is left out; it is tried again later');
       member.retryLater();
     }
+    this.#options.onFirstStores(members.flatMap(({ store }) => store ?? []));
   }
 
   /** Loads the indexes of what was opened. Never throws: a device that cannot be loaded is failed, and says so. */
@@ -95,6 +98,7 @@ export class MountTable {
       await store.close();
       throw error;
     }
+    if (this.#options.members.every((other) => other.store === undefined)) this.#options.onFirstStores([store]);
     if (before !== undefined) this.#loaded.delete(before);
     this.#loaded.add(store);
     member.take(store);
