@@ -139,10 +139,6 @@ export class UpstreamDoor implements UpstreamTransport {
     return this.#group.waitingRequests;
   }
 
-  get nodeCount(): number {
-    return this.#group.nodeCount;
-  }
-
   get isIdle(): boolean {
     return this.#group.isIdle;
   }

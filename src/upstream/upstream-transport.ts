@@ -71,8 +71,6 @@ export interface Transfer {
 export interface UpstreamTransport {
   /** Requests that wait for a connection. */
   readonly waitingRequests: number;
-  /** Nodes that answer alike; undefined: one. */
-  readonly nodeCount?: number | undefined;
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer;
   close(): Promise<void>;
 }
