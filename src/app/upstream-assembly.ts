@@ -135,6 +135,10 @@ export class UpstreamDoor implements UpstreamTransport {
     return this.#group;
   }
 
+  get nodeCount(): number {
+    return this.#group.nodeCount;
+  }
+
   get waitingRequests(): number {
     return this.#group.waitingRequests;
   }

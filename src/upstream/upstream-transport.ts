@@ -69,6 +69,8 @@ export interface Transfer {
 
 /** Makes requests to one upstream group. */
 export interface UpstreamTransport {
+  /** Servers that answer alike, so that another request may reach another one; one where it is not said. */
+  readonly nodeCount?: number | undefined;
   /** Requests that wait for a connection. */
   readonly waitingRequests: number;
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer;
