@@ -104,6 +104,11 @@ export class ClientWriter {
     await this.#waitUntilBelow(1, COPY_BYTES);
   }
 
+  /** Waits until the kernel has taken what was written, or the client does not take it. Never throws. */
+  async flush(): Promise<void> {
+    await this.#waitUntilBelow(1, COPY_BYTES).catch(() => undefined);
+  }
+
   /** Gives back the pin that was taken for a piece that did not come; the response may go on by another way. Idempotent. */
   returnPin(): void {
     if (!this.#holdsPin) return;

@@ -32,6 +32,8 @@ export async function deliver(context: RequestContext, services: ProxyServices):
     if (isUntouched && error.code === 'UPSTREAM_CHANGED') return { kind: 'again' };
     // What fills slices has no credentials; the client's own request gets whatever the origin has to say to it.
     if (isUntouched && isRefusal(error)) return { kind: 'bypass', reason: 'refused' };
+    // What is right of a response that breaks off reaches the client before the break, so that it can go on from there.
+    if (error.source === 'upstream') await writer.flush();
     return { kind: 'fail', error };
   } finally {
     writer.returnPin();
