@@ -213,12 +213,13 @@ export class UpstreamDoor implements UpstreamTransport {
   }
 
   #makeGroup(): GroupTransport {
-    const { name, balance, retriesMax, panicPercent, outlier, hostHeader, preservesHost } = this.#config;
+    const { name, balance, retriesMax, retryBudgetPercent, panicPercent, outlier, hostHeader, preservesHost } = this.#config;
     return new GroupTransport({
       name,
       nodes: [...this.#nodes.values()],
       balancer: BALANCERS[balance](this.#config, this.#base.random),
       retriesMax,
+      retryBudgetPercent,
       panicPercent,
       comparesLatency: outlier.slowFactor > 0,
       clock: this.#base.clock,

@@ -98,6 +98,8 @@ export interface ConfigGroup {
   readonly preservesHost: boolean;
   /** Nodes beside the first that a request is tried at. */
   readonly retriesMax: number;
+  /** What of the requests may be retries, in percent. */
+  readonly retryBudgetPercent: number;
   readonly connectTimeoutMs: number;
   readonly headTimeoutMs: number;
   readonly bodyTimeoutMs: number;

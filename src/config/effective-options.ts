@@ -54,7 +54,11 @@ function describeGroup(group: ConfigGroup): string {
   facts.push(`balance ${group.balance}`, ...describeBalance(group));
   if (group.hostHeader !== undefined) facts.push(`hostHeader ${group.hostHeader}`);
   if (group.preservesHost) facts.push('preserveHost');
-  facts.push(`retries ${group.retriesMax}`, `connectTimeout ${formatDuration(group.connectTimeoutMs)}`);
+  facts.push(
+    `retries ${group.retriesMax}`,
+    `retryBudget ${group.retryBudgetPercent}`,
+    `connectTimeout ${formatDuration(group.connectTimeoutMs)}`,
+  );
   facts.push(`headTimeout ${formatDuration(group.headTimeoutMs)}`, `bodyTimeout ${formatDuration(group.bodyTimeoutMs)}`);
   return [...facts, `connections ${group.connectionsMax}`].join(', ');
 }

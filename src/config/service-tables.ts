@@ -29,6 +29,7 @@ const METHODS_MAX = 16;
 const STATUSES_MAX = 32;
 const WEIGHT_MAX = 1000;
 const RETRIES_MAX = 10;
+const RETRY_BUDGET_MAX = 1000;
 const NETWORKS_MAX = 64;
 const ROUTES_MAX = 256;
 
@@ -80,6 +81,8 @@ export const GROUP_KEYS = {
   hostHeader: "Host that the origin is sent instead of the node's own",
   preserveHost: "As `upstream.preserveHost`: send the client's Host, and keep what is stored apart by host",
   retries: 'Other nodes that a request is tried at, 0 to 10, when one fails before its first byte (default 2)',
+  retryBudget:
+    'Retries in a hundred requests of the group, 0 to 1000 (default 20), beside a hundred that are saved up: a group that fails as a whole is not asked several times as much',
   connectTimeout: 'As `upstream.connectTimeout`, which is its default',
   headTimeout: 'As `upstream.headTimeout`, which is its default',
   bodyTimeout: 'As `upstream.bodyTimeout`, which is its default',
@@ -174,6 +177,7 @@ export interface GivenGroup {
   readonly hostHeader: string | undefined;
   readonly preservesHost: boolean | undefined;
   readonly retriesMax: number | undefined;
+  readonly retryBudgetPercent: number | undefined;
   readonly connectTimeoutMs: number | undefined;
   readonly headTimeoutMs: number | undefined;
   readonly bodyTimeoutMs: number | undefined;
@@ -274,6 +278,7 @@ export function readGroups(node: YamlNode, problems: ConfigProblem[]): readonly 
       hostHeader: reader.read('hostHeader', parseAuthority)?.value,
       preservesHost: reader.read('preserveHost', parseBoolean)?.value,
       retriesMax: reader.read('retries', (text) => parseNumber(text, { min: 0, max: RETRIES_MAX }))?.value,
+      retryBudgetPercent: reader.read('retryBudget', (text) => parseNumber(text, { min: 0, max: RETRY_BUDGET_MAX }))?.value,
       connectTimeoutMs: reader.read('connectTimeout', (text) => parseOption('upstream.connectTimeout', text))?.value,
       headTimeoutMs: reader.read('headTimeout', (text) => parseOption('upstream.headTimeout', text))?.value,
       bodyTimeoutMs: reader.read('bodyTimeout', (text) => parseOption('upstream.bodyTimeout', text))?.value,

@@ -21,6 +21,8 @@ import { findSuggestion } from './suggestion.ts';
 export const SHORT_FORM_NAME = 'default';
 /** Nodes beside the first that a request is tried at. */
 const RETRIES_DEFAULT = 2;
+/** Retries in a hundred requests. */
+const RETRY_BUDGET_DEFAULT = 20;
 
 /** How the short form's clients connect. */
 const PLAIN = { certificates: [], tlsMinVersion: TLS_MIN_VERSIONS[0], takesProxyProtocol: false, trustedProxies: undefined } as const;
@@ -98,6 +100,7 @@ class Joiner {
       // A group that names a Host has no use for the client's.
       preservesHost: given.preservesHost ?? (hostHeader === undefined && defaults.preservesHost),
       retriesMax: given.retriesMax ?? defaults.retriesMax,
+      retryBudgetPercent: given.retryBudgetPercent ?? defaults.retryBudgetPercent,
       connectTimeoutMs: given.connectTimeoutMs ?? defaults.connectTimeoutMs,
       headTimeoutMs: given.headTimeoutMs ?? defaults.headTimeoutMs,
       bodyTimeoutMs: given.bodyTimeoutMs ?? defaults.bodyTimeoutMs,
@@ -117,6 +120,7 @@ class Joiner {
       outlier: DEFAULT_OUTLIER,
       preservesHost: values['upstream.preserveHost'],
       retriesMax: RETRIES_DEFAULT,
+      retryBudgetPercent: RETRY_BUDGET_DEFAULT,
       connectTimeoutMs: values['upstream.connectTimeout'],
       headTimeoutMs: values['upstream.headTimeout'],
       bodyTimeoutMs: values['upstream.bodyTimeout'],

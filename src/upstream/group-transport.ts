@@ -24,6 +24,8 @@ export interface GroupOptions {
   readonly balancer: Balancer<UpstreamNode>;
   /** Nodes beside the first that a request is tried at. */
   readonly retriesMax: number;
+  /** What of the requests may be retries, in percent. */
+  readonly retryBudgetPercent: number;
   /** Share of the weight that has to be well, in percent, for health to be regarded at all: fewer nodes could not bear the load of all. */
   readonly panicPercent: number;
   /** Whether nodes that are slower than the others are found out. */
@@ -46,10 +48,11 @@ export class GroupTransport implements UpstreamTransport {
   readonly nodes: readonly UpstreamNode[];
   readonly metrics: MetricSet<typeof GROUP_METRICS>;
   readonly #options: GroupOptions;
-  readonly #budget = new RetryBudget();
+  readonly #budget: RetryBudget;
 
   constructor(options: GroupOptions) {
     this.#options = options;
+    this.#budget = new RetryBudget(options.retryBudgetPercent);
     this.metrics = options.metrics;
     this.name = options.name;
     this.nodes = options.nodes;

@@ -85,6 +85,7 @@ test('loadConfig() fills in every default', () => {
         hostHeader: undefined,
         preservesHost: false,
         retriesMax: 2,
+        retryBudgetPercent: 20,
         connectTimeoutMs: 5000,
         headTimeoutMs: 30_000,
         bodyTimeoutMs: 30_000,

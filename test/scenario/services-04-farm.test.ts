@@ -98,7 +98,7 @@ for (const balance of ['round-robin', 'random', 'two-choices', 'least-connection
     const origins = await Promise.all(nodes.map(({ origin }) => origin));
     const reference = await Origin.start();
     const list = origins.map(({ url }) => `      - { url: "${url}" }`).join('\n');
-    const yaml = `upstreams:\n  - name: farm\n    balance: ${balance}\n    retries: 3\n    headTimeout: 5s\n    outlier: { rest: 300ms, restMax: 1s }\n    healthCheck: { type: tcp, interval: 20ms, timeout: 1s }\n    nodes:\n${list}\n`;
+    const yaml = `upstreams:\n  - name: farm\n    balance: ${balance}\n    retries: 3\n    retryBudget: 300\n    headTimeout: 5s\n    outlier: { rest: 300ms, restMax: 1s }\n    healthCheck: { type: tcp, interval: 20ms, timeout: 1s }\n    nodes:\n${list}\n`;
     const edge = await startEdge({ yaml });
     const progress: Progress = { answered: Array.from({ length: CLIENTS }, () => 0), isOver: false };
     try {

@@ -42,6 +42,7 @@ function makeGroup(nodes: readonly NodeChoice[], more: { retriesMax?: number; pa
     }),
     balancer: new SmoothRoundRobin(),
     retriesMax: more.retriesMax ?? 2,
+    retryBudgetPercent: 20,
     panicPercent: more.panicPercent ?? 0,
     comparesLatency: nodes.some(({ outlier }) => outlier?.slowFactor !== undefined),
     clock: new SystemClock(),
@@ -84,7 +85,7 @@ function ask(group: GroupTransport, more: Partial<UpstreamRequest> = {}): Promis
 }
 
 test('retries are a fifth of the requests, and a hundred that were saved up', () => {
-  const budget = new RetryBudget();
+  const budget = new RetryBudget(20);
   const take = (): number => {
     let taken = 0;
     while (budget.tryTake()) taken += 1;
