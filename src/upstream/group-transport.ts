@@ -94,7 +94,7 @@ export class GroupTransport implements UpstreamTransport {
     // A node that may have recovered is better than an error for sure.
     this.metrics.add('panics');
     const first = untried.filter((node) => !node.isBackup);
-    return this.#options.balancer.choose(first.length > 0 ? first : untried, request);
+    return this.#options.balancer.choose(longestAgoFailed(first.length > 0 ? first : untried), request);
   }
 
   #areEnough(well: readonly UpstreamNode[], tried: ReadonlySet<UpstreamNode>): boolean {
@@ -223,4 +223,9 @@ class GroupTransfer implements Transfer {
 
 function withHost(fields: FieldList, authority: string): FieldList {
   return fields.map((field) => (field[0] === 'host' ? ['host', authority] : field));
+}
+
+/** The half of the nodes whose last failure is the oldest: one that has just failed would fail again, and one of the others may have recovered. */
+function longestAgoFailed(nodes: readonly UpstreamNode[]): readonly UpstreamNode[] {
+  return [...nodes].sort((one, other) => one.failedMs - other.failedMs).slice(0, Math.ceil(nodes.length / 2));
 }

@@ -58,6 +58,7 @@ export class UpstreamNode implements BalancedNode {
   readonly #check: HealthCheck | undefined;
   #checkFault: string | undefined;
   #inFlight = 0;
+  #failedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: NodeOptions) {
     const { weight, isBackup, transport, outlier, check } = options;
@@ -76,6 +77,11 @@ export class UpstreamNode implements BalancedNode {
 
   get inFlight(): number {
     return this.#inFlight;
+  }
+
+  /** When it failed last, on the monotonic clock; resting or not. */
+  get failedMs(): number {
+    return this.#failedMs;
   }
 
   get weightNow(): number {
@@ -129,6 +135,7 @@ export class UpstreamNode implements BalancedNode {
 
   /** It answered, and the answer says that it cannot. */
   noteFailure(why: string): void {
+    this.#failedMs = this.#clock.monotonicMs();
     this.#health.noteFailure(why);
   }
 
@@ -144,7 +151,7 @@ export class UpstreamNode implements BalancedNode {
   #onOutcome(outcome: Outcome): void {
     this.#inFlight -= 1;
     this.metrics.add('requests', 1, outcome);
-    if (FAILURES.has(outcome)) this.#health.noteFailure(outcome);
+    if (FAILURES.has(outcome)) this.noteFailure(outcome);
     else if (outcome === 'complete') this.#health.noteEnd();
     else this.#health.noteNothing();
   }
