@@ -47,6 +47,8 @@ const KEEP_ALIVE_MS = 65_000;
 /** How often deadlines of connections are looked at; node's own default of 30 s would make a 10 s deadline a lie. */
 const DEADLINE_CHECK_MS = 1000;
 
+/** For a client that was refused to take the answer and go. */
+const LINGER_MS = 5000;
 /** Requests that a client may have sent ahead of the response in progress; apt sends ten. */
 const PIPELINED_MAX = 64;
 
@@ -77,6 +79,8 @@ export class Listener {
   #isClosing = false;
   readonly #connections = new WeakMap<Duplex, ConnectionState>();
   readonly #peers = new WeakMap<Duplex, Peer>();
+  /** All that were accepted: node:http knows nothing any more of one whose request was malformed, or whose tunnel was refused. */
+  readonly #sockets = new Set<Socket>();
   readonly #door: ClientDoor;
 
   readonly #lane: ExpressLane;
@@ -118,8 +122,10 @@ export class Listener {
     const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
       load.connections += 1;
+      this.#sockets.add(socket);
       socket.once('close', () => {
         load.connections -= 1;
+        this.#sockets.delete(socket);
       });
       this.#door.accept(socket);
     });
@@ -195,8 +201,8 @@ export class Listener {
       this.#lane.closeIdle();
     });
     const timer = clock.startTimer(deadlineMs, () => {
-      this.#server.closeAllConnections();
       this.#lane.close();
+      for (const socket of this.#sockets) socket.destroy();
     });
     await closed;
     this.#server.close();
@@ -237,7 +243,15 @@ export class Listener {
     if (socket.destroyed || !response.shouldKeepAlive) return;
     const turn = state.waiting.shift();
     if (turn !== undefined) this.#begin(turn, state);
-    else if (state.refusal !== undefined) socket.end(state.refusal);
+    else if (state.refusal !== undefined) this.#endWith(state.refusal, socket);
+  }
+
+  /** Nobody else looks after the connection: what comes yet is thrown away, so that its end is seen, and it is not waited for it for long. */
+  #endWith(answer: string, socket: Duplex): void {
+    socket.end(answer);
+    socket.resume();
+    const timer = this.#services.clock.startTimer(LINGER_MS, () => socket.destroy());
+    socket.once('close', () => timer.stop());
   }
 
   #stateOf(socket: Duplex): ConnectionState {
@@ -268,7 +282,7 @@ export class Listener {
     // In the middle of a response it would be taken for its bytes.
     if (state.isBusy) state.refusal ??= answer;
     // What was sent behind the last request of a connection gets no answer (RFC 9112 s9.6).
-    else if (socket.writable) socket.end(answer);
+    else if (socket.writable) this.#endWith(answer, socket);
   }
 }
 

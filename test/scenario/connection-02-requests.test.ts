@@ -1,5 +1,6 @@
 /** Requests of every shape that a connection can bring. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
 import { systemErrorCode } from '../../src/base/errors.ts';
@@ -174,4 +175,23 @@ test('content that is malformed in the middle of an upload ends the connection',
   client.write('this is no chunk size\r\n');
   await eventually(() => client.isClosed, { what: 'the end of the connection' });
   await edge.settle();
+});
+
+test('who was refused and stays is not waited for: the connection ends, and so does the listener', { timeout: 30_000 }, async () => {
+  await using origin = await Origin.start();
+  const edge = await startEdge({ origin });
+  const sockets = ['garbage\r\n\r\n', 'CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n', 'GET /a HTTP/1.1\r\nHost: x\r\nbad field\r\n\r\n'].map(
+    (text) => {
+      // Half open, so that the other side has to end it.
+      const socket = net.connect({ port: edge.port, host: '127.0.0.1', allowHalfOpen: true });
+      socket.on('error', () => undefined).resume();
+      socket.write(text);
+      return socket;
+    },
+  );
+  await Promise.all(sockets.map((socket) => once(socket, 'end')));
+  assert.equal(edge.services.load.connections, sockets.length);
+  await edge[Symbol.asyncDispose]();
+  await eventually(() => edge.services.load.connections === 0, { what: 'the end of all connections' });
+  for (const socket of sockets) socket.destroy();
 });
