@@ -28,6 +28,7 @@ export class ServiceManager {
   #last: Promise<void> = Promise.resolve();
   #watchdog: Timer | undefined;
   #hasFailed = false;
+  #isSigning = false;
 
   constructor(options: ServiceManagerOptions) {
     this.#options = options;
@@ -60,7 +61,15 @@ export class ServiceManager {
     const periodMs = Number(environment.WATCHDOG_USEC ?? 0) / 1000;
     const isMeant = environment.WATCHDOG_PID === undefined || Number(environment.WATCHDOG_PID) === pid;
     if (this.#watchdog !== undefined || !(periodMs > 0) || !isMeant) return;
-    this.#watchdog = clock.startInterval(periodMs / 2, () => void this.#send(['WATCHDOG=1']));
+    this.#watchdog = clock.startInterval(periodMs / 2, () => void this.#signLife());
+  }
+
+  /** One at a time: where a message takes longer than the period, a row of them would hold up what comes after. */
+  async #signLife(): Promise<void> {
+    if (this.#isSigning) return;
+    this.#isSigning = true;
+    await this.#send(['WATCHDOG=1']);
+    this.#isSigning = false;
   }
 
   #send(assignments: readonly Assignment[]): Promise<void> {
