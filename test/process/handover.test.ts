@@ -37,10 +37,12 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Ends whoever serves last, after the test. */
-function endLastAfter(context: TestContext, rawslice: RawsliceProcess): void {
+/** Ends whoever serves last, after the test: also one that has not been heard of yet. Its device is on its command line. */
+function endLastAfter(context: TestContext, device: string): void {
   unwinding(context).after(async () => {
-    for (const pid of successors(rawslice)) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+    const { stdout } = spawnSync('pgrep', ['-f', device], { encoding: 'utf8' });
+    assert.equal(typeof stdout, 'string', 'pgrep is there (procps)');
+    for (const pid of stdout.split('\n').filter((line) => line !== '')) if (isAlive(Number(pid))) process.kill(Number(pid), 'SIGKILL');
   });
 }
 
@@ -86,7 +88,7 @@ test('restarts under load: no request fails, and what is stored is a hit again',
   await using origin = await Origin.start({ resolve: () => ({ lengthBytes: 300_000, cacheControl: 'max-age=600' }) });
   const directory = await temporaryDirectory(context);
   const rawslice = await startRawslice(context, { upstream: origin.url, device: path.join(directory, 'cache'), flags: ['--size', '1GiB'] });
-  endLastAfter(context, rawslice);
+  endLastAfter(context, directory);
   let isOver = false;
   const clients = Array.from({ length: 8 }, () => load(rawslice.port, () => isOver));
   const admin = rawslice.adminPort;
@@ -111,7 +113,7 @@ test('a download in progress is finished by the process that began it, while the
   await using origin = await Origin.start({ resolve: () => ({ lengthBytes: 8 * MIB, cacheControl: 'max-age=600' }) });
   const directory = await temporaryDirectory(context);
   const rawslice = await startRawslice(context, { upstream: origin.url, device: path.join(directory, 'cache'), flags: ['--size', '1GiB'] });
-  endLastAfter(context, rawslice);
+  endLastAfter(context, directory);
   origin.misbehave('/slow', { pauseAfterBytes: MIB }, 1);
   assert.equal((await rawslice.get('/posted')).status, 200);
   assert.equal((await rawslice.get('/purged')).status, 200);
@@ -165,7 +167,7 @@ test('the service manager is told: ready, alive, another main process, stopping'
   const environment = { NOTIFY_SOCKET: path.join(directory, 'notify'), WATCHDOG_USEC: '200000' };
   const device = path.join(directory, 'cache');
   const rawslice = await startRawslice(context, { upstream: origin.url, device, flags: ['--size', '1GiB'], environment });
-  endLastAfter(context, rawslice);
+  endLastAfter(context, directory);
   const has =
     (text: string): (() => boolean) =>
     () =>
