@@ -11,12 +11,16 @@ const ENOUGH_CHARACTERS = 8 * KIB;
 /** How long a line may wait. */
 const WAIT_MS = 50;
 
+/** For standard output to be taken by its reader at the end. */
+const CLOSE_WAIT_MS = 1000;
+
 /** A destination of a logger. */
 export class LogBuffer implements DestinationStream {
   readonly #clock: Clock;
   readonly #stream: ReturnType<typeof destination>;
   #lines = '';
   #isWaiting = false;
+  #isClosed = false;
 
   /** @param fd where the lines go: 1 is standard output */
   constructor(fd: number, clock: Clock) {
@@ -26,6 +30,7 @@ export class LogBuffer implements DestinationStream {
   }
 
   write(line: string): void {
+    if (this.#isClosed) return;
     this.#lines += line;
     if (this.#lines.length >= ENOUGH_CHARACTERS) return this.#hand();
     if (this.#isWaiting) return;
@@ -36,8 +41,20 @@ export class LogBuffer implements DestinationStream {
     });
   }
 
-  /** Writes what is left, at once; for the end of the process. */
+  /** Writes what is left and waits until it is written, a moment at most: nobody may be reading. For the end of a process in good order. */
+  async close(): Promise<void> {
+    this.#hand();
+    this.#isClosed = true;
+    const closed = new Promise<void>((resolve) => this.#stream.once('close', () => resolve()));
+    this.#stream.end();
+    const wait = new AbortController();
+    await Promise.race([closed, this.#clock.sleep(CLOSE_WAIT_MS, wait.signal)]);
+    wait.abort();
+  }
+
+  /** Writes what is left, at once; for any other end. What was being written just now may be lost. */
   flushNow(): void {
+    if (this.#isClosed) return;
     this.#hand();
     this.#stream.flushSync();
   }

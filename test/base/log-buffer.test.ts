@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { openSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { SystemClock } from '../../src/base/clock.ts';
@@ -28,10 +28,11 @@ test('lines are written in their order: when they have waited, when they are man
     await eventually(() => numbers().length === 1001, { what: 'all lines' });
     logger.info({ number: 1001 });
     stream.flushNow();
+    logger.info({ number: 1002 });
+    await stream.close();
     assert.deepEqual(
       numbers(),
-      Array.from({ length: 1002 }, (_, number) => number),
+      Array.from({ length: 1003 }, (_, number) => number),
     );
-    closeSync(fd);
   });
 });

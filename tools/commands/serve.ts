@@ -83,6 +83,7 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
   process.on('SIGHUP', () => void edge.reload('signal'));
   const { clock, environment } = io;
   await serveUntilTold(edge, { clock, environment, logger, isHandover, watchStop: (stop) => void watchSignals(clock, stop) });
+  await stream.close();
 }
 
 /** --upstream alone means plain RFC freshness, since the default file's preset belongs to the mirror that the file names. */
