@@ -3,6 +3,7 @@
  * overlap, the bitmap is the union of index and reservations, and an object's count is that of its slices on the device or in memory.
  */
 import { assert } from '../../base/assert.ts';
+import type { Clock } from '../../base/clock.ts';
 import type { MetricSet } from '../../base/metrics.ts';
 import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../../format/journal-block.ts';
 import type { ManifestFreshness, ObjectHash } from '../../format/manifest.ts';
@@ -13,11 +14,12 @@ import type { StoreLimits } from '../store-limits.ts';
 import type { STORE_METRICS } from '../store-metrics.ts';
 import { BlockAllocator, type BlockRun, bandOf } from './block-allocator.ts';
 import type { ObjectTag } from './object-table.ts';
+import { Remains } from './remains.ts';
 import { type ResidentSlice, ResidentTier } from './resident-tier.ts';
 import { type ExtentPlace, NO_SLOT, objectTag, type SliceIndex } from './slice-index.ts';
 
-/** Slice numbers tried when an object's slices are freed; what lies beyond is left to the evictor. */
-const PROBES_MAX = 65536;
+/** Slices of a gone object that are freed at once, and in each turn of the event loop after it: a fraction of a millisecond. */
+const FREED_PER_TURN = 128;
 /** A device that had to evict is full until this share of its blocks and entries is free again. More than fragmentation leaves (3 to 6 %). */
 const FREE_SHARE = 0.125;
 
@@ -27,6 +29,8 @@ export class Catalogue {
   readonly allocator: BlockAllocator;
   readonly journal: Journal;
   readonly resident: ResidentTier;
+  readonly #clock: Clock;
+  readonly #remains: Remains;
   readonly #limits: StoreLimits;
   readonly #metrics: MetricSet<typeof STORE_METRICS>;
   readonly #policy: AdmissionPolicy;
@@ -34,6 +38,7 @@ export class Catalogue {
   /** Objects that were replaced or dropped while somebody reads them, by generation: rows that no tag finds. */
   readonly #retired = new Map<number, number>();
   #isFull = false;
+  #isFreeing = false;
   /** The object that was looked for last, since a hit looks for it several times. */
   #lastHash: ObjectHash | undefined;
   #lastTag: ObjectTag = { tagLow: 0, tagHigh: 0 };
@@ -45,6 +50,7 @@ export class Catalogue {
     limits: StoreLimits;
     metrics: MetricSet<typeof STORE_METRICS>;
     policy: AdmissionPolicy;
+    clock: Clock;
     /** A slice left the RAM tier. */
     onVanish: (slice: ResidentSlice) => void;
   }) {
@@ -55,6 +61,8 @@ export class Catalogue {
     this.#metrics = options.metrics;
     this.#policy = options.policy;
     this.#onVanish = options.onVanish;
+    this.#clock = options.clock;
+    this.#remains = new Remains((generation, sliceNumber) => this.#freeRemnant(generation, sliceNumber));
     this.resident = new ResidentTier((slice) => this.#vanish(slice));
   }
 
@@ -242,13 +250,39 @@ export class Catalogue {
       index.setPlace(record, { ...index.place(record), flags: 0 });
       this.#recount(generation, 0, true);
     }
-    for (let sliceNumber = 0; index.slices(tagSlot) > 0 && sliceNumber < PROBES_MAX; sliceNumber += 1) {
-      const slot = index.findSlice(generation, sliceNumber);
-      if (slot !== NO_SLOT) this.#freeSlice(slot);
-    }
-    this.#metrics.add('orphaned', index.slices(tagSlot));
+    const slices = index.slices(tagSlot);
     if (index.blocks(record) > 0) this.allocator.release(index.block(record), index.blocks(record));
     index.removeManifest(tagSlot);
+    if (slices > 0) this.#freeRemains(generation, slices);
+  }
+
+  /** Frees what is left of objects that are gone. @param probes slice numbers looked at */
+  freeRemains(probes: number): void {
+    this.#remains.freeSome(probes);
+  }
+
+  /** Some at once, the rest turn by turn. */
+  #freeRemains(generation: number, slices: number): void {
+    if (!this.#remains.add(generation, slices)) this.#metrics.add('orphaned', slices);
+    this.freeRemains(FREED_PER_TURN);
+    if (this.#isFreeing || this.#remains.isEmpty) return;
+    this.#isFreeing = true;
+    const turn = (): void => {
+      this.freeRemains(FREED_PER_TURN);
+      this.#isFreeing = !this.#remains.isEmpty;
+      if (this.#isFreeing) this.#clock.defer(turn);
+    };
+    this.#clock.defer(turn);
+  }
+
+  #freeRemnant(generation: number, sliceNumber: number): boolean {
+    const slot = this.index.findSlice(generation, sliceNumber);
+    if (slot === NO_SLOT) return false;
+    const isWhole = !this.index.isPartial(slot);
+    // Nobody counts it any more.
+    this.allocator.release(this.index.block(slot), this.index.blocks(slot));
+    this.index.removeSlice(slot);
+    return isWhole;
   }
 
   /**
@@ -332,6 +366,10 @@ export class Catalogue {
   }
 
   #evict(reason: 'blocks' | 'entries'): boolean {
+    if (!this.#remains.isEmpty) {
+      this.freeRemains(FREED_PER_TURN);
+      return true;
+    }
     const victim = this.index.nextVictim();
     // Manifests that only slices in memory hold are let go by taking those out of memory.
     if (victim === NO_SLOT) return this.resident.reclaim();
