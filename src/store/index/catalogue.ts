@@ -18,8 +18,10 @@ import { Remains } from './remains.ts';
 import { type ResidentSlice, ResidentTier } from './resident-tier.ts';
 import { type ExtentPlace, NO_SLOT, objectTag, type SliceIndex } from './slice-index.ts';
 
-/** Slices of a gone object that are freed at once, and in each turn of the event loop after it: a fraction of a millisecond. */
+/** Slices of a gone object that are freed at once, and in each turn after it: a fraction of a millisecond. */
 const FREED_PER_TURN = 128;
+/** Between two turns, so that what waits for the purge that began them goes first. */
+const TURN_MS = 1;
 /** A device that had to evict is full until this share of its blocks and entries is free again. More than fragmentation leaves (3 to 6 %). */
 const FREE_SHARE = 0.125;
 
@@ -62,8 +64,12 @@ export class Catalogue {
     this.#policy = options.policy;
     this.#onVanish = options.onVanish;
     this.#clock = options.clock;
-    this.#remains = new Remains((generation, sliceNumber) => this.#freeRemnant(generation, sliceNumber));
     this.resident = new ResidentTier((slice) => this.#vanish(slice));
+    this.#remains = new Remains({
+      resident: this.resident,
+      isStored: (generation, sliceNumber) => this.isStored(generation, sliceNumber),
+      free: (generation, sliceNumber) => this.#freeRemnant(generation, sliceNumber),
+    });
   }
 
   /** Whether what comes in has to evict something: it had to, and not much has become free since. */
@@ -245,15 +251,11 @@ export class Catalogue {
     const record = index.recordOf(tagSlot);
     const generation = index.generation(record);
     if (!this.#retired.delete(generation) && cause === 'other') this.#journalEnd(tagSlot);
-    this.resident.removeGeneration(generation);
-    if (index.hasBody(record)) {
-      index.setPlace(record, { ...index.place(record), flags: 0 });
-      this.#recount(generation, 0, true);
-    }
-    const slices = index.slices(tagSlot);
+    // The slice that rides in the record goes with it.
+    const slices = index.slices(tagSlot) - (index.hasBody(record) && this.resident.find(generation, 0) === undefined ? 1 : 0);
     if (index.blocks(record) > 0) this.allocator.release(index.block(record), index.blocks(record));
     index.removeManifest(tagSlot);
-    if (slices > 0) this.#freeRemains(generation, slices);
+    this.#freeRemains(generation, slices);
   }
 
   /** Frees what is left of objects that are gone. @param probes slice numbers looked at */
@@ -263,16 +265,20 @@ export class Catalogue {
 
   /** Some at once, the rest turn by turn. */
   #freeRemains(generation: number, slices: number): void {
-    if (!this.#remains.add(generation, slices)) this.#metrics.add('orphaned', slices);
+    if (slices === 0) return;
+    if (!this.#remains.add(generation, slices)) {
+      this.resident.removeGeneration(generation);
+      this.#metrics.add('orphaned', slices);
+    }
     this.freeRemains(FREED_PER_TURN);
     if (this.#isFreeing || this.#remains.isEmpty) return;
     this.#isFreeing = true;
     const turn = (): void => {
       this.freeRemains(FREED_PER_TURN);
       this.#isFreeing = !this.#remains.isEmpty;
-      if (this.#isFreeing) this.#clock.defer(turn);
+      if (this.#isFreeing) this.#clock.startTimer(TURN_MS, turn);
     };
-    this.#clock.defer(turn);
+    this.#clock.startTimer(TURN_MS, turn);
   }
 
   #freeRemnant(generation: number, sliceNumber: number): boolean {
@@ -403,6 +409,7 @@ export class Catalogue {
   }
 
   #recount(generation: number, sliceNumber: number, wasHeld: boolean): void {
+    if (this.index.findManifest(generation) === NO_SLOT) return;
     const isHeld = this.#isHeld(generation, sliceNumber);
     if (isHeld !== wasHeld) this.#count(generation, isHeld ? 1 : -1);
   }

@@ -3,6 +3,7 @@
  * it must not take as long. They are orphans: nothing finds them, a start gives them up, and whoever needs room takes theirs first.
  */
 import { BoundedQueue } from '../../base/bounded-queue.ts';
+import type { ResidentTier } from './resident-tier.ts';
 
 /** Objects whose slices wait at a time. */
 const OBJECTS_MAX = 4096;
@@ -16,14 +17,22 @@ interface Remainder {
   nextSlice: number;
 }
 
+/** What holds slices. */
+export interface RemainsOptions {
+  readonly resident: ResidentTier;
+  /** Whether the slice is on the device, whole. */
+  readonly isStored: (generation: number, sliceNumber: number) => boolean;
+  /** Frees a slice's blocks and entry; says whether it was there, whole. */
+  readonly free: (generation: number, sliceNumber: number) => boolean;
+}
+
 /** One per catalogue. */
 export class Remains {
+  readonly #options: RemainsOptions;
   readonly #waiting = new BoundedQueue<Remainder>(OBJECTS_MAX);
-  readonly #free: (generation: number, sliceNumber: number) => boolean;
 
-  /** @param free frees a slice's blocks and entry; says whether it was there, whole */
-  constructor(free: (generation: number, sliceNumber: number) => boolean) {
-    this.#free = free;
+  constructor(options: RemainsOptions) {
+    this.#options = options;
   }
 
   get isEmpty(): boolean {
@@ -35,20 +44,37 @@ export class Remains {
     return this.#waiting.tryPush({ generation, slices, nextSlice: 0 });
   }
 
-  /** Frees some, oldest first. @param probes slice numbers looked at */
+  /** Frees some, oldest first: what is in memory, then what is on the device. @param probes slices looked at */
   freeSome(probes: number): void {
-    for (let left = probes; left > 0 && !this.isEmpty; ) left -= this.#freeFrom(this.#waiting.first, left);
+    for (let left = probes; left > 0; ) {
+      const remainder = this.#waiting.first;
+      if (remainder === undefined) return;
+      left -= this.#freeResident(remainder, left);
+      if (left === 0) return;
+      left -= this.#freeStored(remainder, left);
+      if (remainder.slices <= 0 || remainder.nextSlice >= PROBES_MAX) this.#waiting.shift();
+    }
   }
 
-  #freeFrom(remainder: Remainder | undefined, probes: number): number {
-    if (remainder === undefined) return probes;
+  #freeResident(remainder: Remainder, probes: number): number {
+    const { resident, isStored } = this.#options;
+    let used = 0;
+    for (const slice of resident.slicesOf(remainder.generation)) {
+      if (used === probes) break;
+      if (!isStored(slice.generation, slice.sliceNumber)) remainder.slices -= 1;
+      resident.remove(slice);
+      used += 1;
+    }
+    return used;
+  }
+
+  #freeStored(remainder: Remainder, probes: number): number {
     let used = 0;
     while (used < probes && remainder.slices > 0 && remainder.nextSlice < PROBES_MAX) {
-      if (this.#free(remainder.generation, remainder.nextSlice)) remainder.slices -= 1;
+      if (this.#options.free(remainder.generation, remainder.nextSlice)) remainder.slices -= 1;
       remainder.nextSlice += 1;
       used += 1;
     }
-    if (remainder.slices === 0 || remainder.nextSlice >= PROBES_MAX) this.#waiting.shift();
-    return Math.max(used, 1);
+    return used;
   }
 }
