@@ -41,7 +41,10 @@ const OWN_KEYS: Readonly<Record<DiscoveryType, readonly DiscoverKey[]>> = {
 const RECORD_WORDS = ['address', 'a', 'aaaa', 'srv'] as const;
 const PORTS = { http: 80, https: 443 } as const;
 
-type Shared = Omit<ConfigDiscovery, 'kind' | 'authority' | 'name' | 'isService' | 'families' | 'port' | 'servers' | 'ttlMsMin' | 'ttlMsMax'>;
+type Shared = Omit<
+  ConfigDiscovery,
+  'kind' | 'authority' | 'name' | 'isService' | 'families' | 'port' | 'servers' | 'ttlMsMin' | 'ttlMsMax'
+>;
 
 /** What a group says of its discovery; undefined where it says nothing, or nothing of use. `basePath` undefined: it does not say. */
 export function readDiscovery(
@@ -53,14 +56,19 @@ export function readDiscovery(
     return undefined;
   }
   const type = reader.readRequired('type', (text) => parseChoice(text, TYPES))?.value;
-  for (const other of TYPES)
-    if (type !== undefined && other !== type)
-      for (const name of OWN_KEYS[other])
-        if (reader.node(name) !== undefined && !OWN_KEYS[type].includes(name)) reader.report(name, `is for discovery of type ${other}`);
+  if (type !== undefined) reportForeign(reader, type);
   const basePath = reader.read('path', parseFolder)?.value;
   const shared = readShared(reader);
   const discovery = type === undefined ? undefined : READERS[type](reader, shared);
   return discovery === undefined ? undefined : { discovery, basePath };
+}
+
+function reportForeign(reader: RecordReader, type: DiscoveryType): void {
+  const own = new Set<string>(OWN_KEYS[type]);
+  const owners = new Map<string, readonly string[]>();
+  for (const [other, names] of Object.entries(OWN_KEYS)) for (const name of names) owners.set(name, [...(owners.get(name) ?? []), other]);
+  for (const [name, types] of owners)
+    if (reader.node(name) !== undefined && !own.has(name)) reader.report(name, `is for discovery of type ${types.join(' and ')}`);
 }
 
 function readShared(reader: RecordReader): Shared {
@@ -84,12 +92,16 @@ const READERS: Readonly<Record<DiscoveryType, (reader: RecordReader, shared: Sha
 
 function readDns(reader: RecordReader, shared: Shared): ConfigDiscovery | undefined {
   const name = reader.readRequired('name', parseDnsName)?.value;
-  const word = reader.read('record', (text) => parseChoice(text, RECORD_WORDS))?.value ?? (name?.startsWith('_') === true ? 'srv' : 'address');
+  const word =
+    reader.read('record', (text) => parseChoice(text, RECORD_WORDS))?.value ?? (name?.startsWith('_') === true ? 'srv' : 'address');
   const port = reader.read('port', (text) => parseNumber(text, { min: 1, max: 65_535 }));
   if (word === 'srv' && port !== undefined) reader.report('port', 'is for addresses; SRV records name the port');
   const ttlMsMin = reader.read('minTtl', (text) => parseTime(text, { min: '100ms', max: '1h' }));
   const ttlMsMax = reader.read('maxTtl', (text) => parseTime(text, { min: '100ms', max: '1d' }));
-  const times = { ttlMsMin: ttlMsMin?.value ?? Math.min(1000, ttlMsMax?.value ?? 1000), ttlMsMax: ttlMsMax?.value ?? Math.max(60_000, ttlMsMin?.value ?? 0) };
+  const times = {
+    ttlMsMin: ttlMsMin?.value ?? Math.min(1000, ttlMsMax?.value ?? 1000),
+    ttlMsMax: ttlMsMax?.value ?? Math.max(60_000, ttlMsMin?.value ?? 0),
+  };
   if (times.ttlMsMax < times.ttlMsMin) reader.report('maxTtl', 'is shorter than minTtl');
   const servers = reader.readList('servers', parseDnsServer, SERVERS_MAX)?.map(({ value }) => value) ?? [];
   if (name === undefined) return undefined;

@@ -352,7 +352,8 @@ function readNodes(
 ): { readonly nodes: readonly ConfigNode[]; readonly basePath: string } {
   const list = group.node('nodes');
   const isFound = group.node('discover') !== undefined;
-  if (list === undefined && !isFound) group.report(undefined, 'needs nodes: a list of servers, each with its url; or discover, which finds them');
+  if (list === undefined && !isFound)
+    group.report(undefined, 'needs nodes: a list of servers, each with its url; or discover, which finds them');
   const nodes = list === undefined ? [] : readRecords(list, { key: `${key}.nodes`, kind: NODE_KIND, problems }, readNode);
   if (list?.kind === 'none') group.report('nodes', 'is empty; add a node');
   const [first] = nodes;
@@ -365,7 +366,8 @@ function readNodes(
     if (nodes.findIndex((other) => other.url.value.origin === url.value.origin) < index)
       report('is a node of this group already; use weight');
   }
-  if (!isFound && nodes.length > 0 && nodes.every(({ node }) => node.isBackup)) group.report('nodes', 'are all backups; one at least has to be none');
+  if (!isFound && nodes.length > 0 && nodes.every(({ node }) => node.isBackup))
+    group.report('nodes', 'are all backups; one at least has to be none');
   return { nodes: nodes.map(({ node }) => node), basePath: first?.url.value.basePath ?? '' };
 }
 

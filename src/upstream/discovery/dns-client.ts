@@ -96,7 +96,10 @@ export class DnsClient {
     const { rcode, answers } = reply;
     if (rcode === NAME_ERROR) return { kind: 'records', records: [], ttlMs: undefined };
     if (rcode !== NO_ERROR)
-      return failed('refused', `${nameOf(server)} answered ${RCODE_NAMES[rcode] ?? `code ${rcode}`} for ${question.kind} of ${question.name}`);
+      return failed(
+        'refused',
+        `${nameOf(server)} answered ${RCODE_NAMES[rcode] ?? `code ${rcode}`} for ${question.kind} of ${question.name}`,
+      );
     return recordsOf(question, answers);
   }
 

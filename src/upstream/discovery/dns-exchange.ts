@@ -42,7 +42,7 @@ export function exchangeTcp(server: DnsServer, query: Uint8Array, limits: Exchan
     let received = Buffer.alloc(0);
     socket.on('error', reject);
     socket.on('close', () => reject(new Error('the connection ended before the answer')));
-    socket.on('data', (bytes) => {
+    socket.on('data', (bytes: Buffer) => {
       received = Buffer.concat([received, bytes]);
       const end = received.length < 2 ? Number.POSITIVE_INFINITY : 2 + received.readUInt16BE(0);
       if (received.length < end) return;
