@@ -238,7 +238,10 @@ export class UpstreamDoor implements UpstreamTransport {
   /** Nodes are checked, and follow their discovery; harmless when it is so already. */
   open(): void {
     for (const node of this.#group.nodes) node.begin();
-    this.#unsubscribe ??= this.#discovery?.subscribe(() => this.#onFound());
+    if (this.#unsubscribe !== undefined || this.#discovery === undefined) return;
+    this.#unsubscribe = this.#discovery.subscribe(() => this.#onFound());
+    // What was found since the door was made.
+    this.#onFound();
   }
 
   /** Nodes are not checked any more; what is in progress goes on, and may ask the nodes that are found yet. */
