@@ -38,7 +38,8 @@ test('addresses and services of dnsmasq are nodes, and follow it', { skip: obsta
     const words = [
       '--keep-in-foreground',
       '--conf-file=/dev/null',
-      '--no-resolv', '--local=/test/',
+      '--no-resolv',
+      '--local=/test/',
       '--no-hosts',
       '--bind-interfaces',
       '--user=',

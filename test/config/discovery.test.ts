@@ -81,8 +81,8 @@ test('what is wrong is said with its place and a hint', async () => {
       'edge.yaml:4:34: upstreams.0.discover.name: is an address, "10.0.0.1"; an address is a node (nodes, url)',
       'edge.yaml:4:50: upstreams.0.discover.port: must be a whole number from 1 to 65535, not "0"',
       'edge.yaml:4:63: upstreams.0.discover.servers: must be the address of a DNS server such as 127.0.0.1, 127.0.0.1:5353 or [::1]:53, not "dns.example"',
-      'edge.yaml:4:100: upstreams.0.discover.maxTtl: is shorter than minTtl',
-      'edge.yaml:4:112: upstreams.0.discover.sni: is about TLS, and the scheme is not https',
+      'edge.yaml:4:98: upstreams.0.discover.maxTtl: is shorter than minTtl',
+      'edge.yaml:4:107: upstreams.0.discover.sni: is about TLS, and the scheme is not https',
     ],
   );
   assert.deepEqual(await problemsOf('discover: { type: dns, name: _http._tcp.x, port: 80 }'), [
