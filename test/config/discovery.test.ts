@@ -29,7 +29,14 @@ async function discoveryOf(group: string) {
 
 async function problemsOf(group: string): Promise<readonly string[]> {
   const result = await load(group);
-  return result.kind === 'ok' ? [] : result.problems.map((problem) => formatProblem(problem).replace(/^\S*\//, '').split('\n')[0] ?? '');
+  return result.kind === 'ok'
+    ? []
+    : result.problems.map(
+        (problem) =>
+          formatProblem(problem)
+            .replace(/^\S*\//, '')
+            .split('\n')[0] ?? '',
+      );
 }
 
 test('DNS: names, records, ports and servers; what is left out', async () => {
