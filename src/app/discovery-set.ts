@@ -9,9 +9,8 @@ import type { Random } from '../base/random.ts';
 import type { ConfigDiscovery, ConfigGroup } from '../config/edge-config.ts';
 import type { Network } from '../config/network.ts';
 import { Discovery } from '../upstream/discovery/discovery.ts';
-import type { DiscoverySource } from '../upstream/discovery/discovery-source.ts';
-import { DnsSource } from '../upstream/discovery/dns-source.ts';
 import { refuseNode } from '../upstream/discovery/node-list.ts';
+import { makeDiscoverySource } from './discovery-sources.ts';
 
 /** Pause after a failure, and the longest. */
 const RETRY_MS = 500;
@@ -87,7 +86,7 @@ export class DiscoverySet {
     const allowed = config.networks && blockListOf(config.networks);
     const discovery = new Discovery({
       ...{ group, clock, random, logger, retryMs: RETRY_MS, retryMsMax: RETRY_MS_MAX },
-      source: makeSource(config, this.#base),
+      source: makeDiscoverySource(config, this.#base),
       takesEmpty: config.takesEmpty,
       refuse: (node) => refuseNode(node, allowed),
       known:
@@ -98,13 +97,10 @@ export class DiscoverySet {
   }
 }
 
-function makeSource(config: ConfigDiscovery, { clock, random }: DiscoveryBase): DiscoverySource {
-  return new DnsSource({ ...config, clock, random });
-}
-
 /** What is asked for, however it is asked. */
-function questionOf({ kind, name, isService, port }: ConfigDiscovery): string {
-  return JSON.stringify([kind, name, isService, port]);
+function questionOf(config: ConfigDiscovery): string {
+  if (config.kind === 'dns') return JSON.stringify([config.kind, config.name, config.isService, config.port]);
+  return JSON.stringify([config.kind, config.service, config.tags, config.datacenter]);
 }
 
 function blockListOf(networks: readonly Network[]): BlockList {

@@ -1,18 +1,20 @@
 /** The record `discover` of an upstream group: where its nodes are found. Called by service-tables.ts. */
 import { isIP } from 'node:net';
-import type { ConfigDiscovery } from './edge-config.ts';
+import type { ConfigConsulDiscovery, ConfigDiscovery, ConfigSecret } from './edge-config.ts';
 import { parseNetworks } from './network.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import type { RecordReader } from './record-reader.ts';
-import { parseBoolean, parseChoice } from './schema.ts';
-import { LABELS, parseFolder, parseHostName, parseNumber, parseTime } from './text-values.ts';
+import { parseBoolean, parseChoice, parseOrigin, parseSecret } from './schema.ts';
+import { LABELS, parseFile, parseFolder, parseHostName, parseNumber, parseTime } from './text-values.ts';
 
 const SERVERS_MAX = 8;
 const NETWORKS_MAX = 64;
+const TAGS_MAX = 16;
+const URLS_MAX = 8;
 
 /** Keys of `discover`. */
 export const DISCOVER_KEYS = {
-  type: '`dns`',
+  type: '`dns` or `consul`',
   scheme: '`http` (the default) or `https`, of all nodes',
   path: 'Path that goes before every request path',
   sni: 'Name that TLS asks for and verifies instead of the name that a node was found by',
@@ -27,24 +29,33 @@ export const DISCOVER_KEYS = {
   servers: '`dns`: address of a DNS server, with port if unusual, or a list; left out: those of /etc/resolv.conf',
   minTtl: '`dns`: shortest time that an answer is used, whatever its TTL (default 1s)',
   maxTtl: '`dns`: longest time that an answer is used (default 1m)',
+  url: '`consul`: URL to ask (default `http://127.0.0.1:8500`), or a list, tried in turn; https is verified',
+  ca: '`consul`: PEM file with the authorities that verify the certificate of `url`; left out: the usual ones',
+  cert: '`consul`: PEM file with the certificate of this program, with `key`',
+  key: '`consul`: PEM file with its private key',
+  service: '`consul`: name of the service; instances whose checks all pass are nodes, with their weights',
+  tags: '`consul`: tag that an instance has to have, or a list of them',
+  datacenter: "`consul`: left out: the agent's own",
+  token: '`consul`: ACL token',
+  tokenFile: '`consul`: file with the token, read for each question',
+  hold: '`consul`: time that it may hold a question until something changes (default 1m, at most 10m)',
 } as const;
 
 type DiscoverKey = keyof typeof DISCOVER_KEYS;
 
 const DISCOVER_KIND = { word: 'discovery', keys: DISCOVER_KEYS };
-const TYPES = ['dns'] as const;
+const TYPES = ['dns', 'consul'] as const;
 type DiscoveryType = (typeof TYPES)[number];
-/** Keys that belong to one type alone. */
+const API_KEYS = ['url', 'ca', 'cert', 'key'] as const;
+/** Keys that do not belong to all types. */
 const OWN_KEYS: Readonly<Record<DiscoveryType, readonly DiscoverKey[]>> = {
   dns: ['name', 'record', 'port', 'servers', 'minTtl', 'maxTtl'],
+  consul: [...API_KEYS, 'service', 'tags', 'datacenter', 'token', 'tokenFile', 'hold'],
 };
 const RECORD_WORDS = ['address', 'a', 'aaaa', 'srv'] as const;
 const PORTS = { http: 80, https: 443 } as const;
 
-type Shared = Omit<
-  ConfigDiscovery,
-  'kind' | 'authority' | 'name' | 'isService' | 'families' | 'port' | 'servers' | 'ttlMsMin' | 'ttlMsMax'
->;
+type Shared = Pick<ConfigDiscovery, 'scheme' | 'sni' | 'verifiesCertificate' | 'networks' | 'takesEmpty' | 'waitMs' | 'timeoutMs'>;
 
 /** What a group says of its discovery; undefined where it says nothing, or nothing of use. `basePath` undefined: it does not say. */
 export function readDiscovery(
@@ -88,6 +99,7 @@ function readShared(reader: RecordReader): Shared {
 
 const READERS: Readonly<Record<DiscoveryType, (reader: RecordReader, shared: Shared) => ConfigDiscovery | undefined>> = {
   dns: readDns,
+  consul: readConsul,
 };
 
 function readDns(reader: RecordReader, shared: Shared): ConfigDiscovery | undefined {
@@ -112,6 +124,57 @@ function readDns(reader: RecordReader, shared: Shared): ConfigDiscovery | undefi
   const families = word === 'a' ? (['A'] as const) : word === 'aaaa' ? (['AAAA'] as const) : (['A', 'AAAA'] as const);
   const authority = isService || own === usual ? host : `${host}:${own}`;
   return { ...shared, ...times, kind: 'dns', authority, name, isService, families, port: own, servers };
+}
+
+function readConsul(reader: RecordReader, shared: Shared): ConfigDiscovery | undefined {
+  const api = readApi(reader, 'http://127.0.0.1:8500');
+  const service = reader.readRequired('service', parseWord)?.value;
+  const tags = reader.readList('tags', parseWord, TAGS_MAX)?.map(({ value }) => value) ?? [];
+  const datacenter = reader.read('datacenter', parseWord)?.value;
+  const token = readSecret(reader, 'token', 'tokenFile');
+  const holdMs = reader.read('hold', (text) => parseTime(text, { min: '1s', max: '10m' }))?.value ?? 60_000;
+  if (service === undefined) return undefined;
+  return {
+    ...shared,
+    ...api,
+    kind: 'consul',
+    authority: `${service.toLowerCase()}.service.consul`,
+    service,
+    tags,
+    datacenter,
+    token,
+    holdMs,
+  };
+}
+
+function readApi(reader: RecordReader, usual: string): Pick<ConfigConsulDiscovery, 'urls' | 'caFile' | 'certificate'> {
+  const urls = reader.readList('url', parseOrigin, URLS_MAX)?.map(({ value: { origin, basePath } }) => origin + basePath) ?? [usual];
+  const caFile = reader.read('ca', parseFile)?.value;
+  const certFile = reader.read('cert', parseFile)?.value;
+  const keyFile = reader.read('key', parseFile)?.value;
+  for (const name of ['ca', 'cert', 'key'])
+    if (reader.node(name) !== undefined && !urls.some((url) => url.startsWith('https:')))
+      reader.report(name, 'is about TLS, and url is not https');
+  const isHalf = (certFile === undefined) !== (keyFile === undefined);
+  if (isHalf) reader.report(certFile === undefined ? 'key' : 'cert', 'needs the other of cert and key');
+  return { urls, caFile, certificate: certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile } };
+}
+
+/** The value never appears in a message. */
+function readSecret(reader: RecordReader, name: string, fileName: string): ConfigSecret {
+  const text = reader.read(name, parseSecret)?.value;
+  const file = reader.read(fileName, parseFile)?.value;
+  if (text !== undefined && file !== undefined) reader.report(fileName, `stands beside ${name}; keep one`);
+  if (text !== undefined) return { text };
+  return file === undefined ? undefined : { file };
+}
+
+/** A name in the words of others. */
+function parseWord(text: string): Parsed<string> {
+  const word = text.trim();
+  return /^[\w.-]{1,128}$/.test(word)
+    ? parsed(word)
+    : invalid(`must be 1 to 128 letters, digits, dots, underscores or hyphens, not ${quoteText(text)}`);
 }
 
 /** As a host name; labels that begin with an underscore are common in it. */

@@ -107,8 +107,31 @@ export interface ConfigDnsDiscovery extends ConfigDiscoveryBase {
   readonly ttlMsMax: number;
 }
 
+/** A secret: written out, or in a file that is read each time; undefined: none. */
+export type ConfigSecret = { readonly text: string } | { readonly file: string } | undefined;
+
+/** A service over HTTP that knows nodes. */
+interface ConfigApi {
+  /** At least one; tried in this order. */
+  readonly urls: readonly string[];
+  /** PEM file with the authorities that its certificate is verified by; undefined: those of Node. */
+  readonly caFile: string | undefined;
+  /** Of the program itself. */
+  readonly certificate: ConfigCertificate | undefined;
+}
+
+/** Nodes by Consul. */
+export interface ConfigConsulDiscovery extends ConfigDiscoveryBase, ConfigApi {
+  readonly kind: 'consul';
+  readonly service: string;
+  readonly tags: readonly string[];
+  readonly datacenter: string | undefined;
+  readonly token: ConfigSecret;
+  readonly holdMs: number;
+}
+
 /** Where nodes are found. */
-export type ConfigDiscovery = ConfigDnsDiscovery;
+export type ConfigDiscovery = ConfigDnsDiscovery | ConfigConsulDiscovery;
 
 /** A set of nodes that answer alike. */
 export interface ConfigGroup {

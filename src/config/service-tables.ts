@@ -22,7 +22,7 @@ import type { ConfigProblem } from './problem.ts';
 import { type Placed, parseName, type RecordKind, type RecordReader, readRecords } from './record-reader.ts';
 import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin } from './schema.ts';
 import { type PlacedRule, parsePattern, parsePrefix, readRules } from './site-rules.ts';
-import { LABELS, parseAuthority, parseFolder, parseHostName, parseNumber, parsePlainPath, parseTime } from './text-values.ts';
+import { LABELS, parseAuthority, parseFile, parseFolder, parseHostName, parseNumber, parsePlainPath, parseTime } from './text-values.ts';
 import type { YamlNode } from './yaml-tree.ts';
 
 const ADDRESSES_MAX = 16;
@@ -238,10 +238,6 @@ function readCertificates(service: RecordReader, key: string, problems: ConfigPr
     const keyFile = reader.readRequired('key', parseFile)?.value;
     return certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile };
   });
-}
-
-function parseFile(text: string): Parsed<string> {
-  return text.trim() === '' ? invalid('must be the path of a file') : parsed(text.trim());
 }
 
 /** Reads `routes`. */

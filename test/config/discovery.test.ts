@@ -63,6 +63,30 @@ test('DNS: names, records, ports and servers; what is left out', async () => {
   assert.deepEqual([discovery.families, discovery.authority, discovery.ttlMsMin, discovery.ttlMsMax], [['AAAA'], 'a.b:8080', 500, 500]);
 });
 
+test('Consul: what is asked, whom, and with what', async () => {
+  const { discovery, shown } = await discoveryOf(
+    'discover: { type: consul, service: Web, url: ["http://127.0.0.1:8500", "https://consul.internal:8501/x/"], tags: [v1, eu], datacenter: dc2, token: secret-token, ca: ca.pem, cert: c.pem, key: c.key, hold: 30s }',
+  );
+  assert.deepEqual(discovery?.authority, 'web.service.consul');
+  assert.match(
+    shown,
+    /^discover consul Web tags v1 eu datacenter dc2 url http:\/\/127\.0\.0\.1:8500 https:\/\/consul\.internal:8501\/x ca ca\.pem cert c\.pem key c\.key token \(set\) hold 30s scheme http/,
+  );
+  assert.match(
+    (await discoveryOf('discover: { type: consul, service: a }')).shown,
+    /^discover consul a url http:\/\/127\.0\.0\.1:8500 hold 1m /,
+  );
+  const problems = await problemsOf('discover: { type: consul, name: x, token: " ", tokenFile: t, cert: c.pem, hold: 1ms }');
+  assert.deepEqual(problems, [
+    'edge.yaml:4:15: upstreams.0.discover.service: is required',
+    'edge.yaml:4:37: upstreams.0.discover.name: is for discovery of type dns',
+    'edge.yaml:4:47: upstreams.0.discover.token: must be 8 to 256 visible ASCII characters without spaces',
+    'edge.yaml:4:72: upstreams.0.discover.cert: is about TLS, and url is not https',
+    'edge.yaml:4:72: upstreams.0.discover.cert: needs the other of cert and key',
+    'edge.yaml:4:85: upstreams.0.discover.hold: must be between 1s and 10m, not "1ms"',
+  ]);
+});
+
 test('nodes may stand beside; a request is explained with what stands for those that are found', async () => {
   const { result, group } = await discoveryOf(
     'nodes: [{ url: "http://a.example/x", backup: true }]\n    discover: { type: dns, name: web.internal, path: /x }',
@@ -79,7 +103,7 @@ test('nodes may stand beside; a request is explained with what stands for those 
 
 test('what is wrong is said with its place and a hint', async () => {
   assert.deepEqual(await problemsOf('discover: { type: dnss, nmae: x }'), [
-    'edge.yaml:4:23: upstreams.0.discover.type: must be one of dns, not "dnss"; did you mean dns?',
+    'edge.yaml:4:23: upstreams.0.discover.type: must be one of dns, consul, not "dnss"; did you mean dns?',
     'edge.yaml:4:29: upstreams.0.discover.nmae: is not a key of discovery; did you mean name?',
   ]);
   assert.deepEqual(

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { SystemClock } from '../../src/base/clock.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { KIB } from '../../src/base/units.ts';
+import { ConsulServer } from '../helpers/consul-server.ts';
 import { DnsServer } from '../helpers/dns-server.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -204,4 +205,30 @@ test('a reload waits for the first nodes of a new group, and one that fails leav
     assert.equal((await change(`listen: 127.0.0.1:0\n${group}`)).outcome, 'applied');
     assert.deepEqual(portsOf(edge), [origin.port]);
   });
+});
+
+test('instances of Consul come and go without a reload, each at once, and none is forgotten while Consul is away', async () => {
+  await using consul = await ConsulServer.start();
+  const origins = await Promise.all([1, 2].map(() => Origin.start({ resolve: () => OBJECT })));
+  const [one, two] = origins as [Origin, Origin];
+  const instance = ({ port }: Origin) => ({ id: `web-${port}`, address: '127.0.0.1', port });
+  consul.set([instance(one)]);
+  const yaml = `upstreams:\n  - name: g\n    discover: { type: consul, url: "${consul.url}/", service: web, token: secret-token, takeEmpty: true }\n`;
+  await using edge = await startEdge({ yaml });
+  await portsAre(edge, one);
+  assert.equal((await edge.get('/a')).status, 200);
+  assert.equal(one.requests[0]?.headers.host, `127.0.0.1:${one.port}`);
+  consul.set([instance(one), instance(two)]);
+  await portsAre(edge, one, two);
+  consul.manner = { kind: 'error', status: 500, text: 'No cluster leader' };
+  consul.set([instance(two)]);
+  await eventually(() => (edge.proxy.upstreams[0]?.discovery?.problem ?? '').includes('No cluster leader'), { what: 'a failure' });
+  assert.deepEqual(portsOf(edge).length, 2);
+  consul.manner = undefined;
+  await portsAre(edge, two);
+  consul.set([]);
+  await portsAre(edge);
+  assert.equal((await edge.get('/b')).status, 503);
+  assert.deepEqual([...new Set(consul.tokens)], ['secret-token']);
+  await Promise.all(origins.map((origin) => origin.close()));
 });

@@ -35,6 +35,8 @@ export interface DiscoveryFailure {
   readonly fault: DiscoveryFault;
   /** For people: what happened, and where it helps what to do. */
   readonly message: string;
+  /** Of an answer over HTTP. */
+  readonly status?: number;
 }
 
 /** Somebody to ask. One question at a time. */
