@@ -23,6 +23,8 @@ import type { ProxyServices } from '../proxy/services.ts';
 import { siteDirectory } from '../proxy/site-directory.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
 import type { SliceStore } from '../store/slice-store.ts';
+import type { DiscoveryFacts } from '../upstream/discovery/discovery.ts';
+import { DISCOVERY_METRICS } from '../upstream/discovery/discovery-metrics.ts';
 import type { GroupTransport } from '../upstream/group-transport.ts';
 import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
 import { OriginAbilities } from '../upstream/origin-abilities.ts';
@@ -30,7 +32,7 @@ import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import type { NodeFacts } from '../upstream/upstream-node.ts';
 import { CertificateFiles } from './certificate-files.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
-import { DoorSet, type UpstreamDoor } from './upstream-assembly.ts';
+import { DoorSet, type PreparedDoors } from './upstream-assembly.ts';
 
 /** Share of the arena that writes to clients may hold. */
 const PINNED_SHARE = 0.25;
@@ -51,7 +53,7 @@ type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAcce
 /** A configuration that is ready to be served, and is not yet. */
 export interface PreparedConfig {
   readonly config: EdgeConfig;
-  readonly doors: ReadonlyMap<string, UpstreamDoor>;
+  readonly doors: PreparedDoors;
   /** By the name of the service. */
   readonly services: ReadonlyMap<string, ProxyServices>;
   /** Of the services that speak TLS, by name. */
@@ -81,7 +83,7 @@ export class AssembledProxy {
     this.#doors = new DoorSet({ clock, random: base.random, logger: base.logger, metrics: this.upstreamMetrics });
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
-    this.#current = { config, doors: new Map(), services: new Map(), certificates: new Map() };
+    this.#current = { config, doors: { doors: new Map(), discoveries: new Map() }, services: new Map(), certificates: new Map() };
     this.#common = this.#makeCommon(base);
     this.#watchLoad();
     this.commit(this.prepare(config));
@@ -104,8 +106,24 @@ export class AssembledProxy {
   }
 
   /** The upstream groups with their nodes, for people. */
-  get upstreams(): readonly { readonly group: string; readonly nodes: readonly NodeFacts[] }[] {
-    return [...this.#doors.doors].map(([group, door]) => ({ group, nodes: door.group.nodes.map(({ facts }) => facts) }));
+  get upstreams(): readonly { readonly group: string; readonly nodes: readonly NodeFacts[]; readonly discovery?: DiscoveryFacts }[] {
+    return [...this.#doors.doors].map(([group, door]) => {
+      const nodes = door.group.nodes.map(({ facts }) => facts);
+      const discovery = this.#doors.discoveries.get(group)?.facts;
+      return discovery === undefined ? { group, nodes } : { group, nodes, discovery };
+    });
+  }
+
+  /** How the discovery of nodes stands, group by group, without what a question for it might give away. */
+  get discoveries(): readonly object[] {
+    return [...this.#doors.discoveries].map(
+      ([
+        group,
+        {
+          facts: { nodes, ageMs, problem },
+        },
+      ]) => ({ group, nodes, ageMs, isCurrent: problem === undefined && ageMs !== undefined }),
+    );
   }
 
   get metricSets(): readonly { register(registry: Registry): void }[] {
@@ -116,6 +134,10 @@ export class AssembledProxy {
       labels: ['group', 'node'],
       sets: () => groups().flatMap(({ name, nodes }) => nodes.map((node) => [[name, node.origin], node.metrics] as const)),
     };
+    const byDiscovery = {
+      labels: ['group'],
+      sets: () => [...this.#doors.discoveries].map(([name, { metrics }]) => [[name], metrics] as const),
+    };
     return [
       this.upstreamMetrics,
       this.#fillMetrics,
@@ -123,6 +145,7 @@ export class AssembledProxy {
       { register: (registry) => registerSets(registry, ROUTE_METRICS, byRoute) },
       { register: (registry) => registerSets(registry, GROUP_METRICS, byGroup) },
       { register: (registry) => registerSets(registry, NODE_METRICS, byNode) },
+      { register: (registry) => registerSets(registry, DISCOVERY_METRICS, byDiscovery) },
     ];
   }
 
@@ -132,19 +155,31 @@ export class AssembledProxy {
     const doors = this.#doors.prepare(config.groups);
     const { clientSurplusBytes } = this.config.limits;
     const surplus = config.limits.clientSurplusBytes === clientSurplusBytes ? this.#surplus : this.#makeSurplus(config);
-    const services = assembleServices(config, { doors, counts: this.#counts, certificates }).map((service): [string, ProxyServices] => [
-      service.name,
-      {
-        ...this.#common,
-        service,
-        surplus,
-        purgeGate: new PurgeGate(config.purge),
-        limits: config.limits,
-        logsAccess: config.log.access,
-        showsCacheKey: config.cacheStatus.key,
-      },
-    ]);
+    const services = assembleServices(config, { doors: doors.doors, counts: this.#counts, certificates }).map(
+      (service): [string, ProxyServices] => [
+        service.name,
+        {
+          ...this.#common,
+          service,
+          surplus,
+          purgeGate: new PurgeGate(config.purge),
+          limits: config.limits,
+          logsAccess: config.log.access,
+          showsCacheKey: config.cacheStatus.key,
+        },
+      ],
+    );
     return { config, doors, services: new Map(services), certificates };
+  }
+
+  /** Waits until the groups whose nodes are found have some, each as long as it says. */
+  awaitNodes({ config, doors }: PreparedConfig): Promise<void> {
+    return this.#doors.awaitNodes(config.groups, doors);
+  }
+
+  /** What was prepared is not served after all. */
+  discard({ doors }: PreparedConfig): void {
+    this.#doors.discard(doors);
   }
 
   /** From now on requests are answered with this; those in progress end as they began. */

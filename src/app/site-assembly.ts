@@ -9,6 +9,7 @@ import { ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { Router } from '../proxy/router.ts';
 import type { ServedRoute, Service, ServiceTransport, Site } from '../proxy/services.ts';
 import type { CertificateFiles } from './certificate-files.ts';
+import { originOf } from './group-nodes.ts';
 import { isHashed, type UpstreamDoor } from './upstream-assembly.ts';
 
 /** Counts of routes, which outlive a reload. */
@@ -76,9 +77,7 @@ function transportOf({ takesProxyProtocol, trustedProxies }: ConfigService, cert
 }
 
 function siteOf(route: ConfigRoute, group: ConfigGroup, door: UpstreamDoor): Site {
-  const authorities = group.nodes.map(({ origin }) => new URL(origin).host);
-  const [first = ''] = authorities;
-  const authority = group.hostHeader ?? first;
+  const authority = group.hostHeader ?? authorityOf(group);
   return {
     name: siteName(route, group),
     route: route.name,
@@ -86,15 +85,22 @@ function siteOf(route: ConfigRoute, group: ConfigGroup, door: UpstreamDoor): Sit
     transport: door,
     follow: (rule) => door.follow(rule),
     authority,
-    otherAuthorities: authorities.filter((other) => other !== authority),
+    get otherAuthorities() {
+      return door.group.nodes.map((node) => node.authority).filter((other) => other !== authority);
+    },
     placeName: group.isNamedByOrigin ? authority : group.name,
     basePath: group.basePath + route.addPrefix,
     stripPrefix: route.stripPrefix,
     preservesHost: group.preservesHost,
     rules: route.rules,
     sliceSizeBytes: route.sliceSizeBytes,
-    hashOn: group.nodes.length > 1 && isHashed(group.balance) ? group.hashOn : undefined,
+    hashOn: (group.nodes.length > 1 || group.discovery !== undefined) && isHashed(group.balance) ? group.hashOn : undefined,
   };
+}
+
+/** `host[:port]` of the first node, or what stands for those that are found. */
+export function authorityOf(group: ConfigGroup): string {
+  return group.nodes.length === 0 ? (group.discovery?.authority ?? '') : new URL(originOf(group)).host;
 }
 
 /**

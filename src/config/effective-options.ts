@@ -2,6 +2,7 @@
  * A loaded configuration as text, option by option with its source: what `config check --print-effective` shows. Values are printed in the
  * form in which they can be written back; a secret only says that it is set.
  */
+import { describeDiscovery } from './discovery-text.ts';
 import { formatDuration } from './duration.ts';
 import type { ConfigGroup, ConfigHealthCheck, ConfigRoute, ConfigRule, ConfigService, EdgeConfig } from './edge-config.ts';
 import { formatListenAddress } from './listen-address.ts';
@@ -51,6 +52,7 @@ function describeGroup(group: ConfigGroup): string {
     if (isBackup) words.push('backup');
     return words.join(' ');
   });
+  if (group.discovery !== undefined) facts.push(describeDiscovery(group.discovery, group.basePath));
   facts.push(`balance ${group.balance}`, ...describeBalance(group));
   if (group.hostHeader !== undefined) facts.push(`hostHeader ${group.hostHeader}`);
   if (group.preservesHost) facts.push('preserveHost');

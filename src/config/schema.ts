@@ -163,8 +163,8 @@ function parsePaths(text: string): Parsed<readonly string[]> {
   return paths.length > DEVICES_MAX ? invalid(`names ${paths.length} devices, at most ${DEVICES_MAX} can be one cache`) : parsed(paths);
 }
 
-/** The value never appears in a message. */
-function parseSecret(text: string): Parsed<string> {
+/** Reads a secret. The value never appears in a message. */
+export function parseSecret(text: string): Parsed<string> {
   if (/^[\x21-\x7e]{8,256}$/.test(text)) return parsed(text);
   return invalid('must be 8 to 256 visible ASCII characters without spaces');
 }

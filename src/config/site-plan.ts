@@ -75,19 +75,20 @@ class Joiner {
     if (namesake !== undefined)
       this.#report(namesake.name, 'upstreams', `${SHORT_FORM_NAME} is the group of upstream.url; choose another name`);
     const node = { origin: upstream.origin, weight: 1, sni: undefined, verifiesCertificate: true, isBackup: false };
-    const shape = { name: SHORT_FORM_NAME, nodes: [node], basePath: upstream.basePath, hostHeader: undefined };
+    const shape = { name: SHORT_FORM_NAME, nodes: [node], discovery: undefined, basePath: upstream.basePath, hostHeader: undefined };
     const short = { ...this.#groupDefaults(), ...shape, isNamedByOrigin: true };
     return [short, ...own];
   }
 
   #joinGroup(given: GivenGroup): ConfigGroup {
     this.#note('upstreams', given.name);
-    const { nodes, basePath, hostHeader } = given;
+    const { nodes, discovery, basePath, hostHeader } = given;
     const defaults = this.#groupDefaults();
     return {
       name: given.name.value,
       isNamedByOrigin: false,
       nodes,
+      discovery,
       basePath,
       hostHeader,
       balance: given.balance ?? defaults.balance,
@@ -108,7 +109,7 @@ class Joiner {
     };
   }
 
-  #groupDefaults(): Omit<ConfigGroup, 'name' | 'isNamedByOrigin' | 'nodes' | 'basePath' | 'hostHeader'> {
+  #groupDefaults(): Omit<ConfigGroup, 'name' | 'isNamedByOrigin' | 'nodes' | 'discovery' | 'basePath' | 'hostHeader'> {
     const { values } = this.#input;
     return {
       balance: 'round-robin',

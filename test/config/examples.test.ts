@@ -47,6 +47,11 @@ const REQUESTS: Readonly<Record<string, readonly (readonly [request: string, mee
     ['GET http://us.dist.blizzard.com/tpr/wow/data/ab/cd/abcd', 'lan: patches/data'],
     ['GET http://example.com/', 'lan: 421'],
   ],
+  'discovered-services.yaml': [
+    ['GET http://any.example/shop/cart', 'edge: shop/plain'],
+    ['POST http://any.example/jobs/1', 'edge: jobs/plain'],
+    ['GET http://any.example/film.mp4', 'edge: media/plain'],
+  ],
   'api-gateway.yaml': [
     ['PATCH http://any.example/api/v1/users/1', 'api: users/plain'],
     ['GET http://any.example/api/v1/orders', 'api: orders/plain'],

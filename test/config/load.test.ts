@@ -80,6 +80,7 @@ test('loadConfig() fills in every default', () => {
         boundedLoadPercent: 0,
         slowStartMs: 0,
         panicPercent: 0,
+        discovery: undefined,
         healthCheck: undefined,
         outlier: { failuresMax: 1, errorPercent: 0, slowFactor: 0, restMs: 1000, restMsMax: 30_000 },
         hostHeader: undefined,
