@@ -212,7 +212,10 @@ function createReloader({ source, clock, logger }: EdgeOptions, proxy: Assembled
   if (source === undefined) return undefined;
   const apply = async (config: EdgeConfig): Promise<void> => {
     const prepared = proxy.prepare(config);
-    const commitListeners = await listeners.prepare(prepared);
+    const commitListeners = await listeners.prepare(prepared).catch((error: unknown) => {
+      proxy.discard(prepared);
+      throw error;
+    });
     // In one turn: no request meets half of it.
     proxy.commit(prepared);
     commitListeners();

@@ -29,6 +29,7 @@ import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import type { NodeFacts } from '../upstream/upstream-node.ts';
 import { CertificateFiles } from './certificate-files.ts';
+import { type MiddlewareLine, MiddlewareSet, NO_MIDDLEWARES } from './middleware-set.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
 import { DoorSet, type UpstreamDoor } from './upstream-assembly.ts';
 
@@ -56,6 +57,7 @@ export interface PreparedConfig {
   readonly services: ReadonlyMap<string, ProxyServices>;
   /** Of the services that speak TLS, by name. */
   readonly certificates: ReadonlyMap<string, CertificateFiles>;
+  readonly middlewares: MiddlewareLine;
 }
 
 /** A proxy whose listeners can be made, and whose configuration can be changed. Nothing is connected yet when it is built. */
@@ -68,6 +70,7 @@ export class AssembledProxy {
   readonly #clock: Clock;
   readonly #arena: Arena;
   readonly #doors: DoorSet;
+  readonly #middlewares: MiddlewareSet;
   readonly #pins: PinBudget;
   readonly #common: Common;
   #surplus: SurplusBudget;
@@ -79,9 +82,10 @@ export class AssembledProxy {
     this.#arena = arena;
     this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
     this.#doors = new DoorSet({ clock, random: base.random, logger: base.logger, metrics: this.upstreamMetrics });
+    this.#middlewares = new MiddlewareSet({ clock, random: base.random, logger: base.logger });
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
-    this.#current = { config, doors: new Map(), services: new Map(), certificates: new Map() };
+    this.#current = { config, doors: new Map(), services: new Map(), certificates: new Map(), middlewares: NO_MIDDLEWARES };
     this.#common = this.#makeCommon(base);
     this.#watchLoad();
     this.commit(this.prepare(config));
@@ -123,36 +127,46 @@ export class AssembledProxy {
       { register: (registry) => registerSets(registry, ROUTE_METRICS, byRoute) },
       { register: (registry) => registerSets(registry, GROUP_METRICS, byGroup) },
       { register: (registry) => registerSets(registry, NODE_METRICS, byNode) },
+      this.#middlewares,
     ];
   }
 
-  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates */
+  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates and middlewares */
   prepare(config: EdgeConfig): PreparedConfig {
     const certificates = this.#readCertificates(config);
+    const middlewares = this.#middlewares.prepare(config.middlewares);
     const doors = this.#doors.prepare(config.groups);
     const { clientSurplusBytes } = this.config.limits;
     const surplus = config.limits.clientSurplusBytes === clientSurplusBytes ? this.#surplus : this.#makeSurplus(config);
-    const services = assembleServices(config, { doors, counts: this.#counts, certificates }).map((service): [string, ProxyServices] => [
-      service.name,
-      {
-        ...this.#common,
-        service,
-        surplus,
-        purgeGate: new PurgeGate(config.purge),
-        limits: config.limits,
-        logsAccess: config.log.access,
-        showsCacheKey: config.cacheStatus.key,
-      },
-    ]);
-    return { config, doors, services: new Map(services), certificates };
+    const services = assembleServices(config, { doors, counts: this.#counts, certificates, middlewares }).map(
+      (service): [string, ProxyServices] => [
+        service.name,
+        {
+          ...this.#common,
+          service,
+          surplus,
+          purgeGate: new PurgeGate(config.purge),
+          limits: config.limits,
+          logsAccess: config.log.access,
+          showsCacheKey: config.cacheStatus.key,
+        },
+      ],
+    );
+    return { config, doors, services: new Map(services), certificates, middlewares };
+  }
+
+  /** What was prepared is not served after all. */
+  discard({ middlewares }: PreparedConfig): void {
+    this.#middlewares.discard(middlewares);
   }
 
   /** From now on requests are answered with this; those in progress end as they began. */
   commit(prepared: PreparedConfig): void {
-    const { config, doors, services, certificates } = prepared;
+    const { config, doors, services, certificates, middlewares } = prepared;
     for (const files of this.#current.certificates.values()) files.stop();
     for (const files of certificates.values()) files.watch();
     this.#doors.commit(config.groups, doors, config.shutdown.drainMs);
+    this.#middlewares.commit(middlewares, config.shutdown.drainMs);
     this.#current = prepared;
     this.#surplus = this.services.surplus;
     this.#pins.limit = pinnedSlotsMax(config, this.#arena);
@@ -168,6 +182,7 @@ export class AssembledProxy {
   async close(): Promise<void> {
     for (const files of this.#current.certificates.values()) files.stop();
     await this.#doors.close();
+    await this.#middlewares.close();
   }
 
   #readCertificates({ services }: EdgeConfig): ReadonlyMap<string, CertificateFiles> {

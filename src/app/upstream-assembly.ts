@@ -151,12 +151,12 @@ export class UpstreamDoor implements UpstreamTransport {
     return this.#group.start(request, receiver);
   }
 
-  /** The way that follows redirects as a rule says. */
-  follow(rule: RedirectRule): UpstreamTransport {
+  /** The way that follows redirects as a rule says. @param ownFields names of fields that other origins are not sent */
+  follow(rule: RedirectRule, ownFields: ReadonlySet<string> = new Set()): UpstreamTransport {
     const { hostHeader, nodes } = this.#config;
     const [origin = '', ...others] = nodes.map((node) => node.origin);
     const aliases = hostHeader === undefined ? others : [...others, `${new URL(origin).protocol}//${hostHeader}`];
-    return new RedirectTransport({ first: this, origin, aliases, pool: this.#pool, metrics: this.#base.metrics }, rule);
+    return new RedirectTransport({ first: this, origin, aliases, ownFields, pool: this.#pool, metrics: this.#base.metrics }, rule);
   }
 
   /** Whether whoever has this door may find the group behind it: requests are written with its path, its hosts and its name. */

@@ -58,9 +58,10 @@ async function sendAll(context: RequestContext, services: ProxyServices, source:
   await writer.finish();
 }
 
-/** Sends status and fields that `respond` decided. */
+/** Sends status and fields that `respond` decided, as middlewares change them. @throws EdgeError MIDDLEWARE_FAILED, once for each of them */
 export function commitHead(context: RequestContext, services: ProxyServices): void {
-  const { status, fields } = context.need('head');
+  const decided = context.need('head');
+  const { status, fields } = context.exchange?.changedHead(decided, context.error !== undefined) ?? decided;
   const { response } = context;
   context.firstByteMs = services.clock.monotonicMs() - context.startedMs;
   response.sendDate = !fields.some(([name]) => name === 'date');

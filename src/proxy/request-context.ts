@@ -16,6 +16,7 @@ import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
 import type { Peer } from './client-door.ts';
+import type { ContextExchange } from './context-exchange.ts';
 import type { CacheResult } from './proxy-metrics.ts';
 import type { ServedRoute } from './services.ts';
 
@@ -59,7 +60,8 @@ export class RequestContext {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly method: string;
-  readonly fields: FieldList;
+  /** As received; middlewares may replace what they like. */
+  fields: FieldList;
   readonly startedMs: number;
   /** The other end of the connection. */
   readonly peer: Peer;
@@ -78,6 +80,11 @@ export class RequestContext {
   host: string | undefined;
   route: ServedRoute | undefined;
   rule: SiteRule | undefined;
+  /** It is a CORS preflight that the route takes for the sake of its middlewares only: the methods that it takes otherwise. */
+  preflightMethods: readonly string[] | undefined;
+  // middlewares
+  /** What middlewares see of the request; undefined where there are none. */
+  exchange: ContextExchange | undefined;
   // identify
   /** The ranges of a GET, at least one, when the Range field counts. */
   ranges: readonly RangeSpec[] | undefined;

@@ -6,10 +6,11 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { Edge } from '../../src/app/edge.ts';
 import { explainRequest } from '../../src/app/explain-request.ts';
+import { loadEdgeConfig } from '../../src/app/load-config.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
-import { type LoadResult, loadConfig } from '../../src/config/load.ts';
+import type { LoadResult } from '../../src/config/load.ts';
 import { formatProblem } from '../../src/config/problem.ts';
 import { parseRequestTarget } from '../../src/http/request-target.ts';
 import { request } from '../helpers/client.ts';
@@ -21,7 +22,7 @@ const FOLDER = path.resolve(import.meta.dirname, '../../config/examples');
 type Loaded = Extract<LoadResult, { kind: 'ok' }>;
 
 function mustLoad(file: string, overrides: Readonly<Record<string, string>> = {}): Loaded {
-  const result = loadConfig({ file, environment: {}, overrides: Object.entries(overrides).map(([key, text]) => [key, text, 'test']) });
+  const result = loadEdgeConfig({ file, environment: {}, overrides: Object.entries(overrides).map(([key, text]) => [key, text, 'test']) });
   assert.ok(result.kind === 'ok', result.kind === 'ok' ? '' : result.problems.map(formatProblem).join('\n'));
   return result;
 }

@@ -5,11 +5,11 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { Edge } from '../../src/app/edge.ts';
 import { FileWatcher } from '../../src/app/file-watcher.ts';
+import { loadEdgeConfig } from '../../src/app/load-config.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { KIB } from '../../src/base/units.ts';
-import { loadConfig } from '../../src/config/load.ts';
 import { ClientConnection, request } from '../helpers/client.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
@@ -41,7 +41,7 @@ async function withEdge(yaml: string, run: (play: Play) => Promise<void>): Promi
       'admin.listen': '127.0.0.1:0',
       'reload.interval': '0',
     }).map(([key, text]) => [key, text, 'test'] as const);
-    const load = () => loadConfig({ file, environment: {}, overrides });
+    const load = () => loadEdgeConfig({ file, environment: {}, overrides });
     const loaded = load();
     assert(loaded.kind === 'ok', JSON.stringify(loaded));
     const { config } = loaded;
