@@ -7,10 +7,11 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { systemErrorCode } from '../base/errors.ts';
-import type { OptionTable } from '../base/module-options.ts';
+import type { AnyOptions, OptionFault, OptionTable } from '../base/module-options.ts';
 import type { FoundModule, ModuleCatalogue } from '../config/middleware-plan.ts';
 import { findTableFault } from '../config/module-options.ts';
 import { findSuggestion } from '../config/suggestion.ts';
+import { checkedField } from '../middleware/editable-head.ts';
 import { INTERFACE_VERSION, type MiddlewareModule } from '../middleware/middleware.ts';
 import { SHIPPED } from '../middleware/shipped/shipped.ts';
 
@@ -33,7 +34,7 @@ class Modules implements ModuleCatalogue {
       kind: 'ok',
       use: name,
       options: module.options,
-      check: (values) => module.check?.(values) ?? [],
+      check: (values) => checkOptions(module, values),
       isForRoutes: (values) => (module.originFields?.(values) ?? []).length > 0,
     };
   }
@@ -62,6 +63,17 @@ class Modules implements ModuleCatalogue {
 
 /** The catalogue of this process. */
 export const MODULES = new Modules();
+
+/** A module from outside may throw, or return anything. */
+function checkOptions(module: AnyModule, values: AnyOptions): readonly OptionFault[] {
+  try {
+    const faults = [...(module.check?.(values) ?? [])];
+    for (const [name, value] of module.originFields?.(values) ?? []) checkedField(name, value);
+    return faults;
+  } catch (error) {
+    return [{ message: `cannot be checked by the module: ${error instanceof Error ? error.message : String(error)}` }];
+  }
+}
 
 function shipped(word: string): Loaded {
   const module = SHIPPED.get(word);

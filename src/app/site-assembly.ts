@@ -53,7 +53,7 @@ export interface ServiceParts {
 
 /** Services as they would be; what is served now is not touched. */
 export function assembleServices(config: EdgeConfig, parts: ServiceParts): readonly Service[] {
-  const { certificates, middlewares } = parts;
+  const { certificates } = parts;
   const routes = new Map(config.routes.map((route) => [route.name, route]));
   return config.services.map((service) => {
     const { name } = service;

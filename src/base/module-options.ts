@@ -72,6 +72,9 @@ export type OptionValues<Table extends OptionTable> = {
     : ValueOf<Table[Name]> | undefined;
 };
 
+/** Of a table that nobody knows here. */
+export type AnyOptions = OptionValues<OptionTable>;
+
 /** What is wrong with options that are right each for itself. */
 export interface OptionFault {
   /** The option to point at; undefined: all of them. */

@@ -3,6 +3,7 @@
  * loadConfig() only; handed down from the composition root piece by piece.
  */
 import type { LogLevel } from '../base/log.ts';
+import type { AnyOptions } from '../base/module-options.ts';
 import type { ListenAddress } from './listen-address.ts';
 import type { Network } from './network.ts';
 import type { BALANCE_WORDS, DEVICE_IO, PresetName } from './options.ts';
@@ -143,7 +144,7 @@ export interface ConfigMiddleware {
   readonly use: string;
   /** For a hook that takes time. */
   readonly timeoutMs: number;
-  readonly options: Readonly<Record<string, unknown>>;
+  readonly options: AnyOptions;
   /** Groups that its options name. */
   readonly upstreams: readonly string[];
   /** Its options for people, without secrets. */

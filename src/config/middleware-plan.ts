@@ -2,7 +2,7 @@
  * The middlewares of a configuration: each record joined with its module's table of options, and the names by which services and routes call them. Called
  * by site-plan.ts. What modules there are is for app to say (a ModuleCatalogue), since config runs nothing.
  */
-import type { OptionFault, OptionTable } from '../base/module-options.ts';
+import type { AnyOptions, OptionFault, OptionTable } from '../base/module-options.ts';
 import type { ConfigMiddleware } from './edge-config.ts';
 import { readModuleOptions } from './module-options.ts';
 import { quoteText } from './parsed.ts';
@@ -19,9 +19,9 @@ export type FoundModule =
       /** The word, or the absolute path. */
       readonly use: string;
       readonly options: OptionTable;
-      readonly check: (values: Readonly<Record<string, unknown>>) => readonly OptionFault[];
+      readonly check: (values: AnyOptions) => readonly OptionFault[];
       /** It fills the cache with what the origin is told by it, and so belongs to routes. */
-      readonly isForRoutes: (values: Readonly<Record<string, unknown>>) => boolean;
+      readonly isForRoutes: (values: AnyOptions) => boolean;
     }
   | { readonly kind: 'absent'; readonly message: string; readonly suggestion?: string | undefined };
 

@@ -3,7 +3,7 @@
  * that what is wrong has its place in the file. Called by middleware-plan.ts and for balancers of one's own.
  */
 import path from 'node:path';
-import type { ModuleOption, ModuleOptionKind, OptionTable, OptionValuesByKind } from '../base/module-options.ts';
+import type { AnyOptions, ModuleOption, ModuleOptionKind, OptionTable, OptionValuesByKind } from '../base/module-options.ts';
 import { parseDuration } from './duration.ts';
 import { parseNetworks } from './network.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
@@ -24,7 +24,7 @@ export interface OptionSurroundings {
 
 /** Options that were read. */
 export interface ReadOptions {
-  readonly values: Readonly<Record<string, unknown>>;
+  readonly values: AnyOptions;
   /** As they are shown: names with the text that holds, secrets without. */
   readonly shown: readonly string[];
   /** Upstream groups that they name. */
@@ -57,7 +57,7 @@ export function readModuleOptions(
     keys: Object.fromEntries(Object.entries(table).map(([name, { meaning }]) => [name, meaning])),
   };
   const record = new RecordReader(node, { key, kind }, problems);
-  const values: Record<string, unknown> = {};
+  const values: Record<string, AnyValue | undefined> = {};
   const shown: string[] = [];
   const upstreams: string[] = [];
   for (const [name, option] of Object.entries(table)) {

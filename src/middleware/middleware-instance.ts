@@ -8,7 +8,7 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
-import type { OptionTable } from '../base/module-options.ts';
+import type { AnyOptions, OptionTable } from '../base/module-options.ts';
 import type { Random } from '../base/random.ts';
 import { checkedField, type EditableHead } from './editable-head.ts';
 import type { Client, EarlyAnswer, Exchange, ExchangeEnd, Middleware, MiddlewareModule, MiddlewareServices } from './middleware.ts';
@@ -19,7 +19,7 @@ export interface InstanceOptions {
   readonly name: string;
   readonly module: MiddlewareModule<OptionTable>;
   /** As the module's table declares them. */
-  readonly options: Readonly<Record<string, unknown>>;
+  readonly options: AnyOptions;
   readonly timeoutMs: number;
   /** Groups that it may choose. */
   readonly upstreams: ReadonlySet<string>;
@@ -93,7 +93,7 @@ export class MiddlewareInstance {
   ask(exchange: Exchange): EarlyAnswer | undefined | Promise<EarlyAnswer | undefined> {
     try {
       const given = this.#middleware.onRequest?.(exchange);
-      return isPromise(given) ? this.#wait(given, exchange.signal) : this.#decided(given);
+      return isPromise(given) ? this.#wait(Promise.resolve(given), exchange.signal) : this.#decided(given);
     } catch (cause) {
       throw this.#failed('request', cause);
     }
@@ -241,11 +241,11 @@ function checkAnswer(answer: EarlyAnswer): void {
 
 function mustNotWait(given: unknown): void {
   if (!isPromise(given)) return;
-  given.catch(() => undefined);
+  Promise.resolve(given).catch(() => undefined);
   throw new TypeError('this hook cannot wait; it returns nothing');
 }
 
-function isPromise(value: unknown): value is Promise<never> {
+function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
 }
 

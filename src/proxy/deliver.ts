@@ -2,7 +2,7 @@
 import { type EdgeError, toEdgeError } from '../base/errors.ts';
 import type { LiveObject } from '../fill/live-object.ts';
 import { PartsSource } from '../fill/parts-source.ts';
-import type { PieceTier } from '../fill/piece.ts';
+import type { Piece, PieceTier } from '../fill/piece.ts';
 import { SliceSource } from '../fill/slice-source.ts';
 import { ClientWriter } from './client-writer.ts';
 import type { PlannedBody, RequestContext } from './request-context.ts';
@@ -50,12 +50,23 @@ function openSource(object: LiveObject, body: PlannedBody, signal: AbortSignal):
 async function sendAll(context: RequestContext, services: ProxyServices, source: BodySource, writer: ClientWriter): Promise<void> {
   for (;;) {
     const piece = await source.next(writer.nextLimitBytes());
-    if (!context.response.headersSent) commitHead(context, services);
+    if (!context.response.headersSent) commitWith(piece, context, services);
     if (piece === undefined) break;
     countPiece(context, services, piece.tier, piece.bytes.length);
     await writer.write(piece);
   }
   await writer.finish();
+}
+
+/** Sends the head before a piece, which is let go of when that cannot be. */
+function commitWith(piece: Piece | undefined, context: RequestContext, services: ProxyServices): void {
+  try {
+    commitHead(context, services);
+  } catch (error) {
+    piece?.lease?.end();
+    piece?.buffer?.end();
+    throw error;
+  }
 }
 
 /** Sends status and fields that `respond` decided, as middlewares change them. @throws EdgeError MIDDLEWARE_FAILED, once for each of them */
