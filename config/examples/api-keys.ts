@@ -39,7 +39,8 @@ const module: MiddlewareModule<typeof OPTIONS, Event> = {
       },
       onEnd(exchange, { sentBytes, isComplete, cache }) {
         if (!isComplete) count('broken-off');
-        if (sentBytes >= options.large) log('info', 'a large answer', { consumer: consumerOf.get(exchange), path: exchange.path, sentBytes, cache });
+        if (sentBytes >= options.large)
+          log('info', 'a large answer', { consumer: consumerOf.get(exchange), path: exchange.path, sentBytes, cache });
       },
     };
   },

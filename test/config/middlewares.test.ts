@@ -97,18 +97,30 @@ routes: [{ name: r, middlewares: [b, c, d, e, f, g, h, i, jj] }]
   ]);
 });
 
-test('a module of one\'s own is loaded by its path from the file, and what is none is named', () => {
+test("a module of one's own is loaded by its path from the file, and what is none is named", () => {
   assert.match(moduleProblem('empty.ts', ''), /^which has no default export that is a middleware$/);
   assert.match(moduleProblem('syntax.ts', 'export default {'), /^which cannot be loaded: SyntaxError/);
   assert.match(moduleProblem('throws.ts', 'throw new Error("no");'), /^which cannot be loaded: Error: no$/);
   assert.match(moduleProblem('waits.ts', 'await 1;\nexport default {};'), /^which awaits something while it is loaded/);
-  assert.match(moduleProblem('old.ts', 'export default { interfaceVersion: 0 };'), /^which is written for interface version 0; this program has 1$/);
+  assert.match(
+    moduleProblem('old.ts', 'export default { interfaceVersion: 0 };'),
+    /^which is written for interface version 0; this program has 1$/,
+  );
   assert.match(moduleProblem('bare.ts', 'export default { interfaceVersion: 1 };'), /^whose default export has no function create$/);
-  const wrong = (options: string, more = ''): string => `export default { interfaceVersion: 1, create: () => ({}), options: ${options}, ${more} };`;
-  assert.match(moduleProblem('kind.ts', wrong('{ a: { kind: "number", meaning: "x" } }')), /^of which option a has an unknown kind "number"$/);
-  assert.match(moduleProblem('default.ts', wrong('{ a: { kind: "count", meaning: "x", default: "y" } }')), /^of which the default of option a must be a whole number/);
+  const wrong = (options: string, more = ''): string =>
+    `export default { interfaceVersion: 1, create: () => ({}), options: ${options}, ${more} };`;
+  assert.match(
+    moduleProblem('kind.ts', wrong('{ a: { kind: "number", meaning: "x" } }')),
+    /^of which option a has an unknown kind "number"$/,
+  );
+  assert.match(
+    moduleProblem('default.ts', wrong('{ a: { kind: "count", meaning: "x", default: "y" } }')),
+    /^of which the default of option a must be a whole number/,
+  );
   assert.match(moduleProblem('events.ts', wrong('{}', 'events: ["A B"]')), /^whose events are not 16 words at most/);
-  assert.deepEqual(problemsOf('middlewares: [{ name: m, use: ./none.ts }]\n'), ['edge.yaml:3:31: middlewares.0.use: names none.ts, which cannot be read']);
+  assert.deepEqual(problemsOf('middlewares: [{ name: m, use: ./none.ts }]\n'), [
+    'edge.yaml:3:31: middlewares.0.use: names none.ts, which cannot be read',
+  ]);
   writeFileSync(path.join(FOLDER, 'check.ts'), wrong('{}', 'check() { throw new Error("why not"); }'));
   assert.deepEqual(problemsOf('middlewares: [{ name: m, use: ./check.ts }]\n'), [
     'edge.yaml:3:15: middlewares.0.options: cannot be checked by the module: why not',

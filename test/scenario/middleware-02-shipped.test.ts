@@ -10,7 +10,7 @@ const FRESH = { lengthBytes: 1000, cacheControl: 'max-age=600' };
 test('headers: what the origin is told goes with fills and with what passes, and to no other origin; answers are changed, and not what is stored', async () => {
   await using origin = await Origin.start({ resolve: () => FRESH });
   await using far = await Origin.start({ resolve: () => FRESH });
-  origin.script('/moved', [{ redirectTo: `${far.url}/there` }]);
+  origin.misbehave('/moved', { redirectTo: `${far.url}/there` });
   const yaml = `
 middlewares:
   - name: own
@@ -96,19 +96,30 @@ routes:
 `;
   await using edge = await startEdge({ origin, yaml });
   const preflight = (path: string, from: string, method = 'PUT'): Promise<ClientResponse> =>
-    edge.get(path, { origin: from, 'access-control-request-method': method, 'access-control-request-headers': 'x-one' }, { method: 'OPTIONS' });
+    edge.get(
+      path,
+      { origin: from, 'access-control-request-method': method, 'access-control-request-headers': 'x-one' },
+      { method: 'OPTIONS' },
+    );
   const allowed = await preflight('/a/x', 'https://app.example');
   assert.deepEqual(
     [allowed.status, allowed.headers['access-control-allow-origin'], allowed.headers['access-control-allow-methods']],
     [204, 'https://app.example', 'GET, PUT'],
   );
   assert.deepEqual(
-    [allowed.headers['access-control-allow-headers'], allowed.headers['access-control-max-age'], allowed.headers['access-control-allow-credentials']],
+    [
+      allowed.headers['access-control-allow-headers'],
+      allowed.headers['access-control-max-age'],
+      allowed.headers['access-control-allow-credentials'],
+    ],
     ['x-one', '3600', 'true'],
   );
   assert.equal(allowed.headers.vary, 'Origin');
   const foreign = await preflight('/a/x', 'https://evil.example');
-  assert.deepEqual([foreign.status, foreign.headers['access-control-allow-origin'], foreign.headers['access-control-allow-methods']], [204, undefined, undefined]);
+  assert.deepEqual(
+    [foreign.status, foreign.headers['access-control-allow-origin'], foreign.headers['access-control-allow-methods']],
+    [204, undefined, undefined],
+  );
   // A method that the route does not take has no preflight; nor has a route without cors.
   assert.equal((await preflight('/a/x', 'https://app.example', 'DELETE')).status, 405);
   assert.equal((await preflight('/none', 'https://app.example', 'GET')).status, 405);
