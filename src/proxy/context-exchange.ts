@@ -7,7 +7,7 @@ import { checkedField, EditableHead, FRAMING_FIELDS } from '../middleware/editab
 import type { BodyPacer, Client, EarlyAnswer, Exchange, ExchangeEnd } from '../middleware/middleware.ts';
 import type { MiddlewareInstance } from '../middleware/middleware-instance.ts';
 import { clientNetwork } from './client-network.ts';
-import type { RequestContext, ResponseHead } from './request-context.ts';
+import type { RequestContext, ResponseHead, WatchedExchange } from './request-context.ts';
 import type { ServedRoute } from './services.ts';
 
 /** The client of a request. */
@@ -40,7 +40,7 @@ export class ContextClient implements Client {
 }
 
 /** One request with its middlewares. */
-export class ContextExchange extends ContextClient implements Exchange {
+export class ContextExchange extends ContextClient implements Exchange, WatchedExchange {
   readonly service: string;
   readonly #context: RequestContext;
   /** As the router found it. */

@@ -22,9 +22,10 @@ export function middlewares(context: RequestContext, services: ProxyServices): S
 }
 
 async function askAll(chain: readonly MiddlewareInstance[], context: RequestContext, services: ProxyServices): Promise<StageOutcome> {
-  context.exchange = new ContextExchange(context, services.service.name, chain);
+  const exchange = new ContextExchange(context, services.service.name, chain);
+  context.exchange = exchange;
   try {
-    const answer = await context.exchange.ask();
+    const answer = await exchange.ask();
     if (answer !== undefined) return { kind: 'reply', reply: replyOf(context, answer) };
   } catch (error) {
     return { kind: 'fail', error: toEdgeError(error) };

@@ -15,8 +15,8 @@ import { forwardedClient } from '../http/forwarded-chain.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
+import type { BodyPacer, ExchangeEnd } from '../middleware/middleware.ts';
 import type { Peer } from './client-door.ts';
-import type { ContextExchange } from './context-exchange.ts';
 import type { CacheResult } from './proxy-metrics.ts';
 import type { ServedRoute } from './services.ts';
 
@@ -44,6 +44,18 @@ export interface ResponseHead {
 export interface UploadedContent extends AsyncIterable<Uint8Array> {
   /** Nothing more is wanted of it. */
   close(): Promise<void>;
+}
+
+/** What middlewares have made of a request, as context-exchange.ts keeps it. */
+export interface WatchedExchange {
+  /** Name of the middleware that answered instead of cache and origin. */
+  readonly answeredBy: string | undefined;
+  /** What the body waits for; undefined for nothing. */
+  readonly pacers: readonly BodyPacer[] | undefined;
+  /** The head that is sent instead of this one. @throws EdgeError MIDDLEWARE_FAILED, unless it is that of an error answer */
+  changedHead(head: ResponseHead, isOfError: boolean): ResponseHead;
+  /** The request has ended. */
+  end(end: ExchangeEnd): void;
 }
 
 /** Where and when a request came. */
@@ -84,7 +96,7 @@ export class RequestContext {
   preflightMethods: readonly string[] | undefined;
   // middlewares
   /** What middlewares see of the request; undefined where there are none. */
-  exchange: ContextExchange | undefined;
+  exchange: WatchedExchange | undefined;
   // identify
   /** The ranges of a GET, at least one, when the Range field counts. */
   ranges: readonly RangeSpec[] | undefined;
