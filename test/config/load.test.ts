@@ -53,6 +53,7 @@ test('loadConfig() fills in every default', () => {
         tlsMinVersion: '1.2',
         takesProxyProtocol: false,
         trustedProxies: undefined,
+        middlewares: [],
       },
     ],
     routes: [
@@ -67,8 +68,10 @@ test('loadConfig() fills in every default', () => {
         addPrefix: '',
         rules: [],
         sliceSizeBytes: 1024 ** 2,
+        middlewares: [],
       },
     ],
+    middlewares: [],
     groups: [
       {
         name: 'default',
