@@ -93,6 +93,7 @@ function siteOf(route: ConfigRoute, group: ConfigGroup, door: UpstreamDoor): Sit
     preservesHost: group.preservesHost,
     rules: route.rules,
     sliceSizeBytes: route.sliceSizeBytes,
+    upgrades: route.upgrades,
     hashOn: group.nodes.length > 1 && isHashed(group.balance) ? group.hashOn : undefined,
   };
 }

@@ -19,7 +19,7 @@ import { BALANCE_WORDS, PRESET_NAMES, type PresetName } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import type { ConfigProblem } from './problem.ts';
 import { type Placed, parseName, type RecordKind, type RecordReader, readRecords } from './record-reader.ts';
-import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin } from './schema.ts';
+import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin, parseProtocols } from './schema.ts';
 import { type PlacedRule, parsePattern, parsePrefix, readRules } from './site-rules.ts';
 import type { YamlNode } from './yaml-tree.ts';
 
@@ -31,6 +31,7 @@ const WEIGHT_MAX = 1000;
 const RETRIES_MAX = 10;
 const RETRY_BUDGET_MAX = 1000;
 const NETWORKS_MAX = 64;
+const PROTOCOLS_MAX = 8;
 const ROUTES_MAX = 256;
 
 /** Keys of a service. */
@@ -61,6 +62,8 @@ export const ROUTE_KEYS = {
   preset: 'Rules for a kind of mirror, tried after `rules`; left out: the `preset` of the configuration',
   rules: 'Rules of this route, tried on the path without `stripPrefix`; left out: the `rules` of the configuration',
   sliceSize: 'Bytes of one slice of new objects, a power of two; left out: `slice.size`',
+  upgrade:
+    'Protocols that clients may change their connection to, such as `websocket`, or a list, or `none`; left out: `upgrade` of the configuration',
 } as const;
 
 /** Keys of an upstream group. */
@@ -160,6 +163,7 @@ export interface GivenRoute {
   readonly preset: PresetName | undefined;
   readonly rules: readonly PlacedRule[] | undefined;
   readonly sliceSize: Placed<number> | undefined;
+  readonly upgrades: readonly string[] | undefined;
 }
 
 /** A group as it is written. */
@@ -255,6 +259,7 @@ export function readRoutes(node: YamlNode, problems: ConfigProblem[]): readonly 
       preset: reader.read('preset', (text) => parseChoice(text, PRESET_NAMES))?.value,
       rules: readOwnRules(reader, problems),
       sliceSize: reader.read('sliceSize', (text) => parseOption('slice.size', text)),
+      upgrades: readUpgrades(reader),
     };
     return name === undefined ? undefined : { name, ...route };
   });
@@ -401,6 +406,13 @@ function readStripped(reader: RecordReader): string {
   if (path === undefined) reader.report('stripPrefix', 'needs a prefix or path that begins with it');
   else if (path !== stripped && !path.startsWith(`${stripped}/`)) reader.report('stripPrefix', `is not how ${quoteText(path)} begins`);
   return stripped;
+}
+
+function readUpgrades(reader: RecordReader): readonly string[] | undefined {
+  const lists = reader.readList('upgrade', parseProtocols, PROTOCOLS_MAX)?.map(({ value }) => value);
+  if (lists !== undefined && lists.length > 1 && lists.some((list) => list.length === 0))
+    reader.report('upgrade', 'has none beside others');
+  return lists?.flat();
 }
 
 function readOwnRules(reader: RecordReader, problems: ConfigProblem[]): readonly PlacedRule[] | undefined {

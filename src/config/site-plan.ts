@@ -148,6 +148,7 @@ class Joiner {
       addPrefix: '',
       rules: [...rules, ...preset.rules].map(({ rule }) => rule),
       sliceSizeBytes: values['slice.size'],
+      upgrades: values.upgrade,
     };
     return [route];
   }
@@ -160,7 +161,8 @@ class Joiner {
     if (sliceSize !== undefined) this.#checkSliceSize(sliceSize);
     if (group === undefined) return undefined;
     const sliceSizeBytes = sliceSize?.value ?? this.#input.values['slice.size'];
-    return { name: name.value, isImplicit: false, hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes };
+    const upgrades = given.upgrades ?? this.#input.values.upgrade;
+    return { name: name.value, isImplicit: false, hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes, upgrades };
   }
 
   #groupOf({ name, upstream }: GivenRoute, groups: readonly ConfigGroup[]): string | undefined {

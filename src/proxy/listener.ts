@@ -15,8 +15,10 @@ import { ExpressLane } from './express/express-lane.ts';
 import { handleRequest } from './pipeline.ts';
 import { proxyStatusOf } from './proxy-error.ts';
 import { type RefusalKind, refusal } from './refusal.ts';
-import { RequestContext } from './request-context.ts';
+import { RequestContext, type RequestOrigin } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
+import { upgradeOf } from './upgrade.ts';
+import { UpgradeAttempt } from './upgrade-attempt.ts';
 
 /** Limits on connections and heads, and which way these go. */
 export interface ListenerOptions {
@@ -98,6 +100,8 @@ export class Listener {
         keepAliveTimeout: KEEP_ALIVE_MS,
         connectionsCheckingInterval: DEADLINE_CHECK_MS,
         noDelay: true,
+        // Others are ordinary requests, as is one that waits behind another: only what stands alone on its connection can change what that speaks.
+        shouldUpgradeCallback: (request) => !this.#stateOf(request.socket).isBusy && upgradeOf(request, this.#services) !== undefined,
       },
       (request, response) => this.#handle(request, response),
     );
@@ -113,7 +117,7 @@ export class Listener {
       socket.on('error', () => socket.destroy());
       this.#refuseWith('method', socket);
     });
-    // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
+    this.#server.on('upgrade', (request, socket, first) => this.#upgrade(request, socket, first));
     this.#server.maxConnections = options.connectionsMax;
     this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
     const toHttp = takeOverConnections(this.#server);
@@ -229,11 +233,22 @@ export class Listener {
     state.isBusy = true;
     if (this.#isClosing) response.shouldKeepAlive = false;
     response.once('close', () => this.#next(turn, state));
-    const { clock, service } = this.#services;
-    const peer = this.#peers.get(turn.socket) ?? { address: request.socket.remoteAddress, isSecure: false };
-    const { isTrustedProxy } = service.transport;
-    turn.context = new RequestContext(request, response, { startedMs: clock.monotonicMs(), peer, isTrustedProxy });
+    turn.context = new RequestContext(request, response, this.#originOf(request, turn.socket));
     void handleRequest(turn.context, this.#services);
+  }
+
+  /** node:http has given the connection away: the request asks for a protocol that it may have. */
+  #upgrade(request: IncomingMessage, socket: Duplex, first: Buffer): void {
+    const { clock } = this.#services;
+    const attempt = new UpgradeAttempt(request, { protocol: upgradeOf(request, this.#services) ?? '', socket, first, clock });
+    const context = new RequestContext(request, attempt.response, { ...this.#originOf(request, socket), upgrade: attempt });
+    void handleRequest(context, this.#services);
+  }
+
+  #originOf(request: IncomingMessage, socket: Duplex): RequestOrigin {
+    const { clock, service } = this.#services;
+    const peer = this.#peers.get(socket) ?? { address: request.socket.remoteAddress, isSecure: false };
+    return { startedMs: clock.monotonicMs(), peer, isTrustedProxy: service.transport.isTrustedProxy };
   }
 
   /** A response has ended: the next request of the connection has its turn. */
