@@ -60,9 +60,10 @@ export async function tunnel(context: RequestContext, services: ProxyServices): 
 /** How the origin is to be asked; an outcome where the client has to be told that it asks wrongly. */
 function wishOf(
   { method, fields }: RequestContext,
-  { protocol }: UpgradeAttempt,
+  attempt: UpgradeAttempt,
   services: ProxyServices,
 ): { readonly kind: 'wish'; readonly wish: UpgradeWish } | StageOutcome {
+  const protocol = must(attempt.protocol, 'a protocol that the route lets through');
   if (protocol !== 'websocket') return { kind: 'wish', wish: { protocol, isAnswer: () => true } };
   const verdict = judgeHandshake(method, fields);
   if (verdict.kind === 'ok') return { kind: 'wish', wish: { protocol, isAnswer: (head) => isHandshakeAnswer(verdict.key, head.fields) } };
@@ -121,7 +122,8 @@ async function run(
   { attempt, head, connection }: { readonly attempt: UpgradeAttempt; readonly head: UpstreamHead; readonly connection: UpgradedConnection },
 ): Promise<StageOutcome> {
   const { clock, limits, metrics } = services;
-  const { protocol, socket } = attempt;
+  const { socket } = attempt;
+  const protocol = must(attempt.protocol, 'a protocol that the route lets through');
   const early = { client: attempt.take(), origin: connection.first.length === 0 ? [] : [connection.first] };
   context.bypassReason = REASON;
   context.cacheResult = 'BYPASS';
