@@ -67,6 +67,7 @@ test('loadConfig() fills in every default', () => {
         addPrefix: '',
         rules: [],
         sliceSizeBytes: 1024 ** 2,
+        upgrades: ['websocket'],
       },
     ],
     groups: [

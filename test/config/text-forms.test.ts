@@ -157,6 +157,7 @@ test('parseProtocols() takes names, and none that would hide requests', () => {
   assert.deepEqual(parseProtocols('none'), { kind: 'ok', value: [] });
   for (const text of ['h2c', 'websocket,h2c', 'TLS/1.0', 'HTTP/2.0', 'h2'])
     assert.match(messageOf(parseProtocols(text)), /^must not have ".*": requests inside it would pass by/, text);
-  for (const text of ['', 'none,websocket', 'a b', '/2', 'a/b/c']) assert.match(messageOf(parseProtocols(text)), /^must be protocols such as/, text);
+  for (const text of ['', 'none,websocket', 'a b', '/2', 'a/b/c'])
+    assert.match(messageOf(parseProtocols(text)), /^must be protocols such as/, text);
   assert.match(messageOf(parseProtocols(Array(9).fill('a').join())), /names 9 protocols; the limit is 8/);
 });

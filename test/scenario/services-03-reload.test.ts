@@ -261,7 +261,9 @@ test('a tunnel outlives the node that it leads to, and the drain of the old set;
     const second = await open();
     assert.deepEqual([before.openCount, after.openCount], [1, 1]);
     // The old set is closed by now: nobody else has a connection to it.
-    await eventually(() => edge.proxy.upstreams.every(({ nodes }) => nodes.every(({ origin }) => origin === after.url)), { what: 'the new set' });
+    await eventually(() => edge.proxy.upstreams.every(({ nodes }) => nodes.every(({ origin }) => origin === after.url)), {
+      what: 'the new set',
+    });
     for (let turn = 0; turn < 3; turn += 1) {
       await echo(first, `first ${turn}`);
       await echo(second, `second ${turn}`);
