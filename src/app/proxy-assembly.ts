@@ -266,7 +266,7 @@ export class AssembledProxy {
       buffers,
       random,
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
-      load: { requests: 0, connections: 0, isDraining: false },
+      load: { requests: 0, connections: 0, tunnels: 0, isDraining: false },
     };
   }
 
@@ -275,6 +275,7 @@ export class AssembledProxy {
     this.#proxyMetrics.setGauge('bufferBytes', () => copies.heldBytes + buffers.heldBytes);
     this.#proxyMetrics.setGauge('surplusClients', () => this.#surplus.clientCount);
     this.#proxyMetrics.setGauge('inFlight', () => load.requests);
+    this.#proxyMetrics.setGauge('tunnelsOpen', () => load.tunnels);
     this.#proxyMetrics.setGauge('connections', () => load.connections);
     this.#proxyMetrics.setGauge('pinnedSlots', () => this.#pins.taken);
     this.#proxyMetrics.setGauge('certificateValidTo', () => {

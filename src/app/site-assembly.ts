@@ -124,6 +124,7 @@ function siteOf({ route, group, door, originFields }: SiteParts): Site {
     preservesHost: group.preservesHost,
     rules: route.rules,
     sliceSizeBytes: route.sliceSizeBytes,
+    upgrades: route.upgrades,
     hashOn: (group.nodes.length > 1 || group.discovery !== undefined) && isHashed(group.balance) ? group.hashOn : undefined,
   };
 }

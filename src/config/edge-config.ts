@@ -194,6 +194,8 @@ export interface ConfigRoute {
   /** The operator's rules, then the preset's; the first that matches decides. Names are unique. */
   readonly rules: readonly ConfigRule[];
   readonly sliceSizeBytes: number;
+  /** Protocols that clients may change to, lower-case. */
+  readonly upgrades: readonly string[];
   /** Names, in the order in which they are asked. */
   readonly middlewares: readonly string[];
 }
@@ -287,6 +289,8 @@ export interface EdgeConfig {
   readonly slice: { readonly sizeBytes: number };
   /** `staleIfErrorMs`: past freshness, where neither origin nor rule says. */
   readonly cache: { readonly staleIfErrorMs: number };
+  /** Protocols that clients may change to where a route does not say, lower-case. */
+  readonly upgrades: readonly string[];
   readonly limits: {
     /** Per resource. */
     readonly variantsMax: number;
@@ -294,6 +298,8 @@ export interface EdgeConfig {
     readonly requestsMax: number;
     readonly clientStallMs: number;
     readonly uploadStallMs: number;
+    readonly tunnelsMax: number;
+    readonly tunnelIdleMs: number;
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
     readonly rangesMax: number;

@@ -20,7 +20,7 @@ import { BALANCE_WORDS, PRESET_NAMES, type PresetName } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
 import { type Placed, parseName, type RecordKind, type RecordReader, readRecords } from './record-reader.ts';
-import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin } from './schema.ts';
+import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin, parseProtocols } from './schema.ts';
 import { type PlacedRule, parsePattern, parsePrefix, readRules } from './site-rules.ts';
 import { LABELS, parseAuthority, parseFile, parseFolder, parseHostName, parseNumber, parsePlainPath, parseTime } from './text-values.ts';
 import type { YamlNode } from './yaml-tree.ts';
@@ -33,6 +33,7 @@ const WEIGHT_MAX = 1000;
 const RETRIES_MAX = 10;
 const RETRY_BUDGET_MAX = 1000;
 const NETWORKS_MAX = 64;
+const PROTOCOLS_MAX = 8;
 const ROUTES_MAX = 256;
 /** Of one service or route. */
 const MIDDLEWARES_MAX = 16;
@@ -76,6 +77,8 @@ export const MIDDLEWARE_KEYS = {
   use: 'What it is: a word of the table below, or the path of a module (`./file.ts`; a relative path begins at the folder of the configuration)',
   timeout: 'Time in which it has to decide about a request, where that takes time; then the answer is a 500 (1ms to 1m, default 2s)',
   options: 'Its options',
+  upgrade:
+    'Protocols that clients may change their connection to, such as `websocket`, or a list, or `none`; left out: `upgrade` of the configuration',
 } as const;
 
 /** Keys of an upstream group. */
@@ -179,6 +182,7 @@ export interface GivenRoute {
   readonly rules: readonly PlacedRule[] | undefined;
   readonly sliceSize: Placed<number> | undefined;
   readonly middlewares: readonly Placed<string>[];
+  readonly upgrades: readonly string[] | undefined;
 }
 
 /** A middleware as it is written. */
@@ -286,6 +290,7 @@ export function readRoutes(node: YamlNode, problems: ConfigProblem[]): readonly 
       rules: readOwnRules(reader, problems),
       sliceSize: reader.read('sliceSize', (text) => parseOption('slice.size', text)),
       middlewares: reader.readList('middlewares', parseName, MIDDLEWARES_MAX) ?? [],
+      upgrades: readUpgrades(reader),
     };
     return name === undefined ? undefined : { name, ...route };
   });
@@ -455,6 +460,13 @@ function readStripped(reader: RecordReader): string {
   if (path === undefined) reader.report('stripPrefix', 'needs a prefix or path that begins with it');
   else if (path !== stripped && !path.startsWith(`${stripped}/`)) reader.report('stripPrefix', `is not how ${quoteText(path)} begins`);
   return stripped;
+}
+
+function readUpgrades(reader: RecordReader): readonly string[] | undefined {
+  const lists = reader.readList('upgrade', parseProtocols, PROTOCOLS_MAX)?.map(({ value }) => value);
+  if (lists !== undefined && lists.length > 1 && lists.some((list) => list.length === 0))
+    reader.report('upgrade', 'has none beside others');
+  return lists?.flat();
 }
 
 function readOwnRules(reader: RecordReader, problems: ConfigProblem[]): readonly PlacedRule[] | undefined {

@@ -164,6 +164,7 @@ class Joiner {
       sliceSizeBytes: values['slice.size'],
       // Where nothing says for what they hold, they hold for everything.
       middlewares: tables.services === undefined ? (tables.middlewares ?? []).map(({ name }) => name.value) : [],
+      upgrades: values.upgrade,
     };
     return [route];
   }
@@ -177,7 +178,9 @@ class Joiner {
     if (group === undefined) return undefined;
     const sliceSizeBytes = sliceSize?.value ?? this.#input.values['slice.size'];
     const middlewares = given.middlewares.map(({ value }) => value);
-    return { name: name.value, isImplicit: false, hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes, middlewares };
+    const upgrades = given.upgrades ?? this.#input.values.upgrade;
+    const how = { hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes, upgrades, middlewares };
+    return { name: name.value, isImplicit: false, ...how };
   }
 
   #groupOf({ name, upstream }: GivenRoute, groups: readonly ConfigGroup[]): string | undefined {
