@@ -68,6 +68,8 @@ export const ROUTE_KEYS = {
   preset: 'Rules for a kind of mirror, tried after `rules`; left out: the `preset` of the configuration',
   rules: 'Rules of this route, tried on the path without `stripPrefix`; left out: the `rules` of the configuration',
   sliceSize: 'Bytes of one slice of new objects, a power of two; left out: `slice.size`',
+  upgrade:
+    'Protocols that clients may change their connection to, such as `websocket`, or a list, or `none`; left out: `upgrade` of the configuration',
   middlewares: 'Name or list of names of middlewares that hold for this route, in their order',
 } as const;
 
@@ -77,8 +79,6 @@ export const MIDDLEWARE_KEYS = {
   use: 'What it is: a word of the table below, or the path of a module (`./file.ts`; a relative path begins at the folder of the configuration)',
   timeout: 'Time in which it has to decide about a request, where that takes time; then the answer is a 500 (1ms to 1m, default 2s)',
   options: 'Its options',
-  upgrade:
-    'Protocols that clients may change their connection to, such as `websocket`, or a list, or `none`; left out: `upgrade` of the configuration',
 } as const;
 
 /** Keys of an upstream group. */
