@@ -76,10 +76,14 @@ export class EtcdSource implements DiscoverySource {
 
   async #follow(revision: number, signal: AbortSignal): Promise<DiscoveryVerdict> {
     const { clock, silenceMs } = this.#options;
-    this.#watch ??= await this.#open(revision + 1, signal);
+    if (this.#watch === undefined) {
+      const opened = await this.#open(revision + 1, signal);
+      if (!(opened instanceof JsonLines)) return this.#fail(opened);
+      this.#watch = opened;
+    }
+    const watch = this.#watch;
     for (;;) {
-      if (this.#watch === undefined) return this.#fail(failed('unreachable', `the watch of ${this.about} cannot be had`));
-      const heard = await this.#watch.next({ clock, limitMs: silenceMs, signal });
+      const heard = await watch.next({ clock, limitMs: silenceMs, signal });
       if (heard.kind === 'ended') return this.#fail(failed('unreachable', `the watch of ${this.about} ended: ${heard.why}`));
       const told = heard.kind === 'idle' ? { kind: 'compacted' as const } : this.#hear(heard.values);
       if (told.kind === 'failed') return this.#fail(told);
@@ -91,11 +95,11 @@ export class EtcdSource implements DiscoverySource {
     }
   }
 
-  async #open(revision: number, signal: AbortSignal): Promise<JsonLines | undefined> {
+  async #open(revision: number, signal: AbortSignal): Promise<JsonLines | DiscoveryFailure> {
     const { client, timeoutMs } = this.#options;
     const body = JSON.stringify({ create_request: { ...this.#range, start_revision: String(revision), progress_notify: true } });
     const stream = await client.open({ method: 'POST', path: '/v3/watch', headers: this.#headers(), body, limitMs: timeoutMs }, signal);
-    return stream.kind === 'failed' ? undefined : new JsonLines(stream.body, ANSWER_BYTES_MAX);
+    return stream.kind === 'failed' ? stream : new JsonLines(stream.body, ANSWER_BYTES_MAX);
   }
 
   #hear(values: readonly unknown[]): Told {
