@@ -35,7 +35,7 @@ function announce(dns: DnsServer, ...origins: readonly Origin[]): void {
 const discover = (dns: DnsServer, more = ''): string =>
   `discover: { type: dns, name: ${SERVICE}, servers: "${dns.address}", minTtl: 100ms, maxTtl: 100ms${more} }`;
 
-for (const balance of ['round-robin', 'least-connections', 'ketama', 'rendezvous']) {
+for (const balance of ['round-robin', 'random', 'two-choices', 'least-connections', 'ketama', 'rendezvous']) {
   test(`nodes come and go under load, some dying as they go, and no request fails (${balance})`, async (context) => {
     const seed = Math.floor(new SystemClock().wallMs() % 2 ** 31);
     context.diagnostic(`seed ${seed}`);
