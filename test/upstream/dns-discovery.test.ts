@@ -87,6 +87,8 @@ test('SERVFAIL, silence, garbage, a loop of aliases and a closed port are no ans
   server.manner = undefined;
   server.set('loop.test', [{ type: 'CNAME', name: 'loop.test', ttl: 1, data: 'loop.test' }]);
   assert.equal(short(await ask(server, { name: 'loop.test' })), 'invalid');
+  const servers = [{ host: '255.255.255.255', port: 53 }];
+  assert.equal(short(await ask(server, { name: 'web.test', servers })), 'unreachable', 'an address that the kernel refuses');
   const closed = await DnsServer.start();
   await closed.close();
   assert.equal(short(await ask(closed, { name: 'web.test' })), 'unreachable');
