@@ -202,6 +202,10 @@ test('a reload waits for the first nodes of a new group, and one that fails leav
     assert.equal((await change(taken)).outcome, 'failed');
     assert.ok(dns.questions.length > 0);
     await eventually(() => edge.proxy.discoveries.length === 0);
+    const unreadable =
+      'upstreams:\n  - name: g\n    discover: { type: consul, service: web, url: "https://127.0.0.1:1", ca: /absent/ca.pem }\n';
+    const invalid = await change(`listen: 127.0.0.1:0\n${unreadable}`);
+    assert.deepEqual([invalid.outcome, invalid.problems], ['invalid', ['/absent/ca.pem (upstreams, discover) cannot be read: ENOENT']]);
     assert.equal((await change(`listen: 127.0.0.1:0\n${group}`)).outcome, 'applied');
     assert.deepEqual(portsOf(edge), [origin.port]);
   });
