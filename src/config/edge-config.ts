@@ -131,8 +131,16 @@ export interface ConfigConsulDiscovery extends ConfigDiscoveryBase, ConfigApi {
   readonly holdMs: number;
 }
 
+/** Nodes by etcd. */
+export interface ConfigEtcdDiscovery extends ConfigDiscoveryBase, ConfigApi {
+  readonly kind: 'etcd';
+  readonly prefix: string;
+  /** Undefined: nobody in particular. */
+  readonly user: { readonly name: string; readonly password: NonNullable<ConfigSecret> } | undefined;
+}
+
 /** Where nodes are found. */
-export type ConfigDiscovery = ConfigDnsDiscovery | ConfigConsulDiscovery;
+export type ConfigDiscovery = ConfigDnsDiscovery | ConfigConsulDiscovery | ConfigEtcdDiscovery;
 
 /** A set of nodes that answer alike. */
 export interface ConfigGroup {
