@@ -26,7 +26,14 @@ export interface InstanceOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly fetchText: FetchText;
 }
+
+/** See MiddlewareServices. */
+export type FetchText = (
+  url: string,
+  limits: { readonly bytesMax: number; readonly timeoutMs: number; readonly signal: AbortSignal },
+) => Promise<string>;
 
 /** How long a middleware may take to close. */
 const CLOSE_MS = 5000;
@@ -43,6 +50,8 @@ export class MiddlewareInstance {
   readonly #options: InstanceOptions;
   readonly #middleware: Middleware;
   readonly #timers: Timer[] = [];
+  /** Ends what it fetches. */
+  readonly #ended = new AbortController();
   #inUse = 0;
   #whenIdle: (() => void) | undefined;
 
@@ -196,7 +205,7 @@ export class MiddlewareInstance {
   }
 
   #services(): MiddlewareServices {
-    const { name, clock, random, logger } = this.#options;
+    const { name, clock, random, logger, fetchText } = this.#options;
     return {
       name,
       monotonicMs: () => clock.monotonicMs(),
@@ -215,6 +224,8 @@ export class MiddlewareInstance {
         this.#timers.push(clock.startInterval(Math.max(1, periodMs), guarded));
       },
       random: () => random.integerBelow(FRACTION) / FRACTION,
+      bytes: (count) => random.bytes(count),
+      fetchText: (url, limits) => fetchText(url, { ...limits, signal: this.#ended.signal }),
       count: (event) => {
         const set = this.events.get(event);
         if (set === undefined) throw new TypeError(`${event} is not among the events of the module`);
@@ -225,6 +236,7 @@ export class MiddlewareInstance {
   }
 
   #stopTimers(): void {
+    this.#ended.abort();
     for (const timer of this.#timers.splice(0)) timer.stop();
   }
 }

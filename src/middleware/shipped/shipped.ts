@@ -2,8 +2,11 @@
 import type { OptionTable } from '../../base/module-options.ts';
 import type { MiddlewareModule } from '../middleware.ts';
 import { ACCESS } from './access.ts';
+import { BASIC } from './basic.ts';
+import { BEARER } from './bearer.ts';
 import { CORS } from './cors.ts';
 import { HEADERS } from './headers.ts';
+import { JWT } from './jwt.ts';
 import { REDIRECT } from './redirect.ts';
 
 /** In the order of the documentation. */
@@ -12,4 +15,7 @@ export const SHIPPED: ReadonlyMap<string, MiddlewareModule<OptionTable>> = new M
   ['access', ACCESS],
   ['cors', CORS],
   ['redirect', REDIRECT],
+  ['basic', BASIC],
+  ['bearer', BEARER],
+  ['jwt', JWT],
 ]);
