@@ -11,7 +11,16 @@ import { MetricSet } from '../base/metrics.ts';
 import type { AnyOptions, OptionTable } from '../base/module-options.ts';
 import type { Random } from '../base/random.ts';
 import { checkedField, type EditableHead } from './editable-head.ts';
-import type { Client, EarlyAnswer, Exchange, ExchangeEnd, Middleware, MiddlewareModule, MiddlewareServices } from './middleware.ts';
+import type {
+  BodyPacer,
+  Client,
+  EarlyAnswer,
+  Exchange,
+  ExchangeEnd,
+  Middleware,
+  MiddlewareModule,
+  MiddlewareServices,
+} from './middleware.ts';
 import { EVENT_METRICS, type HookName, MIDDLEWARE_METRICS } from './middleware-metrics.ts';
 
 /** What it is made of. */
@@ -128,6 +137,19 @@ export class MiddlewareInstance {
     }
   }
 
+  /** Asks a pacer of its own. @returns milliseconds to wait; undefined when it failed, and is not to be asked again */
+  pace(pacer: BodyPacer, bytes: number): number | undefined {
+    try {
+      const waitMs = pacer.take(bytes);
+      if (typeof waitMs !== 'number' || !(waitMs >= 0 && waitMs < Number.POSITIVE_INFINITY))
+        throw new TypeError(`${String(waitMs)} is no time to wait`);
+      return waitMs;
+    } catch (cause) {
+      this.#failed('pace', cause);
+      return undefined;
+    }
+  }
+
   /** The request has ended. Never throws. */
   end(exchange: Exchange, end: ExchangeEnd): void {
     try {
@@ -199,7 +221,7 @@ export class MiddlewareInstance {
   #failed(hook: HookName, cause: unknown): EdgeError {
     const { name, logger } = this.#options;
     this.metrics.add('failures', 1, hook);
-    if (hook !== 'end' && hook !== 'close') this.metrics.add('requests', 1, 'failed');
+    if (hook === 'request' || hook === 'purge' || hook === 'response') this.metrics.add('requests', 1, 'failed');
     logger.error({ middleware: name, hook, err: cause instanceof Error ? cause : new Error(String(cause)) }, 'a middleware failed');
     return new EdgeError('MIDDLEWARE_FAILED', undefined, { context: { middleware: name, hook }, cause });
   }

@@ -2,11 +2,13 @@
 import type { OptionTable } from '../../base/module-options.ts';
 import type { MiddlewareModule } from '../middleware.ts';
 import { ACCESS } from './access.ts';
+import { BANDWIDTH } from './bandwidth.ts';
 import { BASIC } from './basic.ts';
 import { BEARER } from './bearer.ts';
 import { CORS } from './cors.ts';
 import { HEADERS } from './headers.ts';
 import { JWT } from './jwt.ts';
+import { RATE_LIMIT } from './rate-limit.ts';
 import { REDIRECT } from './redirect.ts';
 
 /** In the order of the documentation. */
@@ -18,4 +20,6 @@ export const SHIPPED: ReadonlyMap<string, MiddlewareModule<OptionTable>> = new M
   ['basic', BASIC],
   ['bearer', BEARER],
   ['jwt', JWT],
+  ['rateLimit', RATE_LIMIT],
+  ['bandwidth', BANDWIDTH],
 ]);
