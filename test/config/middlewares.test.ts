@@ -175,3 +175,19 @@ test('middlewares are for files, and nothing is known of modules where none are 
   const flag = loadConfig({ environment: {}, overrides: [['middlewares.0', 'x', 'flag']] });
   assert.ok(flag.kind === 'invalid' && flag.problems.some(({ message }) => message === 'can be given in a file only'));
 });
+
+test('a group that is to be chosen is one that there is', () => {
+  const list = (weights: string): string => `middlewares: [{ name: m, use: split, options: { weights: ${weights} } }]\n`;
+  const groups =
+    'upstreams: [{ name: canary, nodes: [{ url: http://127.0.0.1:8 }] }]\nroutes: [{ name: r, upstream: default, middlewares: m }]\n';
+  assert.deepEqual(problemsOf(list('{ default: 9, canry: 1 }') + groups), [
+    'edge.yaml:3:79: middlewares.0.options.weights.canry: is "canry", and there is no upstream group of that name (default, canary)',
+  ]);
+  assert.deepEqual(problemsOf(list('{ default: 0, canary: 1001 }') + groups), [
+    'edge.yaml:3:80: middlewares.0.options.weights.canary: must be a weight from 0 to 1000, not "1001"',
+  ]);
+  assert.deepEqual(problemsOf(list('{ default: 0, canary: 0 }') + groups), [
+    'edge.yaml:3:58: middlewares.0.options.weights: are all 0; one group at least has to have a share',
+  ]);
+  assert.deepEqual(problemsOf(list('{ default: 9, canary: 1 }') + groups), []);
+});

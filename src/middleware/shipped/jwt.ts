@@ -6,6 +6,7 @@ import type { JSONWebKeySet, JWTPayload, JWTVerifyOptions } from 'jose';
 import type { OptionFault, OptionValues } from '../../base/module-options.ts';
 import { isFieldValue } from '../../http/header-fields.ts';
 import type { AnswerHead, EarlyAnswer, Exchange, Middleware, MiddlewareModule, MiddlewareServices } from '../middleware.ts';
+import { COOKIE_NAME, cookieOf, removeCookie } from './cookies.ts';
 import { CREDENTIAL_OPTIONS, challenge, credentialsOf, makePrivate } from './credentials.ts';
 import { fileKeys, type KeySource, secretKeys, UrlKeys } from './jwt-keys.ts';
 
@@ -145,31 +146,13 @@ class Jwt implements Middleware {
   #strip(exchange: Exchange): void {
     const { cookie } = this.#options;
     exchange.removeField('authorization');
-    if (cookie === undefined) return;
-    const others = cookiesOf(exchange).filter(([name]) => name !== cookie);
-    if (others.length === 0) exchange.removeField('cookie');
-    else exchange.setField('cookie', others.map(([name, value]) => `${name}=${value}`).join('; '));
+    if (cookie !== undefined) removeCookie(exchange, cookie);
   }
 }
 
 function sourceOf({ secret, keys, url = '', refresh }: Options, services: MiddlewareServices<Event>): KeySource {
   if (secret !== undefined) return secretKeys(secret);
   return keys === undefined ? new UrlKeys(url, refresh, services) : fileKeys(keys, services);
-}
-
-function cookieOf(exchange: Exchange, cookie: string): string | undefined {
-  return cookiesOf(exchange).find(([name]) => name === cookie)?.[1];
-}
-
-/** RFC 6265 s4.2. */
-function cookiesOf(exchange: Exchange): readonly (readonly [name: string, value: string])[] {
-  const lines = exchange.fields.filter(([name]) => name === 'cookie').map(([, value]) => value);
-  return lines.flatMap((line) =>
-    line.split(';').flatMap((pair): readonly (readonly [string, string])[] => {
-      const equals = pair.indexOf('=');
-      return equals < 1 ? [] : [[pair.slice(0, equals).trim(), pair.slice(equals + 1).trim()]];
-    }),
-  );
 }
 
 /** A claim as a field's value; undefined where it cannot be one. */
@@ -192,7 +175,6 @@ function findFaults({ algorithms, secret, keys, url, cookie }: Options): readonl
       faults.push({ option: 'algorithms', message: `must be of ${[...known].join(', ')}, not ${JSON.stringify(algorithm)}` });
   }
   if (url !== undefined && !/^https?:\/\//.test(url)) faults.push({ option: 'url', message: 'must be a URL of http or https' });
-  if (cookie !== undefined && !/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(cookie))
-    faults.push({ option: 'cookie', message: 'must be the name of a cookie' });
+  if (cookie !== undefined && !COOKIE_NAME.test(cookie)) faults.push({ option: 'cookie', message: 'must be the name of a cookie' });
   return faults;
 }

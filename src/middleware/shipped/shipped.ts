@@ -10,6 +10,7 @@ import { HEADERS } from './headers.ts';
 import { JWT } from './jwt.ts';
 import { RATE_LIMIT } from './rate-limit.ts';
 import { REDIRECT } from './redirect.ts';
+import { SPLIT } from './split.ts';
 
 /** In the order of the documentation. */
 export const SHIPPED: ReadonlyMap<string, MiddlewareModule<OptionTable>> = new Map<string, MiddlewareModule<OptionTable>>([
@@ -22,4 +23,5 @@ export const SHIPPED: ReadonlyMap<string, MiddlewareModule<OptionTable>> = new M
   ['jwt', JWT],
   ['rateLimit', RATE_LIMIT],
   ['bandwidth', BANDWIDTH],
+  ['split', SPLIT],
 ]);
