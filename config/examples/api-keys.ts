@@ -5,7 +5,7 @@
 import type { EarlyAnswer, Exchange, Middleware, MiddlewareModule, OptionValues } from '../../src/middleware/middleware.ts';
 
 const OPTIONS = {
-  keys: { kind: 'fields', isRequired: true, meaning: 'Consumers with their keys' },
+  keys: { kind: 'secrets', isRequired: true, meaning: 'Consumers with their keys' },
   header: { kind: 'text', default: 'x-api-key', meaning: 'Field that carries the key' },
   large: { kind: 'size', default: '1GiB', meaning: 'Answers from here on are logged' },
 } as const;

@@ -12,6 +12,7 @@ import type { ConfigMiddleware } from '../config/edge-config.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { MiddlewareInstance } from '../middleware/middleware-instance.ts';
 import { EVENT_METRICS, MIDDLEWARE_METRICS } from '../middleware/middleware-metrics.ts';
+import { fetchText } from '../upstream/fetch-text.ts';
 import { MODULES } from './module-catalogue.ts';
 
 /** The middlewares of one configuration, by name. */
@@ -94,7 +95,7 @@ export class MiddlewareSet {
     const { name, use, options, timeoutMs, upstreams } = config;
     const module = MODULES.module(use);
     if (module === undefined) throw new EdgeError('CONFIG_INVALID', `The module ${use} of the middleware ${name} is gone`);
-    const instance = new MiddlewareInstance({ ...this.#base, name, module, options, timeoutMs, upstreams: new Set(upstreams) });
+    const instance = new MiddlewareInstance({ ...this.#base, fetchText, name, module, options, timeoutMs, upstreams: new Set(upstreams) });
     this.#shapes.set(instance, shapeOf(config));
     return instance;
   }

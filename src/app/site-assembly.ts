@@ -77,7 +77,9 @@ function serveRoute(
   const instances = names.map((name) => must(middlewares.instances.get(name), 'a route has middlewares that there are'));
   const chain = instances.length === 0 ? undefined : [...new Set(instances)];
   const originFields = names.flatMap((name) => middlewares.originFields.get(name) ?? []);
-  const to = (groupName: string, alternatives: ReadonlyMap<string, ServedRoute>): ServedRoute => {
+  const chosen = new Set([route.group, ...instances.flatMap(({ upstreams }) => [...upstreams])]);
+  const alternatives = new Map<string, ServedRoute>();
+  const to = (groupName: string): ServedRoute => {
     const group = must(
       config.groups.find(({ name }) => name === groupName),
       'a route has a group',
@@ -85,9 +87,8 @@ function serveRoute(
     const site = siteOf({ route, group, door: must(doors.get(groupName), 'a group has a door'), originFields });
     return { match: { hosts, path, methods }, site, metrics: counts.of([service.name, route.name, groupName]), chain, alternatives };
   };
-  const chosen = new Set(instances.flatMap(({ upstreams }) => [...upstreams]));
-  chosen.delete(route.group);
-  return to(route.group, new Map([...chosen].map((name) => [name, to(name, new Map())])));
+  if (chosen.size > 1) for (const name of chosen) alternatives.set(name, to(name));
+  return alternatives.get(route.group) ?? to(route.group);
 }
 
 function transportOf({ takesProxyProtocol, trustedProxies }: ConfigService, certificates: CertificateSet | undefined): ServiceTransport {

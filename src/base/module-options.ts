@@ -34,6 +34,10 @@ export interface OptionValuesByKind {
   readonly networks: readonly NetworkValue[];
   /** Header fields: lower-case names, each with a value. */
   readonly fields: readonly (readonly [name: string, value: string])[];
+  /** Names, each with a secret. */
+  readonly secrets: readonly (readonly [name: string, secret: string])[];
+  /** Name of a header field, lower-case. */
+  readonly name: string;
   /** Names of header fields, lower-case. */
   readonly names: readonly string[];
   /** Upstream groups, each with a weight from 0 to 1000. */

@@ -115,7 +115,8 @@ function defaultOf(option: ModuleOption): AnyValue | undefined {
 /** Kinds that are one text, whatever stands around. */
 const PARSERS: Readonly<Partial<Record<ModuleOptionKind, (text: string, option: ModuleOption) => Parsed<AnyValue>>>> = {
   text: parseText,
-  secret: (text) => (SECRET.test(text) ? parsed(text) : invalid('must be 8 to 512 visible ASCII characters without spaces')),
+  secret: parseSecret,
+  name: parseFieldName,
   boolean: parseBoolean,
   pattern: parsePattern,
   choice: (text, { choices = [] }) => parseChoice(text, choices),
@@ -142,6 +143,10 @@ const READERS: Readonly<Partial<Record<ModuleOptionKind, Reader>>> = {
   networks: (record, name) => {
     const lists = record.readList(name, parseNetworks, ITEMS_MAX);
     return lists === undefined ? undefined : { value: lists.flatMap(({ value }) => value), text: textOf(record, name) };
+  },
+  secrets: (record, name) => {
+    const read = readPairs(record, name, parseNamedSecret);
+    return read && { value: read.value, text: `(${record.keysOf(name).join(', ')})` };
   },
   fields: (record, name) => readPairs(record, name, (field, text) => parseField(field, text)),
   weights: (record, name, { groups }) => readPairs(record, name, (group, text) => parseWeight(group, text, groups)),
@@ -207,6 +212,18 @@ function parseGroup(text: string, groups: readonly string[]): Parsed<string> {
   return groups.includes(name)
     ? parsed(name)
     : invalid(`is ${quoteText(name)}, and there is no upstream group of that name (${groups.join(', ')})`);
+}
+
+function parseSecret(text: string): Parsed<string> {
+  return SECRET.test(text) ? parsed(text) : invalid('must be 8 to 512 visible ASCII characters without spaces');
+}
+
+function parseNamedSecret(name: string, text: string): Parsed<readonly [string, string]> {
+  const secret = parseSecret(text);
+  if (secret.kind === 'invalid') return secret;
+  return /^[\w.@-]{1,64}$/.test(name)
+    ? parsed([name, secret.value])
+    : invalid(`must have a name of 1 to 64 letters, digits, dots, hyphens and @`);
 }
 
 function parseFieldName(text: string): Parsed<string> {

@@ -94,6 +94,12 @@ export class RecordReader {
     return this.#entries.get(name)?.value;
   }
 
+  /** Keys of the map behind a key. */
+  keysOf(name: string): readonly string[] {
+    const node = this.node(name);
+    return node?.kind === 'map' ? node.entries.map(({ key }) => key) : [];
+  }
+
   /** Something is wrong with a key, or with the record. */
   report(name: string | undefined, message: string, suggestion?: string | undefined): void {
     const place = name === undefined ? this.place : (this.node(name)?.place ?? this.place);

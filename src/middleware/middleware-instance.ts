@@ -11,7 +11,16 @@ import { MetricSet } from '../base/metrics.ts';
 import type { AnyOptions, OptionTable } from '../base/module-options.ts';
 import type { Random } from '../base/random.ts';
 import { checkedField, type EditableHead } from './editable-head.ts';
-import type { Client, EarlyAnswer, Exchange, ExchangeEnd, Middleware, MiddlewareModule, MiddlewareServices } from './middleware.ts';
+import type {
+  BodyPacer,
+  Client,
+  EarlyAnswer,
+  Exchange,
+  ExchangeEnd,
+  Middleware,
+  MiddlewareModule,
+  MiddlewareServices,
+} from './middleware.ts';
 import { EVENT_METRICS, type HookName, MIDDLEWARE_METRICS } from './middleware-metrics.ts';
 
 /** What it is made of. */
@@ -26,7 +35,14 @@ export interface InstanceOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly fetchText: FetchText;
 }
+
+/** See MiddlewareServices. */
+export type FetchText = (
+  url: string,
+  limits: { readonly bytesMax: number; readonly timeoutMs: number; readonly signal: AbortSignal },
+) => Promise<string>;
 
 /** How long a middleware may take to close. */
 const CLOSE_MS = 5000;
@@ -43,6 +59,8 @@ export class MiddlewareInstance {
   readonly #options: InstanceOptions;
   readonly #middleware: Middleware;
   readonly #timers: Timer[] = [];
+  /** Ends what it fetches. */
+  readonly #ended = new AbortController();
   #inUse = 0;
   #whenIdle: (() => void) | undefined;
 
@@ -119,6 +137,19 @@ export class MiddlewareInstance {
     }
   }
 
+  /** Asks a pacer of its own. @returns milliseconds to wait; undefined when it failed, and is not to be asked again */
+  pace(pacer: BodyPacer, bytes: number): number | undefined {
+    try {
+      const waitMs = pacer.take(bytes);
+      if (typeof waitMs !== 'number' || !(waitMs >= 0 && waitMs < Number.POSITIVE_INFINITY))
+        throw new TypeError(`${String(waitMs)} is no time to wait`);
+      return waitMs;
+    } catch (cause) {
+      this.#failed('pace', cause);
+      return undefined;
+    }
+  }
+
   /** The request has ended. Never throws. */
   end(exchange: Exchange, end: ExchangeEnd): void {
     try {
@@ -190,13 +221,13 @@ export class MiddlewareInstance {
   #failed(hook: HookName, cause: unknown): EdgeError {
     const { name, logger } = this.#options;
     this.metrics.add('failures', 1, hook);
-    if (hook !== 'end' && hook !== 'close') this.metrics.add('requests', 1, 'failed');
+    if (hook === 'request' || hook === 'purge' || hook === 'response') this.metrics.add('requests', 1, 'failed');
     logger.error({ middleware: name, hook, err: cause instanceof Error ? cause : new Error(String(cause)) }, 'a middleware failed');
     return new EdgeError('MIDDLEWARE_FAILED', undefined, { context: { middleware: name, hook }, cause });
   }
 
   #services(): MiddlewareServices {
-    const { name, clock, random, logger } = this.#options;
+    const { name, clock, random, logger, fetchText } = this.#options;
     return {
       name,
       monotonicMs: () => clock.monotonicMs(),
@@ -215,6 +246,8 @@ export class MiddlewareInstance {
         this.#timers.push(clock.startInterval(Math.max(1, periodMs), guarded));
       },
       random: () => random.integerBelow(FRACTION) / FRACTION,
+      bytes: (count) => random.bytes(count),
+      fetchText: (url, limits) => fetchText(url, { ...limits, signal: this.#ended.signal }),
       count: (event) => {
         const set = this.events.get(event);
         if (set === undefined) throw new TypeError(`${event} is not among the events of the module`);
@@ -225,6 +258,7 @@ export class MiddlewareInstance {
   }
 
   #stopTimers(): void {
+    this.#ended.abort();
     for (const timer of this.#timers.splice(0)) timer.stop();
   }
 }

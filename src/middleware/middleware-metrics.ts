@@ -2,7 +2,7 @@
 import type { MetricTable } from '../base/metrics.ts';
 
 /** Where a middleware can fail. */
-export const HOOK_NAMES = ['request', 'purge', 'response', 'end', 'close'] as const;
+export const HOOK_NAMES = ['request', 'purge', 'response', 'pace', 'end', 'close'] as const;
 /** One of HOOK_NAMES. */
 export type HookName = (typeof HOOK_NAMES)[number];
 

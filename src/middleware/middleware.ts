@@ -130,6 +130,10 @@ export interface MiddlewareServices<Event extends string = string> {
   every(periodMs: number, callback: () => void): void;
   /** From 0, below 1. */
   random(): number;
+  /** Random bytes, fit for keys. */
+  bytes(count: number): Uint8Array;
+  /** The text of a URL (200 and UTF-8, redirects not followed). @throws Error, when it does not come in time or is too long */
+  fetchText(url: string, limits: { readonly bytesMax: number; readonly timeoutMs: number }): Promise<string>;
   /** Counts one of the module's events (`rawslice_middleware_events_total`). */
   count(event: Event): void;
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string, facts?: Readonly<Record<string, unknown>>): void;

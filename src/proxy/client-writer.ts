@@ -8,6 +8,7 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
+import { KIB } from '../base/units.ts';
 import type { Piece } from '../fill/piece.ts';
 import { type ClientPace, PROMPT_MS, paceOf } from './client-pace.ts';
 import { COPY_BYTES, type CopyPool, LARGE_COPY_BYTES } from './copy-pool.ts';
@@ -15,6 +16,10 @@ import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS } from './proxy-metrics.ts';
 
 const WRITES_MAX = 2;
+/** Of a response whose speed is limited, when a longer piece would be a pause that shows. */
+const PACED_BYTES = 16 * KIB;
+/** A pacer that wants more is asked again then, and the client is not forgotten meanwhile. */
+const PACE_MS_MAX = 60_000;
 /** A large write may take this many times limits.clientStall, in proportion to its size. */
 const STALL_SCALE_MAX = 4;
 
@@ -38,6 +43,8 @@ export interface ClientWriterOptions {
   readonly stallMs: number;
   /** The client has not taken anything for a moment: let go of what the next pieces would be made of. */
   readonly onSlow: () => void;
+  /** So many bytes were sent. @returns milliseconds to wait before others are; undefined where nobody limits the speed */
+  readonly pace?: ((bytes: number) => number) | undefined;
 }
 
 /** One write that the kernel has not finished. */
@@ -53,6 +60,9 @@ export class ClientWriter {
   #holdsPin = false;
   #wake: (() => void) | undefined;
   #failure: EdgeError | undefined;
+  /** The last pause that the pace made. */
+  #pausedMs = 0;
+  #pause: AbortController | undefined;
 
   constructor(options: ClientWriterOptions) {
     this.#options = options;
@@ -65,6 +75,8 @@ export class ClientWriter {
 
   /** How many bytes the next piece may have. */
   nextLimitBytes(): number {
+    // Who is slow on purpose holds no slot, and no large copy.
+    if (this.#options.pace !== undefined) return this.#pausedMs > PROMPT_MS ? PACED_BYTES : COPY_BYTES;
     if (!this.#holdsPin && this.#pace.isProven) this.#holdsPin = this.#options.pins.tryTake();
     if (this.#holdsPin) return Number.POSITIVE_INFINITY;
     return this.#pace.isQuick && this.#options.copies.hasLarge ? LARGE_COPY_BYTES : COPY_BYTES;
@@ -82,7 +94,9 @@ export class ClientWriter {
       throw this.#failure;
     }
     this.#send(piece);
-    await this.#waitUntilBelow(WRITES_MAX, piece.bytes.length);
+    const { length } = piece.bytes;
+    await this.#waitUntilBelow(WRITES_MAX, length);
+    await this.#keepPace(length);
   }
 
   /** Nothing more is sent: ends the leases of writes that will never report. Idempotent. */
@@ -90,6 +104,7 @@ export class ClientWriter {
     this.#failure ??= new EdgeError('CLIENT_GONE');
     for (const write of [...this.#pending]) write.finish();
     this.returnPin();
+    this.#pause?.abort();
     this.#wake?.();
   }
 
@@ -114,6 +129,19 @@ export class ClientWriter {
     if (!this.#holdsPin) return;
     this.#holdsPin = false;
     this.#options.pins.giveBack();
+  }
+
+  /** Waits as long as the pace wants it, with nothing in hand but what is being written. */
+  async #keepPace(bytes: number): Promise<void> {
+    const { pace, clock, onSlow } = this.#options;
+    if (pace === undefined) return;
+    this.#pausedMs = Math.min(PACE_MS_MAX, pace(bytes));
+    if (this.#pausedMs <= 0) return;
+    onSlow();
+    this.#pause = new AbortController();
+    await clock.sleep(this.#pausedMs, this.#pause.signal);
+    this.#pause = undefined;
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   #send(piece: Piece): void {

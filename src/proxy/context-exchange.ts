@@ -52,7 +52,7 @@ export class ContextExchange extends ContextClient implements Exchange, WatchedE
   #deciding: MiddlewareInstance | undefined;
   #answeredBy: string | undefined;
   readonly #failed = new Set<MiddlewareInstance>();
-  #pacers: BodyPacer[] | undefined;
+  #pacers: { readonly instance: MiddlewareInstance; readonly pacer: BodyPacer }[] = [];
 
   constructor(context: RequestContext, service: string, chain: readonly MiddlewareInstance[]) {
     super(context);
@@ -96,9 +96,18 @@ export class ContextExchange extends ContextClient implements Exchange, WatchedE
     return this.#answeredBy;
   }
 
-  /** What the body waits for; undefined for nothing. */
-  get pacers(): readonly BodyPacer[] | undefined {
-    return this.#pacers;
+  get isPaced(): boolean {
+    return this.#pacers.length > 0;
+  }
+
+  pace(bytes: number): number {
+    let longestMs = 0;
+    for (const each of this.#pacers) {
+      const waitMs = each.instance.pace(each.pacer, bytes);
+      if (waitMs === undefined) this.#pacers = this.#pacers.filter((other) => other !== each);
+      else longestMs = Math.max(longestMs, waitMs);
+    }
+    return longestMs;
   }
 
   setField(name: string, value: string): void {
@@ -124,8 +133,7 @@ export class ContextExchange extends ContextClient implements Exchange, WatchedE
   }
 
   paceBody(pacer: BodyPacer): void {
-    this.#mustDecide();
-    this.#pacers = [...(this.#pacers ?? []), pacer];
+    this.#pacers.push({ instance: this.#mustDecide(), pacer });
   }
 
   /** Asks one after the other. @throws EdgeError MIDDLEWARE_FAILED, CLIENT_GONE */

@@ -83,7 +83,9 @@ export function commitHead(context: RequestContext, services: ProxyServices): vo
 /** A writer for the context's response. @param onSlow see ClientWriterOptions */
 export function createWriter(context: RequestContext, services: ProxyServices, onSlow: () => void): ClientWriter {
   const { pins, copies, clock, metrics, limits } = services;
-  return new ClientWriter({ response: context.response, pins, copies, clock, metrics, stallMs: limits.clientStallMs, onSlow });
+  const { exchange } = context;
+  const pace = exchange?.isPaced === true ? (bytes: number): number => exchange.pace(bytes) : undefined;
+  return new ClientWriter({ response: context.response, pins, copies, clock, metrics, stallMs: limits.clientStallMs, onSlow, pace });
 }
 
 /** Accounts for bytes on their way to the client. */

@@ -15,7 +15,7 @@ import { forwardedClient } from '../http/forwarded-chain.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
-import type { BodyPacer, ExchangeEnd } from '../middleware/middleware.ts';
+import type { ExchangeEnd } from '../middleware/middleware.ts';
 import type { Peer } from './client-door.ts';
 import type { CacheResult } from './proxy-metrics.ts';
 import type { ServedRoute } from './services.ts';
@@ -52,8 +52,10 @@ export interface UploadedContent extends AsyncIterable<Uint8Array> {
 export interface WatchedExchange {
   /** Name of the middleware that answered instead of cache and origin. */
   readonly answeredBy: string | undefined;
-  /** What the body waits for; undefined for nothing. */
-  readonly pacers: readonly BodyPacer[] | undefined;
+  /** Whether the body waits for somebody. */
+  readonly isPaced: boolean;
+  /** So many bytes were sent. @returns milliseconds to wait before others are */
+  pace(bytes: number): number;
   /** The head that is sent instead of this one. @throws EdgeError MIDDLEWARE_FAILED, unless it is that of an error answer */
   changedHead(head: ResponseHead, isOfError: boolean): ResponseHead;
   /** The request has ended. */

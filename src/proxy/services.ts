@@ -59,7 +59,7 @@ export interface ServedRoute {
   readonly metrics: MetricSet<typeof ROUTE_METRICS>;
   /** Of the service, then of the route; undefined where there are none. */
   readonly chain: readonly MiddlewareInstance[] | undefined;
-  /** The same route to the groups that its middlewares may choose. */
+  /** The same route to each group that may answer for it, this one included; empty where its middlewares choose none. */
   readonly alternatives: ReadonlyMap<string, ServedRoute>;
 }
 

@@ -8,6 +8,7 @@ import { loadEdgeConfig } from '../../src/app/load-config.ts';
 import { listEffectiveOptions } from '../../src/config/effective-options.ts';
 import { type LoadResult, loadConfig } from '../../src/config/load.ts';
 import { formatProblem } from '../../src/config/problem.ts';
+import { SHIPPED } from '../../src/middleware/shipped/shipped.ts';
 
 const FOLDER = mkdtempSync(path.join(tmpdir(), 'rawslice-middlewares-'));
 const FILE = path.join(FOLDER, 'edge.yaml');
@@ -73,7 +74,7 @@ services: [{ name: s, listen: 127.0.0.1:1, middlewares: [k, a, a] }]
 routes: [{ name: r, middlewares: [b, c, d, e, f, g, h, i, jj] }]
 `;
   assert.deepEqual(problemsOf(text), [
-    'edge.yaml:4:21: middlewares.0.use: must be one of headers, access, cors, redirect, or the path of a module such as ./acces.ts, not "acces"; did you mean access?',
+    `edge.yaml:4:21: middlewares.0.use: must be one of ${[...SHIPPED.keys()].join(', ')}, or the path of a module such as ./acces.ts, not "acces"; did you mean access?`,
     'edge.yaml:7:16: middlewares.1.options.alow: is not a key of these options; did you mean allow?',
     'edge.yaml:7:41: middlewares.1.options.deny: must be networks such as 192.0.2.0/24 or 2001:db8::/32, or single addresses, not "10.0.0.0/40"',
     'edge.yaml:8:5: middlewares.2.options: let everybody in; give allow or deny',
@@ -128,14 +129,16 @@ test("a module of one's own is loaded by its path from the file, and what is non
 });
 
 test('every kind of option reaches a module as its value; secrets are shown nowhere', () => {
-  const kinds = 'text secret count boolean duration size rate pattern file upstream texts networks fields names weights'.split(' ');
+  const kinds = 'text secret count boolean duration size rate pattern file upstream texts networks fields name names secrets weights'.split(
+    ' ',
+  );
   const rows = kinds.map((kind) => `${kind}: { kind: "${kind}", meaning: "x" }`).join(', ');
   const options = `{ ${rows}, choice: { kind: "choice", choices: ["a", "b"], default: "b", meaning: "x" }, none: { kind: "text", meaning: "x" } }`;
   writeFileSync(path.join(FOLDER, 'kinds.ts'), `export default { interfaceVersion: 1, create: () => ({}), options: ${options} };`);
   const loaded = load(`middlewares:
   - name: m
     use: ./kinds.ts
-    options: { text: 010, secret: abcdefgh, count: 7, boolean: yes, duration: 1h, size: 1MiB, rate: 2k/s, pattern: ^/a, file: keys.txt, upstream: default, texts: [a, b], networks: 10.0.0.1, fields: { X-A: b }, names: [X-A], weights: { default: 5 } }
+    options: { text: 010, secret: abcdefgh, count: 7, boolean: yes, duration: 1h, size: 1MiB, rate: 2k/s, pattern: ^/a, file: keys.txt, upstream: default, texts: [a, b], networks: 10.0.0.1, fields: { X-A: b }, name: X-B, names: [X-A], secrets: { s: zyxwvuts }, weights: { default: 5 } }
 `);
   assert.ok(loaded.kind === 'ok', JSON.stringify(loaded));
   const [middleware] = loaded.config.middlewares;
@@ -153,14 +156,16 @@ test('every kind of option reaches a module as its value; secrets are shown nowh
     texts: ['a', 'b'],
     networks: [{ address: '10.0.0.1', prefixBits: 32, family: 'ipv4' }],
     fields: [['x-a', 'b']],
+    name: 'x-b',
     names: ['x-a'],
+    secrets: [['s', 'zyxwvuts']],
     weights: [['default', 5]],
     choice: 'b',
     none: undefined,
   });
   assert.equal(String(pattern), '/^\\/a/u');
   assert.deepEqual(middleware?.upstreams, ['default', 'default']);
-  assert.equal(JSON.stringify(middleware?.shown).includes('abcdefgh'), false);
+  assert.equal(/abcdefgh|zyxwvuts/.test(JSON.stringify(middleware?.shown)), false);
 });
 
 test('middlewares are for files, and nothing is known of modules where none are given', () => {
@@ -169,4 +174,20 @@ test('middlewares are for files, and nothing is known of modules where none are 
   assert.ok(result.kind === 'invalid');
   const flag = loadConfig({ environment: {}, overrides: [['middlewares.0', 'x', 'flag']] });
   assert.ok(flag.kind === 'invalid' && flag.problems.some(({ message }) => message === 'can be given in a file only'));
+});
+
+test('a group that is to be chosen is one that there is', () => {
+  const list = (weights: string): string => `middlewares: [{ name: m, use: split, options: { weights: ${weights} } }]\n`;
+  const groups =
+    'upstreams: [{ name: canary, nodes: [{ url: http://127.0.0.1:8 }] }]\nroutes: [{ name: r, upstream: default, middlewares: m }]\n';
+  assert.deepEqual(problemsOf(list('{ default: 9, canry: 1 }') + groups), [
+    'edge.yaml:3:79: middlewares.0.options.weights.canry: is "canry", and there is no upstream group of that name (default, canary)',
+  ]);
+  assert.deepEqual(problemsOf(list('{ default: 0, canary: 1001 }') + groups), [
+    'edge.yaml:3:80: middlewares.0.options.weights.canary: must be a weight from 0 to 1000, not "1001"',
+  ]);
+  assert.deepEqual(problemsOf(list('{ default: 0, canary: 0 }') + groups), [
+    'edge.yaml:3:58: middlewares.0.options.weights: are all 0; one group at least has to have a share',
+  ]);
+  assert.deepEqual(problemsOf(list('{ default: 9, canary: 1 }') + groups), []);
 });

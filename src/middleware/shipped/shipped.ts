@@ -2,9 +2,15 @@
 import type { OptionTable } from '../../base/module-options.ts';
 import type { MiddlewareModule } from '../middleware.ts';
 import { ACCESS } from './access.ts';
+import { BANDWIDTH } from './bandwidth.ts';
+import { BASIC } from './basic.ts';
+import { BEARER } from './bearer.ts';
 import { CORS } from './cors.ts';
 import { HEADERS } from './headers.ts';
+import { JWT } from './jwt.ts';
+import { RATE_LIMIT } from './rate-limit.ts';
 import { REDIRECT } from './redirect.ts';
+import { SPLIT } from './split.ts';
 
 /** In the order of the documentation. */
 export const SHIPPED: ReadonlyMap<string, MiddlewareModule<OptionTable>> = new Map<string, MiddlewareModule<OptionTable>>([
@@ -12,4 +18,10 @@ export const SHIPPED: ReadonlyMap<string, MiddlewareModule<OptionTable>> = new M
   ['access', ACCESS],
   ['cors', CORS],
   ['redirect', REDIRECT],
+  ['basic', BASIC],
+  ['bearer', BEARER],
+  ['jwt', JWT],
+  ['rateLimit', RATE_LIMIT],
+  ['bandwidth', BANDWIDTH],
+  ['split', SPLIT],
 ]);
