@@ -19,6 +19,7 @@ import { Listener, type ListenerOptions } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS, ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { PurgeGate } from '../proxy/purge-gate.ts';
+import { RequestIds } from '../proxy/request-id.ts';
 import type { ProxyServices } from '../proxy/services.ts';
 import { siteDirectory } from '../proxy/site-directory.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
@@ -28,6 +29,7 @@ import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
 import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import type { NodeFacts } from '../upstream/upstream-node.ts';
+import { AccessOutputs } from './access-output.ts';
 import { CertificateFiles } from './certificate-files.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
 import { DoorSet, type UpstreamDoor } from './upstream-assembly.ts';
@@ -46,7 +48,7 @@ export interface ProxyBase {
 }
 
 /** What belongs to the program, whatever its configuration says. */
-type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'showsCacheKey' | 'surplus'>;
+type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'requestIdAudience' | 'showsCacheKey' | 'surplus'>;
 
 /** A configuration that is ready to be served, and is not yet. */
 export interface PreparedConfig {
@@ -68,6 +70,7 @@ export class AssembledProxy {
   readonly #clock: Clock;
   readonly #arena: Arena;
   readonly #doors: DoorSet;
+  readonly #accessOutput: AccessOutputs;
   readonly #pins: PinBudget;
   readonly #common: Common;
   #surplus: SurplusBudget;
@@ -79,6 +82,7 @@ export class AssembledProxy {
     this.#arena = arena;
     this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
     this.#doors = new DoorSet({ clock, random: base.random, logger: base.logger, metrics: this.upstreamMetrics });
+    this.#accessOutput = new AccessOutputs(base.logger, clock);
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
     this.#current = { config, doors: new Map(), services: new Map(), certificates: new Map() };
@@ -128,6 +132,7 @@ export class AssembledProxy {
 
   /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates */
   prepare(config: EdgeConfig): PreparedConfig {
+    this.#accessOutput.check(config.log);
     const certificates = this.#readCertificates(config);
     const doors = this.#doors.prepare(config.groups);
     const { clientSurplusBytes } = this.config.limits;
@@ -141,6 +146,7 @@ export class AssembledProxy {
         purgeGate: new PurgeGate(config.purge),
         limits: config.limits,
         logsAccess: config.log.access,
+        requestIdAudience: config.requestId,
         showsCacheKey: config.cacheStatus.key,
       },
     ]);
@@ -152,6 +158,7 @@ export class AssembledProxy {
     const { config, doors, services, certificates } = prepared;
     for (const files of this.#current.certificates.values()) files.stop();
     for (const files of certificates.values()) files.watch();
+    this.#accessOutput.use(config.log);
     this.#doors.commit(config.groups, doors, config.shutdown.drainMs);
     this.#current = prepared;
     this.#surplus = this.services.surplus;
@@ -168,6 +175,7 @@ export class AssembledProxy {
   async close(): Promise<void> {
     for (const files of this.#current.certificates.values()) files.stop();
     await this.#doors.close();
+    await this.#accessOutput.close();
   }
 
   #readCertificates({ services }: EdgeConfig): ReadonlyMap<string, CertificateFiles> {
@@ -215,6 +223,8 @@ export class AssembledProxy {
       copies: new CopyPool(),
       buffers,
       random,
+      accessOutput: this.#accessOutput,
+      requestIds: new RequestIds(random),
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
       load: { requests: 0, connections: 0, tunnels: 0, isDraining: false },
     };

@@ -9,7 +9,17 @@ import { isPowerOfTwo } from '../base/units.ts';
 import { parseDuration } from './duration.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { parseNetworks } from './network.ts';
-import { COMPRESSION_WORDS, DEVICE_IO, OPTIONS, type OptionKey, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
+import {
+  ACCESS_FORMATS,
+  COMPRESSION_WORDS,
+  DEVICE_IO,
+  OPTIONS,
+  type OptionKey,
+  type OptionKind,
+  type OptionRow,
+  PRESET_NAMES,
+  REQUEST_ID_WORDS,
+} from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import { parseSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';
@@ -55,7 +65,10 @@ export const OPTION_SCHEMA = z.object({
   'limits.clientSurplus': size('limits.clientSurplus'),
   'cacheStatus.key': fromText(parseBoolean),
   'log.level': choice(LOG_LEVELS),
+  requestId: choice(REQUEST_ID_WORDS),
   'log.access': fromText(parseBoolean),
+  'log.accessFormat': choice(ACCESS_FORMATS),
+  'log.accessFile': fromText(parseFile).optional(),
   'reload.interval': duration('reload.interval'),
   'shutdown.drain': duration('shutdown.drain'),
 });
@@ -165,6 +178,11 @@ function parsePaths(text: string): Parsed<readonly string[]> {
     if (paths.indexOf(path) < place) return invalid(`names ${quoteText(path)} twice`);
   }
   return paths.length > DEVICES_MAX ? invalid(`names ${paths.length} devices, at most ${DEVICES_MAX} can be one cache`) : parsed(paths);
+}
+
+/** Reads the path of a file. */
+export function parseFile(text: string): Parsed<string> {
+  return text.trim() === '' || text.includes('\0') ? invalid('must be the path of a file') : parsed(text.trim());
 }
 
 /** Inside a connection of another protocol nobody looks: requests of HTTP would pass by everything that holds for requests. */

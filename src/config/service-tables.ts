@@ -19,7 +19,7 @@ import { BALANCE_WORDS, PRESET_NAMES, type PresetName } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import type { ConfigProblem } from './problem.ts';
 import { type Placed, parseName, type RecordKind, type RecordReader, readRecords } from './record-reader.ts';
-import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin, parseProtocols } from './schema.ts';
+import { type OriginUrl, parseBoolean, parseChoice, parseFile, parseOption, parseOrigin, parseProtocols } from './schema.ts';
 import { type PlacedRule, parsePattern, parsePrefix, readRules } from './site-rules.ts';
 import type { YamlNode } from './yaml-tree.ts';
 
@@ -238,10 +238,6 @@ function readCertificates(service: RecordReader, key: string, problems: ConfigPr
     const keyFile = reader.readRequired('key', parseFile)?.value;
     return certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile };
   });
-}
-
-function parseFile(text: string): Parsed<string> {
-  return text.trim() === '' ? invalid('must be the path of a file') : parsed(text.trim());
 }
 
 /** Reads `routes`. */

@@ -17,8 +17,9 @@ import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
 import type { Peer } from './client-door.ts';
 import type { CacheResult } from './proxy-metrics.ts';
+import { RequestTrail } from './request-trail.ts';
 import type { ServedRoute } from './services.ts';
-import type { TunnelEnd } from './tunnel-join.ts';
+import type { TunnelReport } from './tunnel-join.ts';
 import type { UpgradeAttempt } from './upgrade-attempt.ts';
 
 /** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
@@ -45,14 +46,6 @@ export interface ResponseHead {
 export interface UploadedContent extends AsyncIterable<Uint8Array> {
   /** Nothing more is wanted of it. */
   close(): Promise<void>;
-}
-
-/** What passed after the protocol was changed. */
-export interface TunnelReport {
-  readonly protocol: string;
-  /** Of the client; what it was sent is in `sentBytes`. */
-  readonly receivedBytes: number;
-  readonly end: TunnelEnd;
 }
 
 /** Where and when a request came. */
@@ -82,7 +75,13 @@ export class RequestContext {
   /** Whether the client's own request came by TLS. */
   readonly isSecure: boolean;
   readonly upgrade: UpgradeAttempt | undefined;
+  /** Nodes that were asked for it. */
+  readonly trail = new RequestTrail();
   readonly #abort = new AbortController();
+
+  // pipeline
+  /** Undefined where there are none. */
+  requestId: string | undefined;
 
   // route
   path: string | undefined;
