@@ -46,7 +46,10 @@ test('log level, drain, state and reload of a running program', async (context) 
     assert.deepEqual(await run(['log-level']), [0, 'debug\n', '']);
     await rawslice.get('/loud');
     await eventually(() => rawslice.accessLines.some((line) => line['url.path'] === '/loud'), { what: 'a line' });
-    assert.equal(rawslice.accessLines.some((line) => line['url.path'] === '/quiet'), false);
+    assert.equal(
+      rawslice.accessLines.some((line) => line['url.path'] === '/quiet'),
+      false,
+    );
     const [code, , stderr] = await run(['log-level', 'nonsense']);
     assert.equal(code, 2);
     assert.match(stderr, /Allowed choices are trace/);
@@ -91,9 +94,14 @@ test('log level, drain, state and reload of a running program', async (context) 
       { name: 'default', listeners: [`127.0.0.1:${rawslice.port}`], tls: false, proxyProtocol: false, routes: ['all'] },
     ]);
     assert.deepEqual(state.routes, [{ name: 'all', hosts: [], prefix: '/', group: 'default', rules: [], upgrades: ['websocket'] }]);
-    assert.deepEqual(state.groups.map(({ group, nodes }: { group: string; nodes: { origin: string; state: string }[] }) => [group, nodes[0]?.origin, nodes[0]?.state]), [
-      ['default', origin.url, 'well'],
-    ]);
+    assert.deepEqual(
+      state.groups.map(({ group, nodes }: { group: string; nodes: { origin: string; state: string }[] }) => [
+        group,
+        nodes[0]?.origin,
+        nodes[0]?.state,
+      ]),
+      [['default', origin.url, 'well']],
+    );
     assert.deepEqual([state.store, state.devices.length, state.reload.outcome, state.draining], ['online', 1, 'applied', false]);
     assert.ok(Date.parse(state.startedAt) > 0 && state.uptimeSeconds >= 0 && state.pid > 0);
   });
@@ -102,7 +110,17 @@ test('log level, drain, state and reload of a running program', async (context) 
     const headers = { authorization: `Bearer ${TOKEN}` };
     const status = async (target: string, method?: string): Promise<number> =>
       (await request({ port: rawslice.adminPort, path: target, method, headers })).status;
-    assert.deepEqual([await status('/drain'), await status('/undrain'), await status('/state', 'POST'), await status('/log-level', 'PUT')], [405, 405, 405, 405]);
-    assert.deepEqual([await status('/log-level', 'POST'), await status('/log-level?level=x', 'POST'), await status('/log-level?level=info&level=warn', 'POST')], [400, 400, 400]);
+    assert.deepEqual(
+      [await status('/drain'), await status('/undrain'), await status('/state', 'POST'), await status('/log-level', 'PUT')],
+      [405, 405, 405, 405],
+    );
+    assert.deepEqual(
+      [
+        await status('/log-level', 'POST'),
+        await status('/log-level?level=x', 'POST'),
+        await status('/log-level?level=info&level=warn', 'POST'),
+      ],
+      [400, 400, 400],
+    );
   });
 });
