@@ -95,7 +95,7 @@ export class Edge {
     const reloader = createReloader(options, proxy, listeners);
     const adminFd = options.sockets?.admin;
     const adminPlace = adminFd === undefined ? options.adminListen : { fd: adminFd };
-    const admin = adminPlace === undefined ? undefined : createAdmin({ logger, foundation, proxy, reloader });
+    const admin = adminPlace === undefined ? undefined : createAdmin({ logger, clock, foundation, proxy, listeners, reloader });
     const parts: EdgeParts = { clock, foundation, proxy, listeners, reloader, admin, watcher: undefined };
     try {
       await proxy.awaitNodes(proxy.current);
@@ -221,12 +221,14 @@ function createReloader({ source, clock, logger }: EdgeOptions, proxy: Assembled
     }
   };
   const apply = async (config: EdgeConfig): Promise<void> => {
+    const before = proxy.config.log.level;
     const prepared = proxy.prepare(config);
     const commitListeners = await prepareListeners(prepared);
     // In one turn: no request meets half of it.
     proxy.commit(prepared);
     commitListeners();
-    logger.level = config.log.level;
+    // What was ordered through the admin port holds, unless the file has another word now.
+    if (config.log.level !== before) logger.level = config.log.level;
   };
   return new Reloader({ load: source.load, current: () => proxy.config, apply, clock, logger });
 }

@@ -19,6 +19,7 @@ import { Listener, type ListenerOptions } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS, ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { PurgeGate } from '../proxy/purge-gate.ts';
+import { RequestIds } from '../proxy/request-id.ts';
 import type { ProxyServices } from '../proxy/services.ts';
 import { siteDirectory } from '../proxy/site-directory.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
@@ -30,6 +31,7 @@ import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
 import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import type { NodeFacts } from '../upstream/upstream-node.ts';
+import { AccessOutputs } from './access-output.ts';
 import { CertificateFiles } from './certificate-files.ts';
 import { type MiddlewareLine, MiddlewareSet, NO_MIDDLEWARES } from './middleware-set.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
@@ -49,7 +51,7 @@ export interface ProxyBase {
 }
 
 /** What belongs to the program, whatever its configuration says. */
-type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'showsCacheKey' | 'surplus'>;
+type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'requestIdAudience' | 'showsCacheKey' | 'surplus'>;
 
 /** A configuration that is ready to be served, and is not yet. */
 export interface PreparedConfig {
@@ -73,6 +75,7 @@ export class AssembledProxy {
   readonly #arena: Arena;
   readonly #doors: DoorSet;
   readonly #middlewares: MiddlewareSet;
+  readonly #accessOutput: AccessOutputs;
   readonly #pins: PinBudget;
   readonly #common: Common;
   #surplus: SurplusBudget;
@@ -85,6 +88,7 @@ export class AssembledProxy {
     this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
     this.#doors = new DoorSet({ clock, random: base.random, logger: base.logger, metrics: this.upstreamMetrics });
     this.#middlewares = new MiddlewareSet({ clock, random: base.random, logger: base.logger });
+    this.#accessOutput = new AccessOutputs(base.logger, clock);
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
     this.#current = {
@@ -162,6 +166,7 @@ export class AssembledProxy {
 
   /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates and middlewares */
   prepare(config: EdgeConfig): PreparedConfig {
+    this.#accessOutput.check(config.log);
     const certificates = this.#readCertificates(config);
     const middlewares = this.#middlewares.prepare(config.middlewares);
     const doors = this.#doors.prepare(config.groups);
@@ -177,6 +182,7 @@ export class AssembledProxy {
           purgeGate: new PurgeGate(config.purge),
           limits: config.limits,
           logsAccess: config.log.access,
+          requestIdAudience: config.requestId,
           showsCacheKey: config.cacheStatus.key,
         },
       ],
@@ -200,6 +206,7 @@ export class AssembledProxy {
     const { config, doors, services, certificates, middlewares } = prepared;
     for (const files of this.#current.certificates.values()) files.stop();
     for (const files of certificates.values()) files.watch();
+    this.#accessOutput.use(config.log);
     this.#doors.commit(config.groups, doors, config.shutdown.drainMs);
     this.#middlewares.commit(middlewares, config.shutdown.drainMs);
     this.#current = prepared;
@@ -218,6 +225,7 @@ export class AssembledProxy {
     for (const files of this.#current.certificates.values()) files.stop();
     await this.#doors.close();
     await this.#middlewares.close();
+    await this.#accessOutput.close();
   }
 
   #readCertificates({ services }: EdgeConfig): ReadonlyMap<string, CertificateFiles> {
@@ -265,6 +273,8 @@ export class AssembledProxy {
       copies: new CopyPool(),
       buffers,
       random,
+      accessOutput: this.#accessOutput,
+      requestIds: new RequestIds(random),
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
       load: { requests: 0, connections: 0, tunnels: 0, isDraining: false },
     };

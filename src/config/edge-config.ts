@@ -6,7 +6,7 @@ import type { LogLevel } from '../base/log.ts';
 import type { AnyOptions } from '../base/module-options.ts';
 import type { ListenAddress } from './listen-address.ts';
 import type { Network } from './network.ts';
-import type { BALANCE_WORDS, DEVICE_IO, PresetName } from './options.ts';
+import type { ACCESS_FORMATS, BALANCE_WORDS, DEVICE_IO, PresetName, REQUEST_ID_WORDS } from './options.ts';
 
 /** A site rule, in the shape in which the cache layer takes it. */
 export interface ConfigRule {
@@ -317,7 +317,15 @@ export interface EdgeConfig {
   };
   /** Whether Cache-Status names the key. */
   readonly cacheStatus: { readonly key: boolean };
-  readonly log: { readonly level: LogLevel; readonly access: boolean };
+  readonly log: {
+    readonly level: LogLevel;
+    readonly access: boolean;
+    readonly accessFormat: (typeof ACCESS_FORMATS)[number];
+    /** Undefined: into the program's log. */
+    readonly accessFile: string | undefined;
+  };
+  /** Who is told the id of a request, beside the log. */
+  readonly requestId: (typeof REQUEST_ID_WORDS)[number];
   /** How often the file is looked at; 0: never. */
   readonly reload: { readonly intervalMs: number };
   readonly shutdown: { readonly drainMs: number };

@@ -52,5 +52,5 @@ export function parseAuthority(text: string): Parsed<string> {
 
 /** Reads the path of a file. */
 export function parseFile(text: string): Parsed<string> {
-  return text.trim() === '' ? invalid('must be the path of a file') : parsed(text.trim());
+  return text.trim() === '' || text.includes('\0') ? invalid('must be the path of a file') : parsed(text.trim());
 }

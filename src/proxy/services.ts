@@ -13,11 +13,13 @@ import type { BufferPool } from '../memory/buffer-pool.ts';
 import type { MiddlewareInstance } from '../middleware/middleware-instance.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
+import type { AccessOutput } from './access-log.ts';
 import type { CertificateSet } from './certificates.ts';
 import type { CopyPool } from './copy-pool.ts';
 import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS, ROUTE_METRICS } from './proxy-metrics.ts';
 import type { PurgeGate } from './purge-gate.ts';
+import type { RequestIdAudience, RequestIds } from './request-id.ts';
 import type { RouteMatch, Router } from './router.ts';
 import type { SurplusBudget } from './surplus-budget.ts';
 
@@ -118,6 +120,10 @@ export interface ProxyServices {
   /** This process in CDN-Loop (RFC 8586). */
   readonly loopId: string;
   readonly logsAccess: boolean;
+  /** Where the lines of requests go. */
+  readonly accessOutput: AccessOutput;
+  readonly requestIds: RequestIds;
+  readonly requestIdAudience: RequestIdAudience;
   /** Whether Cache-Status names the key (RFC 9211 s2.7). */
   readonly showsCacheKey: boolean;
   /** Requests in progress, connections of clients and tunnels, over all services; the pipeline, the listeners and *tunnel* count. */

@@ -5,9 +5,11 @@
 import { hostAtOrigin } from '../cache/cache-key.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import { endToEndFields, type FieldList, fieldValue } from '../http/header-fields.ts';
+import { parseTraceParent } from '../http/trace-context.ts';
 import { appendCdnLoop, appendVia } from '../http/via.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { RequestContext } from './request-context.ts';
+import { REQUEST_ID_FIELD } from './request-id.ts';
 import { withoutPrefix } from './router.ts';
 import type { ProxyServices, Site } from './services.ts';
 import { expectsContinue } from './upload.ts';
@@ -24,7 +26,11 @@ export function upstreamPath(site: Site, path: string, query: string | undefined
 }
 
 /** Fields of a request whose answer is stored for everybody. */
-export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fields'>, site: Site, services: ProxyServices): FieldList {
+export function sharedRequestFields(
+  context: Pick<RequestContext, 'host' | 'fields'> & Partial<Pick<RequestContext, 'requestId'>>,
+  site: Site,
+  services: ProxyServices,
+): FieldList {
   const fields: FieldList = [
     ['host', hostAtOrigin(site, context.host)],
     ['user-agent', 'rawslice'],
@@ -34,8 +40,18 @@ export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fiel
     // The version that this client spoke would be something of the client's.
     ['via', appendVia(undefined, '1.1')],
     ['cdn-loop', appendCdnLoop(fieldValue(context.fields, 'cdn-loop'), services.loopId)],
+    ...tracingFields(context),
   ];
   return withOriginFields(fields, site);
+}
+
+/** Who asked first, and where in its trace: what the origin logs can be joined with what this proxy does. An origin that answers by it would answer by chance. */
+function tracingFields({ fields, requestId }: Pick<RequestContext, 'fields'> & Partial<Pick<RequestContext, 'requestId'>>): FieldList {
+  const isTraced = parseTraceParent(fieldValue(fields, 'traceparent')) !== undefined;
+  return [
+    ...(requestId === undefined ? [] : [[REQUEST_ID_FIELD, requestId] as const]),
+    ...(isTraced ? fields.filter(([name]) => TRACE_FIELDS.has(name)) : []),
+  ];
 }
 
 /** What middlewares of the route say is said instead of whatever is there. */
@@ -55,6 +71,9 @@ export function selectingFields(context: RequestContext): FieldList {
   );
 }
 
+/** W3C Trace Context. */
+const TRACE_FIELDS = new Set(['traceparent', 'tracestate']);
+
 /** Fields that this proxy writes itself. */
 const REPLACED = new Set(['host', 'via', 'cdn-loop', 'expect', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']);
 
@@ -67,6 +86,7 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
   const hops = forwardsLeft(context);
   const isLeftOut = (name: string): boolean =>
     REPLACED.has(name) ||
+    (name === REQUEST_ID_FIELD && context.requestId !== undefined) ||
     (name === 'forwarded' && !context.isPeerBelieved) ||
     (name === 'max-forwards' && hops !== undefined) ||
     (context.method === 'HEAD' && RANGE_FIELDS.has(name));
@@ -87,6 +107,7 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
     ...(forwardedFor === '' ? [] : [['x-forwarded-for', forwardedFor] as const]),
     ...(host === undefined ? [] : [['x-forwarded-host', host] as const]),
     ['x-forwarded-proto', context.isSecure ? 'https' : 'http'],
+    ...(context.requestId === undefined ? [] : [[REQUEST_ID_FIELD, context.requestId] as const]),
     ...(hops === undefined ? [] : [['max-forwards', String(hops - 1)] as const]),
     // RFC 9110 s10.1.1: whether the content is wanted is for the origin to say.
     ...(expectsContinue(context) ? [['expect', '100-continue'] as const] : []),

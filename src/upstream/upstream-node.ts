@@ -146,6 +146,7 @@ export class UpstreamNode implements BalancedNode {
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     this.#inFlight += 1;
     this.#health.noteRequest();
+    request.watch?.onAsked(this.origin);
     return this.#transport.start(request, receiver);
   }
 

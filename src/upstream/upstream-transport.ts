@@ -22,8 +22,16 @@ export interface UpstreamRequest {
   readonly body?: AsyncIterable<Uint8Array> | undefined;
   /** Another protocol that is asked for; such a request has no content. */
   readonly upgrade?: UpgradeWish | undefined;
+  /** Hears which nodes are asked. */
+  readonly watch?: UpstreamWatch | undefined;
   /** What requests that should reach the same node of a group have in common; undefined where that does not matter. */
   readonly affinity?: string | undefined;
+}
+
+/** Hears of each node that is asked for a request: more than one where the first ones fail. */
+export interface UpstreamWatch {
+  /** @param node `scheme://host[:port]` */
+  onAsked(node: string): void;
 }
 
 /** A change of protocol that is asked for (RFC 9110 s7.8). */

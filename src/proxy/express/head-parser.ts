@@ -41,12 +41,14 @@ export class HeadParser {
   pragma: string | undefined;
   cdnLoop: string | undefined;
   userAgent: string | undefined;
+  referer: string | undefined;
+  traceparent: string | undefined;
   /** The client wants no more than this response. */
   isLast = false;
   /** Offset behind the head. */
   endOffset = 0;
   reason: HandoverReason = 'syntax';
-  /** Whether somebody wants to know it. */
+  /** Whether somebody wants to know it, the page that led here, and the trace. */
   readsUserAgent: boolean;
   readonly #known: KnownFields;
   readonly #bytesMax: number;
@@ -97,6 +99,8 @@ export class HeadParser {
     this.pragma = undefined;
     this.cdnLoop = undefined;
     this.userAgent = undefined;
+    this.referer = undefined;
+    this.traceparent = undefined;
     this.isLast = false;
     this.#fields = 0;
     this.#hasHost = false;
@@ -218,6 +222,12 @@ export class HeadParser {
       case 'user-agent':
         if (this.userAgent !== undefined) return false;
         this.userAgent = this.readsUserAgent ? bytes.toString('latin1', start, end) : '';
+        return true;
+      case 'referer':
+        if (this.readsUserAgent) this.referer = bytes.toString('latin1', start, end);
+        return true;
+      case 'traceparent':
+        if (this.readsUserAgent) this.traceparent = bytes.toString('latin1', start, end);
         return true;
       case 'ignored':
         return true;

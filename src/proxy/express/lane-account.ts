@@ -1,6 +1,5 @@
 /** The accounts of requests that the express lane answered: the same counts and the same line in the log as stage *finish* keeps of the others. */
 import type { EdgeError } from '../../base/errors.ts';
-import { writeAccessLine } from '../access-log.ts';
 import { statusClass } from '../finish.ts';
 import type { ProxyServices } from '../services.ts';
 import type { HeadParser } from './head-parser.ts';
@@ -22,6 +21,10 @@ export class LaneAccount {
   #isHead = false;
   #range: string | undefined;
   #userAgent: string | undefined;
+  #referer: string | undefined;
+  #traceparent: string | undefined;
+  /** Made when the head is, where clients are told, else when the line is written. */
+  requestId: string | undefined;
 
   readonly #cells: Cells;
 
@@ -45,6 +48,8 @@ export class LaneAccount {
     this.#isHead = request.isHead;
     this.#range = request.range;
     this.#userAgent = request.userAgent;
+    this.#referer = request.referer;
+    this.#traceparent = request.traceparent;
   }
 
   /** Its head is on its way. */
@@ -90,6 +95,7 @@ export class LaneAccount {
 
   #log(error: EdgeError | undefined): void {
     const target = this.#target;
+    const { requestIds, requestIdAudience } = this.#services;
     const record = {
       service: this.#services.service.name,
       site: target?.route.site,
@@ -109,9 +115,15 @@ export class LaneAccount {
       firstByteMs: this.firstByteMs,
       durationMs: this.#services.clock.monotonicMs() - this.startedMs,
       isComplete: error === undefined,
+      requestId: this.requestId ?? (requestIdAudience === 'off' ? undefined : requestIds.next()),
+      traceparent: this.#traceparent,
+      referer: this.#referer,
+      httpVersion: '1.1',
+      node: undefined,
+      askedCount: 0,
       error,
     } as const;
-    writeAccessLine(record, this.#services);
+    this.#services.accessOutput.write(record);
   }
 }
 
