@@ -2,10 +2,11 @@
 import { isIP } from 'node:net';
 import type { ConfigConsulDiscovery, ConfigDiscovery, ConfigSecret } from './edge-config.ts';
 import { parseNetworks } from './network.ts';
+import { parseFile } from './file-path.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import type { RecordReader } from './record-reader.ts';
 import { parseBoolean, parseChoice, parseOrigin, parseSecret } from './schema.ts';
-import { LABELS, parseFile, parseFolder, parseHostName, parseNumber, parseTime } from './text-values.ts';
+import { LABELS, parseFolder, parseHostName, parseNumber, parseTime } from './text-values.ts';
 
 const SERVERS_MAX = 8;
 const NETWORKS_MAX = 64;

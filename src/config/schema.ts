@@ -20,10 +20,10 @@ import {
   PRESET_NAMES,
   REQUEST_ID_WORDS,
 } from './options.ts';
+import { parseFile } from './file-path.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import { parseSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';
-import { parseFile } from './text-values.ts';
 
 /** Texts by dotted key in, values out. Options without default may be missing; load.ts asks for the required ones. */
 export const OPTION_SCHEMA = z.object({
