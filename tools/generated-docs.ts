@@ -8,12 +8,21 @@ import { pathToFileURL } from 'node:url';
 import { ERRORS } from '../src/base/errors.ts';
 import type { MetricRow } from '../src/base/metrics.ts';
 import { environmentName } from '../src/config/environment.ts';
+import { configJsonSchema } from '../src/config/json-schema.ts';
 import { listOptions, type OptionRow } from '../src/config/options.ts';
 import { CHECK_KEYS, GROUP_KEYS, NODE_KEYS, OUTLIER_KEYS, ROUTE_KEYS, SERVICE_KEYS } from '../src/config/service-tables.ts';
 import { RULE_KEYS } from '../src/config/site-rules.ts';
 
 /** Pages with generated parts, relative to the root of the project. */
 export const GENERATED_PAGES = ['README.md', 'METRICS.md'] as const;
+
+/** The JSON Schema of configurations, for editors that open one of the files beside it. */
+export const SCHEMA_FILE = 'config/schema.json';
+
+/** The text of that file. */
+export function renderSchema(): string {
+  return `${JSON.stringify(configJsonSchema(), undefined, 2)}\n`;
+}
 
 /** Metric tables by the folder of their layer. */
 export type MetricTables = ReadonlyMap<string, readonly MetricRow[]>;
