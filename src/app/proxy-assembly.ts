@@ -23,6 +23,7 @@ import { RequestIds } from '../proxy/request-id.ts';
 import type { ProxyServices } from '../proxy/services.ts';
 import { siteDirectory } from '../proxy/site-directory.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
+import { Tracing } from '../proxy/tracing.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { GroupTransport } from '../upstream/group-transport.ts';
 import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
@@ -48,7 +49,10 @@ export interface ProxyBase {
 }
 
 /** What belongs to the program, whatever its configuration says. */
-type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'requestIdAudience' | 'showsCacheKey' | 'surplus'>;
+type Common = Omit<
+  ProxyServices,
+  'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'keepsAccounts' | 'requestIdAudience' | 'showsCacheKey' | 'surplus'
+>;
 
 /** A configuration that is ready to be served, and is not yet. */
 export interface PreparedConfig {
@@ -146,6 +150,7 @@ export class AssembledProxy {
         purgeGate: new PurgeGate(config.purge),
         limits: config.limits,
         logsAccess: config.log.access,
+        keepsAccounts: config.log.access || this.#common.tracing !== undefined,
         requestIdAudience: config.requestId,
         showsCacheKey: config.cacheStatus.key,
       },
@@ -225,6 +230,7 @@ export class AssembledProxy {
       random,
       accessOutput: this.#accessOutput,
       requestIds: new RequestIds(random),
+      tracing: Tracing.find(),
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
       load: { requests: 0, connections: 0, tunnels: 0, isDraining: false },
     };
