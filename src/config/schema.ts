@@ -181,7 +181,7 @@ function parsePaths(text: string): Parsed<readonly string[]> {
 }
 
 /** Reads the path of a file. */
-export function parseFile(text: string): Parsed<string> {
+function parseFile(text: string): Parsed<string> {
   return text.trim() === '' || text.includes('\0') ? invalid('must be the path of a file') : parsed(text.trim());
 }
 
@@ -200,8 +200,8 @@ export function parseProtocols(text: string): Parsed<readonly string[]> {
   return names.length > PROTOCOLS_MAX ? invalid(`names ${names.length} protocols; the limit is ${PROTOCOLS_MAX}`) : parsed(names);
 }
 
-/** The value never appears in a message. */
-function parseSecret(text: string): Parsed<string> {
+/** Reads a secret. The value never appears in a message. */
+export function parseSecret(text: string): Parsed<string> {
   if (/^[\x21-\x7e]{8,256}$/.test(text)) return parsed(text);
   return invalid('must be 8 to 256 visible ASCII characters without spaces');
 }

@@ -24,6 +24,8 @@ export interface AccessRecord {
   readonly cacheStatus: string | undefined;
   readonly cachedBytes: number;
   readonly ruleName: string | undefined;
+  /** That answered instead of cache and origin. */
+  readonly middleware?: string | undefined;
   readonly generation: number | undefined;
   readonly firstByteMs: number | undefined;
   readonly durationMs: number;
@@ -74,6 +76,7 @@ export function writeAccessLine(record: AccessRecord, logger: Logger): void {
       'cache.status': record.cacheStatus,
       'cache.bytes': record.cachedBytes,
       'cache.rule': record.ruleName,
+      middleware: record.middleware,
       'cache.generation': record.generation,
       ttfb_ms: round(record.firstByteMs),
       duration_ms: round(record.durationMs),

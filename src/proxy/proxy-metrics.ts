@@ -38,6 +38,7 @@ export const HANDOVER_REASONS = [
   'field',
   'size',
   'rule',
+  'middleware',
   'directive',
   'range',
   'absent',
@@ -88,7 +89,7 @@ export const PROXY_METRICS = {
   handovers: {
     kind: 'counter',
     name: 'rawslice_http_lane_handovers_total',
-    help: 'Connections that went from the express lane to node:http, by what was asked for: a `method`, `target`, `version`, `syntax` or `field` beyond its grammar; a head or more fields than it takes (`size`); a `rule` or request `directive` that it leaves to the other; several ranges (`range`); what is not stored, fresh and alike for all (`absent`), or not there whole (`partial`); more than limits.requests (`overload`); bytes that could not be read (`failed`)',
+    help: 'Connections that went from the express lane to node:http, by what was asked for: a `method`, `target`, `version`, `syntax` or `field` beyond its grammar; a head or more fields than it takes (`size`); a `rule`, a `middleware` or a request `directive` that it leaves to the other; several ranges (`range`); what is not stored, fresh and alike for all (`absent`), or not there whole (`partial`); more than limits.requests (`overload`); bytes that could not be read (`failed`)',
     label: 'reason',
     values: HANDOVER_REASONS,
   },
@@ -142,9 +143,9 @@ export const PROXY_METRICS = {
   purgesRefused: {
     kind: 'counter',
     name: 'rawslice_http_purges_refused_total',
-    help: 'Requests with the method PURGE that were refused: nobody may (`off`), not this `address`, not without the `token`, `invalid`, or the store could not (`failed`)',
+    help: 'Requests with the method PURGE that were refused: nobody may (`off`), not this `address`, not without the `token`, by a `middleware`, `invalid`, or the store could not (`failed`)',
     label: 'reason',
-    values: ['off', 'address', 'token', 'invalid', 'failed'],
+    values: ['off', 'address', 'token', 'middleware', 'invalid', 'failed'],
   },
   refused: {
     kind: 'counter',

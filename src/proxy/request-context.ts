@@ -15,6 +15,7 @@ import { forwardedClient } from '../http/forwarded-chain.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
+import type { BodyPacer, ExchangeEnd } from '../middleware/middleware.ts';
 import type { Peer } from './client-door.ts';
 import type { CacheResult } from './proxy-metrics.ts';
 import { RequestTrail } from './request-trail.ts';
@@ -48,6 +49,18 @@ export interface UploadedContent extends AsyncIterable<Uint8Array> {
   close(): Promise<void>;
 }
 
+/** What middlewares have made of a request, as context-exchange.ts keeps it. */
+export interface WatchedExchange {
+  /** Name of the middleware that answered instead of cache and origin. */
+  readonly answeredBy: string | undefined;
+  /** What the body waits for; undefined for nothing. */
+  readonly pacers: readonly BodyPacer[] | undefined;
+  /** The head that is sent instead of this one. @throws EdgeError MIDDLEWARE_FAILED, unless it is that of an error answer */
+  changedHead(head: ResponseHead, isOfError: boolean): ResponseHead;
+  /** The request has ended. */
+  end(end: ExchangeEnd): void;
+}
+
 /** Where and when a request came. */
 export interface RequestOrigin {
   /** Monotonic. */
@@ -64,7 +77,8 @@ export class RequestContext {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly method: string;
-  readonly fields: FieldList;
+  /** As received; middlewares may replace what they like. */
+  fields: FieldList;
   readonly startedMs: number;
   /** The other end of the connection. */
   readonly peer: Peer;
@@ -90,6 +104,11 @@ export class RequestContext {
   host: string | undefined;
   route: ServedRoute | undefined;
   rule: SiteRule | undefined;
+  /** It is a CORS preflight that the route takes for the sake of its middlewares only: the methods that it takes otherwise. */
+  preflightMethods: readonly string[] | undefined;
+  // middlewares
+  /** What middlewares see of the request; undefined where there are none. */
+  exchange: WatchedExchange | undefined;
   // identify
   /** The ranges of a GET, at least one, when the Range field counts. */
   ranges: readonly RangeSpec[] | undefined;

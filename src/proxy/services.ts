@@ -7,8 +7,10 @@ import type { KeyedSite } from '../cache/cache-key.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectResolver } from '../fill/object-resolver.ts';
 import type { Purger } from '../fill/purger.ts';
+import type { FieldList } from '../http/header-fields.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import type { BufferPool } from '../memory/buffer-pool.ts';
+import type { MiddlewareInstance } from '../middleware/middleware-instance.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { AccessOutput } from './access-log.ts';
@@ -49,6 +51,8 @@ export interface Site extends KeyedSite {
   readonly hashOn: HashSource | undefined;
   /** The transport, following redirects as a rule says. */
   readonly follow: (rule: RedirectRule) => UpstreamTransport;
+  /** What every request to the origin carries, whoever asks. */
+  readonly originFields: FieldList;
 }
 
 /** A route of one service. */
@@ -56,6 +60,10 @@ export interface ServedRoute {
   readonly match: RouteMatch;
   readonly site: Site;
   readonly metrics: MetricSet<typeof ROUTE_METRICS>;
+  /** Of the service, then of the route; undefined where there are none. */
+  readonly chain: readonly MiddlewareInstance[] | undefined;
+  /** The same route to the groups that its middlewares may choose. */
+  readonly alternatives: ReadonlyMap<string, ServedRoute>;
 }
 
 /** What happens on connections of a service before their first request, and who says who a client is. */
@@ -72,6 +80,8 @@ export interface Service {
   readonly name: string;
   readonly transport: ServiceTransport;
   readonly router: Router<ServedRoute>;
+  /** Of all its routes. */
+  readonly middlewares: readonly MiddlewareInstance[];
 }
 
 /** Limits on requests. */

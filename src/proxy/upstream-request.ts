@@ -31,7 +31,7 @@ export function sharedRequestFields(
   site: Site,
   services: ProxyServices,
 ): FieldList {
-  return [
+  const fields: FieldList = [
     ['host', hostAtOrigin(site, context.host)],
     ['user-agent', 'rawslice'],
     ['accept', '*/*'],
@@ -42,6 +42,7 @@ export function sharedRequestFields(
     ['cdn-loop', appendCdnLoop(fieldValue(context.fields, 'cdn-loop'), services.loopId)],
     ...tracingFields(context),
   ];
+  return withOriginFields(fields, site);
 }
 
 /** Who asked first, and where in its trace: what the origin logs can be joined with what this proxy does. An origin that answers by it would answer by chance. */
@@ -53,11 +54,21 @@ function tracingFields({ fields, requestId }: Pick<RequestContext, 'fields'> & P
   ];
 }
 
+/** What middlewares of the route say is said instead of whatever is there. */
+function withOriginFields(fields: FieldList, { originFields }: Site): FieldList {
+  if (originFields.length === 0) return fields;
+  return [...fields.filter(([name]) => !originFields.some(([own]) => own === name)), ...originFields];
+}
+
 /** The client's fields as far as an origin may choose by them; what it is sent of them is what it names in Vary. */
 export function selectingFields(context: RequestContext): FieldList {
-  const replaced: [string, string][] = [['host', hostAtOrigin(context.need('route').site, context.host)]];
+  const { site } = context.need('route');
+  const replaced: [string, string][] = [['host', hostAtOrigin(site, context.host)]];
   if (context.need('rule').encodings === 'identity') replaced.push(['accept-encoding', 'identity']);
-  return [...endToEndFields(context.fields).filter(([name]) => !replaced.some(([other]) => other === name)), ...replaced];
+  return withOriginFields(
+    [...endToEndFields(context.fields).filter(([name]) => !replaced.some(([other]) => other === name)), ...replaced],
+    site,
+  );
 }
 
 /** W3C Trace Context. */
@@ -79,13 +90,17 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
     (name === 'forwarded' && !context.isPeerBelieved) ||
     (name === 'max-forwards' && hops !== undefined) ||
     (context.method === 'HEAD' && RANGE_FIELDS.has(name));
-  const kept = endToEndFields(fields).filter(([name]) => !isLeftOut(name));
+  const { site } = context.need('route');
+  const kept = withOriginFields(
+    endToEndFields(fields).filter(([name]) => !isLeftOut(name)),
+    site,
+  );
   const { peer } = context;
   const host = fieldValue(fields, 'host');
   const saidBefore = context.isPeerBelieved ? fieldValue(fields, 'x-forwarded-for') : undefined;
   const forwardedFor = [saidBefore, peer.address].filter((part) => part !== undefined && part !== '').join(', ');
   return [
-    ['host', hostAtOrigin(context.need('route').site, context.host)],
+    ['host', hostAtOrigin(site, context.host)],
     ...kept,
     ['via', appendVia(fieldValue(fields, 'via'), request.httpVersion)],
     ['cdn-loop', appendCdnLoop(fieldValue(fields, 'cdn-loop'), services.loopId)],

@@ -53,6 +53,7 @@ test('loadConfig() fills in every default', () => {
         tlsMinVersion: '1.2',
         takesProxyProtocol: false,
         trustedProxies: undefined,
+        middlewares: [],
       },
     ],
     routes: [
@@ -67,9 +68,11 @@ test('loadConfig() fills in every default', () => {
         addPrefix: '',
         rules: [],
         sliceSizeBytes: 1024 ** 2,
+        middlewares: [],
         upgrades: ['websocket'],
       },
     ],
+    middlewares: [],
     groups: [
       {
         name: 'default',
@@ -81,6 +84,7 @@ test('loadConfig() fills in every default', () => {
         boundedLoadPercent: 0,
         slowStartMs: 0,
         panicPercent: 0,
+        discovery: undefined,
         healthCheck: undefined,
         outlier: { failuresMax: 1, errorPercent: 0, slowFactor: 0, restMs: 1000, restMsMax: 30_000 },
         hostHeader: undefined,

@@ -75,7 +75,7 @@ upstreams:
     headTimeout: 2s
 `;
 
-const PLAIN = { certificates: [], tlsMinVersion: '1.2', takesProxyProtocol: false, trustedProxies: undefined };
+const PLAIN = { certificates: [], tlsMinVersion: '1.2', takesProxyProtocol: false, trustedProxies: undefined, middlewares: [] };
 
 test('services, routes and groups are joined; what they leave out comes from the options', () => {
   const { services, routes, groups } = mustLoad(FULL);
@@ -98,6 +98,7 @@ test('services, routes and groups are joined; what they leave out comes from the
         { address: '10.0.0.0', prefixBits: 8, family: 'ipv4' },
         { address: '::1', prefixBits: 128, family: 'ipv6' },
       ],
+      middlewares: [],
     },
     { ...PLAIN, name: 'inner', isImplicit: false, listen: [{ host: '127.0.0.1', port: 8082 }], routes: ['debian', 'api'] },
   ]);
@@ -115,6 +116,7 @@ test('services, routes and groups are joined; what they leave out comes from the
       addPrefix: '/archive',
       rules: ['own', 'debian-pool'],
       sliceSizeBytes: 512 * 1024,
+      middlewares: [],
       upgrades: ['websocket'],
     },
   );
