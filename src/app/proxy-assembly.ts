@@ -23,6 +23,7 @@ import { RequestIds } from '../proxy/request-id.ts';
 import type { ProxyServices } from '../proxy/services.ts';
 import { siteDirectory } from '../proxy/site-directory.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
+import { Tracing } from '../proxy/tracing.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { DiscoveryFacts } from '../upstream/discovery/discovery.ts';
 import { DISCOVERY_METRICS } from '../upstream/discovery/discovery-metrics.ts';
@@ -51,7 +52,10 @@ export interface ProxyBase {
 }
 
 /** What belongs to the program, whatever its configuration says. */
-type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'requestIdAudience' | 'showsCacheKey' | 'surplus'>;
+type Common = Omit<
+  ProxyServices,
+  'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'keepsAccounts' | 'requestIdAudience' | 'showsCacheKey' | 'surplus'
+>;
 
 /** A configuration that is ready to be served, and is not yet. */
 export interface PreparedConfig {
@@ -74,8 +78,8 @@ export class AssembledProxy {
   readonly #clock: Clock;
   readonly #arena: Arena;
   readonly #doors: DoorSet;
-  readonly #middlewares: MiddlewareSet;
   readonly #accessOutput: AccessOutputs;
+  readonly #middlewares: MiddlewareSet;
   readonly #pins: PinBudget;
   readonly #common: Common;
   #surplus: SurplusBudget;
@@ -87,8 +91,8 @@ export class AssembledProxy {
     this.#arena = arena;
     this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
     this.#doors = new DoorSet({ clock, random: base.random, logger: base.logger, metrics: this.upstreamMetrics });
-    this.#middlewares = new MiddlewareSet({ clock, random: base.random, logger: base.logger });
     this.#accessOutput = new AccessOutputs(base.logger, clock);
+    this.#middlewares = new MiddlewareSet({ clock, random: base.random, logger: base.logger });
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
     this.#current = {
@@ -182,6 +186,7 @@ export class AssembledProxy {
           purgeGate: new PurgeGate(config.purge),
           limits: config.limits,
           logsAccess: config.log.access,
+          keepsAccounts: config.log.access || this.#common.tracing !== undefined,
           requestIdAudience: config.requestId,
           showsCacheKey: config.cacheStatus.key,
         },
@@ -224,8 +229,8 @@ export class AssembledProxy {
   async close(): Promise<void> {
     for (const files of this.#current.certificates.values()) files.stop();
     await this.#doors.close();
-    await this.#middlewares.close();
     await this.#accessOutput.close();
+    await this.#middlewares.close();
   }
 
   #readCertificates({ services }: EdgeConfig): ReadonlyMap<string, CertificateFiles> {
@@ -275,6 +280,7 @@ export class AssembledProxy {
       random,
       accessOutput: this.#accessOutput,
       requestIds: new RequestIds(random),
+      tracing: Tracing.find(),
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
       load: { requests: 0, connections: 0, tunnels: 0, isDraining: false },
     };

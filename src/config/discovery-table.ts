@@ -1,8 +1,8 @@
 /** The record `discover` of an upstream group: where its nodes are found. Called by service-tables.ts. */
 import { isIP } from 'node:net';
 import type { ConfigConsulDiscovery, ConfigDiscovery, ConfigSecret } from './edge-config.ts';
-import { parseNetworks } from './network.ts';
 import { parseFile } from './file-path.ts';
+import { parseNetworks } from './network.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import type { RecordReader } from './record-reader.ts';
 import { parseBoolean, parseChoice, parseOrigin, parseSecret } from './schema.ts';

@@ -7,6 +7,7 @@ import { assert } from '../base/assert.ts';
 import { LOG_LEVELS } from '../base/log.ts';
 import { isPowerOfTwo } from '../base/units.ts';
 import { parseDuration } from './duration.ts';
+import { parseFile } from './file-path.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { parseNetworks } from './network.ts';
 import {
@@ -20,7 +21,6 @@ import {
   PRESET_NAMES,
   REQUEST_ID_WORDS,
 } from './options.ts';
-import { parseFile } from './file-path.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import { parseSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';

@@ -14,10 +14,10 @@ import {
   TLS_MIN_VERSIONS,
   type TlsMinVersion,
 } from './edge-config.ts';
+import { parseFile } from './file-path.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { type Network, parseNetworks } from './network.ts';
 import { BALANCE_WORDS, PRESET_NAMES, type PresetName } from './options.ts';
-import { parseFile } from './file-path.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
 import { type Placed, parseName, type RecordKind, type RecordReader, readRecords } from './record-reader.ts';

@@ -74,8 +74,9 @@ function commitWith(piece: Piece | undefined, context: RequestContext, services:
 /** Sends status and fields that `respond` decided, as middlewares change them. @throws EdgeError MIDDLEWARE_FAILED, once for each of them */
 export function commitHead(context: RequestContext, services: ProxyServices): void {
   const decided = context.need('head');
-  const { status, fields: own } = context.exchange?.changedHead(decided, context.error !== undefined) ?? decided;
-  const fields = withRequestId(own, context, services);
+  const changed = context.exchange?.changedHead(decided, context.error !== undefined) ?? decided;
+  const { status } = changed;
+  const fields = withRequestId(changed.fields, context, services);
   const { response } = context;
   context.firstByteMs = services.clock.monotonicMs() - context.startedMs;
   response.sendDate = !fields.some(([name]) => name === 'date');

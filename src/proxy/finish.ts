@@ -32,6 +32,11 @@ function close(context: RequestContext, services: ProxyServices): void {
     isComplete,
     error: context.error?.code,
   });
+  context.trail.span?.end({
+    ...recordOf(context, services, isComplete),
+    // A response that broke off is no success, whatever its head said.
+    ...(isComplete || context.error?.source !== 'upstream' ? {} : { status: undefined }),
+  });
   if (services.logsAccess) services.accessOutput.write(recordOf(context, services, isComplete));
 }
 
@@ -58,7 +63,7 @@ function recordOf(context: RequestContext, services: ProxyServices, isComplete: 
     durationMs: services.clock.monotonicMs() - context.startedMs,
     isComplete,
     requestId: context.requestId,
-    traceparent: fieldValue(fields, 'traceparent'),
+    traceparent: context.trail.span?.traceparent ?? fieldValue(fields, 'traceparent'),
     referer: fieldValue(fields, 'referer'),
     httpVersion: request.httpVersion,
     node: context.trail.node,

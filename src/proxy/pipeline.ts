@@ -39,6 +39,14 @@ export async function handleRequest(context: RequestContext, services: ProxyServ
     const isTrusted = context.isPeerBelieved && services.service.transport.isTrustedProxy !== undefined;
     context.requestId = services.requestIds.idOf(context.fields, isTrusted);
   }
+  context.trail.span = services.tracing?.begin({
+    method: context.method,
+    target: context.request.url ?? '/',
+    isSecure: context.isSecure,
+    clientAddress: context.clientAddress,
+    httpVersion: context.request.httpVersion,
+    fields: context.fields,
+  });
   try {
     await settle(await runAll(context, services), context, services);
   } catch (error) {

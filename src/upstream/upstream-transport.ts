@@ -30,8 +30,16 @@ export interface UpstreamRequest {
 
 /** Hears of each node that is asked for a request: more than one where the first ones fail. */
 export interface UpstreamWatch {
-  /** @param node `scheme://host[:port]` */
-  onAsked(node: string): void;
+  /** @param node `scheme://host[:port]`. @returns what it is asked with instead, and who hears of the end; undefined where nobody does */
+  onAsked(node: string, request: UpstreamRequest): AskedNode | undefined;
+}
+
+/** A request to one node that somebody follows. */
+export interface AskedNode {
+  /** Instead of those of the request. */
+  readonly fields: FieldList;
+  /** Called once: a head came, or the code of why none did. */
+  onEnd(how: { readonly status?: number; readonly error?: string }): void;
 }
 
 /** A change of protocol that is asked for (RFC 9110 s7.8). */

@@ -17,7 +17,8 @@ test('log level, drain, state and reload of a running program', async (context) 
   await using origin = await Origin.start({ resolve: () => ({ lengthBytes: 100, cacheControl: 'max-age=600' }) });
   const directory = await temporaryDirectory(unwinding(context));
   const file = path.join(directory, 'edge.yaml');
-  const write = (more: string): Promise<void> => writeFile(file, `reload: { interval: 0 }\nroutes:\n  - { name: all, prefix: / }\n${more}`);
+  const write = (more: string, interval = '0'): Promise<void> =>
+    writeFile(file, `reload: { interval: ${interval} }\nroutes:\n  - { name: all, prefix: / }\n${more}`);
   await write('');
   const start = { upstream: origin.url, device: path.join(directory, 'cache'), flags: ['--size', '64MiB', '--config', file] };
   const rawslice = await startRawslice(context, { ...start, set: { 'admin.token': TOKEN } });
@@ -104,6 +105,15 @@ test('log level, drain, state and reload of a running program', async (context) 
     );
     assert.deepEqual([state.store, state.devices.length, state.reload.outcome, state.draining], ['online', 1, 'applied', false]);
     assert.ok(Date.parse(state.startedAt) > 0 && state.uptimeSeconds >= 0 && state.pid > 0);
+  });
+
+  await context.test('how often the file is looked at changes without a restart', async () => {
+    await write('', '20ms');
+    assert.deepEqual(await run(['reload']), [0, 'reloaded: reload.interval\n', '']);
+    await write('log: { level: warn }\n', '20ms');
+    await eventually(async () => (await run(['log-level']))[1] === 'warn\n', { what: 'the file as it is' });
+    await write('', '0');
+    await eventually(async () => (await run(['log-level']))[1] === 'info\n', { what: 'the file as it is' });
   });
 
   await context.test('methods and parameters that are wrong', async () => {

@@ -98,7 +98,7 @@ export class LaneConnection {
     this.#share = share;
     this.#services = services;
     this.#socket = socket;
-    this.#parser = new HeadParser({ known: share.known, bytesMax: share.headBytesMax, readsUserAgent: services.logsAccess });
+    this.#parser = new HeadParser({ known: share.known, bytesMax: share.headBytesMax, readsUserAgent: services.keepsAccounts });
     this.#finder = new HitFinder(services, share.tables);
     this.#pace = paceOf(socket);
     this.#writes = this.#newWrites();
@@ -127,14 +127,14 @@ export class LaneConnection {
     this.#nextShare = undefined;
     this.#share = share;
     this.#services = share.services;
-    this.#parser.readsUserAgent = share.services.logsAccess;
+    this.#parser.readsUserAgent = share.services.keepsAccounts;
     this.#finder = new HitFinder(share.services, share.tables);
     this.#writes = this.#newWrites();
   }
 
   #newWrites(): readonly [LaneWrite, LaneWrite] {
     const writes = [newWrite(this.#services), newWrite(this.#services)] as const;
-    if (this.#services.logsAccess) for (const { account } of writes) account.clientAddress = this.#socket.remoteAddress;
+    if (this.#services.keepsAccounts) for (const { account } of writes) account.clientAddress = this.#socket.remoteAddress;
     return writes;
   }
 
