@@ -24,6 +24,8 @@ export type Explanation =
       /** Where the route is written; undefined for the short form's. */
       readonly routeSource: string | undefined;
       readonly group: string;
+      /** Names, in the order in which they are asked. */
+      readonly middlewares: readonly string[];
       /** The URL at each node, in the order of the configuration. */
       readonly upstream: readonly string[];
       readonly host: string;
@@ -49,13 +51,20 @@ export function explainRequest(
   const { target, method } = request;
   const routes = new Map(config.routes.map((route): [string, PlacedRoute] => [route.name, { match: route, route }]));
   const groups = new Map(config.groups.map((group) => [group.name, group]));
-  return config.services.map(({ name: service, routes: names }): Explanation => {
+  return config.services.map(({ name: service, routes: names, middlewares }): Explanation => {
     const router = new Router(names.map((name) => must(routes.get(name), 'a service has routes that there are')));
     const verdict = router.find({ host: target.host, path: target.path, method });
     if (verdict.kind === 'absent') return { kind: 'unrouted', service, status: STATUSES[verdict.why] };
     const { route } = verdict.route;
     const group = must(groups.get(route.group), 'a route has a group');
-    return { kind: 'routed', service, ...explainRoute(route, group, target), ...sourcesOf(route, target.path, sources) };
+    const asked = [...new Set([...middlewares, ...route.middlewares])];
+    return {
+      kind: 'routed',
+      service,
+      middlewares: asked,
+      ...explainRoute(route, group, target),
+      ...sourcesOf(route, target.path, sources),
+    };
   });
 }
 

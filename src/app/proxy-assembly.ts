@@ -31,6 +31,7 @@ import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import type { NodeFacts } from '../upstream/upstream-node.ts';
 import { CertificateFiles } from './certificate-files.ts';
+import { type MiddlewareLine, MiddlewareSet, NO_MIDDLEWARES } from './middleware-set.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
 import { DoorSet, type PreparedDoors } from './upstream-assembly.ts';
 
@@ -58,6 +59,7 @@ export interface PreparedConfig {
   readonly services: ReadonlyMap<string, ProxyServices>;
   /** Of the services that speak TLS, by name. */
   readonly certificates: ReadonlyMap<string, CertificateFiles>;
+  readonly middlewares: MiddlewareLine;
 }
 
 /** A proxy whose listeners can be made, and whose configuration can be changed. Nothing is connected yet when it is built. */
@@ -70,6 +72,7 @@ export class AssembledProxy {
   readonly #clock: Clock;
   readonly #arena: Arena;
   readonly #doors: DoorSet;
+  readonly #middlewares: MiddlewareSet;
   readonly #pins: PinBudget;
   readonly #common: Common;
   #surplus: SurplusBudget;
@@ -81,9 +84,16 @@ export class AssembledProxy {
     this.#arena = arena;
     this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
     this.#doors = new DoorSet({ clock, random: base.random, logger: base.logger, metrics: this.upstreamMetrics });
+    this.#middlewares = new MiddlewareSet({ clock, random: base.random, logger: base.logger });
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
-    this.#current = { config, doors: { doors: new Map(), discoveries: new Map() }, services: new Map(), certificates: new Map() };
+    this.#current = {
+      config,
+      doors: { doors: new Map(), discoveries: new Map() },
+      services: new Map(),
+      certificates: new Map(),
+      middlewares: NO_MIDDLEWARES,
+    };
     this.#common = this.#makeCommon(base);
     this.#watchLoad();
     this.commit(this.prepare(config));
@@ -146,16 +156,18 @@ export class AssembledProxy {
       { register: (registry) => registerSets(registry, GROUP_METRICS, byGroup) },
       { register: (registry) => registerSets(registry, NODE_METRICS, byNode) },
       { register: (registry) => registerSets(registry, DISCOVERY_METRICS, byDiscovery) },
+      this.#middlewares,
     ];
   }
 
-  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates */
+  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates and middlewares */
   prepare(config: EdgeConfig): PreparedConfig {
     const certificates = this.#readCertificates(config);
+    const middlewares = this.#middlewares.prepare(config.middlewares);
     const doors = this.#doors.prepare(config.groups);
     const { clientSurplusBytes } = this.config.limits;
     const surplus = config.limits.clientSurplusBytes === clientSurplusBytes ? this.#surplus : this.#makeSurplus(config);
-    const services = assembleServices(config, { doors: doors.doors, counts: this.#counts, certificates }).map(
+    const services = assembleServices(config, { doors: doors.doors, counts: this.#counts, certificates, middlewares }).map(
       (service): [string, ProxyServices] => [
         service.name,
         {
@@ -169,7 +181,7 @@ export class AssembledProxy {
         },
       ],
     );
-    return { config, doors, services: new Map(services), certificates };
+    return { config, doors, services: new Map(services), certificates, middlewares };
   }
 
   /** Waits until the groups whose nodes are found have some, each as long as it says. */
@@ -178,16 +190,18 @@ export class AssembledProxy {
   }
 
   /** What was prepared is not served after all. */
-  discard({ doors }: PreparedConfig): void {
+  discard({ doors, middlewares }: PreparedConfig): void {
     this.#doors.discard(doors);
+    this.#middlewares.discard(middlewares);
   }
 
   /** From now on requests are answered with this; those in progress end as they began. */
   commit(prepared: PreparedConfig): void {
-    const { config, doors, services, certificates } = prepared;
+    const { config, doors, services, certificates, middlewares } = prepared;
     for (const files of this.#current.certificates.values()) files.stop();
     for (const files of certificates.values()) files.watch();
     this.#doors.commit(config.groups, doors, config.shutdown.drainMs);
+    this.#middlewares.commit(middlewares, config.shutdown.drainMs);
     this.#current = prepared;
     this.#surplus = this.services.surplus;
     this.#pins.limit = pinnedSlotsMax(config, this.#arena);
@@ -203,6 +217,7 @@ export class AssembledProxy {
   async close(): Promise<void> {
     for (const files of this.#current.certificates.values()) files.stop();
     await this.#doors.close();
+    await this.#middlewares.close();
   }
 
   #readCertificates({ services }: EdgeConfig): ReadonlyMap<string, CertificateFiles> {
@@ -251,7 +266,7 @@ export class AssembledProxy {
       buffers,
       random,
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
-      load: { requests: 0, connections: 0, isDraining: false },
+      load: { requests: 0, connections: 0, tunnels: 0, isDraining: false },
     };
   }
 
@@ -260,6 +275,7 @@ export class AssembledProxy {
     this.#proxyMetrics.setGauge('bufferBytes', () => copies.heldBytes + buffers.heldBytes);
     this.#proxyMetrics.setGauge('surplusClients', () => this.#surplus.clientCount);
     this.#proxyMetrics.setGauge('inFlight', () => load.requests);
+    this.#proxyMetrics.setGauge('tunnelsOpen', () => load.tunnels);
     this.#proxyMetrics.setGauge('connections', () => load.connections);
     this.#proxyMetrics.setGauge('pinnedSlots', () => this.#pins.taken);
     this.#proxyMetrics.setGauge('certificateValidTo', () => {

@@ -198,14 +198,14 @@ export class UpstreamDoor implements UpstreamTransport {
     return this.#group.start(request, receiver);
   }
 
-  /** The way that follows redirects as a rule says. */
-  follow(rule: RedirectRule): UpstreamTransport {
+  /** The way that follows redirects as a rule says. @param ownFields names of fields that other origins are not sent */
+  follow(rule: RedirectRule, ownFields: ReadonlySet<string> = new Set()): UpstreamTransport {
     const origin = originOf(this.#config);
     const own = this.#config.hostHeader === undefined ? [] : [`${new URL(origin).protocol}//${this.#config.hostHeader}`];
     const originsNow = (): readonly string[] => this.#group.nodes.map((node) => node.origin).filter((other) => other !== origin);
     const aliases = this.#discovery === undefined ? [...originsNow(), ...own] : undefined;
     const options = {
-      ...{ first: this, origin, pool: this.#pool, metrics: this.#base.metrics },
+      ...{ first: this, origin, ownFields, pool: this.#pool, metrics: this.#base.metrics },
       get aliases() {
         return aliases ?? [...originsNow(), ...own];
       },

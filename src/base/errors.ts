@@ -147,6 +147,12 @@ export const ERRORS = {
     httpStatus: 500,
     sentence: 'No running server answers on the address of its listener',
   },
+  MIDDLEWARE_FAILED: {
+    source: 'internal',
+    retry: 'same',
+    httpStatus: 500,
+    sentence: 'A middleware of this route failed; the log says which and why',
+  },
   INTERNAL: { source: 'internal', retry: 'never', httpStatus: 500, sentence: 'An internal error occurred' },
 } as const satisfies Record<string, ErrorRow>;
 

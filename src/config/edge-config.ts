@@ -3,6 +3,7 @@
  * loadConfig() only; handed down from the composition root piece by piece.
  */
 import type { LogLevel } from '../base/log.ts';
+import type { AnyOptions } from '../base/module-options.ts';
 import type { ListenAddress } from './listen-address.ts';
 import type { Network } from './network.ts';
 import type { BALANCE_WORDS, DEVICE_IO, PresetName } from './options.ts';
@@ -201,6 +202,24 @@ export interface ConfigRoute {
   /** The operator's rules, then the preset's; the first that matches decides. Names are unique. */
   readonly rules: readonly ConfigRule[];
   readonly sliceSizeBytes: number;
+  /** Protocols that clients may change to, lower-case. */
+  readonly upgrades: readonly string[];
+  /** Names, in the order in which they are asked. */
+  readonly middlewares: readonly string[];
+}
+
+/** A middleware with its options as its module takes them. */
+export interface ConfigMiddleware {
+  readonly name: string;
+  /** A word, or the absolute path of a module. */
+  readonly use: string;
+  /** For a hook that takes time. */
+  readonly timeoutMs: number;
+  readonly options: AnyOptions;
+  /** Groups that its options name. */
+  readonly upstreams: readonly string[];
+  /** Its options for people, without secrets. */
+  readonly shown: readonly string[];
 }
 
 /** Versions of TLS that may be the lowest. */
@@ -229,6 +248,8 @@ export interface ConfigService {
   readonly takesProxyProtocol: boolean;
   /** Whose word about the client of a request counts; undefined: nobody's, and what clients say of it is passed on. */
   readonly trustedProxies: readonly Network[] | undefined;
+  /** Names, in the order in which they are asked, before those of the route. */
+  readonly middlewares: readonly string[];
 }
 
 /** One configuration that was found valid. `services`, `routes` and `groups` are what is served; the short form is in them. */
@@ -236,6 +257,7 @@ export interface EdgeConfig {
   readonly services: readonly ConfigService[];
   readonly routes: readonly ConfigRoute[];
   readonly groups: readonly ConfigGroup[];
+  readonly middlewares: readonly ConfigMiddleware[];
   /** This, `upstream`, `preset` and `rules`: what the options say, to be shown. */
   readonly listen: ListenAddress;
   /** Whether plain hits are answered from the raw socket. */
@@ -275,6 +297,8 @@ export interface EdgeConfig {
   readonly slice: { readonly sizeBytes: number };
   /** `staleIfErrorMs`: past freshness, where neither origin nor rule says. */
   readonly cache: { readonly staleIfErrorMs: number };
+  /** Protocols that clients may change to where a route does not say, lower-case. */
+  readonly upgrades: readonly string[];
   readonly limits: {
     /** Per resource. */
     readonly variantsMax: number;
@@ -282,6 +306,8 @@ export interface EdgeConfig {
     readonly requestsMax: number;
     readonly clientStallMs: number;
     readonly uploadStallMs: number;
+    readonly tunnelsMax: number;
+    readonly tunnelIdleMs: number;
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
     readonly rangesMax: number;

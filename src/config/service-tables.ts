@@ -18,9 +18,9 @@ import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { type Network, parseNetworks } from './network.ts';
 import { BALANCE_WORDS, PRESET_NAMES, type PresetName } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
-import type { ConfigProblem } from './problem.ts';
+import type { ConfigProblem, SourcePlace } from './problem.ts';
 import { type Placed, parseName, type RecordKind, type RecordReader, readRecords } from './record-reader.ts';
-import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin } from './schema.ts';
+import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin, parseProtocols } from './schema.ts';
 import { type PlacedRule, parsePattern, parsePrefix, readRules } from './site-rules.ts';
 import { LABELS, parseAuthority, parseFile, parseFolder, parseHostName, parseNumber, parsePlainPath, parseTime } from './text-values.ts';
 import type { YamlNode } from './yaml-tree.ts';
@@ -33,7 +33,11 @@ const WEIGHT_MAX = 1000;
 const RETRIES_MAX = 10;
 const RETRY_BUDGET_MAX = 1000;
 const NETWORKS_MAX = 64;
+const PROTOCOLS_MAX = 8;
 const ROUTES_MAX = 256;
+/** Of one service or route. */
+const MIDDLEWARES_MAX = 16;
+const HOOK_MS_DEFAULT = 2000;
 
 /** Keys of a service. */
 export const SERVICE_KEYS = {
@@ -47,6 +51,7 @@ export const SERVICE_KEYS = {
     '`true`: every connection begins with the PROXY protocol (version 1 or 2) of a balancer, whose word about the client counts; others are refused',
   trustedProxies:
     'Networks whose `Forwarded` or `X-Forwarded-For` tells who the client is, in logs, limits and `purge.allow`; what others say there is not passed on',
+  middlewares: 'Name or list of names of middlewares that hold for all routes of this service, in their order, before those of the route',
 } as const;
 
 /** Keys of a route. A request takes the first one of its service that matches in all that it names. */
@@ -63,6 +68,17 @@ export const ROUTE_KEYS = {
   preset: 'Rules for a kind of mirror, tried after `rules`; left out: the `preset` of the configuration',
   rules: 'Rules of this route, tried on the path without `stripPrefix`; left out: the `rules` of the configuration',
   sliceSize: 'Bytes of one slice of new objects, a power of two; left out: `slice.size`',
+  upgrade:
+    'Protocols that clients may change their connection to, such as `websocket`, or a list, or `none`; left out: `upgrade` of the configuration',
+  middlewares: 'Name or list of names of middlewares that hold for this route, in their order',
+} as const;
+
+/** Keys of a middleware. */
+export const MIDDLEWARE_KEYS = {
+  name: 'Name for services, routes, logs and metrics, unique',
+  use: 'What it is: a word of the table below, or the path of a module (`./file.ts`; a relative path begins at the folder of the configuration)',
+  timeout: 'Time in which it has to decide about a request, where that takes time; then the answer is a 500 (1ms to 1m, default 2s)',
+  options: 'Its options',
 } as const;
 
 /** Keys of an upstream group. */
@@ -129,6 +145,7 @@ export const NODE_KEYS = {
 /** Keys of a certificate. */
 export const CERTIFICATE_KEYS = { cert: 'PEM file with the certificate and its chain', key: 'PEM file with its private key' } as const;
 
+const MIDDLEWARE_KIND: RecordKind = { word: 'a middleware', keys: MIDDLEWARE_KEYS, countMax: 64 };
 const CERTIFICATE_KIND: RecordKind = { word: 'a certificate', keys: CERTIFICATE_KEYS, countMax: 64 };
 const SERVICE_KIND: RecordKind = { word: 'a service', keys: SERVICE_KEYS, countMax: 32 };
 const ROUTE_KIND: RecordKind = { word: 'a route', keys: ROUTE_KEYS, countMax: ROUTES_MAX };
@@ -146,6 +163,7 @@ export interface GivenService {
   readonly tlsMinVersion: TlsMinVersion;
   readonly takesProxyProtocol: boolean;
   readonly trustedProxies: readonly Network[] | undefined;
+  readonly middlewares: readonly Placed<string>[];
 }
 
 /** A route as it is written. */
@@ -163,6 +181,20 @@ export interface GivenRoute {
   readonly preset: PresetName | undefined;
   readonly rules: readonly PlacedRule[] | undefined;
   readonly sliceSize: Placed<number> | undefined;
+  readonly middlewares: readonly Placed<string>[];
+  readonly upgrades: readonly string[] | undefined;
+}
+
+/** A middleware as it is written. */
+export interface GivenMiddleware {
+  readonly name: Placed<string>;
+  readonly use: Placed<string>;
+  readonly timeoutMs: number;
+  /** Undefined where there are none. */
+  readonly options: Extract<YamlNode, { kind: 'map' }> | undefined;
+  /** Dotted key of the record. */
+  readonly key: string;
+  readonly place: SourcePlace;
 }
 
 /** A group as it is written. */
@@ -193,13 +225,14 @@ export interface ServiceTables {
   readonly services: readonly GivenService[] | undefined;
   readonly routes: readonly GivenRoute[] | undefined;
   readonly groups: readonly GivenGroup[] | undefined;
+  readonly middlewares: readonly GivenMiddleware[] | undefined;
 }
 
 /** What holds where a group says nothing: another node is always better than one that has just failed, and a wrong suspicion costs a second. */
 export const DEFAULT_OUTLIER: ConfigOutlier = { failuresMax: 1, errorPercent: 0, slowFactor: 0, restMs: 1000, restMsMax: 30_000 };
 
 /** Names of the lists. */
-export const TABLE_KEYS = ['services', 'routes', 'upstreams'] as const;
+export const TABLE_KEYS = ['services', 'routes', 'upstreams', 'middlewares'] as const;
 /** One of TABLE_KEYS. */
 export type TableKey = (typeof TABLE_KEYS)[number];
 
@@ -224,6 +257,7 @@ export function readServices(node: YamlNode, problems: ConfigProblem[]): readonl
       tlsMinVersion: minVersion?.value ?? TLS_MIN_VERSIONS[0],
       takesProxyProtocol: reader.read('proxyProtocol', parseBoolean)?.value ?? false,
       trustedProxies: reader.readList('trustedProxies', parseNetworks, NETWORKS_MAX)?.flatMap(({ value }) => value),
+      middlewares: reader.readList('middlewares', parseName, MIDDLEWARES_MAX) ?? [],
     };
     return name === undefined ? undefined : { name, listen: listen ?? [], routes, ...service };
   });
@@ -255,8 +289,23 @@ export function readRoutes(node: YamlNode, problems: ConfigProblem[]): readonly 
       preset: reader.read('preset', (text) => parseChoice(text, PRESET_NAMES))?.value,
       rules: readOwnRules(reader, problems),
       sliceSize: reader.read('sliceSize', (text) => parseOption('slice.size', text)),
+      middlewares: reader.readList('middlewares', parseName, MIDDLEWARES_MAX) ?? [],
+      upgrades: readUpgrades(reader),
     };
     return name === undefined ? undefined : { name, ...route };
+  });
+}
+
+/** Reads `middlewares`; what their options mean is for middleware-plan.ts. */
+export function readMiddlewares(node: YamlNode, problems: ConfigProblem[]): readonly GivenMiddleware[] {
+  return readRecords(node, { key: 'middlewares', kind: MIDDLEWARE_KIND, problems }, (reader, key) => {
+    const name = reader.readRequired('name', parseName);
+    const use = reader.readRequired('use', parseFile);
+    const timeoutMs = reader.read('timeout', (text) => parseTime(text, { min: '1ms', max: '1m' }))?.value ?? HOOK_MS_DEFAULT;
+    const options = reader.node('options');
+    if (options !== undefined && options.kind !== 'map' && options.kind !== 'none') reader.report('options', 'must be a map of options');
+    if (name === undefined || use === undefined) return undefined;
+    return { name, use, timeoutMs, options: options?.kind === 'map' ? options : undefined, key, place: reader.place };
   });
 }
 
@@ -411,6 +460,13 @@ function readStripped(reader: RecordReader): string {
   if (path === undefined) reader.report('stripPrefix', 'needs a prefix or path that begins with it');
   else if (path !== stripped && !path.startsWith(`${stripped}/`)) reader.report('stripPrefix', `is not how ${quoteText(path)} begins`);
   return stripped;
+}
+
+function readUpgrades(reader: RecordReader): readonly string[] | undefined {
+  const lists = reader.readList('upgrade', parseProtocols, PROTOCOLS_MAX)?.map(({ value }) => value);
+  if (lists !== undefined && lists.length > 1 && lists.some((list) => list.length === 0))
+    reader.report('upgrade', 'has none beside others');
+  return lists?.flat();
 }
 
 function readOwnRules(reader: RecordReader, problems: ConfigProblem[]): readonly PlacedRule[] | undefined {

@@ -4,8 +4,9 @@
  * Whatever does not fit together is a problem. Called by load.ts.
  */
 
-import { type ConfigGroup, type ConfigRoute, type ConfigService, TLS_MIN_VERSIONS } from './edge-config.ts';
+import { type ConfigGroup, type ConfigMiddleware, type ConfigRoute, type ConfigService, TLS_MIN_VERSIONS } from './edge-config.ts';
 import { formatListenAddress, type ListenAddress } from './listen-address.ts';
+import { type ModuleCatalogue, planMiddlewares } from './middleware-plan.ts';
 import type { PresetName } from './options.ts';
 import { quoteText } from './parsed.ts';
 import { type Preset, readPreset } from './presets.ts';
@@ -24,8 +25,14 @@ const RETRIES_DEFAULT = 2;
 /** Retries in a hundred requests. */
 const RETRY_BUDGET_DEFAULT = 20;
 
-/** How the short form's clients connect. */
-const PLAIN = { certificates: [], tlsMinVersion: TLS_MIN_VERSIONS[0], takesProxyProtocol: false, trustedProxies: undefined } as const;
+/** How the short form's clients connect, and what holds for all of them: middlewares are those of its route. */
+const PLAIN = {
+  certificates: [],
+  tlsMinVersion: TLS_MIN_VERSIONS[0],
+  takesProxyProtocol: false,
+  trustedProxies: undefined,
+  middlewares: [],
+} as const;
 
 /** What is joined. */
 export interface PlanInput {
@@ -35,6 +42,10 @@ export interface PlanInput {
   readonly rules: readonly PlacedRule[];
   /** The preset of the configuration. */
   readonly preset: Preset;
+  /** What middlewares may be. */
+  readonly modules: ModuleCatalogue;
+  /** Folder of the configuration. */
+  readonly folder: string;
 }
 
 /** What is served. */
@@ -42,6 +53,7 @@ export interface SitePlan {
   readonly services: readonly ConfigService[];
   readonly routes: readonly ConfigRoute[];
   readonly groups: readonly ConfigGroup[];
+  readonly middlewares: readonly ConfigMiddleware[];
   /** Where each record and each rule of a route stands, by dotted key. */
   readonly sources: ReadonlyMap<string, string>;
 }
@@ -52,7 +64,8 @@ export function planSites(input: PlanInput, problems: ConfigProblem[]): SitePlan
   const groups = joiner.joinGroups();
   const routes = joiner.joinRoutes(groups);
   const services = joiner.joinServices(routes);
-  return { services, routes, groups, sources: joiner.sources };
+  const { middlewares, sources } = planMiddlewares({ ...input, groups: groups.map(({ name }) => name) }, problems);
+  return { services, routes, groups, middlewares, sources: new Map([...joiner.sources, ...sources]) };
 }
 
 class Joiner {
@@ -149,6 +162,9 @@ class Joiner {
       addPrefix: '',
       rules: [...rules, ...preset.rules].map(({ rule }) => rule),
       sliceSizeBytes: values['slice.size'],
+      // Where nothing says for what they hold, they hold for everything.
+      middlewares: tables.services === undefined ? (tables.middlewares ?? []).map(({ name }) => name.value) : [],
+      upgrades: values.upgrade,
     };
     return [route];
   }
@@ -161,7 +177,10 @@ class Joiner {
     if (sliceSize !== undefined) this.#checkSliceSize(sliceSize);
     if (group === undefined) return undefined;
     const sliceSizeBytes = sliceSize?.value ?? this.#input.values['slice.size'];
-    return { name: name.value, isImplicit: false, hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes };
+    const middlewares = given.middlewares.map(({ value }) => value);
+    const upgrades = given.upgrades ?? this.#input.values.upgrade;
+    const how = { hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes, upgrades, middlewares };
+    return { name: name.value, isImplicit: false, ...how };
   }
 
   #groupOf({ name, upstream }: GivenRoute, groups: readonly ConfigGroup[]): string | undefined {
@@ -227,6 +246,7 @@ class Joiner {
       tlsMinVersion,
       takesProxyProtocol,
       trustedProxies,
+      middlewares: given.middlewares.map(({ value }) => value),
     };
   }
 

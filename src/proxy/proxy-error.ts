@@ -24,6 +24,7 @@ const TYPES: Readonly<Partial<Record<ErrorCode, ProxyErrorType>>> = {
   UPSTREAM_BROKEN: 'connection_terminated',
   UPSTREAM_INVALID: 'http_protocol_error',
   UPSTREAM_CHANGED: 'http_response_incomplete',
+  MIDDLEWARE_FAILED: 'proxy_internal_error',
   INTERNAL: 'proxy_internal_error',
 };
 

@@ -197,6 +197,11 @@ class GroupTransfer implements Transfer {
         const latencyMs = this.#group.clock.monotonicMs() - startedMs;
         return this.#onHead({ node, latencyMs }, head, running);
       },
+      onUpgrade: (head, connection) => {
+        if (this.#isAborted) return void connection.socket.destroy();
+        node.noteHead(this.#group.clock.monotonicMs() - startedMs, this.#group.medianLatencyMs(node));
+        this.#receiver.onUpgrade?.(head, connection);
+      },
       onFailure: (error) => this.#onFailure(error),
     });
     // A node may fail before it has handed its transfer out; then that of the next one is there already.

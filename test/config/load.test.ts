@@ -53,6 +53,7 @@ test('loadConfig() fills in every default', () => {
         tlsMinVersion: '1.2',
         takesProxyProtocol: false,
         trustedProxies: undefined,
+        middlewares: [],
       },
     ],
     routes: [
@@ -67,8 +68,11 @@ test('loadConfig() fills in every default', () => {
         addPrefix: '',
         rules: [],
         sliceSizeBytes: 1024 ** 2,
+        middlewares: [],
+        upgrades: ['websocket'],
       },
     ],
+    middlewares: [],
     groups: [
       {
         name: 'default',
@@ -121,12 +125,15 @@ test('loadConfig() fills in every default', () => {
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
     cache: { staleIfErrorMs: 86_400_000 },
+    upgrades: ['websocket'],
     limits: {
       variantsMax: 16,
       connectionsMax: 16_384,
       requestsMax: 10_000,
       clientStallMs: 60_000,
       uploadStallMs: 60_000,
+      tunnelsMax: 1024,
+      tunnelIdleMs: 600_000,
       headerBytesMax: 16 * 1024,
       headerTimeoutMs: 10_000,
       rangesMax: 256,

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Edge } from '../../src/app/edge.ts';
+import { loadEdgeConfig } from '../../src/app/load-config.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger, type Logger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
-import { loadConfig } from '../../src/config/load.ts';
 import { request } from './client.ts';
 import { withTemporaryDirectory } from './temp.ts';
 
@@ -41,7 +41,7 @@ export async function withReloadableEdge(
       'admin.listen': '127.0.0.1:0',
       'reload.interval': '0',
     }).map(([key, text]) => [key, text, 'test'] as const);
-    const load = () => loadConfig({ file, environment: {}, overrides });
+    const load = () => loadEdgeConfig({ file, environment: {}, overrides });
     const loaded = load();
     assert(loaded.kind === 'ok', JSON.stringify(loaded));
     const { config } = loaded;

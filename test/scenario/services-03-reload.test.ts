@@ -1,5 +1,6 @@
 /** The configuration is loaded again while requests go on: what is new holds at once, what is gone drains, what is wrong changes nothing, and no request fails. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -11,6 +12,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
 import { withReloadableEdge } from '../helpers/reloadable-edge.ts';
 import { withTemporaryDirectory } from '../helpers/temp.ts';
+import { WebSocketOrigin } from '../helpers/websocket-origin.ts';
 
 const OBJECT = { lengthBytes: 200 * KIB, cacheControl: 'max-age=600' };
 
@@ -183,6 +185,43 @@ test('a watched file is told of once it stands still, also when it is replaced o
       }
     } finally {
       watcher.stop();
+    }
+  });
+});
+
+test('a tunnel outlives the node that it leads to, and the drain of the old set; the next one goes where the new set says', async () => {
+  await using before = await WebSocketOrigin.start();
+  await using after = await WebSocketOrigin.start();
+  const yaml = (origin: WebSocketOrigin): string =>
+    `routes: [{ name: all, upstream: pool }]\nupstreams: [{ name: pool, nodes: [{ url: "${origin.url}" }] }]\nshutdown: { drain: 0 }\n`;
+  await withReloadableEdge(yaml(before), async ({ edge, change, port }) => {
+    const open = async (): Promise<WebSocket> => {
+      const client = new WebSocket(`ws://127.0.0.1:${port()}/`);
+      await once(client, 'open');
+      return client;
+    };
+    const echo = async (client: WebSocket, text: string): Promise<void> => {
+      const message = once(client, 'message');
+      client.send(text);
+      const [{ data }] = (await message) as [{ data: unknown }];
+      assert.equal(data, text);
+    };
+    const first = await open();
+    assert.equal((await change(yaml(after))).outcome, 'applied');
+    const second = await open();
+    assert.deepEqual([before.openCount, after.openCount], [1, 1]);
+    // The old set is closed by now: nobody else has a connection to it.
+    await eventually(() => edge.proxy.upstreams.every(({ nodes }) => nodes.every(({ origin }) => origin === after.url)), {
+      what: 'the new set',
+    });
+    for (let turn = 0; turn < 3; turn += 1) {
+      await echo(first, `first ${turn}`);
+      await echo(second, `second ${turn}`);
+    }
+    for (const client of [first, second]) {
+      const closed = once(client, 'close');
+      client.close();
+      await closed;
     }
   });
 });
