@@ -145,6 +145,8 @@ test('until there is a node requests are answered with 503 and why; silence and 
       const { request } = await import('../helpers/client.ts');
       return request({ port: port(), path: target });
     };
+    const problem = () => edge.proxy.upstreams[0]?.discovery?.problem ?? '';
+    await eventually(() => problem() !== '', { what: 'the first answer' });
     const none = await get('/a');
     assert.deepEqual(
       [none.status, none.headers['proxy-status']],
@@ -159,7 +161,6 @@ test('until there is a node requests are answered with 503 and why; silence and 
     assert.equal((await get('/a')).status, 200);
 
     dns.manner = { kind: 'rcode', rcode: 2 };
-    const problem = () => edge.proxy.upstreams[0]?.discovery?.problem ?? '';
     await eventually(() => problem().includes('SERVFAIL'), { what: 'a failure' });
     assert.equal((await get('/b')).status, 200);
     dns.manner = undefined;
