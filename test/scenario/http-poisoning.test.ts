@@ -35,6 +35,7 @@ const UNKEYED: Readonly<Record<string, string>> = {
   Via: '1.1 evil',
   'If-None-Match': '"evil"',
   Range: 'bytes=0-9',
+  'X-Request-ID': 'evil',
   'X-Anything': 'evil',
 };
 
@@ -47,8 +48,10 @@ test('a miss asks the origin for the same thing whatever its client sent (cache 
     await request({ port: edge.port, path: '/a', headers });
     await edge.settle();
     const seen = origin.requestsFor('/a').at(-1);
-    // A range is asked for as slices, CDN-Loop names the process, and Accept-Encoding is part of the key where the answer varies.
-    const unlike = ['range', 'cdn-loop', 'accept-encoding'];
+    const ids = (seen?.rawHeaders ?? []).filter(([name]) => name.toLowerCase() === 'x-request-id').map(([, value]) => value);
+    assert.ok(ids.length === 1 && /^[0-9a-f]{24}$/.test(ids[0] ?? ''), `an id of our own, not ${ids}`);
+    // A range is asked for as slices, CDN-Loop names the process, ids are of our making, and Accept-Encoding is part of the key where the answer varies.
+    const unlike = ['range', 'cdn-loop', 'accept-encoding', 'x-request-id'];
     const fields = (seen?.rawHeaders ?? []).filter(([name]) => !unlike.includes(name.toLowerCase()));
     asked.push(`${seen?.method} ${seen?.target} ${JSON.stringify(fields)}`);
   };
