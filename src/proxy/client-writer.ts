@@ -52,7 +52,7 @@ export class ClientWriter {
   readonly #pending = new Set<PendingWrite>();
   #holdsPin = false;
   #wake: (() => void) | undefined;
-  #failure: EdgeError | undefined;
+  #failure: 'CLIENT_GONE' | 'CLIENT_STALLED' | undefined;
 
   constructor(options: ClientWriterOptions) {
     this.#options = options;
@@ -79,7 +79,7 @@ export class ClientWriter {
     if (this.#failure !== undefined) {
       piece.lease?.end();
       piece.buffer?.end();
-      throw this.#failure;
+      throw new EdgeError(this.#failure);
     }
     this.#send(piece);
     await this.#waitUntilBelow(WRITES_MAX, piece.bytes.length);
@@ -87,7 +87,7 @@ export class ClientWriter {
 
   /** Nothing more is sent: ends the leases of writes that will never report. Idempotent. */
   close(): void {
-    this.#failure ??= new EdgeError('CLIENT_GONE');
+    this.#failure ??= 'CLIENT_GONE';
     for (const write of [...this.#pending]) write.finish();
     this.returnPin();
     this.#wake?.();
@@ -148,7 +148,7 @@ export class ClientWriter {
   /** Waits until fewer than `count` writes are under way, as long as the client takes bytes at all. */
   async #waitUntilBelow(count: number, bytes: number): Promise<void> {
     if (this.#pending.size < count) {
-      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#failure !== undefined) throw new EdgeError(this.#failure);
       return;
     }
     const { clock, stallMs, metrics, onSlow } = this.#options;
@@ -156,7 +156,7 @@ export class ClientWriter {
     const scale = Math.min(STALL_SCALE_MAX, Math.max(1, bytes / COPY_BYTES));
     const timer = clock.startTimer(stallMs * scale, () => {
       metrics.add('stalled');
-      this.#failure = new EdgeError('CLIENT_STALLED');
+      this.#failure = 'CLIENT_STALLED';
       this.close();
     });
     while (this.#pending.size >= count && this.#failure === undefined) {
@@ -168,6 +168,6 @@ export class ClientWriter {
     }
     slow.stop();
     timer.stop();
-    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#failure !== undefined) throw new EdgeError(this.#failure);
   }
 }
