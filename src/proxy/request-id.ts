@@ -32,6 +32,11 @@ export class RequestIds {
     return given !== undefined && others.length === 0 && WELL_FORMED.test(given) ? given : this.next();
   }
 
+  /** Whether an id was made here. */
+  isOwn(id: string): boolean {
+    return id.length === REQUEST_ID_CHARACTERS && id.startsWith(this.#prefix);
+  }
+
   /** A new one. */
   next(): string {
     this.#count = (this.#count + 1) % COUNT_MAX;

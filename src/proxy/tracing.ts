@@ -122,7 +122,9 @@ export class RequestSpan {
     const span = this.#tracer.startSpan(nameOf(request.method), { kind: SpanKind.CLIENT, attributes }, this.#context);
     const carrier = new Map<string, string>();
     propagation.inject(trace.setSpan(this.#context, span), carrier, SETTER);
-    const fields = [...request.fields.filter(([name]) => !carrier.has(name)), ...carrier];
+    // Of a request that fills no more than where it is in the trace: `tracestate` and `baggage` are texts of the client's, and the answer is for everybody.
+    const injected = [...carrier].filter(([name]) => name === 'traceparent' || request.fields.some(([own]) => own === name));
+    const fields = [...request.fields.filter(([name]) => !injected.some(([own]) => own === name)), ...injected];
     return {
       fields,
       onEnd: ({ status, error }) => {

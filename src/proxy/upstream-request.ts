@@ -5,7 +5,6 @@
 import { hostAtOrigin } from '../cache/cache-key.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import { endToEndFields, type FieldList, fieldValue } from '../http/header-fields.ts';
-import { parseTraceParent } from '../http/trace-context.ts';
 import { appendCdnLoop, appendVia } from '../http/via.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { RequestContext } from './request-context.ts';
@@ -31,6 +30,7 @@ export function sharedRequestFields(
   site: Site,
   services: ProxyServices,
 ): FieldList {
+  const isOwn = context.requestId !== undefined && services.requestIds.isOwn(context.requestId);
   const fields: FieldList = [
     ['host', hostAtOrigin(site, context.host)],
     ['user-agent', 'rawslice'],
@@ -40,18 +40,10 @@ export function sharedRequestFields(
     // The version that this client spoke would be something of the client's.
     ['via', appendVia(undefined, '1.1')],
     ['cdn-loop', appendCdnLoop(fieldValue(context.fields, 'cdn-loop'), services.loopId)],
-    ...tracingFields(context),
+    // The first client's, if it was made here: what another proxy says may be a client's word.
+    ...(isOwn ? [[REQUEST_ID_FIELD, context.requestId ?? ''] as const] : []),
   ];
   return withOriginFields(fields, site);
-}
-
-/** Who asked first, and where in its trace: what the origin logs can be joined with what this proxy does. An origin that answers by it would answer by chance. */
-function tracingFields({ fields, requestId }: Pick<RequestContext, 'fields'> & Partial<Pick<RequestContext, 'requestId'>>): FieldList {
-  const isTraced = parseTraceParent(fieldValue(fields, 'traceparent')) !== undefined;
-  return [
-    ...(requestId === undefined ? [] : [[REQUEST_ID_FIELD, requestId] as const]),
-    ...(isTraced ? fields.filter(([name]) => TRACE_FIELDS.has(name)) : []),
-  ];
 }
 
 /** What middlewares of the route say is said instead of whatever is there. */
@@ -70,9 +62,6 @@ export function selectingFields(context: RequestContext): FieldList {
     site,
   );
 }
-
-/** W3C Trace Context. */
-const TRACE_FIELDS = new Set(['traceparent', 'tracestate']);
 
 /** Fields that this proxy writes itself. */
 const REPLACED = new Set(['host', 'via', 'cdn-loop', 'expect', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']);

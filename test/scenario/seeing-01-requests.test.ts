@@ -76,7 +76,7 @@ test('a trusted proxy may give the id, if it is well-formed; without ids nothing
   assert.equal(await told('', { requestId: 'off' }, 'abc-123'), 'abc-123');
 });
 
-test('traceparent goes on to the origin, also of a request that fills, and into the line of either lane', async () => {
+test('traceparent goes on to the origin with what passes through, not with what fills, and into the line of either lane', async () => {
   await using origin = await Origin.start({ resolve: () => FRESH });
   const log = new CapturedStream();
   const logger = createLogger({ level: 'info', stream: log });
@@ -84,21 +84,24 @@ test('traceparent goes on to the origin, also of a request that fills, and into 
   const headers = { traceparent: TRACEPARENT, tracestate: 'a=b', referer: 'http://x.example/' };
   for (const target of ['/a', '/a']) await edge.get(target, headers);
   await edge.get('/b', { traceparent: 'nonsense' });
+  await edge.get('/c', headers, { method: 'POST', body: 'x' });
   assert.equal(edge.services.metrics.value('laneRequests', 'express'), 1);
-  await eventually(() => linesOf(log).length === 3, { what: 'all lines' });
+  await eventually(() => linesOf(log).length === 4, { what: 'all lines' });
   assert.deepEqual(
     linesOf(log).map((line) => [line.trace_id, line.span_id, line['http.request.referer']]),
     [
       ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331', 'http://x.example/'],
       ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331', 'http://x.example/'],
       [undefined, undefined, undefined],
+      ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331', 'http://x.example/'],
     ],
   );
   assert.deepEqual(
     origin.requests.map(({ headers: { traceparent, tracestate } }) => [traceparent, tracestate]),
     [
-      [TRACEPARENT, 'a=b'],
       [undefined, undefined],
+      [undefined, undefined],
+      [TRACEPARENT, 'a=b'],
     ],
   );
 });

@@ -39,7 +39,7 @@ test('with an SDK: a span for each request, one below it for each node, and the 
   const logger = createLogger({ level: 'info', stream: log });
   const yaml = `upstreams:\n  - name: pool\n    nodes: [{ url: "${bad.url}" }, { url: "${good.url}" }]\n`;
   await using edge = await startEdge({ yaml, logger, set: { 'log.access': 'true' } });
-  await edge.get('/a?b=c', { traceparent: TRACEPARENT, 'user-agent': 'me' });
+  await edge.get('/a?b=c', { traceparent: TRACEPARENT, tracestate: 'evil=<evil>', 'user-agent': 'me' });
   await edge.get('/a?b=c', { traceparent: TRACEPARENT, 'user-agent': 'me' });
   await edge.get('/d', {}, { method: 'POST', body: 'x' });
   await eventually(() => exporter.getFinishedSpans().length === 6, { what: 'all spans' });
@@ -99,6 +99,8 @@ test('with an SDK: a span for each request, one below it for each node, and the 
     told,
     clients.map((span) => `00-${span.spanContext().traceId}-${span.spanContext().spanId}-01`),
   );
+  // What fills tells nothing else of a client, since the answer is for everybody.
+  for (const { headers } of [...bad.requests, ...good.requests]) assert.equal(headers.tracestate, undefined);
   // And the lines in the log are of the spans.
   const lines = log.text
     .split('\n')
