@@ -123,10 +123,10 @@ export class Edge {
   /** Every socket that listens. @throws EdgeError LISTEN_FAILED for one that cannot be handed over */
   get sockets(): readonly NamedSocket[] {
     const sockets: NamedSocket[] = [];
-    for (const [key, { service, listener, address, isOfService }] of this.listeners.byKey) {
+    for (const [key, { service, listener, address, isOfService, placed }] of this.listeners.byKey) {
       const { fd } = listener;
       // Whoever made a Unix socket removes its path at the end.
-      if (fd === undefined || (typeof address === 'string' && !isOfService))
+      if (fd === undefined || (typeof address === 'string' && !isOfService && placed === undefined))
         throw new EdgeError('LISTEN_FAILED', `${key} cannot be handed over; let systemd own it (a socket unit), or use a TCP address`);
       sockets.push({ name: isOfService ? socketName('service', service) : socketName('address', key), fd });
     }

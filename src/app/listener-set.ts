@@ -5,10 +5,11 @@
 import { closeSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import type { EdgeConfig } from '../config/edge-config.ts';
-import { formatListenAddress } from '../config/listen-address.ts';
+import { formatListenAddress, type SocketFile } from '../config/listen-address.ts';
 import type { Listener, ListenerEnd, ListenPlace } from '../proxy/listener.ts';
 import { type InheritedSockets, socketsOfServices } from './inherited-sockets.ts';
 import { type AssembledProxy, listenerOptions, type PreparedConfig } from './proxy-assembly.ts';
+import { checkSocketFile, PlacedSocket, temporaryPath } from './socket-file.ts';
 
 /** A listener that listens. */
 export interface OpenListener {
@@ -18,6 +19,10 @@ export interface OpenListener {
   readonly listener: Listener;
   /** The service's socket came from systemd. */
   readonly isOfService: boolean;
+  /** The path of a Unix socket of its own. */
+  readonly placed: PlacedSocket | undefined;
+  /** What that is to be. */
+  readonly file: SocketFile | undefined;
 }
 
 /** Where somebody is to listen. `key` stays the same over a reload. */
@@ -26,6 +31,7 @@ interface Wanted {
   readonly place: ListenPlace;
   readonly key: string;
   readonly isOfService: boolean;
+  readonly file?: SocketFile | undefined;
 }
 
 type OpenListeners = ReadonlyMap<string, OpenListener>;
@@ -77,13 +83,15 @@ export class ListenerSet {
     const next = new Map<string, OpenListener>();
     const fresh: Listener[] = [];
     try {
-      for (const { service, place, key, isOfService } of this.#wantedBy(prepared.config)) {
+      for (const { service, place, key, isOfService, file } of this.#wantedBy(prepared.config)) {
         const known = this.#open.get(key);
         const listener = known?.listener ?? this.#proxy.createListener(service, prepared);
         if (known === undefined) fresh.push(listener);
-        next.set(key, { service, listener, isOfService, address: known?.address ?? (await listener.listen(this.#claim(key, place))) });
+        const opened = known ?? (await this.#openSocket(listener, { key, place, file }));
+        next.set(key, { service, listener, isOfService, address: opened.address, placed: opened.placed, file });
       }
     } catch (error) {
+      for (const { listener, placed } of next.values()) if (fresh.includes(listener)) placed?.remove();
       await Promise.all(fresh.map((listener) => listener.close({ deadlineMs: 0 })));
       throw error;
     }
@@ -94,23 +102,48 @@ export class ListenerSet {
   async close(end: ListenerEnd): Promise<void> {
     this.#isClosing = true;
     this.#proxy.services.load.isDraining = true;
-    for (const { listener } of this.#open.values()) this.#drain(listener, end);
+    for (const { listener, placed } of this.#open.values()) {
+      // Another process listens on under the same name.
+      if (end.idleGraceMs === undefined || end.idleGraceMs === 0) placed?.remove();
+      this.#drain(listener, end);
+    }
     await Promise.all(this.#closing);
   }
 
   #commit(next: OpenListeners, { config, services }: PreparedConfig): void {
-    for (const { service, listener } of next.values()) {
+    for (const { service, listener, placed, file } of next.values()) {
+      if (file !== undefined) placed?.setMode(file.mode);
       const answeredWith = services.get(service);
       if (answeredWith !== undefined) listener.use(answeredWith, listenerOptions(config));
     }
     const kept = new Set([...next.values()].map(({ listener }) => listener));
-    for (const { listener } of this.#open.values()) if (!kept.has(listener)) this.#drain(listener, { deadlineMs: config.shutdown.drainMs });
+    for (const { listener, placed } of this.#open.values()) {
+      if (kept.has(listener)) continue;
+      placed?.remove();
+      this.#drain(listener, { deadlineMs: config.shutdown.drainMs });
+    }
     this.#open = next;
     // Addresses that the process before listened on, and this one does not.
     for (const [key, fd] of this.#unclaimed) {
       this.#unclaimed.delete(key);
       closeSync(fd);
     }
+  }
+
+  /** Listens on a socket of the process before, or on one of its own. */
+  async #openSocket(
+    listener: Listener,
+    { key, place, file }: Pick<Wanted, 'key' | 'place' | 'file'>,
+  ): Promise<Pick<OpenListener, 'address' | 'placed'>> {
+    const claimed = this.#claim(key, place);
+    if (file === undefined) return { address: await listener.listen(claimed), placed: undefined };
+    if (claimed !== place) {
+      await listener.listen(claimed);
+      return { address: file.path, placed: PlacedSocket.inherit(file) };
+    }
+    await checkSocketFile(file);
+    await listener.listen(place);
+    return { address: file.path, placed: PlacedSocket.place(file) };
   }
 
   #claim(key: string, place: ListenPlace): ListenPlace {
@@ -131,13 +164,21 @@ export class ListenerSet {
     const places = services.flatMap(({ name, listen }): readonly Wanted[] => {
       const own = sockets.get(name);
       if (own !== undefined) return own.map((fd) => ({ service: name, place: { fd }, key: `descriptor ${fd}`, isOfService: true }));
-      return listen.map((place, index) => {
+      return listen.map((place, index): Wanted => {
+        if ('path' in place)
+          return {
+            service: name,
+            place: { path: temporaryPath(place) },
+            key: `unix:${place.path}`,
+            isOfService: false,
+            file: place,
+          };
         const key = place.port === 0 ? `${name} ${index} ${place.host}` : formatListenAddress(place);
         return { service: name, place, key, isOfService: false };
       });
     });
     const [first] = places;
     const instead = this.#instead;
-    return instead === undefined || first === undefined ? places : [{ ...first, place: instead, key: 'instead' }];
+    return instead === undefined || first === undefined ? places : [{ ...first, place: instead, key: 'instead', file: undefined }];
   }
 }

@@ -4,7 +4,7 @@
  */
 import type { LogLevel } from '../base/log.ts';
 import type { AnyOptions } from '../base/module-options.ts';
-import type { ListenAddress } from './listen-address.ts';
+import type { ListenAddress, ServiceAddress } from './listen-address.ts';
 import type { Network } from './network.ts';
 import type { ACCESS_FORMATS, BALANCE_WORDS, DEVICE_IO, PresetName, REQUEST_ID_WORDS } from './options.ts';
 
@@ -238,7 +238,7 @@ export interface ConfigService {
   readonly name: string;
   /** Made because no services are configured. */
   readonly isImplicit: boolean;
-  readonly listen: readonly ListenAddress[];
+  readonly listen: readonly ServiceAddress[];
   /** Names, in the order in which they are tried. */
   readonly routes: readonly string[];
   /** With any, its addresses speak TLS. */
@@ -259,7 +259,7 @@ export interface EdgeConfig {
   readonly groups: readonly ConfigGroup[];
   readonly middlewares: readonly ConfigMiddleware[];
   /** This, `upstream`, `preset` and `rules`: what the options say, to be shown. */
-  readonly listen: ListenAddress;
+  readonly listen: ServiceAddress;
   /** Whether plain hits are answered from the raw socket. */
   readonly expressLane: boolean;
   readonly admin: { readonly listen: ListenAddress; readonly token: string | undefined };

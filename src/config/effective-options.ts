@@ -13,7 +13,7 @@ import type {
   ConfigService,
   EdgeConfig,
 } from './edge-config.ts';
-import { formatListenAddress } from './listen-address.ts';
+import { formatListenAddress, formatServiceAddress } from './listen-address.ts';
 import { formatNetworks } from './network.ts';
 import { OPTION_KEYS, type OptionKey } from './options.ts';
 import { formatSize } from './size.ts';
@@ -133,7 +133,7 @@ function describeRoute({
 
 function describeService(service: ConfigService): string {
   const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, trustedProxies, middlewares } = service;
-  const parts = [`listen ${listen.map(formatListenAddress).join(' ')}`, `routes ${routes.join(' ')}`];
+  const parts = [`listen ${listen.map(formatServiceAddress).join(' ')}`, `routes ${routes.join(' ')}`];
   if (certificates.length > 0) parts.push(`TLS ${tlsMinVersion} and later with ${certificates.map(({ certFile }) => certFile).join(' ')}`);
   if (takesProxyProtocol) parts.push('PROXY protocol');
   if (trustedProxies !== undefined) parts.push(`trusted proxies ${formatNetworks(trustedProxies)}`);
@@ -142,7 +142,7 @@ function describeService(service: ConfigService): string {
 }
 
 const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undefined>> = {
-  listen: (config) => formatListenAddress(config.listen),
+  listen: (config) => formatServiceAddress(config.listen),
   expressLane: ({ expressLane }) => String(expressLane),
   'admin.listen': (config) => formatListenAddress(config.admin.listen),
   'admin.token': (config) => (config.admin.token === undefined ? undefined : '(set)'),

@@ -36,7 +36,7 @@ const DURATION: JsonSchema = {
 };
 const TEXT: JsonSchema = { type: 'string', minLength: 1 };
 const NAME: JsonSchema = { anyOf: [{ type: 'string', pattern: '^[\\w.-]{1,64}$' }, { type: 'number' }] };
-const ADDRESS: JsonSchema = { type: 'string', pattern: '^\\s*(?:\\[[^\\]]+\\]|[^:\\s]+):\\d{1,5}\\s*$' };
+const ADDRESS: JsonSchema = { type: 'string', pattern: '^\\s*(?:(?:\\[[^\\]]+\\]|[^:\\s]+):\\d{1,5}|unix:/.+)\\s*$' };
 const URL_TEXT: JsonSchema = { type: 'string', pattern: '^\\s*[hH][tT][tT][pP][sS]?://[^?#\\s]+\\s*$' };
 const PATH: JsonSchema = { type: 'string', pattern: '^/' };
 

@@ -41,3 +41,36 @@ export function formatListenAddress(address: ListenAddress): string {
 export function isLoopback(address: ListenAddress): boolean {
   return address.host === 'localhost' || address.host === '::1' || address.host.startsWith('127.');
 }
+
+/** A Unix socket that a service listens on. */
+export interface SocketFile {
+  /** Absolute. */
+  readonly path: string;
+  /** Of the file: who may connect. */
+  readonly mode: number;
+}
+
+/** Where a service listens. */
+export type ServiceAddress = ListenAddress | SocketFile;
+
+/** As systemd's sockets for one group. */
+const SOCKET_MODE = 0o660;
+/** What the system's address of a socket holds (unix(7)), less a process id behind it. */
+const SOCKET_PATH_BYTES_MAX = 96;
+
+/** Reads an address, or `unix:/path/of.sock`, perhaps with `;mode=666` behind it. */
+export function parseServiceAddress(text: string): Parsed<ServiceAddress> {
+  const trimmed = text.trim();
+  if (!trimmed.startsWith('unix:')) return parseListenAddress(text);
+  const [, path = '', mode] = /^unix:(\/[^;\0]*[^;/\0])(?:;mode=0?([0-7]{3}))?$/.exec(trimmed) ?? [];
+  if (path === '')
+    return invalid(`must be a Unix socket such as unix:/run/rawslice/edge.sock or unix:/run/edge.sock;mode=666, not ${quoteText(text)}`);
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) return invalid(`has a path of more than ${SOCKET_PATH_BYTES_MAX} bytes`);
+  return parsed({ path, mode: mode === undefined ? SOCKET_MODE : Number.parseInt(mode, 8) });
+}
+
+/** The form that parseServiceAddress() reads back. */
+export function formatServiceAddress(address: ServiceAddress): string {
+  if (!('path' in address)) return formatListenAddress(address);
+  return address.mode === SOCKET_MODE ? `unix:${address.path}` : `unix:${address.path};mode=${address.mode.toString(8).padStart(3, '0')}`;
+}

@@ -143,7 +143,7 @@ function findContradictions(values: OptionValues): readonly Contradiction[] {
   }
   const listen = values.listen;
   const adminListen = values['admin.listen'];
-  if (listen.port !== 0 && formatListenAddress(listen) === formatListenAddress(adminListen)) {
+  if (!('path' in listen) && listen.port !== 0 && formatListenAddress(listen) === formatListenAddress(adminListen)) {
     found.push({ keys: ['admin.listen', 'listen'], message: `must differ from listen; both are ${formatListenAddress(listen)}` });
   }
   if (values['log.accessFormat'] === 'combined' && values['log.accessFile'] === undefined)

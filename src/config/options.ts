@@ -56,7 +56,8 @@ export const OPTIONS = {
   listen: {
     kind: 'address',
     default: '127.0.0.1:8080',
-    description: 'Address that clients connect to; `0.0.0.0:8080` or `[::]:8080` for every interface. Not beside `services`',
+    description:
+      'Address that clients connect to; `0.0.0.0:8080` or `[::]:8080` for every interface, `unix:/path/of.sock` for a Unix socket (its mode is 660 unless `;mode=666` or the like says otherwise). Not beside `services`',
   },
   expressLane: {
     kind: 'boolean',

@@ -8,7 +8,7 @@ import { LOG_LEVELS } from '../base/log.ts';
 import { isPowerOfTwo } from '../base/units.ts';
 import { parseDuration } from './duration.ts';
 import { parseFile } from './file-path.ts';
-import { type ListenAddress, parseListenAddress } from './listen-address.ts';
+import { type ListenAddress, parseListenAddress, parseServiceAddress } from './listen-address.ts';
 import { parseNetworks } from './network.ts';
 import {
   ACCESS_FORMATS,
@@ -27,7 +27,7 @@ import { findSuggestion } from './suggestion.ts';
 
 /** Texts by dotted key in, values out. Options without default may be missing; load.ts asks for the required ones. */
 export const OPTION_SCHEMA = z.object({
-  listen: address('listen'),
+  listen: fromText(parseServiceAddress),
   expressLane: fromText(parseBoolean),
   'admin.listen': address('admin.listen'),
   'admin.token': fromText(parseSecret).optional(),

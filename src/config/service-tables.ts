@@ -15,7 +15,7 @@ import {
   type TlsMinVersion,
 } from './edge-config.ts';
 import { parseFile } from './file-path.ts';
-import { type ListenAddress, parseListenAddress } from './listen-address.ts';
+import { parseServiceAddress, type ServiceAddress } from './listen-address.ts';
 import { type Network, parseNetworks } from './network.ts';
 import { BALANCE_WORDS, PRESET_NAMES, type PresetName } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
@@ -43,7 +43,7 @@ const HOOK_MS_DEFAULT = 2000;
 /** Keys of a service. */
 export const SERVICE_KEYS = {
   name: 'Name for logs and metrics, unique; letters, digits, dot, underscore and hyphen',
-  listen: 'Address that clients connect to, or a list of addresses',
+  listen: 'Address that clients connect to, or a list of addresses; as `listen` of the configuration',
   routes: 'Names of the routes that this service has, tried in the order of `routes`; left out: all of them',
   certificates:
     'List of certificates, each with `cert` and `key` (PEM files, a relative path from where the program runs); with them the service speaks TLS. A client gets the one for the name that it asks for, else the first',
@@ -158,7 +158,7 @@ const NODE_KIND: RecordKind = { word: 'a node', keys: NODE_KEYS, countMax: 64 };
 /** A service as it is written. */
 export interface GivenService {
   readonly name: Placed<string>;
-  readonly listen: readonly Placed<ListenAddress>[];
+  readonly listen: readonly Placed<ServiceAddress>[];
   readonly routes: readonly Placed<string>[] | undefined;
   readonly certificates: readonly ConfigCertificate[];
   readonly tlsMinVersion: TlsMinVersion;
@@ -246,7 +246,7 @@ export function isTableKey(key: string): key is TableKey {
 export function readServices(node: YamlNode, problems: ConfigProblem[]): readonly GivenService[] {
   return readRecords(node, { key: 'services', kind: SERVICE_KIND, problems }, (reader, key) => {
     const name = reader.readRequired('name', parseName);
-    const listen = reader.readList('listen', parseListenAddress, ADDRESSES_MAX);
+    const listen = reader.readList('listen', parseServiceAddress, ADDRESSES_MAX);
     const routes = reader.readList('routes', parseName, ROUTES_MAX);
     if (listen === undefined) reader.report('listen', 'is required');
     const certificates = readCertificates(reader, key, problems);

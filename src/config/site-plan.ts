@@ -5,7 +5,7 @@
  */
 
 import { type ConfigGroup, type ConfigMiddleware, type ConfigRoute, type ConfigService, TLS_MIN_VERSIONS } from './edge-config.ts';
-import { formatListenAddress, type ListenAddress } from './listen-address.ts';
+import { formatServiceAddress, type ListenAddress, type ServiceAddress } from './listen-address.ts';
 import { type ModuleCatalogue, planMiddlewares } from './middleware-plan.ts';
 import type { PresetName } from './options.ts';
 import { quoteText } from './parsed.ts';
@@ -251,7 +251,7 @@ class Joiner {
   }
 
   #checkAddresses(services: readonly GivenService[]): void {
-    const taken: { readonly address: ListenAddress; readonly owner: string }[] = [
+    const taken: { readonly address: ServiceAddress; readonly owner: string }[] = [
       { address: this.#input.values['admin.listen'], owner: 'admin.listen' },
     ];
     for (const { name, listen } of services) {
@@ -259,8 +259,8 @@ class Joiner {
         const other = taken.find((known) => overlap(known.address, address.value));
         if (other === undefined) taken.push({ address: address.value, owner: `service ${name.value}` });
         else {
-          const text = formatListenAddress(address.value);
-          const theirs = formatListenAddress(other.address);
+          const text = formatServiceAddress(address.value);
+          const theirs = formatServiceAddress(other.address);
           const what = text === theirs ? `as that of ${other.owner}` : `which ${theirs} of ${other.owner} excludes`;
           this.#report(address, `services.${name.value}.listen`, `is ${text}, ${what}`);
         }
@@ -278,7 +278,8 @@ class Joiner {
 }
 
 /** Whether the system refuses the second of two addresses. `[::]` is every address of both families. */
-function overlap(one: ListenAddress, other: ListenAddress): boolean {
+function overlap(one: ServiceAddress, other: ServiceAddress): boolean {
+  if ('path' in one || 'path' in other) return 'path' in one && 'path' in other && one.path === other.path;
   if (one.port === 0 || one.port !== other.port) return false;
   const isV6 = ({ host }: ListenAddress): boolean => host.includes(':');
   const covers = (wide: ListenAddress, narrow: ListenAddress): boolean => wide.host === '::' || (wide.host === '0.0.0.0' && !isV6(narrow));

@@ -4,7 +4,13 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { formatDuration, parseDuration } from '../../src/config/duration.ts';
 import { environmentName, readEnvironment } from '../../src/config/environment.ts';
-import { formatListenAddress, isLoopback, parseListenAddress } from '../../src/config/listen-address.ts';
+import {
+  formatListenAddress,
+  formatServiceAddress,
+  isLoopback,
+  parseListenAddress,
+  parseServiceAddress,
+} from '../../src/config/listen-address.ts';
 import { formatNetworks, parseNetworks } from '../../src/config/network.ts';
 import { OPTION_KEYS } from '../../src/config/options.ts';
 import type { Parsed } from '../../src/config/parsed.ts';
@@ -160,4 +166,21 @@ test('parseProtocols() takes names, and none that would hide requests', () => {
   for (const text of ['', 'none,websocket', 'a b', '/2', 'a/b/c'])
     assert.match(messageOf(parseProtocols(text)), /^must be protocols such as/, text);
   assert.match(messageOf(parseProtocols(Array(9).fill('a').join())), /names 9 protocols; the limit is 8/);
+});
+
+test('parseServiceAddress() takes Unix sockets beside addresses', () => {
+  const cases: readonly (readonly [string, object, string?])[] = [
+    ['unix:/run/edge.sock', { path: '/run/edge.sock', mode: 0o660 }],
+    ['unix:/run/edge.sock;mode=666', { path: '/run/edge.sock', mode: 0o666 }],
+    ['unix:/run/a b;mode=0600', { path: '/run/a b', mode: 0o600 }, 'unix:/run/a b;mode=600'],
+    ['127.0.0.1:80', { host: '127.0.0.1', port: 80 }],
+  ];
+  for (const [text, address, form = text] of cases) {
+    const read = parseServiceAddress(text);
+    assert.deepEqual(read, { kind: 'ok', value: address });
+    assert.equal(read.kind === 'ok' && formatServiceAddress(read.value), form);
+  }
+  for (const text of ['unix:', 'unix:edge.sock', 'unix:/run/', 'unix:/a;mode=9', 'unix:/a;mode=77', 'unix:/a;b=c'])
+    assert.match(messageOf(parseServiceAddress(text)), /^must be a Unix socket such as/, text);
+  assert.match(messageOf(parseServiceAddress(`unix:/${'x'.repeat(100)}`)), /more than 96 bytes/);
 });

@@ -84,7 +84,7 @@ export class RawsliceProcess {
   async untilListening(): Promise<void> {
     const endMs = this.#clock.monotonicMs() + START_DEADLINE_MS;
     for (;;) {
-      const match = /listens on http:\/\/127\.0\.0\.1:(\d+)[\s\S]*admin {2}http:\/\/127\.0\.0\.1:(\d+)/.exec(this.#stderr);
+      const match = /listens on (?:http:\/\/127\.0\.0\.1:(\d+)|unix:)[\s\S]*admin {2}http:\/\/127\.0\.0\.1:(\d+)/.exec(this.#stderr);
       if (match !== null) {
         this.#port = Number(match[1]);
         this.#adminPort = Number(match[2]);

@@ -105,16 +105,15 @@ function collectPath(path: string, before: string | undefined): string {
 }
 
 function announce(io: CommandIo, edge: Edge, config: EdgeConfig): void {
-  const base = `http://${placeText(edge.address)}`;
+  const base = placeText(edge.address);
   const admin = edge.adminAddress === undefined ? 'none' : `http://${hostAndPort(edge.adminAddress)}`;
   const short = config.routes.find(({ isImplicit }) => isImplicit);
   const what = short === undefined ? `has ${countText(config.routes.length, 'route')}` : frontedBy(config, short);
   io.terminal.note(`rawslice listens on ${base} and ${what}`);
-  for (const { service, address } of edge.listeners.open.slice(1))
-    io.terminal.note(`  and on http://${placeText(address)} (service ${service})`);
+  for (const { service, address } of edge.listeners.open.slice(1)) io.terminal.note(`  and on ${placeText(address)} (service ${service})`);
   for (const device of edge.store.status) io.terminal.note(`  cache  ${device.path} (${describeDevice(device, edge)})`);
   io.terminal.note(`  admin  ${admin}/readyz, /healthz, /metrics`);
-  if (short === undefined) return;
+  if (short === undefined || typeof edge.address === 'string') return;
   io.terminal.note(
     `  try    curl -o /dev/null -sD- ${base}${SAMPLE_PATHS[config.preset] ?? '/PATH/AT/THE/MIRROR'}   (twice: X-Cache says MISS, then HIT)`,
   );
@@ -128,7 +127,7 @@ function frontedBy(config: EdgeConfig, { group: name }: ConfigRoute): string {
 }
 
 function placeText(address: Edge['address']): string {
-  return typeof address === 'string' ? address : hostAndPort(address);
+  return typeof address === 'string' ? `unix:${address}` : `http://${hostAndPort(address)}`;
 }
 
 function describeDevice(device: Edge['store']['status'][number], edge: Edge): string {
