@@ -134,8 +134,8 @@ export class AssembledProxy {
   /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates and middlewares */
   prepare(config: EdgeConfig): PreparedConfig {
     const certificates = this.#readCertificates(config);
-    const middlewares = this.#middlewares.prepare(config.middlewares);
     const doors = this.#doors.prepare(config.groups);
+    const middlewares = this.#middlewares.prepare(config.middlewares);
     const { clientSurplusBytes } = this.config.limits;
     const surplus = config.limits.clientSurplusBytes === clientSurplusBytes ? this.#surplus : this.#makeSurplus(config);
     const services = assembleServices(config, { doors, counts: this.#counts, certificates, middlewares }).map(

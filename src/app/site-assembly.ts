@@ -124,7 +124,7 @@ function siteOf({ route, group, door, originFields }: SiteParts): Site {
     preservesHost: group.preservesHost,
     rules: route.rules,
     sliceSizeBytes: route.sliceSizeBytes,
-    hashOn: group.nodes.length > 1 && isHashed(group.balance) ? group.hashOn : undefined,
+    hashOn: group.nodes.length > 1 && (group.balancer !== undefined || isHashed(group.balance)) ? group.hashOn : undefined,
   };
 }
 

@@ -2,16 +2,20 @@
  * Builds the ways to origins from a configuration: a door to each upstream group, and to the origins that redirects lead to. Who was given a door keeps it:
  * what a reload changes about a group changes behind it. Used by proxy-assembly.ts.
  */
+import { must } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
+import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import { KIB } from '../base/units.ts';
-import type { ConfigGroup, ConfigNode } from '../config/edge-config.ts';
+import type { ConfigGroup, ConfigModule, ConfigNode } from '../config/edge-config.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import { lookupPublic } from '../upstream/address-guard.ts';
 import { type Balancer, LeastConnections, RandomBalancer, SmoothRoundRobin, TwoChoices } from '../upstream/balancer.ts';
+import type { OwnBalancer } from '../upstream/balancer-module.ts';
 import { GroupTransport } from '../upstream/group-transport.ts';
+import { GuardedBalancer } from '../upstream/guarded-balancer.ts';
 import { HashBalancer, ketamaOrder, rendezvousOrder } from '../upstream/hash-balancer.ts';
 import { GROUP_METRICS } from '../upstream/node-metrics.ts';
 import { OriginTransport } from '../upstream/origin-transport.ts';
@@ -20,6 +24,7 @@ import { TransportPool } from '../upstream/transport-pool.ts';
 import type { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import { UpstreamNode } from '../upstream/upstream-node.ts';
 import type { ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from '../upstream/upstream-transport.ts';
+import { MODULES } from './module-catalogue.ts';
 
 /** Largest response head that is taken from an origin. */
 const UPSTREAM_HEAD_BYTES_MAX = 64 * KIB;
@@ -37,6 +42,8 @@ interface Retired {
   readonly isIdle: boolean;
   close(): Promise<void>;
 }
+
+const FRACTION = 2 ** 32;
 
 /** How often it is looked whether what nobody uses any more can be closed. */
 const RETIRED_CHECK_MS = 250;
@@ -73,8 +80,9 @@ export class DoorSet {
     return this.#doors;
   }
 
-  /** Doors for groups, those that lead to the same place as now included. Nothing changes yet. */
+  /** Doors for groups, those that lead to the same place as now included. Nothing changes yet. @throws EdgeError CONFIG_INVALID for a balancer */
   prepare(groups: readonly ConfigGroup[]): ReadonlyMap<string, UpstreamDoor> {
+    for (const group of groups) if (group.balancer !== undefined) makeOwnBalancer(group, group.balancer, this.#base);
     return new Map(
       groups.map((group) => {
         const known = this.#doors.get(group.name);
@@ -213,11 +221,11 @@ export class UpstreamDoor implements UpstreamTransport {
   }
 
   #makeGroup(): GroupTransport {
-    const { name, balance, retriesMax, retryBudgetPercent, panicPercent, outlier, hostHeader, preservesHost } = this.#config;
+    const { name, balance, balancer, retriesMax, retryBudgetPercent, panicPercent, outlier, hostHeader, preservesHost } = this.#config;
     return new GroupTransport({
       name,
       nodes: [...this.#nodes.values()],
-      balancer: BALANCERS[balance](this.#config, this.#base.random),
+      balancer: balancer === undefined ? BALANCERS[balance](this.#config, this.#base.random) : this.#makeOwn(balancer),
       retriesMax,
       retryBudgetPercent,
       panicPercent,
@@ -228,12 +236,39 @@ export class UpstreamDoor implements UpstreamTransport {
     });
   }
 
+  /** That it can be made was tried when the configuration was prepared; what fails now must not end a change that has begun. */
+  #makeOwn(config: ConfigModule): Balancer<UpstreamNode> {
+    const { logger } = this.#base;
+    const { name: group } = this.#config;
+    try {
+      return new GuardedBalancer<UpstreamNode>(makeOwnBalancer(this.#config, config, this.#base), {
+        group,
+        metrics: this.#groupMetrics,
+        logger,
+      });
+    } catch (cause) {
+      logger.error({ group, err: cause }, 'the balancer of a group cannot be made; its nodes are asked in turn');
+      return new SmoothRoundRobin();
+    }
+  }
+
   #makePool(): TransportPool {
     const { clock, metrics } = this.#base;
     const shared = { ...limitsOf(this.#config), clock, metrics };
     return new TransportPool(
       (key) => new OriginTransport({ ...shared, origin: key.origin, lookup: key.isGuarded ? lookupPublic : undefined }),
     );
+  }
+}
+
+/** @throws EdgeError CONFIG_INVALID when its module cannot make it */
+function makeOwnBalancer({ name: group }: ConfigGroup, { use, options }: ConfigModule, { clock, random }: UpstreamBase): OwnBalancer {
+  const services = { group, monotonicMs: () => clock.monotonicMs(), random: () => random.integerBelow(FRACTION) / FRACTION };
+  try {
+    return must(MODULES.balancer(use), 'its module is gone').create(options, services);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new EdgeError('CONFIG_INVALID', `The balancer of the group ${group} cannot be made: ${why}`, { cause });
   }
 }
 

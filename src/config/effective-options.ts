@@ -60,7 +60,7 @@ function describeGroup(group: ConfigGroup): string {
     if (isBackup) words.push('backup');
     return words.join(' ');
   });
-  facts.push(`balance ${group.balance}`, ...describeBalance(group));
+  facts.push(`balance ${[group.balancer?.use ?? group.balance, ...(group.balancer?.shown ?? [])].join(' ')}`, ...describeBalance(group));
   if (group.hostHeader !== undefined) facts.push(`hostHeader ${group.hostHeader}`);
   if (group.preservesHost) facts.push('preserveHost');
   facts.push(

@@ -191,3 +191,31 @@ test('a group that is to be chosen is one that there is', () => {
   ]);
   assert.deepEqual(problemsOf(list('{ default: 9, canary: 1 }') + groups), []);
 });
+
+test("a balancer of one's own is named by balance, and is no middleware", () => {
+  const module = (kind: string): string =>
+    `export default { interfaceVersion: 1, ${kind} create: () => ({}), options: { a: { kind: 'count', meaning: 'x' } } };`;
+  writeFileSync(path.join(FOLDER, 'balancer.ts'), module("kind: 'balancer',"));
+  writeFileSync(path.join(FOLDER, 'middleware.ts'), module(''));
+  const group = (more: string): string =>
+    `upstreams: [{ name: g, nodes: [{ url: http://127.0.0.1:8 }], ${more} }]\nroutes: [{ name: r, upstream: g }]\n`;
+  const loaded = load(group('balance: ./balancer.ts, balanceOptions: { a: 7 }, hashOn: client'));
+  assert.ok(loaded.kind === 'ok');
+  const { balancer } = loaded.config.groups.find(({ name }) => name === 'g') ?? {};
+  assert.deepEqual(balancer, { use: path.join(FOLDER, 'balancer.ts'), options: { a: 7 }, shown: ['a 7'] });
+  const [shown] = listEffectiveOptions(loaded.config, loaded.sources).filter(({ key }) => key === 'upstreams.g');
+  assert.match(shown?.value ?? '', /balance \S+\/balancer.ts a 7, /);
+  assert.match(
+    problemsOf(group('balance: ./middleware.ts')).join(),
+    /^edge.yaml:3:\d+: upstreams.0.balance: names middleware.ts, which is a middleware, and no balancer$/,
+  );
+  assert.match(
+    problemsOf(group('balance: ./balancer.ts, balanceOptions: { b: 7 }')).join(),
+    /upstreams.0.balanceOptions.b: is not a key of these options/,
+  );
+  assert.match(
+    problemsOf(group('balance: random, balanceOptions: { a: 7 }')).join(),
+    /upstreams.0.balanceOptions: is for a module that balance names/,
+  );
+  assert.match(problemsOf('middlewares: [{ name: m, use: ./balancer.ts }]\n').join(), /which is a balancer, and no middleware$/);
+});
