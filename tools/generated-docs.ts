@@ -7,6 +7,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ERRORS } from '../src/base/errors.ts';
 import type { MetricRow } from '../src/base/metrics.ts';
+import { DISCOVER_KEYS } from '../src/config/discovery-table.ts';
 import { environmentName } from '../src/config/environment.ts';
 import { listOptions, type OptionRow } from '../src/config/options.ts';
 import {
@@ -37,6 +38,7 @@ export function renderParts(metrics: MetricTables): ReadonlyMap<string, string> 
     ['node-keys', renderKeys(NODE_KEYS)],
     ['check-keys', renderKeys(CHECK_KEYS)],
     ['outlier-keys', renderKeys(OUTLIER_KEYS)],
+    ['discover-keys', renderKeys(DISCOVER_KEYS)],
     ['rule-keys', renderKeys(RULE_KEYS)],
     ['middleware-keys', renderKeys(MIDDLEWARE_KEYS)],
     ['middleware-options', renderMiddlewares()],

@@ -6,7 +6,7 @@ import type { ConfigGroup, ConfigRoute, ConfigRule, EdgeConfig } from '../config
 import { describeRule } from '../config/effective-options.ts';
 import type { RequestTarget } from '../http/request-target.ts';
 import { type RouteMatch, Router, withoutPrefix } from '../proxy/router.ts';
-import { siteName } from './site-assembly.ts';
+import { authorityOf, siteName } from './site-assembly.ts';
 
 /** A request as it is explained. */
 export interface ExplainedRequest {
@@ -70,18 +70,24 @@ export function explainRequest(
 
 function explainRoute(route: ConfigRoute, group: ConfigGroup, { path, query, host }: ExplainedRequest['target']) {
   const own = group.basePath + route.addPrefix + withoutPrefix(path, route.stripPrefix) + (query === undefined ? '' : `?${query}`);
-  const authority = group.hostHeader ?? new URL(group.nodes[0]?.origin ?? '').host;
+  const authority = group.hostHeader ?? authorityOf(group);
   const site = { name: siteName(route, group), authority, preservesHost: group.preservesHost };
   const rule = ruleOf(route, path);
   return {
     route: route.name,
     group: group.name,
-    upstream: group.nodes.map(({ origin }) => origin + own),
-    host: group.preservesHost ? (host ?? authority) : (group.hostHeader ?? (group.nodes.length > 1 ? "the node's own" : authority)),
+    upstream: originsOf(group).map((origin) => origin + own),
+    host: group.preservesHost ? (host ?? authority) : (group.hostHeader ?? (originsOf(group).length > 1 ? "the node's own" : authority)),
     key: cacheKey({ siteName: keySiteName(site, host), path, query })?.keyText,
     rule: rule?.name ?? 'plain',
     ruleText: rule === undefined ? undefined : describeRule(rule),
   };
+}
+
+/** Nodes that are found are known to a running program only; what they are looked for by stands for them. */
+function originsOf({ nodes, discovery }: ConfigGroup): readonly string[] {
+  const own = nodes.map(({ origin }) => origin);
+  return discovery === undefined ? own : [...own, `${discovery.scheme}://${discovery.authority}`];
 }
 
 function ruleOf(route: ConfigRoute, path: string): ConfigRule | undefined {

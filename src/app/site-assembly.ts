@@ -10,6 +10,7 @@ import { ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { Router } from '../proxy/router.ts';
 import type { ServedRoute, Service, ServiceTransport, Site } from '../proxy/services.ts';
 import type { CertificateFiles } from './certificate-files.ts';
+import { originOf } from './group-nodes.ts';
 import type { MiddlewareLine } from './middleware-set.ts';
 import { isHashed, type UpstreamDoor } from './upstream-assembly.ts';
 
@@ -106,9 +107,7 @@ interface SiteParts {
 }
 
 function siteOf({ route, group, door, originFields }: SiteParts): Site {
-  const authorities = group.nodes.map(({ origin }) => new URL(origin).host);
-  const [first = ''] = authorities;
-  const authority = group.hostHeader ?? first;
+  const authority = group.hostHeader ?? authorityOf(group);
   return {
     name: siteName(route, group),
     route: route.name,
@@ -117,15 +116,29 @@ function siteOf({ route, group, door, originFields }: SiteParts): Site {
     follow: (rule) => door.follow(rule, new Set(originFields.map(([name]) => name))),
     originFields: [...new Map(originFields.map((field) => [field[0], field])).values()],
     authority,
-    otherAuthorities: authorities.filter((other) => other !== authority),
+    get otherAuthorities() {
+      return door.group.nodes.map((node) => node.authority).filter((other) => other !== authority);
+    },
     placeName: group.isNamedByOrigin ? authority : group.name,
     basePath: group.basePath + route.addPrefix,
     stripPrefix: route.stripPrefix,
     preservesHost: group.preservesHost,
     rules: route.rules,
     sliceSizeBytes: route.sliceSizeBytes,
-    hashOn: group.nodes.length > 1 && (group.balancer !== undefined || isHashed(group.balance)) ? group.hashOn : undefined,
+    upgrades: route.upgrades,
+    hashOn: hashSourceOf(group),
   };
+}
+
+/** `host[:port]` of the first node, or what stands for those that are found. */
+export function authorityOf(group: ConfigGroup): string {
+  return group.nodes.length === 0 ? (group.discovery?.authority ?? '') : new URL(originOf(group)).host;
+}
+
+/** What requests have in common, where somebody looks at it. */
+function hashSourceOf({ nodes, discovery, balance, balancer, hashOn }: ConfigGroup): Site['hashOn'] {
+  const hasSeveral = nodes.length > 1 || discovery !== undefined;
+  return hasSeveral && (balancer !== undefined || isHashed(balance)) ? hashOn : undefined;
 }
 
 /**

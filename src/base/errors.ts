@@ -87,6 +87,12 @@ export const ERRORS = {
     sentence: 'The object is not in the cache, and the request wants nothing else (only-if-cached)',
   },
   SERVER_BUSY: { source: 'downstream', retry: 'same', httpStatus: 503, sentence: 'The server has reached its limit of requests at a time' },
+  UPSTREAM_ABSENT: {
+    source: 'upstream',
+    retry: 'same',
+    httpStatus: 503,
+    sentence: 'Discovery has found no node of the upstream group; see /upstreams on the admin address',
+  },
   UPSTREAM_UNREACHABLE: {
     source: 'upstream',
     retry: 'other-origin',

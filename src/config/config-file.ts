@@ -26,6 +26,7 @@ const FILE_BYTES_MAX = 256 * KIB;
 /** Kinds of options that may be a list, each item without commas. */
 const LIST_EXAMPLES: Partial<Record<OptionKind, string>> = {
   paths: 'paths without commas, such as `[/dev/sdb, /dev/sdc]`',
+  protocols: 'protocols, such as `[websocket]`',
   networks: 'networks, such as `[127.0.0.1, 192.0.2.0/24]`',
 };
 

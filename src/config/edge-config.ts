@@ -75,13 +75,74 @@ export interface ConfigOutlier {
   readonly restMsMax: number;
 }
 
+/** Where nodes are found, whoever is asked. */
+interface ConfigDiscoveryBase {
+  readonly scheme: 'http' | 'https';
+  /** What stands for the nodes where one name is needed: `host[:port]` or the like. */
+  readonly authority: string;
+  /** Undefined: the name that a node was found by. */
+  readonly sni: string | undefined;
+  readonly verifiesCertificate: boolean;
+  /** That addresses have to be in; undefined: any. */
+  readonly networks: readonly Network[] | undefined;
+  /** Whether an answer without nodes empties the group. */
+  readonly takesEmpty: boolean;
+  /** That a start or reload waits for the first answer. */
+  readonly waitMs: number;
+  /** For one question. */
+  readonly timeoutMs: number;
+}
+
+/** Nodes by DNS. */
+export interface ConfigDnsDiscovery extends ConfigDiscoveryBase {
+  readonly kind: 'dns';
+  readonly name: string;
+  /** SRV records; else addresses. */
+  readonly isService: boolean;
+  readonly families: readonly ('A' | 'AAAA')[];
+  /** Of addresses. */
+  readonly port: number;
+  /** None: those of the system. */
+  readonly servers: readonly { readonly host: string; readonly port: number }[];
+  readonly ttlMsMin: number;
+  readonly ttlMsMax: number;
+}
+
+/** A secret: written out, or in a file that is read each time; undefined: none. */
+export type ConfigSecret = { readonly text: string } | { readonly file: string } | undefined;
+
+/** A service over HTTP that knows nodes. */
+interface ConfigApi {
+  /** At least one; tried in this order. */
+  readonly urls: readonly string[];
+  /** PEM file with the authorities that its certificate is verified by; undefined: those of Node. */
+  readonly caFile: string | undefined;
+  /** Of the program itself. */
+  readonly certificate: ConfigCertificate | undefined;
+}
+
+/** Nodes by Consul. */
+export interface ConfigConsulDiscovery extends ConfigDiscoveryBase, ConfigApi {
+  readonly kind: 'consul';
+  readonly service: string;
+  readonly tags: readonly string[];
+  readonly datacenter: string | undefined;
+  readonly token: ConfigSecret;
+  readonly holdMs: number;
+}
+
+/** Where nodes are found. */
+export type ConfigDiscovery = ConfigDnsDiscovery | ConfigConsulDiscovery;
+
 /** A set of nodes that answer alike. */
 export interface ConfigGroup {
   readonly name: string;
   /** Made of `upstream.url`: what is stored is told apart by the origin, not by the name. */
   readonly isNamedByOrigin: boolean;
-  /** At least one. */
+  /** At least one, unless nodes are found. */
   readonly nodes: readonly ConfigNode[];
+  /** Where nodes beside `nodes` are found; undefined: nowhere. */
+  readonly discovery: ConfigDiscovery | undefined;
   /** Path before every request path: empty, or `/x/y` without slash at the end. */
   readonly basePath: string;
   readonly balance: (typeof BALANCE_WORDS)[number];
@@ -135,6 +196,8 @@ export interface ConfigRoute {
   /** The operator's rules, then the preset's; the first that matches decides. Names are unique. */
   readonly rules: readonly ConfigRule[];
   readonly sliceSizeBytes: number;
+  /** Protocols that clients may change to, lower-case. */
+  readonly upgrades: readonly string[];
   /** Names, in the order in which they are asked. */
   readonly middlewares: readonly string[];
 }
@@ -232,6 +295,8 @@ export interface EdgeConfig {
   readonly slice: { readonly sizeBytes: number };
   /** `staleIfErrorMs`: past freshness, where neither origin nor rule says. */
   readonly cache: { readonly staleIfErrorMs: number };
+  /** Protocols that clients may change to where a route does not say, lower-case. */
+  readonly upgrades: readonly string[];
   readonly limits: {
     /** Per resource. */
     readonly variantsMax: number;
@@ -239,6 +304,8 @@ export interface EdgeConfig {
     readonly requestsMax: number;
     readonly clientStallMs: number;
     readonly uploadStallMs: number;
+    readonly tunnelsMax: number;
+    readonly tunnelIdleMs: number;
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
     readonly rangesMax: number;

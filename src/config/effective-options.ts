@@ -2,6 +2,7 @@
  * A loaded configuration as text, option by option with its source: what `config check --print-effective` shows. Values are printed in the
  * form in which they can be written back; a secret only says that it is set.
  */
+import { describeDiscovery } from './discovery-text.ts';
 import { formatDuration } from './duration.ts';
 import type {
   ConfigGroup,
@@ -60,6 +61,7 @@ function describeGroup(group: ConfigGroup): string {
     if (isBackup) words.push('backup');
     return words.join(' ');
   });
+  if (group.discovery !== undefined) facts.push(describeDiscovery(group.discovery, group.basePath));
   facts.push(`balance ${[group.balancer?.use ?? group.balance, ...(group.balancer?.shown ?? [])].join(' ')}`, ...describeBalance(group));
   if (group.hostHeader !== undefined) facts.push(`hostHeader ${group.hostHeader}`);
   if (group.preservesHost) facts.push('preserveHost');
@@ -108,7 +110,17 @@ function describeCheck({ kind, path, host, statuses, body, intervalMs, timeoutMs
   return [...words, `every ${formatDuration(intervalMs)} within ${formatDuration(timeoutMs)} rise ${rise} fall ${fall}`].join(' ');
 }
 
-function describeRoute({ hosts, path, methods, group, stripPrefix, addPrefix, sliceSizeBytes, middlewares }: ConfigRoute): string {
+function describeRoute({
+  hosts,
+  path,
+  methods,
+  group,
+  stripPrefix,
+  addPrefix,
+  sliceSizeBytes,
+  upgrades,
+  middlewares,
+}: ConfigRoute): string {
   const facts = hosts.length === 0 ? [] : [`host ${hosts.join(' ')}`];
   if (path.kind === 'pattern') facts.push(`match ${path.pattern.source.replaceAll('\\/', '/')}`);
   else if (path.kind !== 'any') facts.push(`${path.kind === 'exact' ? 'path' : 'prefix'} ${path.path}`);
@@ -116,7 +128,7 @@ function describeRoute({ hosts, path, methods, group, stripPrefix, addPrefix, sl
   if (stripPrefix !== '') facts.push(`stripPrefix ${stripPrefix}`);
   if (addPrefix !== '') facts.push(`addPrefix ${addPrefix}`);
   if (middlewares.length > 0) facts.push(`middlewares ${middlewares.join(' ')}`);
-  return [...facts, `upstream ${group}`, `sliceSize ${formatSize(sliceSizeBytes)}`].join(', ');
+  return [...facts, `upstream ${group}`, `sliceSize ${formatSize(sliceSizeBytes)}`, `upgrade ${upgrades.join(' ') || 'none'}`].join(', ');
 }
 
 function describeService(service: ConfigService): string {
@@ -142,6 +154,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'upstream.bodyTimeout': (config) => formatDuration(config.upstream.bodyTimeoutMs),
   'upstream.connections': (config) => String(config.upstream.connectionsMax),
   'upstream.preserveHost': (config) => String(config.upstream.preservesHost),
+  upgrade: (config) => formatProtocols(config.upgrades),
   preset: (config) => config.preset,
   'device.path': (config) => config.device.paths.join(','),
   'device.size': (config) => formatSize(config.device.sizeBytes),
@@ -159,6 +172,8 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'limits.requests': (config) => String(config.limits.requestsMax),
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
   'limits.uploadStall': (config) => formatDuration(config.limits.uploadStallMs),
+  'limits.tunnels': (config) => String(config.limits.tunnelsMax),
+  'limits.tunnelIdle': (config) => formatDuration(config.limits.tunnelIdleMs),
   'limits.headerBytes': (config) => formatSize(config.limits.headerBytesMax),
   'limits.headerTimeout': (config) => formatDuration(config.limits.headerTimeoutMs),
   'limits.ranges': (config) => String(config.limits.rangesMax),
@@ -170,6 +185,10 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'reload.interval': (config) => formatDuration(config.reload.intervalMs),
   'shutdown.drain': (config) => formatDuration(config.shutdown.drainMs),
 };
+
+function formatProtocols(names: readonly string[]): string {
+  return names.length === 0 ? 'none' : names.join(',');
+}
 
 /** A rule on one line. */
 export function describeRule(rule: ConfigRule): string {

@@ -95,19 +95,20 @@ class Joiner {
     if (namesake !== undefined)
       this.#report(namesake.name, 'upstreams', `${SHORT_FORM_NAME} is the group of upstream.url; choose another name`);
     const node = { origin: upstream.origin, weight: 1, sni: undefined, verifiesCertificate: true, isBackup: false };
-    const shape = { name: SHORT_FORM_NAME, nodes: [node], basePath: upstream.basePath, hostHeader: undefined };
+    const shape = { name: SHORT_FORM_NAME, nodes: [node], discovery: undefined, basePath: upstream.basePath, hostHeader: undefined };
     const short = { ...this.#groupDefaults(), ...shape, isNamedByOrigin: true };
     return [short, ...own];
   }
 
   #joinGroup(given: GivenGroup): ConfigGroup {
     this.#note('upstreams', given.name);
-    const { nodes, basePath, hostHeader } = given;
+    const { nodes, discovery, basePath, hostHeader } = given;
     const defaults = this.#groupDefaults();
     return {
       name: given.name.value,
       isNamedByOrigin: false,
       nodes,
+      discovery,
       basePath,
       hostHeader,
       balance: given.balance ?? defaults.balance,
@@ -129,7 +130,7 @@ class Joiner {
     };
   }
 
-  #groupDefaults(): Omit<ConfigGroup, 'name' | 'isNamedByOrigin' | 'nodes' | 'basePath' | 'hostHeader'> {
+  #groupDefaults(): Omit<ConfigGroup, 'name' | 'isNamedByOrigin' | 'nodes' | 'discovery' | 'basePath' | 'hostHeader'> {
     const { values } = this.#input;
     return {
       balance: 'round-robin',
@@ -180,6 +181,7 @@ class Joiner {
       sliceSizeBytes: values['slice.size'],
       // Where nothing says for what they hold, they hold for everything.
       middlewares: tables.services === undefined ? (tables.middlewares ?? []).map(({ name }) => name.value) : [],
+      upgrades: values.upgrade,
     };
     return [route];
   }
@@ -193,7 +195,9 @@ class Joiner {
     if (group === undefined) return undefined;
     const sliceSizeBytes = sliceSize?.value ?? this.#input.values['slice.size'];
     const middlewares = given.middlewares.map(({ value }) => value);
-    return { name: name.value, isImplicit: false, hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes, middlewares };
+    const upgrades = given.upgrades ?? this.#input.values.upgrade;
+    const how = { hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes, upgrades, middlewares };
+    return { name: name.value, isImplicit: false, ...how };
   }
 
   #groupOf({ name, upstream }: GivenRoute, groups: readonly ConfigGroup[]): string | undefined {

@@ -1,6 +1,7 @@
 /** The access log: one JSON line a request, field names after OpenTelemetry's, written when the response has ended. Both lanes write it. */
 import type { EdgeError } from '../base/errors.ts';
 import type { CacheResult } from './proxy-metrics.ts';
+import type { TunnelReport } from './request-context.ts';
 import type { ProxyServices, Site } from './services.ts';
 
 /** What a line says of one request. */
@@ -28,6 +29,8 @@ export interface AccessRecord {
   readonly firstByteMs: number | undefined;
   readonly durationMs: number;
   readonly isComplete: boolean;
+  /** Only where the protocol was changed. */
+  readonly tunnel?: TunnelReport | undefined;
   readonly error: EdgeError | undefined;
 }
 
@@ -54,6 +57,9 @@ export function writeAccessLine(record: AccessRecord, services: Pick<ProxyServic
       'cache.generation': record.generation,
       ttfb_ms: round(record.firstByteMs),
       duration_ms: round(record.durationMs),
+      'tunnel.protocol': record.tunnel?.protocol,
+      'tunnel.received_bytes': record.tunnel?.receivedBytes,
+      'tunnel.end': record.tunnel?.end,
       aborted: record.isComplete ? undefined : true,
       error: record.error?.code,
       'error.message': record.error?.message,

@@ -57,6 +57,7 @@ function recordOf(context: RequestContext, services: ProxyServices, isComplete: 
     firstByteMs: context.firstByteMs,
     durationMs: services.clock.monotonicMs() - context.startedMs,
     isComplete,
+    tunnel: context.tunnel,
     error: context.error,
   };
 }

@@ -4,6 +4,7 @@
  *   admit -> purge -> route -> middlewares -> identify -> resolve -> plan -> respond -> deliver -> finish
  *      |       |        |         |              |          ^  |       |                 |  |
  *      |       |- reply |         |- reply       |          |  |       `- reply          |  `- fail: broken off, or an answer when nothing was sent
+ *      |       |        |         |              |- tunnel  |  |                         |
  *      |       |        |         |              `- bypass  |  `- bypass                 |
  *      `-------`--------`---------`- fail                   `------------ again ---------'
  */
@@ -23,6 +24,7 @@ import { respond } from './respond.ts';
 import { route } from './route.ts';
 import type { ProxyServices } from './services.ts';
 import type { Reply, Stage, StageOutcome } from './stage.ts';
+import { tunnel } from './tunnel.ts';
 import { Upload } from './upload.ts';
 
 const BEFORE_RESOLVE: readonly Stage[] = [admit, purge, route, middlewares, identify];
@@ -75,6 +77,8 @@ async function settle(outcome: StageOutcome, context: RequestContext, services: 
       return reply(outcome.reply, context, services);
     case 'bypass':
       return settle(await bypass(context, services, outcome.reason), context, services);
+    case 'tunnel':
+      return settle(await tunnel(context, services), context, services);
     case 'again':
       return settle({ kind: 'bypass', reason: 'changing' }, context, services);
     case 'fail':

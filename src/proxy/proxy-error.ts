@@ -18,6 +18,7 @@ const TYPES: Readonly<Partial<Record<ErrorCode, ProxyErrorType>>> = {
   ROUTE_ABSENT: 'http_request_denied',
   LOOP_DETECTED: 'proxy_loop_detected',
   SERVER_BUSY: 'http_request_denied',
+  UPSTREAM_ABSENT: 'destination_unavailable',
   UPSTREAM_UNREACHABLE: 'destination_ip_unroutable',
   UPSTREAM_TIMEOUT: 'http_response_timeout',
   UPSTREAM_BROKEN: 'connection_terminated',

@@ -26,6 +26,7 @@ export const REFUSAL_KINDS = [
   'method',
   'version',
   'loop',
+  'upgrade',
 ] as const;
 
 /** Why a connection goes from the express lane to node:http. */
@@ -174,6 +175,39 @@ export const PROXY_METRICS = {
     help: 'Requests that no route takes: of another host (421), for another path (404), with another method (405)',
     label: 'why',
     values: ['host', 'path', 'method'],
+  },
+  tunnels: {
+    kind: 'counter',
+    name: 'rawslice_http_tunnels_total',
+    help: 'Connections that have changed their protocol and were joined with one to the origin',
+    label: 'protocol',
+    values: ['websocket', 'other'],
+  },
+  tunnelsOpen: {
+    kind: 'gauge',
+    name: 'rawslice_http_tunnels_open',
+    help: 'Such connections now, those included whose origin has yet to answer (limits.tunnels)',
+  },
+  tunnelsRefused: {
+    kind: 'counter',
+    name: 'rawslice_http_tunnels_refused_total',
+    help: 'Requests for another protocol that were answered with 503: limits.tunnels was reached (`limit`), or the program is `draining`',
+    label: 'reason',
+    values: ['limit', 'draining'],
+  },
+  tunnelEnds: {
+    kind: 'counter',
+    name: 'rawslice_http_tunnel_ends_total',
+    help: 'Tunnels by how they ended: both sides have `closed`; one broke off, or was cut at the end of a drain (`broken`); nothing came for limits.tunnelIdle (`idle`)',
+    label: 'end',
+    values: ['closed', 'broken', 'idle'],
+  },
+  tunnelBytes: {
+    kind: 'counter',
+    name: 'rawslice_http_tunnel_bytes_total',
+    help: 'Bytes that passed through tunnels, by who sent them',
+    label: 'from',
+    values: ['client', 'origin'],
   },
   pinnedSlots: { kind: 'gauge', name: 'rawslice_http_pinned_slots', help: 'Slots that a write to a client is holding' },
 } as const satisfies MetricTable;

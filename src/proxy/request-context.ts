@@ -19,6 +19,8 @@ import type { ExchangeEnd } from '../middleware/middleware.ts';
 import type { Peer } from './client-door.ts';
 import type { CacheResult } from './proxy-metrics.ts';
 import type { ServedRoute } from './services.ts';
+import type { TunnelEnd } from './tunnel-join.ts';
+import type { UpgradeAttempt } from './upgrade-attempt.ts';
 
 /** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
 export interface PlannedBody {
@@ -60,6 +62,14 @@ export interface WatchedExchange {
   end(end: ExchangeEnd): void;
 }
 
+/** What passed after the protocol was changed. */
+export interface TunnelReport {
+  readonly protocol: string;
+  /** Of the client; what it was sent is in `sentBytes`. */
+  readonly receivedBytes: number;
+  readonly end: TunnelEnd;
+}
+
 /** Where and when a request came. */
 export interface RequestOrigin {
   /** Monotonic. */
@@ -67,6 +77,8 @@ export interface RequestOrigin {
   readonly peer: Peer;
   /** See ServiceTransport. */
   readonly isTrustedProxy: ((address: string) => boolean) | undefined;
+  /** It asks for another protocol, and its route lets it. */
+  readonly upgrade?: UpgradeAttempt | undefined;
 }
 
 /** A request and all that is known of it. */
@@ -85,6 +97,7 @@ export class RequestContext {
   readonly isPeerBelieved: boolean;
   /** Whether the client's own request came by TLS. */
   readonly isSecure: boolean;
+  readonly upgrade: UpgradeAttempt | undefined;
   readonly #abort = new AbortController();
 
   // route
@@ -125,7 +138,9 @@ export class RequestContext {
   upload: UploadedContent | undefined;
   /** The client was told to go on with its content. */
   isContinued = false;
-  // deliver, bypass
+  // tunnel
+  tunnel: TunnelReport | undefined;
+  // deliver, bypass, tunnel
   firstByteMs: number | undefined;
   sentBytes = 0;
   cachedBytes = 0;
@@ -138,6 +153,7 @@ export class RequestContext {
     this.fields = parseRawFields(request.rawHeaders);
     this.startedMs = startedMs;
     this.peer = peer;
+    this.upgrade = origin.upgrade;
     const client = isTrustedProxy === undefined ? peer : forwardedClient(this.fields, peer, isTrustedProxy);
     this.clientAddress = client.address;
     this.isSecure = client.isSecure;

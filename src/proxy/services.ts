@@ -42,6 +42,8 @@ export interface Site extends KeyedSite {
   /** Tried on the path without what is stripped. */
   readonly rules: readonly SiteRule[];
   readonly sliceSizeBytes: number;
+  /** Protocols that clients may change to (Upgrade), lower-case. */
+  readonly upgrades: readonly string[];
   /** What requests to the group are balanced by; undefined where it does not hash. */
   readonly hashOn: HashSource | undefined;
   /** The transport, following redirects as a rule says. */
@@ -86,6 +88,10 @@ export interface ProxyLimits {
   readonly clientStallMs: number;
   /** A client that sends no byte of its request's content for this long is cut off. */
   readonly uploadStallMs: number;
+  /** Tunnels at a time, over all services. */
+  readonly tunnelsMax: number;
+  /** A tunnel in which nothing moves for this long is cut. */
+  readonly tunnelIdleMs: number;
   /** Ranges of one request. */
   readonly rangesMax: number;
   /** Bytes of slices around the ranges of one request that are fetched with them. */
@@ -114,6 +120,6 @@ export interface ProxyServices {
   readonly logsAccess: boolean;
   /** Whether Cache-Status names the key (RFC 9211 s2.7). */
   readonly showsCacheKey: boolean;
-  /** Requests in progress and connections of clients, over all services; the pipeline and the listeners count. */
-  readonly load: { requests: number; connections: number; isDraining: boolean };
+  /** Requests in progress, connections of clients and tunnels, over all services; the pipeline, the listeners and *tunnel* count. */
+  readonly load: { requests: number; connections: number; tunnels: number; isDraining: boolean };
 }

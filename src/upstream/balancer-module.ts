@@ -14,7 +14,7 @@ export interface NodeView extends BalancedNode {
   readonly latencyMs: number | undefined;
 }
 
-/** What a module makes for each group that names it. */
+/** What a module makes for each group that names it, and anew when the group gets other nodes. */
 export interface OwnBalancer {
   /**
    * One of the candidates, at once.

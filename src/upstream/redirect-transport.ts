@@ -51,7 +51,7 @@ export class RedirectTransport implements UpstreamTransport {
 
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     const isSafe = request.method === 'GET' || request.method === 'HEAD';
-    if (!isSafe || request.body !== undefined) return this.#options.first.start(request, receiver);
+    if (!isSafe || request.body !== undefined || request.upgrade !== undefined) return this.#options.first.start(request, receiver);
     const transfer = new FollowedTransfer(this.#options, this.#rule, receiver);
     transfer.start(request);
     return transfer;

@@ -48,6 +48,11 @@ const REQUESTS: Readonly<Record<string, readonly (readonly [request: string, mee
     ['GET http://us.dist.blizzard.com/tpr/wow/data/ab/cd/abcd', 'lan: patches/data'],
     ['GET http://example.com/', 'lan: 421'],
   ],
+  'discovered-services.yaml': [
+    ['GET http://any.example/shop/cart', 'edge: shop/plain'],
+    ['POST http://any.example/jobs/1', 'edge: jobs/plain'],
+    ['GET http://any.example/film.mp4', 'edge: media/plain'],
+  ],
   'own-middleware.yaml': [
     ['GET http://any.example/internal/x', 'edge: internal/plain'],
     ['GET http://any.example/v1/x', 'edge: api/plain'],

@@ -46,7 +46,7 @@ test('without services and routes all middlewares hold, else those that are name
   assert.deepEqual(
     shown.map(({ key, value }) => `${key}: ${value}`),
     [
-      'routes.r: middlewares a, upstream default, sliceSize 1MiB',
+      'routes.r: middlewares a, upstream default, sliceSize 1MiB, upgrade websocket',
       'middlewares.a: access, timeout 2s, deny 10.0.0.1',
       'middlewares.b: redirect, timeout 2s, to /x',
       'services.s: listen 127.0.0.1:1, routes r, middlewares b',

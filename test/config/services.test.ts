@@ -61,6 +61,7 @@ routes:
     match: ^/v\\d+/
     methods: [GET, POST]
     upstream: api
+    upgrade: [websocket, Chat/2]
 upstreams:
   - name: mirrors
     nodes:
@@ -116,6 +117,7 @@ test('services, routes and groups are joined; what they leave out comes from the
       rules: ['own', 'debian-pool'],
       sliceSizeBytes: 512 * 1024,
       middlewares: [],
+      upgrades: ['websocket'],
     },
   );
   assert.deepEqual(
@@ -123,8 +125,8 @@ test('services, routes and groups are joined; what they leave out comes from the
     ['shared'],
   );
   assert.deepEqual(
-    [api?.path, api?.methods, api?.sliceSizeBytes],
-    [{ kind: 'pattern', pattern: /^\/v\d+\//u }, ['GET', 'POST'], 1024 ** 2],
+    [api?.path, api?.methods, api?.sliceSizeBytes, api?.upgrades],
+    [{ kind: 'pattern', pattern: /^\/v\d+\//u }, ['GET', 'POST'], 1024 ** 2, ['websocket', 'chat/2']],
   );
   const [mirrors, other] = groups;
   assert.deepEqual(
@@ -156,7 +158,7 @@ test('--print-effective shows the lists with their sources', () => {
   assert.equal(row('services.inner'), 'listen 127.0.0.1:8082, routes debian api # edge.yaml:14');
   assert.equal(
     row('routes.debian'),
-    'host mirror.example *.mirrors.example, prefix /debian, stripPrefix /debian, addPrefix /archive, upstream mirrors, sliceSize 512KiB # edge.yaml:18',
+    'host mirror.example *.mirrors.example, prefix /debian, stripPrefix /debian, addPrefix /archive, upstream mirrors, sliceSize 512KiB, upgrade websocket # edge.yaml:18',
   );
   assert.equal(row('routes.debian.rules.own'), '^/dists/x/, freshFor 1m # edge.yaml:26');
   assert.match(row('routes.debian.rules.debian-pool'), /immutable.* # preset debian$/);

@@ -124,7 +124,7 @@ function frontedBy(config: EdgeConfig, { group: name }: ConfigRoute): string {
   const group = config.groups.find((known) => known.name === name);
   const [first, ...others] = group?.nodes ?? [];
   const more = others.length === 0 ? '' : ` and ${countText(others.length, 'node')} more`;
-  return `fronts ${first?.origin ?? ''}${group?.basePath ?? ''}${more} (preset ${config.preset})`;
+  return `fronts ${first?.origin ?? (group?.discovery === undefined ? '' : `what is found for ${group.discovery.authority}`)}${group?.basePath ?? ''}${more} (preset ${config.preset})`;
 }
 
 function placeText(address: Edge['address']): string {
