@@ -164,6 +164,7 @@ test('a tunnel is opened for who passes; a middleware that fails at the 101 leav
   const server = createServer().on('upgrade', (incoming, socket) => {
     open.add(socket);
     socket.on('error', () => undefined);
+    socket.on('end', () => socket.end()).resume();
     socket.once('close', () => open.delete(socket));
     const accept = hash('sha1', `${incoming.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`, 'base64');
     socket.write(
