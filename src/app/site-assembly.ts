@@ -62,8 +62,7 @@ export function assembleServices(config: EdgeConfig, parts: ServiceParts): reado
       const route = must(routes.get(routeName), 'a service has routes that there are');
       return serveRoute({ service, route }, config, parts);
     });
-    const all = [...new Set(served.flatMap(({ chain = [] }) => chain))];
-    return { name, transport: transportOf(service, certificates.get(name)?.set), router: new Router(served), middlewares: all };
+    return { name, transport: transportOf(service, certificates.get(name)?.set), router: new Router(served) };
   });
 }
 

@@ -57,6 +57,7 @@ export function planMiddlewares(
   const given = withoutNamesakes(input.tables.middlewares ?? [], 'middlewares', problems);
   const middlewares = given.flatMap((each) => joinMiddleware(each, input, problems) ?? []);
   checkNames(given, input, problems);
+  checkPreflights(given, input, problems);
   const sources = new Map(given.map(({ name }) => [`middlewares.${name.value}`, `${name.place.file}:${name.place.line}`]));
   return { middlewares, sources };
 }
@@ -125,6 +126,35 @@ function checkNames(given: readonly GivenMiddleware[], { tables }: MiddlewareInp
       problems.push(
         problemAt(name.place, `${key}.name`, `is named by no service and no route, so it does nothing; name it in their middlewares`),
       );
+}
+
+/** Shipped ones that answer who has no credentials. */
+const ASK_FOR_CREDENTIALS: ReadonlySet<string> = new Set(['basic', 'bearer', 'jwt']);
+
+/** Preflights carry no credentials (Fetch standard), so whatever asks for some has to let `cors` answer first. */
+function checkPreflights(given: readonly GivenMiddleware[], { tables }: MiddlewareInput, problems: ConfigProblem[]): void {
+  const uses = new Map(given.map(({ name, use }) => [name.value, use.value]));
+  const told = new Set<SourcePlace>();
+  const look = (key: string, list: readonly Placed<string>[]): void => {
+    const asking = list.findIndex(({ value }) => ASK_FOR_CREDENTIALS.has(uses.get(value) ?? ''));
+    const cors = list.slice(asking + 1).find(({ value }) => uses.get(value) === 'cors');
+    if (asking < 0 || cors === undefined || told.has(cors.place)) return;
+    told.add(cors.place);
+    const message = `has ${quoteText(cors.value)} behind ${quoteText(list[asking]?.value ?? '')}, and preflights carry no credentials; put it before`;
+    problems.push(problemAt(cors.place, key, message));
+  };
+  const routes = tables.routes ?? [];
+  for (const { name, routes: names, middlewares } of tables.services ?? []) {
+    look(`services.${name.value}.middlewares`, middlewares);
+    const served = routes.filter((route) => names === undefined || names.some(({ value }) => value === route.name.value));
+    for (const route of served) look(`routes.${route.name.value}.middlewares`, [...middlewares, ...route.middlewares]);
+  }
+  for (const route of routes) look(`routes.${route.name.value}.middlewares`, route.middlewares);
+  if (tables.services === undefined && tables.routes === undefined)
+    look(
+      'middlewares',
+      given.map(({ name }) => name),
+    );
 }
 
 function problemAt(place: SourcePlace, key: string, message: string, suggestion?: string | undefined): ConfigProblem {

@@ -219,3 +219,20 @@ test("a balancer of one's own is named by balance, and is no middleware", () => 
   );
   assert.match(problemsOf('middlewares: [{ name: m, use: ./balancer.ts }]\n').join(), /which is a balancer, and no middleware$/);
 });
+
+test('cors behind what asks for credentials would never answer a preflight, so it is a mistake', () => {
+  const list = `middlewares:
+  - { name: t, use: bearer, options: { tokens: { a: abcdefgh } } }
+  - { name: c, use: cors, options: { origins: [https://a.example] } }
+`;
+  const behind = '"c" behind "t", and preflights carry no credentials; put it before';
+  assert.deepEqual(problemsOf(list), [`edge.yaml:5:13: middlewares: has ${behind}`]);
+  assert.deepEqual(problemsOf(`${list}routes: [{ name: r, middlewares: [t, c] }]\n`), [
+    `edge.yaml:6:38: routes.r.middlewares: has ${behind}`,
+  ]);
+  const services = 'services: [{ name: s, listen: 127.0.0.1:1, middlewares: t }]\n';
+  assert.deepEqual(problemsOf(`${list}${services}routes: [{ name: r, middlewares: c }]\n`), [
+    `edge.yaml:7:34: routes.r.middlewares: has ${behind}`,
+  ]);
+  assert.deepEqual(problemsOf(`${list}routes: [{ name: r, middlewares: [c, t] }]\n`), []);
+});
