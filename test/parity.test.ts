@@ -10,7 +10,7 @@ import { ERRORS } from '../src/base/errors.ts';
 import { listOptions, OPTION_KEYS } from '../src/config/options.ts';
 import { OPTION_SCHEMA } from '../src/config/schema.ts';
 import { parseYamlTree } from '../src/config/yaml-tree.ts';
-import { collectMetrics, GENERATED_PAGES, renderParts, updatePage } from '../tools/generated-docs.ts';
+import { collectMetrics, GENERATED_PAGES, renderParts, renderSchema, SCHEMA_FILE, updatePage } from '../tools/generated-docs.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
 const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8');
@@ -18,6 +18,7 @@ const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8
 test('npm run docs would change nothing', async () => {
   const parts = renderParts(await collectMetrics(ROOT));
   // Not equal(): it would print both pages.
+  assert.ok(read(SCHEMA_FILE) === renderSchema(), `${SCHEMA_FILE} is out of date: npm run docs`);
   for (const page of GENERATED_PAGES) assert.ok(updatePage(read(page), parts) === read(page), `${page} is out of date: npm run docs`);
 });
 

@@ -9,6 +9,7 @@ import { ERRORS } from '../src/base/errors.ts';
 import type { MetricRow } from '../src/base/metrics.ts';
 import { DISCOVER_KEYS } from '../src/config/discovery-table.ts';
 import { environmentName } from '../src/config/environment.ts';
+import { configJsonSchema } from '../src/config/json-schema.ts';
 import { listOptions, type OptionRow } from '../src/config/options.ts';
 import {
   CHECK_KEYS,
@@ -24,6 +25,14 @@ import { SHIPPED } from '../src/middleware/shipped/shipped.ts';
 
 /** Pages with generated parts, relative to the root of the project. */
 export const GENERATED_PAGES = ['README.md', 'METRICS.md'] as const;
+
+/** The JSON Schema of configurations, for editors that open one of the files beside it. */
+export const SCHEMA_FILE = 'config/schema.json';
+
+/** The text of that file. */
+export function renderSchema(): string {
+  return `${JSON.stringify(configJsonSchema(), undefined, 2)}\n`;
+}
 
 /** Metric tables by the folder of their layer. */
 export type MetricTables = ReadonlyMap<string, readonly MetricRow[]>;

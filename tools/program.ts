@@ -6,13 +6,17 @@ import { Command, CommanderError } from 'commander';
 import { type EdgeError, toEdgeError } from '../src/base/errors.ts';
 import type { CommandIo } from './command-io.ts';
 import { addConfigCommand } from './commands/config.ts';
+import { addDrainCommand } from './commands/drain.ts';
 import { addFormatCommand } from './commands/format.ts';
 import { addFsckCommand } from './commands/fsck.ts';
 import { addInspectCommand } from './commands/inspect.ts';
+import { addLogLevelCommand } from './commands/log-level.ts';
 import { addPrewarmCommand } from './commands/prewarm.ts';
 import { addPurgeCommand } from './commands/purge.ts';
+import { addReloadCommand } from './commands/reload.ts';
 import { addRulesCommand } from './commands/rules.ts';
 import { addServeCommand } from './commands/serve.ts';
+import { addStateCommand } from './commands/state.ts';
 import { addVersionCommand } from './commands/version.ts';
 import { EXIT_CODES, type ExitCode, exitCodeFor, FSCK_EXIT_CODES } from './exit-codes.ts';
 
@@ -59,6 +63,10 @@ function createProgram(io: CommandIo): Command {
   addFsckCommand(program, io);
   addPrewarmCommand(program, io);
   addPurgeCommand(program, io);
+  addReloadCommand(program, io);
+  addDrainCommand(program, io);
+  addLogLevelCommand(program, io);
+  addStateCommand(program, io);
   addVersionCommand(program, io);
   return program;
 }

@@ -14,6 +14,7 @@ const SIZE = '64MiB';
 const OBJECT_BYTES = 64 * MIB;
 const MEMORY_BYTES = 160 * MIB;
 const DISK_OBJECTS = 8;
+const WARM_UP_HITS = 16;
 const MEMORY = 'hits from memory';
 const DISK = 'hits from disk';
 
@@ -38,6 +39,7 @@ export const largeHits: Question = {
         context.note('varnish has no hits on disk here: what is beyond its memory is gone');
         const stored = Array.from({ length: DISK_OBJECTS }, (_, index) => `stored-${index}`);
         for (const system of disks) await get(system, stored);
+        for (const system of field.systems) await warm(system, disks.includes(system) ? stored : []);
         for (let round = 0; round < rounds; round += 1) {
           context.say(`round ${round + 1} of ${rounds}`);
           for (const system of field.inTurn(round)) {
@@ -54,6 +56,11 @@ export const largeHits: Question = {
       },
     ),
 };
+
+/** What compiles itself as it runs has done so: a GiB from memory, and half a GiB from disk. */
+async function warm(system: System, stored: readonly string[]): Promise<void> {
+  await get(system, [...Array.from({ length: WARM_UP_HITS }, () => 'hot'), ...stored]);
+}
 
 async function get(system: System, names: readonly string[]): Promise<void> {
   const connection = await LoadConnection.open(system.port);

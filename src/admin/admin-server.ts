@@ -34,6 +34,14 @@ export interface AdminActions {
   readonly upstreams: () => readonly object[];
   /** Loads the configuration again. @throws EdgeError STORE_UNAVAILABLE where there is no file */
   readonly reload: () => Promise<{ readonly outcome: string }>;
+  /** The lowest level that is logged, now and by the configuration. */
+  readonly logLevel: () => { readonly level: string; readonly configured: string };
+  /** Logs from another level on, until the restart. @throws EdgeError REQUEST_INVALID for a word that is no level */
+  readonly setLogLevel: (level: string) => void;
+  /** Tells balancers and clients to go elsewhere, or that they may come again. @throws EdgeError STORE_UNAVAILABLE where the program is stopping */
+  readonly setDraining: (isDraining: boolean) => { readonly draining: boolean };
+  /** What the program is doing. */
+  readonly state: () => Readonly<Record<string, unknown>>;
   /** Tries a device that is not online, now. @throws EdgeError REQUEST_INVALID, DEVICE_*, FORMAT_* */
   readonly attachDevice: (path: string) => Promise<object>;
 }
@@ -130,6 +138,12 @@ export class AdminServer {
     if (url.pathname === '/devices') return isRead ? json(200, { devices: actions.devices() }) : notAllowed('GET');
     if (url.pathname === '/origins') return isRead ? json(200, { origins: actions.origins() }) : notAllowed('GET');
     if (url.pathname === '/upstreams') return isRead ? json(200, { upstreams: actions.upstreams() }) : notAllowed('GET');
+    if (url.pathname === '/state') return isRead ? json(200, actions.state()) : notAllowed('GET');
+    if (url.pathname === '/drain' || url.pathname === '/undrain') {
+      if (request.method !== 'POST') return notAllowed('POST');
+      return json(200, actions.setDraining(url.pathname === '/drain'));
+    }
+    if (url.pathname === '/log-level') return this.#answerLogLevel(request.method, url.searchParams);
     if (url.pathname === '/reload') {
       if (request.method !== 'POST') return notAllowed('POST');
       const report = await actions.reload();
@@ -148,8 +162,17 @@ export class AdminServer {
     return json(404, {
       error: 'NOT_FOUND',
       message:
-        'There are /healthz, /readyz, /metrics, /devices, /origins, /upstreams, POST /reload, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
+        'There are /healthz, /readyz, /metrics, /devices, /origins, /upstreams, /state, /log-level, POST /log-level?level=LEVEL, POST /drain, POST /undrain, POST /reload, POST /devices/attach?path=PATH and POST /purge?url=URL, ?prefix=PREFIX, ?tag=TAG, ?host=HOST, ?everything=1, and GET /purges?id=NUMBER',
     });
+  }
+
+  #answerLogLevel(method: string | undefined, search: URLSearchParams): AdminAnswer {
+    const { actions } = this.#options;
+    if (method !== 'POST') return method === 'GET' || method === 'HEAD' ? json(200, actions.logLevel()) : notAllowed('GET or POST');
+    const [level, ...others] = search.getAll('level');
+    if (level === undefined || others.length > 0) throw new EdgeError('REQUEST_INVALID', 'Name the level: POST /log-level?level=debug');
+    actions.setLogLevel(level);
+    return json(200, actions.logLevel());
   }
 
   #answerPurges(search: URLSearchParams): AdminAnswer {

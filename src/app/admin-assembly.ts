@@ -2,19 +2,24 @@
 import type { AddressInfo } from 'node:net';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { type AdminPlace, AdminServer } from '../admin/admin-server.ts';
+import type { Clock } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
-import type { Logger } from '../base/log.ts';
+import { LOG_LEVELS, type Logger } from '../base/log.ts';
 import { registerSets } from '../base/metrics.ts';
 import type { Arena } from '../memory/arena.ts';
 import { listenError } from '../proxy/listener.ts';
 import type { DeviceSet } from '../store/devices/device-set.ts';
 import { STORE_METRICS } from '../store/store-metrics.ts';
+import { describeState } from './edge-state.ts';
+import type { ListenerSet } from './listener-set.ts';
 import type { AssembledProxy } from './proxy-assembly.ts';
 import type { ReloadCause, Reloader, ReloadReport } from './reloader.ts';
 
 /** What the admin port tells of and acts on. */
 export interface AdminParts {
   readonly logger: Logger;
+  readonly clock: Clock;
+  readonly listeners: ListenerSet;
   readonly foundation: {
     readonly arena: Arena;
     readonly store: DeviceSet;
@@ -25,8 +30,10 @@ export interface AdminParts {
 }
 
 /** A server that does not listen yet. */
-export function createAdmin({ logger, foundation, proxy, reloader }: AdminParts): AdminServer {
+export function createAdmin({ logger, clock, foundation, proxy, listeners, reloader }: AdminParts): AdminServer {
   const { store } = foundation;
+  const startedMs = clock.monotonicMs();
+  const { load } = proxy.services;
   const registry = createRegistry({ foundation, proxy, reloader });
   return new AdminServer({
     logger,
@@ -52,8 +59,28 @@ export function createAdmin({ logger, foundation, proxy, reloader }: AdminParts)
       upstreams: () => proxy.upstreams,
       attachDevice: (path) => store.attach(path),
       reload: () => reloadOrFail(reloader, 'admin'),
+      logLevel: () => ({ level: logger.level, configured: proxy.config.log.level }),
+      setLogLevel: (level) => setLogLevel(logger, level),
+      setDraining: (isDraining) => {
+        if (listeners.isClosing) throw new EdgeError('STORE_UNAVAILABLE', 'The program is stopping');
+        logger.info({ isDraining }, isDraining ? 'draining by order' : 'serving again by order');
+        load.isDraining = isDraining;
+        const { requests, connections, tunnels } = load;
+        return { draining: isDraining, requests, connections, tunnels };
+      },
+      state: () => describeState({ clock, startedMs, proxy, listeners, store, reloader, logLevel: logger.level }),
     },
   });
+}
+
+/** The access log, which is part of the log, goes by it too. */
+function setLogLevel(logger: Logger, text: string): void {
+  const level = LOG_LEVELS.find((known) => known === text);
+  if (level === undefined)
+    throw new EdgeError('REQUEST_INVALID', `${JSON.stringify(text)} is no level of the log; there are ${LOG_LEVELS.join(', ')}`);
+  const before = logger.level;
+  logger.level = level;
+  logger.warn({ before, level }, 'changed the level of the log by order');
 }
 
 /** Nobody needs a token to read this, and a line of the file may have one. */
@@ -77,7 +104,7 @@ export async function reloadOrFail(reloader: Reloader | undefined, cause: Reload
   return reloader.reload(cause);
 }
 
-function createRegistry({ foundation, proxy, reloader }: Omit<AdminParts, 'logger'>): Registry {
+function createRegistry({ foundation, proxy, reloader }: Pick<AdminParts, 'foundation' | 'proxy' | 'reloader'>): Registry {
   const { arena, store, deviceMetrics } = foundation;
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'rawslice_' });

@@ -100,6 +100,7 @@ export class DiscoverySet {
 /** What is asked for, however it is asked. */
 function questionOf(config: ConfigDiscovery): string {
   if (config.kind === 'dns') return JSON.stringify([config.kind, config.name, config.isService, config.port]);
+  if (config.kind === 'etcd') return JSON.stringify([config.kind, config.prefix]);
   return JSON.stringify([config.kind, config.service, config.tags, config.datacenter]);
 }
 

@@ -8,6 +8,10 @@ import { ApiClient } from '../upstream/discovery/api-client.ts';
 import { ConsulSource } from '../upstream/discovery/consul-source.ts';
 import type { DiscoverySource } from '../upstream/discovery/discovery-source.ts';
 import { DnsSource } from '../upstream/discovery/dns-source.ts';
+import { EtcdSource } from '../upstream/discovery/etcd-source.ts';
+
+/** A watch that is silent for so long is made anew, and all is read: a connection may be dead without a word. */
+const ETCD_SILENCE_MS = 60_000;
 
 /** What sources are made with. */
 export interface SourceBase {
@@ -18,7 +22,12 @@ export interface SourceBase {
 /** @throws EdgeError CONFIG_INVALID for files that cannot be read */
 export function makeDiscoverySource(config: ConfigDiscovery, { clock, random }: SourceBase): DiscoverySource {
   if (config.kind === 'dns') return new DnsSource({ ...config, clock, random });
-  return new ConsulSource({ ...config, client: makeClient(config, clock), token: () => readSecret(config.token) });
+  const client = makeClient(config, clock);
+  const { timeoutMs } = config;
+  if (config.kind === 'consul') return new ConsulSource({ ...config, client, token: () => readSecret(config.token) });
+  const { prefix, user } = config;
+  const asUser = user && { name: user.name, password: () => readSecret(user.password) ?? '' };
+  return new EtcdSource({ client, prefix, user: asUser, timeoutMs, silenceMs: ETCD_SILENCE_MS, clock });
 }
 
 function makeClient(

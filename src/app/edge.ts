@@ -92,16 +92,17 @@ export class Edge {
     const { arena, store, codec } = foundation;
     const proxy = new AssembledProxy({ config, store, arena, clock, random, logger });
     const listeners = new ListenerSet(proxy, { instead: options.listen, inherited: options.sockets ?? NO_SOCKETS });
-    const reloader = createReloader(options, proxy, listeners);
+    let watcher: FileWatcher | undefined;
+    const reloader = createReloader(options, { proxy, listeners }, ({ reload }) => watcher?.every(reload.intervalMs));
     const adminFd = options.sockets?.admin;
     const adminPlace = adminFd === undefined ? options.adminListen : { fd: adminFd };
-    const admin = adminPlace === undefined ? undefined : createAdmin({ logger, foundation, proxy, reloader });
+    const admin = adminPlace === undefined ? undefined : createAdmin({ logger, clock, foundation, proxy, listeners, reloader });
     const parts: EdgeParts = { clock, foundation, proxy, listeners, reloader, admin, watcher: undefined };
     try {
       await proxy.awaitNodes(proxy.current);
       (await listeners.prepare(proxy.current))();
       const adminAddress = adminPlace === undefined ? undefined : await listenAdmin(admin, adminPlace);
-      const watcher = watchFile(options, reloader);
+      watcher = watchFile(options, reloader);
       return new Edge({ ...parts, watcher }, adminAddress);
     } catch (error) {
       await closeAll({ proxy, listeners, reloader, store, codec, admin: undefined }, { deadlineMs: 0 });
@@ -209,7 +210,12 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
   }
 }
 
-function createReloader({ source, clock, logger }: EdgeOptions, proxy: AssembledProxy, listeners: ListenerSet): Reloader | undefined {
+/** @param onApplied told of each configuration that is served from now on */
+function createReloader(
+  { source, clock, logger }: EdgeOptions,
+  { proxy, listeners }: { readonly proxy: AssembledProxy; readonly listeners: ListenerSet },
+  onApplied: (config: EdgeConfig) => void,
+): Reloader | undefined {
   if (source === undefined) return undefined;
   const prepareListeners = async (prepared: PreparedConfig): Promise<() => void> => {
     try {
@@ -221,19 +227,22 @@ function createReloader({ source, clock, logger }: EdgeOptions, proxy: Assembled
     }
   };
   const apply = async (config: EdgeConfig): Promise<void> => {
+    const before = proxy.config.log.level;
     const prepared = proxy.prepare(config);
     const commitListeners = await prepareListeners(prepared);
     // In one turn: no request meets half of it.
     proxy.commit(prepared);
     commitListeners();
-    logger.level = config.log.level;
+    // What was ordered through the admin port holds, unless the file has another word now.
+    if (config.log.level !== before) logger.level = config.log.level;
+    onApplied(config);
   };
   return new Reloader({ load: source.load, current: () => proxy.config, apply, clock, logger });
 }
 
 function watchFile({ source, config, clock }: EdgeOptions, reloader: Reloader | undefined): FileWatcher | undefined {
   const { intervalMs } = config.reload;
-  if (source?.file === undefined || reloader === undefined || intervalMs === 0) return undefined;
+  if (source?.file === undefined || reloader === undefined) return undefined;
   return new FileWatcher({ clock, file: source.file, intervalMs, onChange: () => void reloader.reload('file') });
 }
 

@@ -9,6 +9,7 @@ import type { Clock, Timer } from '../base/clock.ts';
 export interface WatchOptions {
   readonly clock: Clock;
   readonly file: string;
+  /** 0: not at all, until every() says otherwise. */
   readonly intervalMs: number;
   readonly onChange: () => void;
 }
@@ -16,7 +17,8 @@ export interface WatchOptions {
 /** Watches one file until it is stopped. */
 export class FileWatcher {
   readonly #options: WatchOptions;
-  readonly #timer: Timer;
+  #timer: Timer | undefined;
+  #intervalMs = 0;
   /** As it was when it was told of last; what it is at the first look counts as that. */
   #told: string | undefined;
   #seen: string | undefined;
@@ -24,12 +26,22 @@ export class FileWatcher {
 
   constructor(options: WatchOptions) {
     this.#options = options;
-    this.#timer = options.clock.startInterval(options.intervalMs, () => void this.#look());
+    this.every(options.intervalMs);
+  }
+
+  /** Looks so often from now on; 0 for never. */
+  every(intervalMs: number): void {
+    if (intervalMs === this.#intervalMs) return;
+    this.#intervalMs = intervalMs;
+    this.#timer?.stop();
+    this.#timer = undefined;
+    if (intervalMs === 0) return;
+    this.#timer = this.#options.clock.startInterval(intervalMs, () => void this.#look());
     void this.#look();
   }
 
   stop(): void {
-    this.#timer.stop();
+    this.every(0);
   }
 
   async #look(): Promise<void> {

@@ -39,6 +39,7 @@ export class ListenerSet {
   readonly #unclaimed: Map<string, number>;
   #open: OpenListeners = new Map();
   readonly #closing = new Set<Promise<void>>();
+  #isClosing = false;
 
   /**
    * @param places.instead   where the first service listens, and nobody else does
@@ -54,6 +55,11 @@ export class ListenerSet {
   /** Every listener by the key under which another process finds its socket. */
   get byKey(): ReadonlyMap<string, OpenListener> {
     return this.#open;
+  }
+
+  /** Whether nobody is accepted any more, for good. */
+  get isClosing(): boolean {
+    return this.#isClosing;
   }
 
   /** In the order of the configuration. */
@@ -86,6 +92,7 @@ export class ListenerSet {
 
   /** Accepts nothing more, and waits for requests in progress. */
   async close(end: ListenerEnd): Promise<void> {
+    this.#isClosing = true;
     this.#proxy.services.load.isDraining = true;
     for (const { listener } of this.#open.values()) this.#drain(listener, end);
     await Promise.all(this.#closing);

@@ -19,9 +19,11 @@ import { Listener, type ListenerOptions } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
 import { PROXY_METRICS, ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { PurgeGate } from '../proxy/purge-gate.ts';
+import { RequestIds } from '../proxy/request-id.ts';
 import type { ProxyServices } from '../proxy/services.ts';
 import { siteDirectory } from '../proxy/site-directory.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
+import { Tracing } from '../proxy/tracing.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { DiscoveryFacts } from '../upstream/discovery/discovery.ts';
 import { DISCOVERY_METRICS } from '../upstream/discovery/discovery-metrics.ts';
@@ -30,6 +32,7 @@ import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
 import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import type { NodeFacts } from '../upstream/upstream-node.ts';
+import { AccessOutputs } from './access-output.ts';
 import { CertificateFiles } from './certificate-files.ts';
 import { type MiddlewareLine, MiddlewareSet, NO_MIDDLEWARES } from './middleware-set.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
@@ -49,7 +52,10 @@ export interface ProxyBase {
 }
 
 /** What belongs to the program, whatever its configuration says. */
-type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'showsCacheKey' | 'surplus'>;
+type Common = Omit<
+  ProxyServices,
+  'service' | 'purgeGate' | 'limits' | 'logsAccess' | 'keepsAccounts' | 'requestIdAudience' | 'showsCacheKey' | 'surplus'
+>;
 
 /** A configuration that is ready to be served, and is not yet. */
 export interface PreparedConfig {
@@ -72,6 +78,7 @@ export class AssembledProxy {
   readonly #clock: Clock;
   readonly #arena: Arena;
   readonly #doors: DoorSet;
+  readonly #accessOutput: AccessOutputs;
   readonly #middlewares: MiddlewareSet;
   readonly #pins: PinBudget;
   readonly #common: Common;
@@ -84,6 +91,7 @@ export class AssembledProxy {
     this.#arena = arena;
     this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
     this.#doors = new DoorSet({ clock, random: base.random, logger: base.logger, metrics: this.upstreamMetrics });
+    this.#accessOutput = new AccessOutputs(base.logger, clock);
     this.#middlewares = new MiddlewareSet({ clock, random: base.random, logger: base.logger });
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
@@ -162,6 +170,7 @@ export class AssembledProxy {
 
   /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates and middlewares */
   prepare(config: EdgeConfig): PreparedConfig {
+    this.#accessOutput.check(config.log);
     const certificates = this.#readCertificates(config);
     const doors = this.#doors.prepare(config.groups);
     const middlewares = this.#prepareMiddlewares(config, doors);
@@ -177,6 +186,8 @@ export class AssembledProxy {
           purgeGate: new PurgeGate(config.purge),
           limits: config.limits,
           logsAccess: config.log.access,
+          keepsAccounts: config.log.access || this.#common.tracing !== undefined,
+          requestIdAudience: config.requestId,
           showsCacheKey: config.cacheStatus.key,
         },
       ],
@@ -210,6 +221,7 @@ export class AssembledProxy {
     const { config, doors, services, certificates, middlewares } = prepared;
     for (const files of this.#current.certificates.values()) files.stop();
     for (const files of certificates.values()) files.watch();
+    this.#accessOutput.use(config.log);
     this.#doors.commit(config.groups, doors, config.shutdown.drainMs);
     this.#middlewares.commit(middlewares, config.shutdown.drainMs);
     this.#current = prepared;
@@ -227,6 +239,7 @@ export class AssembledProxy {
   async close(): Promise<void> {
     for (const files of this.#current.certificates.values()) files.stop();
     await this.#doors.close();
+    await this.#accessOutput.close();
     await this.#middlewares.close();
   }
 
@@ -275,6 +288,9 @@ export class AssembledProxy {
       copies: new CopyPool(),
       buffers,
       random,
+      accessOutput: this.#accessOutput,
+      requestIds: new RequestIds(random),
+      tracing: Tracing.find(),
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
       load: { requests: 0, connections: 0, tunnels: 0, isDraining: false },
     };

@@ -44,7 +44,7 @@ export interface ReloaderOptions {
 }
 
 /** Options that are laid into what is built at the start. */
-const FIXED_KEYS: ReadonlySet<string> = new Set(['memory.arena', 'admin.listen', 'limits.headerBytes', 'reload.interval']);
+const FIXED_KEYS: ReadonlySet<string> = new Set(['memory.arena', 'admin.listen', 'limits.headerBytes']);
 
 /** The reloads of one program. */
 export class Reloader {
@@ -144,7 +144,6 @@ function withFixed(next: EdgeConfig, now: EdgeConfig): EdgeConfig {
     memory: now.memory,
     admin: { ...next.admin, listen: now.admin.listen },
     limits: { ...next.limits, headerBytesMax: now.limits.headerBytesMax },
-    reload: now.reload,
   };
 }
 

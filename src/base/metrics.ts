@@ -27,15 +27,15 @@ type LabelOf<Row extends MetricRow> = Row extends { readonly values: readonly (i
 export class MetricSet<Table extends MetricTable> {
   readonly #table: Table;
   readonly #cells: Float64Array;
-  /** First cell of each metric. */
-  readonly #base = new Map<keyof Table, number>();
+  readonly #places = new Map<keyof Table, MetricPlace>();
   readonly #gauges = new Map<keyof Table, () => number>();
 
   constructor(table: Table) {
     this.#table = table;
     let cells = 0;
     for (const [key, row] of Object.entries(table) as [keyof Table, MetricRow][]) {
-      this.#base.set(key, cells);
+      const first = cells;
+      this.#places.set(key, { row, first, labelled: new Map(row.values?.map((label, index) => [label, first + index])) });
       cells += cellCount(row);
     }
     this.#cells = new Float64Array(cells);
@@ -59,9 +59,8 @@ export class MetricSet<Table extends MetricTable> {
 
   /** Records one observation (in the unit of the name) in a histogram. */
   observe<Key extends keyof Table>(key: Key, value: number): void {
-    const row = must<MetricRow>(this.#table[key], 'unknown metric');
+    const { row, first: base } = must(this.#places.get(key), 'unknown metric');
     const buckets = must(row.buckets, 'observe: metric has no buckets');
-    const base = must(this.#base.get(key), 'unknown metric');
     let bucket = 0;
     while (bucket < buckets.length && value > (buckets[bucket] ?? 0)) bucket += 1;
     this.#cells[base + bucket] = (this.#cells[base + bucket] ?? 0) + 1;
@@ -83,7 +82,7 @@ export class MetricSet<Table extends MetricTable> {
 
   /** A histogram's observations by bucket, the last one without bound, and their sum. */
   histogram<Key extends keyof Table>(key: Key): { readonly counts: Float64Array; readonly sum: number } {
-    const base = must(this.#base.get(key), 'unknown metric');
+    const { first: base } = must(this.#places.get(key), 'unknown metric');
     const buckets = must(this.#table[key]?.buckets, 'histogram without buckets').length;
     return { counts: this.#cells.subarray(base, base + buckets + 1), sum: this.#cells[base + buckets + 1] ?? 0 };
   }
@@ -94,13 +93,19 @@ export class MetricSet<Table extends MetricTable> {
   }
 
   #cell(key: keyof Table, label: string | undefined): number {
-    const row = must<MetricRow>(this.#table[key], 'unknown metric');
-    const base = must(this.#base.get(key), 'unknown metric');
-    if (row.values === undefined) return base;
-    const index = row.values.indexOf(label ?? '');
-    assert(index >= 0, () => `metric ${row.name} has no ${row.label ?? 'label'} ${String(label)}`);
-    return base + index;
+    const { row, first, labelled } = must(this.#places.get(key), 'unknown metric');
+    if (row.values === undefined) return first;
+    const cell = labelled.get(label ?? '');
+    assert(cell !== undefined, () => `metric ${row.name} has no ${row.label ?? 'label'} ${String(label)}`);
+    return cell;
   }
+}
+
+/** Where a metric's cells are. */
+interface MetricPlace {
+  readonly row: MetricRow;
+  readonly first: number;
+  readonly labelled: ReadonlyMap<string, number>;
 }
 
 /** Sets of one table, each with the values of the labels that tell them apart. Asked for at each scrape; they must be few. */

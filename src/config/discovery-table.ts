@@ -1,11 +1,12 @@
 /** The record `discover` of an upstream group: where its nodes are found. Called by service-tables.ts. */
 import { isIP } from 'node:net';
 import type { ConfigConsulDiscovery, ConfigDiscovery, ConfigSecret } from './edge-config.ts';
+import { parseFile } from './file-path.ts';
 import { parseNetworks } from './network.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import type { RecordReader } from './record-reader.ts';
 import { parseBoolean, parseChoice, parseOrigin, parseSecret } from './schema.ts';
-import { LABELS, parseFile, parseFolder, parseHostName, parseNumber, parseTime } from './text-values.ts';
+import { LABELS, parseFolder, parseHostName, parseNumber, parseTime } from './text-values.ts';
 
 const SERVERS_MAX = 8;
 const NETWORKS_MAX = 64;
@@ -14,7 +15,7 @@ const URLS_MAX = 8;
 
 /** Keys of `discover`. */
 export const DISCOVER_KEYS = {
-  type: '`dns` or `consul`',
+  type: '`dns`, `consul` or `etcd`',
   scheme: '`http` (the default) or `https`, of all nodes',
   path: 'Path that goes before every request path',
   sni: 'Name that TLS asks for and verifies instead of the name that a node was found by',
@@ -29,28 +30,34 @@ export const DISCOVER_KEYS = {
   servers: '`dns`: address of a DNS server, with port if unusual, or a list; left out: those of /etc/resolv.conf',
   minTtl: '`dns`: shortest time that an answer is used, whatever its TTL (default 1s)',
   maxTtl: '`dns`: longest time that an answer is used (default 1m)',
-  url: '`consul`: URL to ask (default `http://127.0.0.1:8500`), or a list, tried in turn; https is verified',
-  ca: '`consul`: PEM file with the authorities that verify the certificate of `url`; left out: the usual ones',
-  cert: '`consul`: PEM file with the certificate of this program, with `key`',
-  key: '`consul`: PEM file with its private key',
+  url: '`consul`, `etcd`: URL to ask (default `http://127.0.0.1:8500`, `http://127.0.0.1:2379`), or a list, tried in turn; https is verified',
+  ca: '`consul`, `etcd`: PEM file with the authorities that verify the certificate of `url`; left out: the usual ones',
+  cert: '`consul`, `etcd`: PEM file with the certificate of this program, with `key`',
+  key: '`consul`, `etcd`: PEM file with its private key',
   service: '`consul`: name of the service; instances whose checks all pass are nodes, with their weights',
   tags: '`consul`: tag that an instance has to have, or a list of them',
   datacenter: "`consul`: left out: the agent's own",
   token: '`consul`: ACL token',
   tokenFile: '`consul`: file with the token, read for each question',
   hold: '`consul`: time that it may hold a question until something changes (default 1m, at most 10m)',
+  prefix:
+    '`etcd`: beginning of the keys under which nodes stand: `host:port`, or JSON with `address` (or `host` and `port`) and if need be `weight`, `backup` and `name`',
+  user: '`etcd`: who asks',
+  password: '`etcd`: password of `user`',
+  passwordFile: '`etcd`: file with it, read each time that it is needed',
 } as const;
 
 type DiscoverKey = keyof typeof DISCOVER_KEYS;
 
 const DISCOVER_KIND = { word: 'discovery', keys: DISCOVER_KEYS };
-const TYPES = ['dns', 'consul'] as const;
+const TYPES = ['dns', 'consul', 'etcd'] as const;
 type DiscoveryType = (typeof TYPES)[number];
 const API_KEYS = ['url', 'ca', 'cert', 'key'] as const;
 /** Keys that do not belong to all types. */
 const OWN_KEYS: Readonly<Record<DiscoveryType, readonly DiscoverKey[]>> = {
   dns: ['name', 'record', 'port', 'servers', 'minTtl', 'maxTtl'],
   consul: [...API_KEYS, 'service', 'tags', 'datacenter', 'token', 'tokenFile', 'hold'],
+  etcd: [...API_KEYS, 'prefix', 'user', 'password', 'passwordFile'],
 };
 const RECORD_WORDS = ['address', 'a', 'aaaa', 'srv'] as const;
 const PORTS = { http: 80, https: 443 } as const;
@@ -100,6 +107,7 @@ function readShared(reader: RecordReader): Shared {
 const READERS: Readonly<Record<DiscoveryType, (reader: RecordReader, shared: Shared) => ConfigDiscovery | undefined>> = {
   dns: readDns,
   consul: readConsul,
+  etcd: readEtcd,
 };
 
 function readDns(reader: RecordReader, shared: Shared): ConfigDiscovery | undefined {
@@ -147,6 +155,22 @@ function readConsul(reader: RecordReader, shared: Shared): ConfigDiscovery | und
   };
 }
 
+function readEtcd(reader: RecordReader, shared: Shared): ConfigDiscovery | undefined {
+  const api = readApi(reader, 'http://127.0.0.1:2379');
+  const prefix = reader.readRequired('prefix', parsePrefixOfKeys)?.value;
+  const name = reader.read('user', parseWord)?.value;
+  const password = readSecret(reader, 'password', 'passwordFile');
+  const hasPassword = ['password', 'passwordFile'].some((key) => reader.node(key) !== undefined);
+  if (reader.node('user') === undefined && hasPassword) reader.report('user', 'is required beside a password');
+  if (reader.node('user') !== undefined && !hasPassword) reader.report('user', 'needs a password, or a passwordFile');
+  if (prefix === undefined) return undefined;
+  // A name for what has none of its own: where one stands for the nodes.
+  const words = prefix.toLowerCase().match(/[a-z0-9]+/g) ?? [];
+  const authority = [words.join('-').slice(0, 60).replace(/-$/, ''), 'etcd.internal'].filter((part) => part !== '').join('.');
+  const user = name === undefined || password === undefined ? undefined : { name, password };
+  return { ...shared, ...api, kind: 'etcd', authority, prefix, user };
+}
+
 function readApi(reader: RecordReader, usual: string): Pick<ConfigConsulDiscovery, 'urls' | 'caFile' | 'certificate'> {
   const urls = reader.readList('url', parseOrigin, URLS_MAX)?.map(({ value: { origin, basePath } }) => origin + basePath) ?? [usual];
   const caFile = reader.read('ca', parseFile)?.value;
@@ -175,6 +199,10 @@ function parseWord(text: string): Parsed<string> {
   return /^[\w.-]{1,128}$/.test(word)
     ? parsed(word)
     : invalid(`must be 1 to 128 letters, digits, dots, underscores or hyphens, not ${quoteText(text)}`);
+}
+
+function parsePrefixOfKeys(text: string): Parsed<string> {
+  return text !== '' && text.length <= 512 ? parsed(text) : invalid('must be 1 to 512 characters, such as /services/web/');
 }
 
 /** As a host name; labels that begin with an underscore are common in it. */

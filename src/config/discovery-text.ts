@@ -1,6 +1,6 @@
 /** What a discovery is configured to do, on one line: for `config check --print-effective`. */
 import { formatDuration } from './duration.ts';
-import type { ConfigConsulDiscovery, ConfigDiscovery, ConfigDnsDiscovery } from './edge-config.ts';
+import type { ConfigConsulDiscovery, ConfigDiscovery, ConfigDnsDiscovery, ConfigEtcdDiscovery } from './edge-config.ts';
 import { formatListenAddress } from './listen-address.ts';
 import { formatNetworks } from './network.ts';
 
@@ -17,7 +17,8 @@ export function describeDiscovery(discovery: ConfigDiscovery, basePath: string):
 }
 
 function describeSource(discovery: ConfigDiscovery): string {
-  return discovery.kind === 'dns' ? describeDns(discovery) : describeConsul(discovery);
+  if (discovery.kind === 'dns') return describeDns(discovery);
+  return discovery.kind === 'consul' ? describeConsul(discovery) : describeEtcd(discovery);
 }
 
 function describeDns({ name, isService, families, port, servers, ttlMsMin, ttlMsMax }: ConfigDnsDiscovery): string {
@@ -32,6 +33,13 @@ function describeConsul({ service, tags, datacenter, token, holdMs, ...api }: Co
   words.push(...describeApi(api));
   if (token !== undefined) words.push('file' in token ? `tokenFile ${token.file}` : 'token (set)');
   return [...words, `hold ${formatDuration(holdMs)}`].join(' ');
+}
+
+function describeEtcd({ prefix, user, ...api }: ConfigEtcdDiscovery): string {
+  const words = [`etcd ${prefix}`, ...describeApi(api)];
+  if (user !== undefined)
+    words.push(`user ${user.name}`, 'file' in user.password ? `passwordFile ${user.password.file}` : 'password (set)');
+  return words.join(' ');
 }
 
 function describeApi({ urls, caFile, certificate }: Pick<ConfigConsulDiscovery, 'urls' | 'caFile' | 'certificate'>): readonly string[] {

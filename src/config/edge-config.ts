@@ -6,7 +6,7 @@ import type { LogLevel } from '../base/log.ts';
 import type { AnyOptions } from '../base/module-options.ts';
 import type { ListenAddress } from './listen-address.ts';
 import type { Network } from './network.ts';
-import type { BALANCE_WORDS, DEVICE_IO, PresetName } from './options.ts';
+import type { ACCESS_FORMATS, BALANCE_WORDS, DEVICE_IO, PresetName, REQUEST_ID_WORDS } from './options.ts';
 
 /** A site rule, in the shape in which the cache layer takes it. */
 export interface ConfigRule {
@@ -131,8 +131,16 @@ export interface ConfigConsulDiscovery extends ConfigDiscoveryBase, ConfigApi {
   readonly holdMs: number;
 }
 
+/** Nodes by etcd. */
+export interface ConfigEtcdDiscovery extends ConfigDiscoveryBase, ConfigApi {
+  readonly kind: 'etcd';
+  readonly prefix: string;
+  /** Undefined: nobody in particular. */
+  readonly user: { readonly name: string; readonly password: NonNullable<ConfigSecret> } | undefined;
+}
+
 /** Where nodes are found. */
-export type ConfigDiscovery = ConfigDnsDiscovery | ConfigConsulDiscovery;
+export type ConfigDiscovery = ConfigDnsDiscovery | ConfigConsulDiscovery | ConfigEtcdDiscovery;
 
 /** A set of nodes that answer alike. */
 export interface ConfigGroup {
@@ -315,7 +323,15 @@ export interface EdgeConfig {
   };
   /** Whether Cache-Status names the key. */
   readonly cacheStatus: { readonly key: boolean };
-  readonly log: { readonly level: LogLevel; readonly access: boolean };
+  readonly log: {
+    readonly level: LogLevel;
+    readonly access: boolean;
+    readonly accessFormat: (typeof ACCESS_FORMATS)[number];
+    /** Undefined: into the program's log. */
+    readonly accessFile: string | undefined;
+  };
+  /** Who is told the id of a request, beside the log. */
+  readonly requestId: (typeof REQUEST_ID_WORDS)[number];
   /** How often the file is looked at; 0: never. */
   readonly reload: { readonly intervalMs: number };
   readonly shutdown: { readonly drainMs: number };

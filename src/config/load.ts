@@ -146,6 +146,8 @@ function findContradictions(values: OptionValues): readonly Contradiction[] {
   if (listen.port !== 0 && formatListenAddress(listen) === formatListenAddress(adminListen)) {
     found.push({ keys: ['admin.listen', 'listen'], message: `must differ from listen; both are ${formatListenAddress(listen)}` });
   }
+  if (values['log.accessFormat'] === 'combined' && values['log.accessFile'] === undefined)
+    found.push({ keys: ['log.accessFormat', 'log.accessFile'], message: 'is combined, which needs a file of its own: set log.accessFile' });
   if (!isLoopback(adminListen) && values['admin.token'] === undefined) {
     const message = `is ${formatListenAddress(adminListen)}, which others can reach: set admin.token, or listen on 127.0.0.1`;
     found.push({ keys: ['admin.listen', 'admin.token'], message });
@@ -229,7 +231,13 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[], { serv
       clientSurplusBytes: values['limits.clientSurplus'],
     },
     cacheStatus: { key: values['cacheStatus.key'] },
-    log: { level: values['log.level'], access: values['log.access'] },
+    log: {
+      level: values['log.level'],
+      access: values['log.access'],
+      accessFormat: values['log.accessFormat'],
+      accessFile: values['log.accessFile'],
+    },
+    requestId: values.requestId,
     reload: { intervalMs: values['reload.interval'] },
     shutdown: { drainMs: values['shutdown.drain'] },
   };

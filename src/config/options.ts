@@ -16,6 +16,12 @@ export const DEVICE_IO = ['auto', 'threads', 'pool'] as const;
 /** Words for `device.compression`. */
 export const COMPRESSION_WORDS = ['auto', 'off'] as const;
 
+/** Words for `log.accessFormat`. */
+export const ACCESS_FORMATS = ['json', 'combined'] as const;
+
+/** Words for `requestId`. */
+export const REQUEST_ID_WORDS = ['off', 'origin', 'client'] as const;
+
 /** Words for `balance`. */
 export const BALANCE_WORDS = ['round-robin', 'random', 'two-choices', 'least-connections', 'ketama', 'rendezvous'] as const;
 
@@ -31,6 +37,7 @@ export type OptionKind =
   | 'paths'
   | 'networks'
   | 'protocols'
+  | 'file'
   | 'secret';
 
 /** One row. `default`, `min` and `max` are in the text form of the kind. Without a default an option is unset unless it is required. */
@@ -294,7 +301,25 @@ export const OPTIONS = {
     description: "Name the object's key in Cache-Status",
   },
   'log.level': { kind: 'choice', default: 'info', choices: LOG_LEVELS, description: 'Lowest level that is logged' },
+  requestId: {
+    kind: 'choice',
+    default: 'origin',
+    choices: REQUEST_ID_WORDS,
+    description:
+      'Give each request an id (`X-Request-ID`), which is in its line of the log: `origin` is told it, or `client` too, with every response; `off` for none. That of a request from `trustedProxies` is kept if it is well-formed',
+  },
   'log.access': { kind: 'boolean', default: 'true', description: 'One line for each request' },
+  'log.accessFormat': {
+    kind: 'choice',
+    default: 'json',
+    choices: ACCESS_FORMATS,
+    description: 'Form of these lines; `combined` is that of Apache and nginx, which GoAccess reads, and needs `log.accessFile`',
+  },
+  'log.accessFile': {
+    kind: 'file',
+    description:
+      "File that these lines are appended to instead of going into the program's log on standard output; opened again by each reload (SIGHUP), for logrotate. A relative path starts at the current directory",
+  },
   'reload.interval': {
     kind: 'duration',
     default: '2s',

@@ -7,9 +7,20 @@ import { assert } from '../base/assert.ts';
 import { LOG_LEVELS } from '../base/log.ts';
 import { isPowerOfTwo } from '../base/units.ts';
 import { parseDuration } from './duration.ts';
+import { parseFile } from './file-path.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { parseNetworks } from './network.ts';
-import { COMPRESSION_WORDS, DEVICE_IO, OPTIONS, type OptionKey, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
+import {
+  ACCESS_FORMATS,
+  COMPRESSION_WORDS,
+  DEVICE_IO,
+  OPTIONS,
+  type OptionKey,
+  type OptionKind,
+  type OptionRow,
+  PRESET_NAMES,
+  REQUEST_ID_WORDS,
+} from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
 import { parseSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';
@@ -55,7 +66,10 @@ export const OPTION_SCHEMA = z.object({
   'limits.clientSurplus': size('limits.clientSurplus'),
   'cacheStatus.key': fromText(parseBoolean),
   'log.level': choice(LOG_LEVELS),
+  requestId: choice(REQUEST_ID_WORDS),
   'log.access': fromText(parseBoolean),
+  'log.accessFormat': choice(ACCESS_FORMATS),
+  'log.accessFile': fromText(parseFile).optional(),
   'reload.interval': duration('reload.interval'),
   'shutdown.drain': duration('shutdown.drain'),
 });

@@ -14,6 +14,7 @@ import {
   TLS_MIN_VERSIONS,
   type TlsMinVersion,
 } from './edge-config.ts';
+import { parseFile } from './file-path.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { type Network, parseNetworks } from './network.ts';
 import { BALANCE_WORDS, PRESET_NAMES, type PresetName } from './options.ts';
@@ -22,7 +23,7 @@ import type { ConfigProblem, SourcePlace } from './problem.ts';
 import { type Placed, parseName, type RecordKind, type RecordReader, readRecords } from './record-reader.ts';
 import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin, parseProtocols } from './schema.ts';
 import { type PlacedRule, parsePattern, parsePrefix, readRules } from './site-rules.ts';
-import { LABELS, parseAuthority, parseFile, parseFolder, parseHostName, parseNumber, parsePlainPath, parseTime } from './text-values.ts';
+import { LABELS, parseAuthority, parseFolder, parseHostName, parseNumber, parsePlainPath, parseTime } from './text-values.ts';
 import type { YamlNode } from './yaml-tree.ts';
 
 const ADDRESSES_MAX = 16;

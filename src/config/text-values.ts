@@ -49,8 +49,3 @@ export function parseAuthority(text: string): Parsed<string> {
     ? parsed(authority)
     : invalid(`must be a host such as origin.example or origin.example:8080, not ${quoteText(text)}`);
 }
-
-/** Reads the path of a file. */
-export function parseFile(text: string): Parsed<string> {
-  return text.trim() === '' ? invalid('must be the path of a file') : parsed(text.trim());
-}

@@ -10,7 +10,7 @@ import type { Arena } from '../memory/arena.ts';
 import type { BufferPool } from '../memory/buffer-pool.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { OriginAbilities } from '../upstream/origin-abilities.ts';
-import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
+import type { UpstreamTransport, UpstreamWatch } from '../upstream/upstream-transport.ts';
 import type { FILL_METRICS } from './fill-metrics.ts';
 import type { StandingTransfers } from './standing-transfers.ts';
 
@@ -44,6 +44,8 @@ export interface FillTarget {
   readonly place: string;
   /** As UpstreamRequest has it. */
   readonly affinity?: string | undefined;
+  /** Hears which nodes are asked for the request that this was made for. */
+  readonly watch?: UpstreamWatch | undefined;
   /** Slice size of a new object, in bytes. */
   readonly sliceSizeBytes: number;
   /** Fields of every request that fills: the same for all clients, since what they ask for is stored for all. */

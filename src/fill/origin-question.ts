@@ -147,7 +147,7 @@ export class OriginQuestion {
     // Whoever waits hears of a failure; when all have left nobody does.
     this.#outcome.promise.catch(() => undefined);
     this.#transfer = target.transport.start(
-      { method: this.#request.method, path: target.upstreamPath, fields, affinity: target.affinity },
+      { method: this.#request.method, path: target.upstreamPath, fields, affinity: target.affinity, watch: target.watch },
       {
         onInterim: (head) => {
           for (const listener of this.#interimListeners) listener(head);

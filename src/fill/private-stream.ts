@@ -38,7 +38,7 @@ export async function openPrivateStream(
   const fields = [...object.target.fields, ['range', formatRangeHeader(range.start, range.end)] as const];
   const opened = Promise.withResolvers<PrivateStream>();
   const transfer = object.target.transport.start(
-    { method: 'GET', path: object.target.upstreamPath, fields, affinity: object.target.affinity },
+    { method: 'GET', path: object.target.upstreamPath, fields, affinity: object.target.affinity, watch: object.target.watch },
     {
       onFailure: opened.reject,
       onHead: (head, running) => {

@@ -64,7 +64,7 @@ async function ask(run: FillRun, position: number | undefined): Promise<void> {
   const asked: Question = position === undefined ? { kind: 'whole' } : { kind: 'range', ...askedOf(run) };
   const fields = [...target.fields, ...rangeFields(object, asked)];
   const transfer = target.transport.start(
-    { method: 'GET', path: target.upstreamPath, fields, affinity: target.affinity },
+    { method: 'GET', path: target.upstreamPath, fields, affinity: target.affinity, watch: target.watch },
     {
       onHead: (head, running) => judge(run, asked, head, running),
       onFailure: (error) => run.onError(error),

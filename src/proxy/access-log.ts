@@ -1,15 +1,16 @@
-/** The access log: one JSON line a request, field names after OpenTelemetry's, written when the response has ended. Both lanes write it. */
+/** The access log: one line a request, written when the response has ended, by both lanes; as JSON with field names after OpenTelemetry's. */
 import type { EdgeError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { parseTraceParent } from '../http/trace-context.ts';
 import type { CacheResult } from './proxy-metrics.ts';
-import type { TunnelReport } from './request-context.ts';
-import type { ProxyServices, Site } from './services.ts';
+import type { TunnelReport } from './tunnel-join.ts';
 
 /** What a line says of one request. */
 export interface AccessRecord {
   /** Name of the service. */
   readonly service: string;
   /** Undefined where no route takes the request. */
-  readonly site: Pick<Site, 'route' | 'group'> | undefined;
+  readonly site: { readonly route: string; readonly group: string } | undefined;
   readonly clientAddress: string | undefined;
   readonly method: string;
   readonly path: string | undefined;
@@ -29,15 +30,33 @@ export interface AccessRecord {
   readonly firstByteMs: number | undefined;
   readonly durationMs: number;
   readonly isComplete: boolean;
+  readonly requestId: string | undefined;
+  /** As received. */
+  readonly traceparent: string | undefined;
+  readonly referer: string | undefined;
+  /** `1.1`. */
+  readonly httpVersion: string;
+  /** The last node that was asked on behalf of the request, and how many times one was. */
+  readonly node: string | undefined;
+  readonly askedCount: number;
   /** Only where the protocol was changed. */
   readonly tunnel?: TunnelReport | undefined;
   readonly error: EdgeError | undefined;
 }
 
-/** Writes the line of one request. */
-export function writeAccessLine(record: AccessRecord, services: Pick<ProxyServices, 'logger'>): void {
-  services.logger.info(
+/** Takes the lines of requests. */
+export interface AccessOutput {
+  write(record: AccessRecord): void;
+}
+
+/** Writes the line of one request as JSON. */
+export function writeAccessLine(record: AccessRecord, logger: Logger): void {
+  const trace = parseTraceParent(record.traceparent);
+  logger.info(
     {
+      'http.request.id': record.requestId,
+      trace_id: trace?.traceId,
+      span_id: trace?.spanId,
       service: record.service,
       route: record.site?.route,
       group: record.site?.group,
@@ -46,9 +65,13 @@ export function writeAccessLine(record: AccessRecord, services: Pick<ProxyServic
       'url.path': record.path,
       'url.query': record.query,
       'http.request.range': record.range,
+      'http.request.referer': record.referer,
+      'network.protocol.version': record.httpVersion,
       'http.response.status_code': record.status,
       'http.response.body.size': record.sentBytes,
       'user_agent.original': record.userAgent,
+      'upstream.node': record.node,
+      'upstream.requests': record.askedCount === 0 ? undefined : record.askedCount,
       'cache.result': record.cacheResult,
       'cache.status': record.cacheStatus,
       'cache.bytes': record.cachedBytes,

@@ -76,6 +76,7 @@ async function askOrigin(context: RequestContext, services: ProxyServices): Prom
       path: upstreamPath(site, context.need('path'), context.query),
       fields: passedRequestFields(context, services),
       body: context.upload,
+      watch: context.trail,
       affinity: affinityOf(site.hashOn, {
         client: context.clientAddress,
         path: context.need('path'),

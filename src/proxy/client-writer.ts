@@ -59,7 +59,7 @@ export class ClientWriter {
   readonly #pending = new Set<PendingWrite>();
   #holdsPin = false;
   #wake: (() => void) | undefined;
-  #failure: EdgeError | undefined;
+  #failure: 'CLIENT_GONE' | 'CLIENT_STALLED' | undefined;
   /** The last pause that the pace made. */
   #pausedMs = 0;
   #pause: AbortController | undefined;
@@ -91,7 +91,7 @@ export class ClientWriter {
     if (this.#failure !== undefined) {
       piece.lease?.end();
       piece.buffer?.end();
-      throw this.#failure;
+      throw new EdgeError(this.#failure);
     }
     this.#send(piece);
     const { length } = piece.bytes;
@@ -101,7 +101,7 @@ export class ClientWriter {
 
   /** Nothing more is sent: ends the leases of writes that will never report. Idempotent. */
   close(): void {
-    this.#failure ??= new EdgeError('CLIENT_GONE');
+    this.#failure ??= 'CLIENT_GONE';
     for (const write of [...this.#pending]) write.finish();
     this.returnPin();
     this.#pause?.abort();
@@ -141,7 +141,7 @@ export class ClientWriter {
     this.#pause = new AbortController();
     await clock.sleep(this.#pausedMs, this.#pause.signal);
     this.#pause = undefined;
-    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#failure !== undefined) throw new EdgeError(this.#failure);
   }
 
   #send(piece: Piece): void {
@@ -176,7 +176,7 @@ export class ClientWriter {
   /** Waits until fewer than `count` writes are under way, as long as the client takes bytes at all. */
   async #waitUntilBelow(count: number, bytes: number): Promise<void> {
     if (this.#pending.size < count) {
-      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#failure !== undefined) throw new EdgeError(this.#failure);
       return;
     }
     const { clock, stallMs, metrics, onSlow } = this.#options;
@@ -184,7 +184,7 @@ export class ClientWriter {
     const scale = Math.min(STALL_SCALE_MAX, Math.max(1, bytes / COPY_BYTES));
     const timer = clock.startTimer(stallMs * scale, () => {
       metrics.add('stalled');
-      this.#failure = new EdgeError('CLIENT_STALLED');
+      this.#failure = 'CLIENT_STALLED';
       this.close();
     });
     while (this.#pending.size >= count && this.#failure === undefined) {
@@ -196,6 +196,6 @@ export class ClientWriter {
     }
     slow.stop();
     timer.stop();
-    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#failure !== undefined) throw new EdgeError(this.#failure);
   }
 }

@@ -4,8 +4,10 @@ import type { LiveObject } from '../fill/live-object.ts';
 import { PartsSource } from '../fill/parts-source.ts';
 import type { Piece, PieceTier } from '../fill/piece.ts';
 import { SliceSource } from '../fill/slice-source.ts';
+import type { FieldList } from '../http/header-fields.ts';
 import { ClientWriter } from './client-writer.ts';
 import type { PlannedBody, RequestContext } from './request-context.ts';
+import { REQUEST_ID_FIELD } from './request-id.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 
@@ -72,12 +74,20 @@ function commitWith(piece: Piece | undefined, context: RequestContext, services:
 /** Sends status and fields that `respond` decided, as middlewares change them. @throws EdgeError MIDDLEWARE_FAILED, once for each of them */
 export function commitHead(context: RequestContext, services: ProxyServices): void {
   const decided = context.need('head');
-  const { status, fields } = context.exchange?.changedHead(decided, context.error !== undefined) ?? decided;
+  const changed = context.exchange?.changedHead(decided, context.error !== undefined) ?? decided;
+  const { status } = changed;
+  const fields = withRequestId(changed.fields, context, services);
   const { response } = context;
   context.firstByteMs = services.clock.monotonicMs() - context.startedMs;
   response.sendDate = !fields.some(([name]) => name === 'date');
   if (services.load.isDraining) response.shouldKeepAlive = false;
   response.writeHead(status, fields.flat());
+}
+
+/** First, as in the express lane; what the origin says there is another request's, or a repetition. */
+function withRequestId(fields: FieldList, { requestId }: RequestContext, { requestIdAudience }: ProxyServices): FieldList {
+  if (requestId === undefined || requestIdAudience !== 'client') return fields;
+  return [[REQUEST_ID_FIELD, requestId], ...fields.filter(([name]) => name !== REQUEST_ID_FIELD)];
 }
 
 /** A writer for the context's response. @param onSlow see ClientWriterOptions */

@@ -1,6 +1,6 @@
 /** Stage *finish*: lets go of what the request held and closes its accounts. Runs once for every request, however it ended. */
 import { fieldValue } from '../http/header-fields.ts';
-import { type AccessRecord, writeAccessLine } from './access-log.ts';
+import type { AccessRecord } from './access-log.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
@@ -32,7 +32,12 @@ function close(context: RequestContext, services: ProxyServices): void {
     isComplete,
     error: context.error?.code,
   });
-  if (services.logsAccess) writeAccessLine(recordOf(context, services, isComplete), services);
+  context.trail.span?.end({
+    ...recordOf(context, services, isComplete),
+    // A response that broke off is no success, whatever its head said.
+    ...(isComplete || context.error?.source !== 'upstream' ? {} : { status: undefined }),
+  });
+  if (services.logsAccess) services.accessOutput.write(recordOf(context, services, isComplete));
 }
 
 function recordOf(context: RequestContext, services: ProxyServices, isComplete: boolean): AccessRecord {
@@ -57,6 +62,12 @@ function recordOf(context: RequestContext, services: ProxyServices, isComplete: 
     firstByteMs: context.firstByteMs,
     durationMs: services.clock.monotonicMs() - context.startedMs,
     isComplete,
+    requestId: context.requestId,
+    traceparent: context.trail.span?.traceparent ?? fieldValue(fields, 'traceparent'),
+    referer: fieldValue(fields, 'referer'),
+    httpVersion: request.httpVersion,
+    node: context.trail.node,
+    askedCount: context.trail.askedCount,
     tunnel: context.tunnel,
     error: context.error,
   };

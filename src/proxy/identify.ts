@@ -35,7 +35,9 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
 
 /** How the origin is asked for what is stored for everybody under the key. */
 export function fillTarget(
-  request: Pick<RequestContext, 'host' | 'query' | 'fields'> & { readonly clientAddress?: string | undefined },
+  request: Pick<RequestContext, 'host' | 'query' | 'fields'> & { readonly clientAddress?: string | undefined } & Partial<
+      Pick<RequestContext, 'trail' | 'requestId'>
+    >,
   services: ProxyServices,
   place: { readonly site: Site; readonly key: CacheKey; readonly path: string; readonly rule: SiteRule },
 ): FillTarget {
@@ -48,6 +50,7 @@ export function fillTarget(
     upstreamPath: targetPath,
     place: placeOf(site.placeName, targetPath),
     sliceSizeBytes: site.sliceSizeBytes,
+    watch: request.trail,
     affinity: affinityOf(site.hashOn, { client: request.clientAddress, path, keyText: key.keyText, fields: request.fields }),
     fields: sharedRequestFields(request, site, services),
   };

@@ -35,6 +35,18 @@ const TURNS_MAX = 3;
 /** Handles one request from its head to its end; never throws. */
 export async function handleRequest(context: RequestContext, services: ProxyServices): Promise<void> {
   services.load.requests += 1;
+  if (services.requestIdAudience !== 'off') {
+    const isTrusted = context.isPeerBelieved && services.service.transport.isTrustedProxy !== undefined;
+    context.requestId = services.requestIds.idOf(context.fields, isTrusted);
+  }
+  context.trail.span = services.tracing?.begin({
+    method: context.method,
+    target: context.request.url ?? '/',
+    isSecure: context.isSecure,
+    clientAddress: context.clientAddress,
+    httpVersion: context.request.httpVersion,
+    fields: context.fields,
+  });
   try {
     await settle(await runAll(context, services), context, services);
   } catch (error) {

@@ -18,8 +18,9 @@ import type { RangeSpec } from '../http/range.ts';
 import type { ExchangeEnd } from '../middleware/middleware.ts';
 import type { Peer } from './client-door.ts';
 import type { CacheResult } from './proxy-metrics.ts';
+import { RequestTrail } from './request-trail.ts';
 import type { ServedRoute } from './services.ts';
-import type { TunnelEnd } from './tunnel-join.ts';
+import type { TunnelReport } from './tunnel-join.ts';
 import type { UpgradeAttempt } from './upgrade-attempt.ts';
 
 /** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
@@ -62,14 +63,6 @@ export interface WatchedExchange {
   end(end: ExchangeEnd): void;
 }
 
-/** What passed after the protocol was changed. */
-export interface TunnelReport {
-  readonly protocol: string;
-  /** Of the client; what it was sent is in `sentBytes`. */
-  readonly receivedBytes: number;
-  readonly end: TunnelEnd;
-}
-
 /** Where and when a request came. */
 export interface RequestOrigin {
   /** Monotonic. */
@@ -98,7 +91,13 @@ export class RequestContext {
   /** Whether the client's own request came by TLS. */
   readonly isSecure: boolean;
   readonly upgrade: UpgradeAttempt | undefined;
+  /** Nodes that were asked for it. */
+  readonly trail = new RequestTrail();
   readonly #abort = new AbortController();
+
+  // pipeline
+  /** Undefined where there are none. */
+  requestId: string | undefined;
 
   // route
   path: string | undefined;

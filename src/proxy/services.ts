@@ -13,13 +13,16 @@ import type { BufferPool } from '../memory/buffer-pool.ts';
 import type { MiddlewareInstance } from '../middleware/middleware-instance.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
+import type { AccessOutput } from './access-log.ts';
 import type { CertificateSet } from './certificates.ts';
 import type { CopyPool } from './copy-pool.ts';
 import type { PinBudget } from './pin-budget.ts';
 import type { PROXY_METRICS, ROUTE_METRICS } from './proxy-metrics.ts';
 import type { PurgeGate } from './purge-gate.ts';
+import type { RequestIdAudience, RequestIds } from './request-id.ts';
 import type { RouteMatch, Router } from './router.ts';
 import type { SurplusBudget } from './surplus-budget.ts';
+import type { Tracing } from './tracing.ts';
 
 /** What a group hashes. `key`: site, path and query, as what is stored is known by. */
 export type HashSource = { readonly kind: 'client' | 'path' | 'key' } | { readonly kind: 'header'; readonly name: string };
@@ -116,6 +119,14 @@ export interface ProxyServices {
   /** This process in CDN-Loop (RFC 8586). */
   readonly loopId: string;
   readonly logsAccess: boolean;
+  /** Whether more is wanted of a request than counts: its line in the log, or its span. */
+  readonly keepsAccounts: boolean;
+  /** Where the lines of requests go. */
+  readonly accessOutput: AccessOutput;
+  readonly requestIds: RequestIds;
+  /** Undefined where no SDK of OpenTelemetry is loaded. */
+  readonly tracing: Tracing | undefined;
+  readonly requestIdAudience: RequestIdAudience;
   /** Whether Cache-Status names the key (RFC 9211 s2.7). */
   readonly showsCacheKey: boolean;
   /** Requests in progress, connections of clients and tunnels, over all services; the pipeline, the listeners and *tunnel* count. */

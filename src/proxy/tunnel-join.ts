@@ -8,6 +8,14 @@ import type { Clock, Timer } from '../base/clock.ts';
 /** `closed`: both sides have ended. `broken`: one broke off, or was cut at the end of a drain. `idle`: nothing moved for too long. */
 export type TunnelEnd = 'closed' | 'broken' | 'idle';
 
+/** What passed after the protocol was changed. */
+export interface TunnelReport {
+  readonly protocol: string;
+  /** Of the client; what it was sent is in `sentBytes`. */
+  readonly receivedBytes: number;
+  readonly end: TunnelEnd;
+}
+
 /** What is joined. */
 export interface JoinOptions {
   readonly client: Duplex;

@@ -91,6 +91,7 @@ async function askOrigin(context: RequestContext, services: ProxyServices, upgra
       path: upstreamPath(site, path, context.query),
       fields: passedRequestFields(context, services),
       upgrade,
+      watch: context.trail,
       affinity: affinityOf(site.hashOn, { client: context.clientAddress, path, keyText: context.key?.keyText, fields }),
     },
     {

@@ -8,6 +8,7 @@ import { endToEndFields, type FieldList, fieldValue } from '../http/header-field
 import { appendCdnLoop, appendVia } from '../http/via.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { RequestContext } from './request-context.ts';
+import { REQUEST_ID_FIELD } from './request-id.ts';
 import { withoutPrefix } from './router.ts';
 import type { ProxyServices, Site } from './services.ts';
 import { expectsContinue } from './upload.ts';
@@ -24,7 +25,12 @@ export function upstreamPath(site: Site, path: string, query: string | undefined
 }
 
 /** Fields of a request whose answer is stored for everybody. */
-export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fields'>, site: Site, services: ProxyServices): FieldList {
+export function sharedRequestFields(
+  context: Pick<RequestContext, 'host' | 'fields'> & Partial<Pick<RequestContext, 'requestId'>>,
+  site: Site,
+  services: ProxyServices,
+): FieldList {
+  const isOwn = context.requestId !== undefined && services.requestIds.isOwn(context.requestId);
   const fields: FieldList = [
     ['host', hostAtOrigin(site, context.host)],
     ['user-agent', 'rawslice'],
@@ -34,6 +40,8 @@ export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fiel
     // The version that this client spoke would be something of the client's.
     ['via', appendVia(undefined, '1.1')],
     ['cdn-loop', appendCdnLoop(fieldValue(context.fields, 'cdn-loop'), services.loopId)],
+    // The first client's, if it was made here: what another proxy says may be a client's word.
+    ...(isOwn ? [[REQUEST_ID_FIELD, context.requestId ?? ''] as const] : []),
   ];
   return withOriginFields(fields, site);
 }
@@ -67,6 +75,7 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
   const hops = forwardsLeft(context);
   const isLeftOut = (name: string): boolean =>
     REPLACED.has(name) ||
+    (name === REQUEST_ID_FIELD && context.requestId !== undefined) ||
     (name === 'forwarded' && !context.isPeerBelieved) ||
     (name === 'max-forwards' && hops !== undefined) ||
     (context.method === 'HEAD' && RANGE_FIELDS.has(name));
@@ -87,6 +96,7 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
     ...(forwardedFor === '' ? [] : [['x-forwarded-for', forwardedFor] as const]),
     ...(host === undefined ? [] : [['x-forwarded-host', host] as const]),
     ['x-forwarded-proto', context.isSecure ? 'https' : 'http'],
+    ...(context.requestId === undefined ? [] : [[REQUEST_ID_FIELD, context.requestId] as const]),
     ...(hops === undefined ? [] : [['max-forwards', String(hops - 1)] as const]),
     // RFC 9110 s10.1.1: whether the content is wanted is for the origin to say.
     ...(expectsContinue(context) ? [['expect', '100-continue'] as const] : []),

@@ -9,6 +9,7 @@ import { OriginTransport } from './origin-transport.ts';
 import type { TransportOptions } from './transport-options.ts';
 import type { Outcome } from './upstream-error.ts';
 import type { ResponseReceiver, Transfer, UpstreamRequest } from './upstream-transport.ts';
+import { startWatched } from './watched-request.ts';
 
 /** What says that the node is at fault. */
 const FAILURES: ReadonlySet<Outcome> = new Set(['unreachable', 'timeout', 'broken', 'invalid']);
@@ -146,6 +147,8 @@ export class UpstreamNode implements BalancedNode {
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     this.#inFlight += 1;
     this.#health.noteRequest();
+    const asked = request.watch?.onAsked(this.origin, request);
+    if (asked !== undefined) return startWatched(this.#transport, { request, asked }, receiver);
     return this.#transport.start(request, receiver);
   }
 

@@ -22,8 +22,24 @@ export interface UpstreamRequest {
   readonly body?: AsyncIterable<Uint8Array> | undefined;
   /** Another protocol that is asked for; such a request has no content. */
   readonly upgrade?: UpgradeWish | undefined;
+  /** Hears which nodes are asked. */
+  readonly watch?: UpstreamWatch | undefined;
   /** What requests that should reach the same node of a group have in common; undefined where that does not matter. */
   readonly affinity?: string | undefined;
+}
+
+/** Hears of each node that is asked for a request: more than one where the first ones fail. */
+export interface UpstreamWatch {
+  /** @param node `scheme://host[:port]`. @returns what it is asked with instead, and who hears of the end; undefined where nobody does */
+  onAsked(node: string, request: UpstreamRequest): AskedNode | undefined;
+}
+
+/** A request to one node that somebody follows. */
+export interface AskedNode {
+  /** Instead of those of the request. */
+  readonly fields: FieldList;
+  /** Called once: a head came, or the code of why none did. */
+  onEnd(how: { readonly status?: number; readonly error?: string }): void;
 }
 
 /** A change of protocol that is asked for (RFC 9110 s7.8). */

@@ -87,6 +87,28 @@ test('Consul: what is asked, whom, and with what', async () => {
   ]);
 });
 
+test('etcd: what is asked, whom, and as who', async () => {
+  const { discovery, shown } = await discoveryOf(
+    'discover: { type: etcd, prefix: /services/Web/, url: "https://etcd.internal:2379", user: edge, passwordFile: pw, ca: ca.pem }',
+  );
+  assert.equal(discovery?.authority, 'services-web.etcd.internal');
+  assert.match(
+    shown,
+    /^discover etcd \/services\/Web\/ url https:\/\/etcd\.internal:2379 ca ca\.pem user edge passwordFile pw scheme http/,
+  );
+  const set = await discoveryOf('discover: { type: etcd, prefix: "/", user: edge, password: secret-word }');
+  assert.match(set.shown, /^discover etcd \/ url http:\/\/127\.0\.0\.1:2379 user edge password \(set\) /);
+  assert.equal(set.discovery?.authority, 'etcd.internal');
+  assert.deepEqual(await problemsOf('discover: { type: etcd, prefix: "", password: secret-word, service: x }'), [
+    'edge.yaml:4:15: upstreams.0.discover.user: is required beside a password',
+    'edge.yaml:4:37: upstreams.0.discover.prefix: must be 1 to 512 characters, such as /services/web/',
+    'edge.yaml:4:73: upstreams.0.discover.service: is for discovery of type consul',
+  ]);
+  assert.deepEqual(await problemsOf('discover: { type: etcd, prefix: a, user: b }'), [
+    'edge.yaml:4:46: upstreams.0.discover.user: needs a password, or a passwordFile',
+  ]);
+});
+
 test('nodes may stand beside; a request is explained with what stands for those that are found', async () => {
   const { result, group } = await discoveryOf(
     'nodes: [{ url: "http://a.example/x", backup: true }]\n    discover: { type: dns, name: web.internal, path: /x }',
@@ -103,7 +125,7 @@ test('nodes may stand beside; a request is explained with what stands for those 
 
 test('what is wrong is said with its place and a hint', async () => {
   assert.deepEqual(await problemsOf('discover: { type: dnss, nmae: x }'), [
-    'edge.yaml:4:23: upstreams.0.discover.type: must be one of dns, consul, not "dnss"; did you mean dns?',
+    'edge.yaml:4:23: upstreams.0.discover.type: must be one of dns, consul, etcd, not "dnss"; did you mean dns?',
     'edge.yaml:4:29: upstreams.0.discover.nmae: is not a key of discovery; did you mean name?',
   ]);
   assert.deepEqual(

@@ -51,6 +51,7 @@ const REQUESTS: Readonly<Record<string, readonly (readonly [request: string, mee
   'discovered-services.yaml': [
     ['GET http://any.example/shop/cart', 'edge: shop/plain'],
     ['POST http://any.example/jobs/1', 'edge: jobs/plain'],
+    ['GET http://any.example/search?q=x', 'edge: search/plain'],
     ['GET http://any.example/film.mp4', 'edge: media/plain'],
   ],
   'own-middleware.yaml': [

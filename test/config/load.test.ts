@@ -142,7 +142,8 @@ test('loadConfig() fills in every default', () => {
       clientSurplusBytes: 1024 ** 3,
     },
     cacheStatus: { key: false },
-    log: { level: 'info', access: true },
+    log: { level: 'info', access: true, accessFormat: 'json', accessFile: undefined },
+    requestId: 'origin',
     reload: { intervalMs: 2000 },
     shutdown: { drainMs: 30_000 },
   });

@@ -14,7 +14,8 @@ export type DnsManner =
   | { readonly kind: 'cut' }
   /** Answers with another number or question come first. */
   | { readonly kind: 'spoofed' }
-  | { readonly kind: 'garbage' };
+  | { readonly kind: 'garbage' }
+  | { readonly kind: 'turned'; readonly turn: (right: Buffer) => Buffer };
 
 const NAME_ERROR = 3;
 const FORMAT_ERROR = 1;
@@ -135,6 +136,7 @@ export class DnsServer {
     if (manner?.kind === 'old' && hasExtension) return [reply(query, { rcode: FORMAT_ERROR })];
     if (manner?.kind === 'cut' && way === 'udp') return [reply(query, { isCut: true })];
     if (manner?.kind === 'garbage') return [Buffer.concat([right.subarray(0, 12), Buffer.from([0xc0, 0xff, 0xff])])];
+    if (manner?.kind === 'turned') return [manner.turn(right)];
     if (manner?.kind !== 'spoofed') return [right];
     const foreign: readonly Answer[] = [{ type: 'A', name: question.name, ttl: 60, data: '203.0.113.1' }];
     return [reply({ ...query, id: ((query.id ?? 0) + 1) % 65_536 }, { answers: foreign }), bytes, right];

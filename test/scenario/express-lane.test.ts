@@ -454,7 +454,7 @@ test('both lanes write the same line in the log', async () => {
 
 function comparableLine(line: string): string {
   const record = JSON.parse(line) as Record<string, unknown>;
-  for (const key of ['time', 'ttfb_ms', 'duration_ms']) {
+  for (const key of ['time', 'ttfb_ms', 'duration_ms', 'http.request.id']) {
     assert.ok(key in record, key);
     record[key] = '#';
   }

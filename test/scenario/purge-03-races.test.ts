@@ -47,6 +47,10 @@ async function byAdmin(edge: TestEdge, { query }: (typeof KINDS)[number], isSoft
       devices: () => [],
       attachDevice: async () => ({}),
       reload: async () => ({ outcome: 'applied' }),
+      logLevel: () => ({ level: 'info', configured: 'info' }),
+      setLogLevel: () => undefined,
+      setDraining: (draining) => ({ draining }),
+      state: () => ({}),
     },
   });
   const { port } = await admin.listen({ host: '127.0.0.1', port: 0 });

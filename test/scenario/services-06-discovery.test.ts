@@ -35,7 +35,7 @@ function announce(dns: DnsServer, ...origins: readonly Origin[]): void {
 const discover = (dns: DnsServer, more = ''): string =>
   `discover: { type: dns, name: ${SERVICE}, servers: "${dns.address}", minTtl: 100ms, maxTtl: 100ms${more} }`;
 
-for (const balance of ['round-robin', 'least-connections', 'ketama', 'rendezvous']) {
+for (const balance of ['round-robin', 'random', 'two-choices', 'least-connections', 'ketama', 'rendezvous']) {
   test(`nodes come and go under load, some dying as they go, and no request fails (${balance})`, async (context) => {
     const seed = Math.floor(new SystemClock().wallMs() % 2 ** 31);
     context.diagnostic(`seed ${seed}`);
@@ -145,6 +145,8 @@ test('until there is a node requests are answered with 503 and why; silence and 
       const { request } = await import('../helpers/client.ts');
       return request({ port: port(), path: target });
     };
+    const problem = () => edge.proxy.upstreams[0]?.discovery?.problem ?? '';
+    await eventually(() => problem() !== '', { what: 'the first answer' });
     const none = await get('/a');
     assert.deepEqual(
       [none.status, none.headers['proxy-status']],
@@ -159,7 +161,6 @@ test('until there is a node requests are answered with 503 and why; silence and 
     assert.equal((await get('/a')).status, 200);
 
     dns.manner = { kind: 'rcode', rcode: 2 };
-    const problem = () => edge.proxy.upstreams[0]?.discovery?.problem ?? '';
     await eventually(() => problem().includes('SERVFAIL'), { what: 'a failure' });
     assert.equal((await get('/b')).status, 200);
     dns.manner = undefined;
@@ -202,6 +203,10 @@ test('a reload waits for the first nodes of a new group, and one that fails leav
     assert.equal((await change(taken)).outcome, 'failed');
     assert.ok(dns.questions.length > 0);
     await eventually(() => edge.proxy.discoveries.length === 0);
+    const unreadable =
+      'upstreams:\n  - name: g\n    discover: { type: consul, service: web, url: "https://127.0.0.1:1", ca: /absent/ca.pem }\n';
+    const invalid = await change(`listen: 127.0.0.1:0\n${unreadable}`);
+    assert.deepEqual([invalid.outcome, invalid.problems], ['invalid', ['/absent/ca.pem (upstreams, discover) cannot be read: ENOENT']]);
     assert.equal((await change(`listen: 127.0.0.1:0\n${group}`)).outcome, 'applied');
     assert.deepEqual(portsOf(edge), [origin.port]);
   });

@@ -26,6 +26,10 @@ async function startAdmin(edge: TestEdge, token: string | undefined) {
       devices: () => [],
       attachDevice: async () => ({}),
       reload: async () => ({ outcome: 'applied' }),
+      logLevel: () => ({ level: 'info', configured: 'info' }),
+      setLogLevel: () => undefined,
+      setDraining: (draining) => ({ draining }),
+      state: () => ({}),
     },
   });
   const { port } = await admin.listen({ host: '127.0.0.1', port: 0 });

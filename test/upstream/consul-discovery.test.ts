@@ -1,5 +1,5 @@
 /**
- * Consul as a source of nodes, against a server that holds questions as Consul's does: Debian has no Consul since bookworm, so what is asked and answered follows
+ * Consul as a source of nodes, against a server that holds questions as Consul's does: bookworm has no Consul, so what is asked and answered follows
  * its documentation (helpers/consul-server.ts).
  */
 import assert from 'node:assert/strict';

@@ -155,6 +155,24 @@ test('there are 1024 nodes at most, always the same ones; what may not be one is
   assert.match(JSON.stringify(logged), /not taken: 0\.0\.0\.0:80 is nobody's address/);
 });
 
+test('what a URL would take for another host is refused, as a host and as a name', () => {
+  for (const host of ['256.1.1.1', '0x7f.1', '127.1', '2130706433', 'a b', 'a..b', 'x'.repeat(64), 'é.example', '10.0.0.1.', '[::1]'])
+    assert.equal(refuseNode(node(host), undefined), 'is neither an address nor a name', host);
+  for (const name of ['256.1.1.1', 'a b.test', 'a/b', 'a@b', '', 'a:80'])
+    assert.match(refuseNode(node('10.0.0.1', { name }), undefined) ?? '', /name that is none/, name);
+  for (const host of ['a', 'A.example', '_x._tcp.example', 'xn--e1aybc.example', '10.0.0.1', '::ffff:10.0.0.1', '2001:db8::1'])
+    assert.equal(refuseNode(node(host), undefined), undefined, host);
+  for (const host of ['::ffff:0.0.0.0', '::ffff:224.0.0.1']) assert.equal(refuseNode(node(host), undefined), "is nobody's address", host);
+  for (const port of [0, 65_536, 1.5, Number.NaN]) assert.equal(refuseNode(node('a', { port }), undefined), 'has no port from 1 to 65535');
+});
+
+test('what goes wrong inside is a failure like any other', async () => {
+  const wrong = new Proxy(nodes('a'), { get: (target, name) => (name === 'nodes' ? undefined : Reflect.get(target, name)) });
+  const { discovery, changes, logged } = await hear([wrong, nodes('a')]);
+  assert.deepEqual([changes, discovery.metrics.value('answers', 'invalid')], [[['a']], 1]);
+  assert.match(logged[0]?.msg ?? '', /failed inside the program/);
+});
+
 test('the pause after failures doubles to its limit and no further; after an answer it is what the answer says, and never none', async () => {
   const down = failed('unreachable', 'down');
   const { sleeps } = await hear([down, down, down, down, down, down, nodes('a'), down, { ...nodes('a'), againInMs: 0 }]);

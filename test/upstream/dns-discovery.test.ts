@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SystemClock } from '../../src/base/clock.ts';
-import { SystemRandom } from '../../src/base/random.ts';
+import { SeededRandom, SystemRandom } from '../../src/base/random.ts';
 import type { DiscoveryVerdict } from '../../src/upstream/discovery/discovery-source.ts';
 import { DnsSource, type DnsSourceOptions } from '../../src/upstream/discovery/dns-source.ts';
 import { DnsServer } from '../helpers/dns-server.ts';
@@ -87,6 +87,8 @@ test('SERVFAIL, silence, garbage, a loop of aliases and a closed port are no ans
   server.manner = undefined;
   server.set('loop.test', [{ type: 'CNAME', name: 'loop.test', ttl: 1, data: 'loop.test' }]);
   assert.equal(short(await ask(server, { name: 'loop.test' })), 'invalid');
+  const servers = [{ host: '255.255.255.255', port: 53 }];
+  assert.equal(short(await ask(server, { name: 'web.test', servers })), 'unreachable', 'an address that the kernel refuses');
   const closed = await DnsServer.start();
   await closed.close();
   assert.equal(short(await ask(closed, { name: 'web.test' })), 'unreachable');
@@ -128,6 +130,31 @@ test('what has another number, or is no answer, is not listened to', async () =>
   server.setAddresses('web.test', ['192.0.2.1'], 60);
   server.manner = { kind: 'spoofed' };
   assert.deepEqual(short(await ask(server, { name: 'web.test' })), [['192.0.2.1 8080 web.test 1'], 60_000]);
+});
+
+test('answers with bytes turned are answers or failures, and never anything else', async (context) => {
+  const seed = Math.floor(new SystemClock().wallMs() % 2 ** 31);
+  context.diagnostic(`seed ${seed}`);
+  const random = new SeededRandom(seed);
+  await using server = await DnsServer.start();
+  server.set('web.test', [{ type: 'CNAME', name: 'web.test', ttl: 90, data: 'www.test' }]);
+  server.setAddresses('www.test', ['192.0.2.1', '192.0.2.2', '2001:db8::1']);
+  server.setService('_http._tcp.test', [{ target: 'web.test', port: 1 }]);
+  server.manner = {
+    kind: 'turned',
+    turn: (bytes) => {
+      // The number and the bit that makes an answer stay, or it would not be looked at.
+      for (let count = 0; count < 3; count += 1) bytes[3 + random.integerBelow(bytes.length - 3)] = random.integerBelow(256);
+      return random.integerBelow(8) === 0 ? bytes.subarray(0, 12 + random.integerBelow(bytes.length - 12)) : bytes;
+    },
+  };
+  const seen = new Set<string>();
+  for (let turn = 0; turn < 400; turn += 1) {
+    const verdict = await ask(server, { name: turn % 2 === 0 ? 'web.test' : '_http._tcp.test', timeoutMs: 2000 });
+    seen.add(verdict.kind === 'failed' ? verdict.fault : verdict.kind);
+    if (verdict.kind === 'nodes') assert.ok(verdict.againInMs >= 1000 && verdict.againInMs <= HOUR_MS);
+  }
+  assert.ok(seen.has('nodes') && seen.has('invalid'), [...seen].join(' '));
 });
 
 test('a question ends when it is not wanted any more', async () => {

@@ -1,11 +1,12 @@
 /**
  * `rawslice config check FILE`: says whether a configuration is valid, with every problem at once, and on request which value holds for
- * each option and where it came from. Opens no device and no socket.
+ * each option and where it came from. `config schema` prints the JSON Schema for editors. Opens no device and no socket.
  */
 import type { Command } from 'commander';
 import { loadEdgeConfig } from '../../src/app/load-config.ts';
 import { type EffectiveOption, listEffectiveOptions } from '../../src/config/effective-options.ts';
 import type { ConfigOverride } from '../../src/config/environment.ts';
+import { configJsonSchema } from '../../src/config/json-schema.ts';
 import type { LoadResult } from '../../src/config/load.ts';
 import type { ConfigProblem } from '../../src/config/problem.ts';
 import type { CommandIo } from '../command-io.ts';
@@ -21,6 +22,10 @@ interface CheckOptions {
 /** Adds the `config` command to the program. */
 export function addConfigCommand(program: Command, io: CommandIo): void {
   const config = program.command('config').description('look at configurations');
+  config
+    .command('schema')
+    .description('print the JSON Schema of configuration files, for editors')
+    .action(() => io.terminal.printJson(configJsonSchema()));
   const check = config
     .command('check')
     .description('check a configuration file; exit code 78 when it is not valid')

@@ -4,18 +4,14 @@
  * crash.
  */
 import { type Command, Option } from 'commander';
-import { EdgeError, systemErrorCode, toEdgeError } from '../../src/base/errors.ts';
-import { KIB } from '../../src/base/units.ts';
+import { EdgeError, toEdgeError } from '../../src/base/errors.ts';
 import { type NamedPurge, resolvePurge } from '../../src/cache/named-purge.ts';
 import type { PurgeReport } from '../../src/fill/purger.ts';
+import { AdminClient, type AdminOptions, addAdminOptions } from '../admin-client.ts';
 import type { CommandIo } from '../command-io.ts';
 import { EXIT_CODES } from '../exit-codes.ts';
-import { parseServerAddress, ServerClient } from '../server-client.ts';
 
-interface PurgeOptions {
-  readonly admin: string;
-  readonly token?: string;
-  readonly json?: true;
+interface PurgeOptions extends AdminOptions {
   readonly prefix: readonly string[];
   readonly tag: readonly string[];
   readonly host: readonly string[];
@@ -29,8 +25,6 @@ type PurgeOutcome =
   | ({ readonly outcome: 'purged'; readonly named: string } & PurgeReport)
   | { readonly outcome: 'failed'; readonly named: string; readonly error: string; readonly message: string };
 
-const TOKEN_VARIABLE = 'RAWSLICE_ADMIN__TOKEN';
-const ANSWER_BYTES_MAX = 64 * KIB;
 /** Between questions whether a purge is done. */
 const WAIT_MS = 100;
 
@@ -50,7 +44,7 @@ Examples:
 export function addPurgeCommand(program: Command, io: CommandIo): void {
   const listOption = (flags: string, description: string): Option =>
     new Option(flags, description).argParser((value, before: readonly string[]) => [...before, value]).default([], 'none');
-  program
+  const command = program
     .command('purge')
     .description('make a running server forget objects')
     .argument('[url...]', 'what to forget: a path with its query, such as /debian/pool/a.deb, or a URL of which path and query count')
@@ -60,10 +54,8 @@ export function addPurgeCommand(program: Command, io: CommandIo): void {
     .option('--all', 'forget everything; on a terminal it asks, elsewhere it wants --yes')
     .option('--soft', 'make stale instead of forgetting: the origin is asked whether what is stored still holds')
     .option('--wait', 'wait until everything covered is cleared, and say how many objects that were')
-    .option('--yes', 'do not ask before --all')
-    .option('--admin <address>', 'admin port of the server (its option admin.listen)', 'http://127.0.0.1:8081')
-    .option('--token <token>', `the server's admin.token; better in the variable ${TOKEN_VARIABLE}, since others can see command lines`)
-    .option('--json', 'print the results as JSON')
+    .option('--yes', 'do not ask before --all');
+  addAdminOptions(command)
     .addHelpText('after', NOTES)
     .action((urls: readonly string[], options: PurgeOptions) => purge(io, urls, options));
 }
@@ -72,15 +64,13 @@ async function purge(io: CommandIo, urls: readonly string[], options: PurgeOptio
   const wanted = namedBy(urls, options);
   if (wanted.length === 0) throw new EdgeError('USAGE', 'Name what to purge: URLs, --prefix, --tag --host or --all');
   for (const named of wanted) checkNamed(named);
-  const base = parseServerAddress(options.admin, '--admin');
+  const client = new AdminClient(io, options);
   if (options.all === true && options.yes !== true) await confirm(io, options.soft === true);
-  const token = options.token ?? io.environment[TOKEN_VARIABLE];
-  const client = new ServerClient({ base, clock: io.clock, connectionsMax: 1 });
   const outcomes: PurgeOutcome[] = [];
   try {
     for (const named of wanted) {
-      const begun = await purgeOne(client, { named, isSoft: options.soft === true }, token);
-      const outcome = options.wait === true ? await waitUntilDone(io, client, begun, token) : begun;
+      const begun = await purgeOne(client, { named, isSoft: options.soft === true });
+      const outcome = options.wait === true ? await waitUntilDone(io, client, begun) : begun;
       outcomes.push(outcome);
       if (options.json !== true) report(io, outcome);
     }
@@ -121,35 +111,21 @@ async function confirm(io: CommandIo, isSoft: boolean): Promise<void> {
   if (answer !== 'yes') throw new EdgeError('USAGE', 'Nothing was purged');
 }
 
-async function purgeOne(
-  client: ServerClient,
-  order: { readonly named: NamedPurge; readonly isSoft: boolean },
-  token: string | undefined,
-): Promise<PurgeOutcome> {
+async function purgeOne(client: AdminClient, order: { readonly named: NamedPurge; readonly isSoft: boolean }): Promise<PurgeOutcome> {
   const { name, query } = queryOf(order.named);
-  const { status, text } = await ask(client, { method: 'POST', path: `/purge?${order.isSoft ? 'soft=1&' : ''}${query}` }, token);
-  const answer = parseAnswer(text);
-  if (status === 200 && answer !== undefined && isReport(answer)) return { outcome: 'purged', named: name, ...answer };
-  if (status === 401) {
-    const advice = token === undefined ? `set ${TOKEN_VARIABLE} to the server's admin.token` : `the token is not the server's admin.token`;
-    return { outcome: 'failed', named: name, error: 'UNAUTHORIZED', message: `The server wants a token; ${advice}` };
-  }
-  if (typeof answer?.error === 'string' && typeof answer.message === 'string') {
-    return { outcome: 'failed', named: name, error: answer.error, message: answer.message };
-  }
-  const message = `${client.base.origin} answers ${status}, but not as the admin port of rawslice does; is it another port, such as listen?`;
-  throw new EdgeError('ADMIN_UNREACHABLE', message, { context: { status } });
+  const { status, body } = await client.ask('POST', `/purge?${order.isSoft ? 'soft=1&' : ''}${query}`);
+  if (status === 200 && isReport(body)) return { outcome: 'purged', named: name, ...body };
+  return { outcome: 'failed', named: name, error: String(body.error), message: String(body.message) };
 }
 
 /** Asks how the purge goes on until it is done, or the server no longer knows. */
-async function waitUntilDone(io: CommandIo, client: ServerClient, begun: PurgeOutcome, token: string | undefined): Promise<PurgeOutcome> {
+async function waitUntilDone(io: CommandIo, client: AdminClient, begun: PurgeOutcome): Promise<PurgeOutcome> {
   let outcome = begun;
   while (outcome.outcome === 'purged' && !outcome.isDone) {
     await io.clock.sleep(WAIT_MS);
-    const { status, text } = await ask(client, { method: 'GET', path: `/purges?id=${outcome.id}` }, token);
-    const answer = parseAnswer(text);
-    if (status !== 200 || answer === undefined || !isReport(answer)) return outcome;
-    outcome = { ...outcome, ...answer };
+    const { status, body } = await client.ask('GET', `/purges?id=${outcome.id}`);
+    if (status !== 200 || !isReport(body)) return outcome;
+    outcome = { ...outcome, ...body };
   }
   return outcome;
 }
@@ -173,39 +149,6 @@ function isReport(answer: Readonly<Record<string, unknown>>): answer is Readonly
   const { id, kind, key, isSoft, objects, isDone } = answer;
   const isTyped = typeof kind === 'string' && typeof key === 'string' && typeof isSoft === 'boolean';
   return isTyped && typeof id === 'number' && typeof objects === 'number' && typeof isDone === 'boolean';
-}
-
-async function ask(
-  client: ServerClient,
-  question: { readonly method: 'GET' | 'POST'; readonly path: string },
-  token: string | undefined,
-): Promise<{ readonly status: number; readonly text: string }> {
-  const headers = { 'content-length': '0', ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
-  try {
-    const response = await client.send({ ...question, headers });
-    const pieces: Buffer[] = [];
-    let lengthBytes = 0;
-    for await (const piece of client.readBody(response)) {
-      lengthBytes += piece.length;
-      if (lengthBytes > ANSWER_BYTES_MAX) break;
-      pieces.push(piece);
-    }
-    return { status: response.statusCode ?? 0, text: Buffer.concat(pieces).toString() };
-  } catch (cause) {
-    const errno = systemErrorCode(cause) ?? (cause instanceof Error ? cause.message : String(cause));
-    const advice = 'start the server (tools/rawslice serve), or name its admin port: --admin http://HOST:PORT';
-    throw new EdgeError('ADMIN_UNREACHABLE', `No server answers on ${client.base.origin} (${errno}); ${advice}`, { cause });
-  }
-}
-
-function parseAnswer(text: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? { ...value } : undefined;
-  } catch {
-    // Not JSON, so not our admin port; the caller says so.
-    return undefined;
-  }
 }
 
 function report(io: CommandIo, outcome: PurgeOutcome): void {

@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import type { Timer } from '../../base/clock.ts';
 import { KIB } from '../../base/units.ts';
 import type { RefusalKind } from '../refusal.ts';
+import { REQUEST_ID_CHARACTERS, REQUEST_ID_FIELD } from '../request-id.ts';
 import type { ProxyServices } from '../services.ts';
 import type { LaneTables } from './hit-finder.ts';
 import { KnownFields } from './known-fields.ts';
@@ -35,7 +36,7 @@ export interface ExpressLaneOptions {
 /** The lane of one listener. */
 export class ExpressLane {
   #share: LaneShare;
-  readonly #tails: ConnectionTails;
+  readonly #tails: Omit<ConnectionTails, 'idField'>;
   readonly #connections = new Set<LaneConnection>();
   readonly #timer: Timer;
   readonly #lifecycle: { isClosing: boolean; isOpen: boolean };
@@ -68,7 +69,9 @@ export class ExpressLane {
   }
 
   #newTables(services: ProxyServices): LaneTables {
-    return { get: new TargetTable(services, 'GET', this.#tails), head: new TargetTable(services, 'HEAD', this.#tails) };
+    const idField = services.requestIdAudience === 'client' ? `${REQUEST_ID_FIELD}: ${'0'.repeat(REQUEST_ID_CHARACTERS)}` : '';
+    const tails = { ...this.#tails, idField: idField === '' ? '' : `${idField}\r\n` };
+    return { get: new TargetTable(services, 'GET', tails), head: new TargetTable(services, 'HEAD', tails) };
   }
 
   /** Whether it takes connections. */

@@ -41,12 +41,14 @@ export class HeadParser {
   pragma: string | undefined;
   cdnLoop: string | undefined;
   userAgent: string | undefined;
+  referer: string | undefined;
+  traceparent: string | undefined;
   /** The client wants no more than this response. */
   isLast = false;
   /** Offset behind the head. */
   endOffset = 0;
   reason: HandoverReason = 'syntax';
-  /** Whether somebody wants to know it. */
+  /** Whether somebody wants to know it, the page that led here, and the trace. */
   readsUserAgent: boolean;
   readonly #known: KnownFields;
   readonly #bytesMax: number;
@@ -56,8 +58,8 @@ export class HeadParser {
   #hasHost = false;
   #hasConnection = false;
   /** The last target and host, since the next request often has the same. */
-  #targetBytes: Uint8Array = new Uint8Array(0);
-  #hostBytes: Uint8Array = new Uint8Array(0);
+  readonly #lastTarget = new LastBytes();
+  readonly #lastHost = new LastBytes();
 
   /** @param options.bytesMax of a head, at least 16 */
   constructor(options: { readonly known: KnownFields; readonly bytesMax: number; readonly readsUserAgent: boolean }) {
@@ -97,6 +99,8 @@ export class HeadParser {
     this.pragma = undefined;
     this.cdnLoop = undefined;
     this.userAgent = undefined;
+    this.referer = undefined;
+    this.traceparent = undefined;
     this.isLast = false;
     this.#fields = 0;
     this.#hasHost = false;
@@ -219,22 +223,25 @@ export class HeadParser {
         if (this.userAgent !== undefined) return false;
         this.userAgent = this.readsUserAgent ? bytes.toString('latin1', start, end) : '';
         return true;
+      case 'referer':
+        if (this.readsUserAgent) this.referer = bytes.toString('latin1', start, end);
+        return true;
+      case 'traceparent':
+        if (this.readsUserAgent) this.traceparent = bytes.toString('latin1', start, end);
+        return true;
       case 'ignored':
         return true;
     }
   }
 
   #takeTarget(bytes: Buffer, start: number, end: number): void {
-    this.isSameTarget = isSame(this.#targetBytes, bytes, start, end);
-    if (this.isSameTarget) return;
-    this.#targetBytes = Uint8Array.prototype.slice.call(bytes, start, end);
-    this.target = bytes.toString('latin1', start, end);
+    this.isSameTarget = !this.#lastTarget.replace(bytes, start, end);
+    if (!this.isSameTarget) this.target = bytes.toString('latin1', start, end);
   }
 
   #takeHost(bytes: Buffer, start: number, end: number): void {
-    if (isSame(this.#hostBytes, bytes, start, end)) return;
+    if (!this.#lastHost.replace(bytes, start, end)) return;
     this.isSameTarget = false;
-    this.#hostBytes = Uint8Array.prototype.slice.call(bytes, start, end);
     this.host = bytes.toString('latin1', start, end);
   }
 
@@ -257,10 +264,24 @@ function readText(bytes: Buffer, start: number, text: Uint8Array): number {
   return start + text.length;
 }
 
-function isSame(known: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
-  if (known.length !== end - start) return false;
-  for (let index = 0; index < known.length; index += 1) if (known[index] !== bytes[start + index]) return false;
-  return true;
+/** Bytes that were read last, kept without making new memory for each. */
+class LastBytes {
+  #bytes = new Uint8Array(64);
+  #length = 0;
+
+  /** Keeps bytes instead. @returns whether they are others */
+  replace(bytes: Uint8Array, start: number, end: number): boolean {
+    const length = end - start;
+    if (length === this.#length) {
+      let same = 0;
+      while (same < length && this.#bytes[same] === bytes[start + same]) same += 1;
+      if (same === length) return false;
+    }
+    if (length > this.#bytes.length) this.#bytes = new Uint8Array(2 * length);
+    for (let index = 0; index < length; index += 1) this.#bytes[index] = bytes[start + index] ?? 0;
+    this.#length = length;
+    return true;
+  }
 }
 
 function isSpace(byte: number | undefined): boolean {

@@ -13,6 +13,8 @@ export type FieldUse =
   | 'pragma'
   | 'cdn-loop'
   | 'user-agent'
+  | 'referer'
+  | 'traceparent'
   | 'ignored';
 
 /** A known name. */
@@ -31,6 +33,8 @@ const READ: readonly Exclude<FieldUse, 'ignored'>[] = [
   'pragma',
   'cdn-loop',
   'user-agent',
+  'referer',
+  'traceparent',
 ];
 
 /** Fields that describe the client, its page or its way here. Whatever a variant may depend on is harmless too: what varies is not answered here. */
@@ -50,7 +54,6 @@ const IGNORED: readonly string[] = [
   'origin',
   'priority',
   'purpose',
-  'referer',
   'rtt',
   'save-data',
   'sec-ch-prefers-color-scheme',
@@ -69,7 +72,6 @@ const IGNORED: readonly string[] = [
   'sec-fetch-user',
   'sec-gpc',
   'sec-purpose',
-  'traceparent',
   'tracestate',
   'upgrade-insecure-requests',
   'via',

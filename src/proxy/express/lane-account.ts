@@ -1,8 +1,8 @@
 /** The accounts of requests that the express lane answered: the same counts and the same line in the log as stage *finish* keeps of the others. */
 import type { EdgeError } from '../../base/errors.ts';
-import { writeAccessLine } from '../access-log.ts';
 import { statusClass } from '../finish.ts';
 import type { ProxyServices } from '../services.ts';
+import type { RequestSpan } from '../tracing.ts';
 import type { HeadParser } from './head-parser.ts';
 import type { HitFinder } from './hit-finder.ts';
 import type { LaneTarget } from './target-table.ts';
@@ -22,7 +22,12 @@ export class LaneAccount {
   #isHead = false;
   #range: string | undefined;
   #userAgent: string | undefined;
+  #referer: string | undefined;
+  #traceparent: string | undefined;
+  /** Made when the head is, where clients are told, else when the line is written. */
+  requestId: string | undefined;
 
+  #span: RequestSpan | undefined;
   readonly #cells: Cells;
 
   constructor(services: ProxyServices) {
@@ -39,12 +44,22 @@ export class LaneAccount {
     this.#status = hit.head?.status ?? 0;
     this.#target = hit.target;
     this.#services.load.requests += 1;
-    if (!this.#services.logsAccess) return;
+    this.#span = this.#services.tracing?.begin({
+      method: request.isHead ? 'HEAD' : 'GET',
+      target: request.target,
+      isSecure: false,
+      clientAddress: this.clientAddress,
+      httpVersion: '1.1',
+      fields: [['host', request.host], ...(request.traceparent === undefined ? [] : [['traceparent', request.traceparent] as const])],
+    });
+    if (!this.#services.keepsAccounts) return;
     this.#generation = hit.heads?.manifest.generation ?? 0;
     this.#cacheStatus = hit.heads?.cacheStatusAt(times.nowMs) ?? '';
     this.#isHead = request.isHead;
     this.#range = request.range;
     this.#userAgent = request.userAgent;
+    this.#referer = request.referer;
+    this.#traceparent = request.traceparent;
   }
 
   /** Its head is on its way. */
@@ -73,14 +88,14 @@ export class LaneAccount {
 
   /** It has ended. @param error why it did before its end */
   close(error: EdgeError | undefined): void {
-    const { load, metrics, logsAccess } = this.#services;
+    const { load, metrics, keepsAccounts } = this.#services;
     load.requests -= 1;
     if (error !== undefined) {
       metrics.add('aborted');
       this.#target?.route.metrics.add('failures');
     }
     this.#target?.route.metrics.add('bodyBytes', this.sentBytes);
-    if (logsAccess) this.#log(error);
+    if (keepsAccounts) this.#tell(error);
   }
 
   /** It has not begun, and somebody else answers. */
@@ -88,8 +103,9 @@ export class LaneAccount {
     this.#services.load.requests -= 1;
   }
 
-  #log(error: EdgeError | undefined): void {
+  #tell(error: EdgeError | undefined): void {
     const target = this.#target;
+    const { requestIds, requestIdAudience, logsAccess, accessOutput } = this.#services;
     const record = {
       service: this.#services.service.name,
       site: target?.route.site,
@@ -109,9 +125,16 @@ export class LaneAccount {
       firstByteMs: this.firstByteMs,
       durationMs: this.#services.clock.monotonicMs() - this.startedMs,
       isComplete: error === undefined,
+      requestId: this.requestId ?? (requestIdAudience === 'off' ? undefined : requestIds.next()),
+      traceparent: this.#span?.traceparent ?? this.#traceparent,
+      referer: this.#referer,
+      httpVersion: '1.1',
+      node: undefined,
+      askedCount: 0,
       error,
     } as const;
-    writeAccessLine(record, this.#services);
+    if (logsAccess) accessOutput.write(record);
+    this.#span?.end(record);
   }
 }
 

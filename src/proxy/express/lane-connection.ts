@@ -98,7 +98,7 @@ export class LaneConnection {
     this.#share = share;
     this.#services = services;
     this.#socket = socket;
-    this.#parser = new HeadParser({ known: share.known, bytesMax: share.headBytesMax, readsUserAgent: services.logsAccess });
+    this.#parser = new HeadParser({ known: share.known, bytesMax: share.headBytesMax, readsUserAgent: services.keepsAccounts });
     this.#finder = new HitFinder(services, share.tables);
     this.#pace = paceOf(socket);
     this.#writes = this.#newWrites();
@@ -127,14 +127,14 @@ export class LaneConnection {
     this.#nextShare = undefined;
     this.#share = share;
     this.#services = share.services;
-    this.#parser.readsUserAgent = share.services.logsAccess;
+    this.#parser.readsUserAgent = share.services.keepsAccounts;
     this.#finder = new HitFinder(share.services, share.tables);
     this.#writes = this.#newWrites();
   }
 
   #newWrites(): readonly [LaneWrite, LaneWrite] {
     const writes = [newWrite(this.#services), newWrite(this.#services)] as const;
-    if (this.#services.logsAccess) for (const { account } of writes) account.clientAddress = this.#socket.remoteAddress;
+    if (this.#services.keepsAccounts) for (const { account } of writes) account.clientAddress = this.#socket.remoteAddress;
     return writes;
   }
 
@@ -246,7 +246,7 @@ export class LaneConnection {
 
   #sendHead(nowMs: number): void {
     const write = this.#begin(nowMs);
-    const bytes = this.#renderHead(nowMs);
+    const bytes = this.#renderHead(nowMs, write.account);
     write.copy = this.#services.copies.take(bytes.length);
     write.bytes = bytes.copy(write.copy.bytes);
     this.#socket.write(write.copy.bytes.subarray(0, write.bytes), this.#onWritten);
@@ -261,7 +261,7 @@ export class LaneConnection {
     const bodyBytes = end - start;
     const isPinned = bodyBytes >= PINNED_BYTES_MIN && this.#pace.isProven && onlySlice !== undefined && pins.tryTake();
     const copyMax = this.#pace.isQuick && copies.hasLarge ? LARGE_COPY_BYTES : COPY_BYTES;
-    const head = this.#renderHead(nowMs);
+    const head = this.#renderHead(nowMs, this.#writeAt(this.#writeCount).account);
     const { generation, sliceSizeBytes } = heads.manifest;
     const isSmall = isPinned || bodyBytes <= COPY_BYTES || head.length + bodyBytes <= copyMax;
     const sliceStart = (onlySlice ?? 0) * sliceSizeBytes;
@@ -347,9 +347,15 @@ export class LaneConnection {
     return this.#parser.isLast || this.#isDraining;
   }
 
-  #renderHead(nowMs: number): Buffer {
+  #renderHead(nowMs: number, account: LaneAccount): Buffer {
     const head: StoredHead | undefined = this.#finder.head;
-    return head?.render(nowMs, this.#finder, this.#isLast) ?? NO_BYTES;
+    const bytes = head?.render(nowMs, this.#finder, this.#isLast) ?? NO_BYTES;
+    if (head?.idOffset === undefined) account.requestId = undefined;
+    else {
+      account.requestId = this.#services.requestIds.next();
+      bytes.write(account.requestId, head.idOffset, 'latin1');
+    }
+    return bytes;
   }
 
   #writeAt(index: number): LaneWrite {
@@ -407,7 +413,7 @@ export class LaneConnection {
     account.open(this.#parser, this.#finder, { nowMs: clock.wallMs(), startedMs });
     const commit = (): Buffer => {
       hasBegun = true;
-      const head = this.#renderHead(clock.wallMs());
+      const head = this.#renderHead(clock.wallMs(), account);
       this.#accept();
       account.noteFirstByte();
       // It may be written anew before the kernel has taken it.

@@ -13,12 +13,15 @@ import type { FieldList } from '../../http/header-fields.ts';
 import { formatHttpDate } from '../../http/http-date.ts';
 import { formatContentRange } from '../../http/range.ts';
 import { notModifiedFields, unsatisfiedFields } from '../plan.ts';
+import { REQUEST_ID_CHARACTERS, REQUEST_ID_FIELD } from '../request-id.ts';
 import { answerFields, type CacheStory, cacheStory, tellStory, ttlSeconds } from '../respond.ts';
 
 /** What node:http writes behind the fields of a response. */
 export interface ConnectionTails {
   readonly keepAlive: string;
   readonly close: string;
+  /** Behind the status line: a field with room for a request's id; empty where clients are not told. */
+  readonly idField: string;
 }
 
 /** What goes into a hole. */
@@ -35,6 +38,8 @@ interface HoleValues {
 /** One head of one object. */
 export class StoredHead {
   readonly status: number;
+  /** Where the id of the request goes; undefined where there is none. */
+  readonly idOffset: number | undefined;
   readonly #manifest: Manifest;
   readonly #tails: ConnectionTails;
   /** One more than holes. */
@@ -49,7 +54,9 @@ export class StoredHead {
     this.status = head.status;
     this.#manifest = manifest;
     this.#tails = tails;
-    const { texts, holes } = cutHead(head);
+    const { texts, holes } = cutHead(head, tails.idField);
+    const isTold = tails.idField !== '';
+    this.idOffset = isTold ? (texts[0] ?? '').indexOf('\r\n') + tails.idField.length - REQUEST_ID_CHARACTERS : undefined;
     this.#texts = texts;
     this.#holes = holes;
     this.#isFixed = holes.every((hole) => hole === 'age' || hole === 'ttl');
@@ -182,18 +189,23 @@ const NO_SLICES = { hitSlices: 0, plannedSlices: 0 };
 /** What Cache-Status says before the number. */
 const TTL_MARK = '; ttl=';
 
-function cutHead({ status, fields }: { readonly status: number; readonly fields: FieldList }): { texts: string[]; holes: Hole[] } {
+function cutHead(
+  { status, fields }: { readonly status: number; readonly fields: FieldList },
+  idField: string,
+): { texts: string[]; holes: Hole[] } {
   const ageAt = fields.findLastIndex(([name]) => name === 'age');
   const storyAt = fields.findLastIndex(([name]) => name === 'cache-status');
   const texts: string[] = [];
   const holes: Hole[] = [];
-  let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'unknown'}\r\n`;
+  let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'unknown'}\r\n${idField}`;
   const cut = (hole: Hole, before: string, after: string): void => {
     texts.push(text + before);
     holes.push(hole);
     text = `${after}\r\n`;
   };
   for (const [index, [name, value]] of fields.entries()) {
+    // What the origin said there was of another request.
+    if (idField !== '' && name === REQUEST_ID_FIELD) continue;
     const ttlAt = index === storyAt ? value.indexOf(TTL_MARK) + TTL_MARK.length : 0;
     if (index === ageAt) cut('age', `${name}: `, '');
     else if (index === storyAt) cut('ttl', `${name}: ${value.slice(0, ttlAt)}`, value.slice(ttlAt).replace(/^-?\d+/, ''));

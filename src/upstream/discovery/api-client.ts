@@ -124,6 +124,7 @@ export class ApiClient {
     const end = (): void => limit.abort();
     const timer = this.#options.clock.startTimer(limitMs, end);
     signal.addEventListener('abort', end);
+    if (signal.aborted) end();
     try {
       const { origin, pathname } = new URL(url);
       const own = { ...headers, accept: 'application/json', 'user-agent': 'rawslice' };

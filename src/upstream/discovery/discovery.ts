@@ -3,11 +3,12 @@
  * told of it; an answer without nodes changes nothing either, unless that is wished. Whoever subscribes hears of changes. Made by app/discovery-set.ts.
  */
 import type { Clock } from '../../base/clock.ts';
+import { toEdgeError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { MetricSet } from '../../base/metrics.ts';
 import type { Random } from '../../base/random.ts';
 import { DISCOVERY_METRICS } from './discovery-metrics.ts';
-import type { DiscoveredNode, DiscoveryFailure, DiscoverySource, DiscoveryVerdict } from './discovery-source.ts';
+import { type DiscoveredNode, type DiscoveryFailure, type DiscoverySource, type DiscoveryVerdict, failed } from './discovery-source.ts';
 import { nodeId, sortNodes } from './node-list.ts';
 
 /** Nodes of one group; every choice looks at each. */
@@ -119,13 +120,26 @@ export class Discovery {
   }
 
   async #run(): Promise<void> {
-    const { source, clock } = this.#options;
+    const { clock } = this.#options;
     const { signal } = this.#abort;
     while (!signal.aborted) {
-      const verdict = await source.ask(signal);
+      const pauseMs = await this.#askOnce(signal);
       if (signal.aborted) return;
-      const pauseMs = verdict.kind === 'failed' ? this.#fail(verdict) : this.#take(verdict);
       await clock.sleep(Math.max(GAP_MS_MIN, pauseMs), signal);
+    }
+  }
+
+  /** @returns how long to wait for the next question */
+  async #askOnce(signal: AbortSignal): Promise<number> {
+    try {
+      const verdict = await this.#options.source.ask(signal);
+      if (signal.aborted) return 0;
+      return verdict.kind === 'failed' ? this.#fail(verdict) : this.#take(verdict);
+    } catch (cause) {
+      // An answer of others must not end the questions, whatever we did not think of.
+      const error = toEdgeError(cause);
+      this.#options.logger.error({ err: error, group: this.#options.group }, 'a question for nodes failed inside the program');
+      return this.#fail(failed('invalid', error.message));
     }
   }
 

@@ -30,8 +30,26 @@ export function exchangeUdp(server: DnsServer, query: Uint8Array, limits: Exchan
       else if (++foreign > FOREIGN_MAX) reject(new Error('datagrams that answer nothing'));
     });
     // Connected, so that nobody else's datagrams arrive, and a closed port is known at once.
-    socket.connect(server.port, server.host, () => socket.send(query));
-    return () => socket.close();
+    // Errors of both come here and nowhere else, or where there is no callback.
+    let isOpen = true;
+    const failOr = (next: () => void) => (error?: Error | null) => {
+      if (error !== undefined && error !== null) reject(error);
+      else if (isOpen) next();
+    };
+    socket.connect(
+      server.port,
+      server.host,
+      failOr(() =>
+        socket.send(
+          query,
+          failOr(() => undefined),
+        ),
+      ),
+    );
+    return () => {
+      isOpen = false;
+      socket.close();
+    };
   });
 }
 
@@ -86,6 +104,8 @@ function settled(
       (bytes) => finish(() => resolve(bytes)),
       (error) => finish(() => reject(error)),
     );
+    // It may have failed at once.
+    if (isOver) letGo();
   });
 }
 

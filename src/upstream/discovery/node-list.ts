@@ -24,11 +24,17 @@ export function sortNodes(nodes: readonly DiscoveredNode[]): readonly Discovered
   return [...new Map(sorted.map(({ node }) => [nodeId(node), node] as const).reverse()).values()].reverse();
 }
 
+/** Whether it is a name that a URL takes for one and keeps as it is: `0x7f.1` and `127.1` are addresses there, and `256.1.1.1` is nothing. */
+function isHostName(text: string): boolean {
+  return HOST_NAME.test(text) && URL.parse(`http://${text}/`)?.hostname === text.toLowerCase();
+}
+
 /** Why a node cannot be connected to or may not be; undefined when it may. @param networks that addresses have to be in; undefined: any */
-export function refuseNode({ host, port }: DiscoveredNode, networks: BlockList | undefined): string | undefined {
+export function refuseNode({ host, port, name }: DiscoveredNode, networks: BlockList | undefined): string | undefined {
   if (!Number.isInteger(port) || port < 1 || port > 65_535) return 'has no port from 1 to 65535';
   const family = isIP(host);
-  if (family === 0 && !HOST_NAME.test(host)) return 'is neither an address nor a name';
+  if (family === 0 && !isHostName(host)) return 'is neither an address nor a name';
+  if (name !== undefined && !isHostName(name)) return `has a name that is none (${JSON.stringify(name.slice(0, 60))})`;
   if (family === 0) return networks === undefined ? undefined : 'is a name, and networks are configured';
   const word = family === 6 ? 'ipv6' : 'ipv4';
   if (nobodys.check(host, word)) return "is nobody's address";
