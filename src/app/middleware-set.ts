@@ -53,7 +53,7 @@ export class MiddlewareSet {
         const known = this.#line.instances.get(config.name);
         const isKept = known !== undefined && this.#shapes.get(known) === shapeOf(config);
         instances.set(config.name, isKept ? known : this.#make(config));
-        const fields = MODULES.module(config.use)?.originFields?.(config.options) ?? [];
+        const fields = MODULES.middleware(config.use)?.originFields?.(config.options) ?? [];
         if (fields.length > 0) originFields.set(config.name, fields);
       }
     } catch (error) {
@@ -93,7 +93,7 @@ export class MiddlewareSet {
 
   #make(config: ConfigMiddleware): MiddlewareInstance {
     const { name, use, options, timeoutMs, upstreams } = config;
-    const module = MODULES.module(use);
+    const module = MODULES.middleware(use);
     if (module === undefined) throw new EdgeError('CONFIG_INVALID', `The module ${use} of the middleware ${name} is gone`);
     const instance = new MiddlewareInstance({ ...this.#base, fetchText, name, module, options, timeoutMs, upstreams: new Set(upstreams) });
     this.#shapes.set(instance, shapeOf(config));

@@ -172,8 +172,8 @@ export class AssembledProxy {
   prepare(config: EdgeConfig): PreparedConfig {
     this.#accessOutput.check(config.log);
     const certificates = this.#readCertificates(config);
-    const middlewares = this.#middlewares.prepare(config.middlewares);
     const doors = this.#doors.prepare(config.groups);
+    const middlewares = this.#prepareMiddlewares(config, doors);
     const { clientSurplusBytes } = this.config.limits;
     const surplus = config.limits.clientSurplusBytes === clientSurplusBytes ? this.#surplus : this.#makeSurplus(config);
     const services = assembleServices(config, { doors: doors.doors, counts: this.#counts, certificates, middlewares }).map(
@@ -198,6 +198,16 @@ export class AssembledProxy {
   /** Waits until the groups whose nodes are found have some, each as long as it says. */
   awaitNodes({ config, doors }: PreparedConfig): Promise<void> {
     return this.#doors.awaitNodes(config.groups, doors);
+  }
+
+  #prepareMiddlewares({ middlewares }: EdgeConfig, doors: PreparedDoors): MiddlewareLine {
+    try {
+      return this.#middlewares.prepare(middlewares);
+    } catch (error) {
+      // Their nodes are being looked for already.
+      this.#doors.discard(doors);
+      throw error;
+    }
   }
 
   /** What was prepared is not served after all. */

@@ -105,7 +105,13 @@ export class Reloader {
       const changed = findChanged(now, result.config);
       const fixed = changed.filter((key) => FIXED_KEYS.has(key) || key.startsWith('device.'));
       // Code is loaded once in the life of a process.
-      const outdated = result.config.middlewares.filter(({ use }) => MODULES.hasChanged(use)).map(({ name }) => `middlewares.${name}.use`);
+      const { middlewares, groups } = result.config;
+      const outdated = [
+        ...middlewares.filter(({ use }) => MODULES.hasChanged(use)).map(({ name }) => `middlewares.${name}.use`),
+        ...groups
+          .filter(({ balancer }) => balancer !== undefined && MODULES.hasChanged(balancer.use))
+          .map(({ name }) => `upstreams.${name}.balance`),
+      ];
       const needsRestart = [...fixed, ...outdated];
       await apply(withFixed(result.config, now));
       return { ...base, outcome: 'applied', changed, needsRestart, problems: [] };

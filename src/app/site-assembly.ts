@@ -62,8 +62,7 @@ export function assembleServices(config: EdgeConfig, parts: ServiceParts): reado
       const route = must(routes.get(routeName), 'a service has routes that there are');
       return serveRoute({ service, route }, config, parts);
     });
-    const all = [...new Set(served.flatMap(({ chain = [] }) => chain))];
-    return { name, transport: transportOf(service, certificates.get(name)?.set), router: new Router(served), middlewares: all };
+    return { name, transport: transportOf(service, certificates.get(name)?.set), router: new Router(served) };
   });
 }
 
@@ -126,13 +125,19 @@ function siteOf({ route, group, door, originFields }: SiteParts): Site {
     rules: route.rules,
     sliceSizeBytes: route.sliceSizeBytes,
     upgrades: route.upgrades,
-    hashOn: (group.nodes.length > 1 || group.discovery !== undefined) && isHashed(group.balance) ? group.hashOn : undefined,
+    hashOn: hashSourceOf(group),
   };
 }
 
 /** `host[:port]` of the first node, or what stands for those that are found. */
 export function authorityOf(group: ConfigGroup): string {
   return group.nodes.length === 0 ? (group.discovery?.authority ?? '') : new URL(originOf(group)).host;
+}
+
+/** What requests have in common, where somebody looks at it. */
+function hashSourceOf({ nodes, discovery, balance, balancer, hashOn }: ConfigGroup): Site['hashOn'] {
+  const hasSeveral = nodes.length > 1 || discovery !== undefined;
+  return hasSeveral && (balancer !== undefined || isHashed(balance)) ? hashOn : undefined;
 }
 
 /**

@@ -2,17 +2,21 @@
  * Builds the ways to origins from a configuration: a door to each upstream group, and to the origins that redirects lead to. Who was given a door keeps it:
  * what a reload changes about a group changes behind it. Used by proxy-assembly.ts.
  */
+import { must } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
+import { EdgeError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import { KIB } from '../base/units.ts';
-import type { ConfigGroup } from '../config/edge-config.ts';
+import type { ConfigGroup, ConfigModule } from '../config/edge-config.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import { lookupPublic } from '../upstream/address-guard.ts';
 import { type Balancer, LeastConnections, RandomBalancer, SmoothRoundRobin, TwoChoices } from '../upstream/balancer.ts';
+import type { OwnBalancer } from '../upstream/balancer-module.ts';
 import type { Discovery } from '../upstream/discovery/discovery.ts';
 import { GroupTransport } from '../upstream/group-transport.ts';
+import { GuardedBalancer } from '../upstream/guarded-balancer.ts';
 import { HashBalancer, ketamaOrder, rendezvousOrder } from '../upstream/hash-balancer.ts';
 import { GROUP_METRICS } from '../upstream/node-metrics.ts';
 import { OriginTransport } from '../upstream/origin-transport.ts';
@@ -23,6 +27,7 @@ import { UpstreamNode } from '../upstream/upstream-node.ts';
 import type { ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from '../upstream/upstream-transport.ts';
 import { type Discoveries, DiscoverySet } from './discovery-set.ts';
 import { type GroupNode, groupNodes, originOf } from './group-nodes.ts';
+import { MODULES } from './module-catalogue.ts';
 
 /** Largest response head that is taken from an origin. */
 const UPSTREAM_HEAD_BYTES_MAX = 64 * KIB;
@@ -47,6 +52,8 @@ interface Retired {
   readonly isIdle: boolean;
   close(): Promise<void>;
 }
+
+const FRACTION = 2 ** 32;
 
 /** How often it is looked whether what nobody uses any more can be closed. */
 const RETIRED_CHECK_MS = 250;
@@ -93,6 +100,7 @@ export class DoorSet {
 
   /** Doors for groups, those that lead to the same place as now included. Nothing changes yet, but nodes are looked for. @throws EdgeError CONFIG_INVALID */
   prepare(groups: readonly ConfigGroup[]): PreparedDoors {
+    for (const group of groups) if (group.balancer !== undefined) makeOwnBalancer(group, group.balancer, this.#base);
     const discoveries = this.#discoveries.prepare(groups);
     const onGone = (gone: readonly Retired[]): void => {
       for (const parts of gone) this.#retire(parts, this.#drainMs, false);
@@ -323,7 +331,24 @@ export class UpstreamDoor implements UpstreamTransport {
   }
 
   #makeBalancer(): Balancer<UpstreamNode> {
-    return BALANCERS[this.#config.balance](this.#config, this.#base.random);
+    const { balance, balancer } = this.#config;
+    return balancer === undefined ? BALANCERS[balance](this.#config, this.#base.random) : this.#makeOwn(balancer);
+  }
+
+  /** That it can be made was tried when the configuration was prepared; what fails now must not end a change that has begun. */
+  #makeOwn(config: ConfigModule): Balancer<UpstreamNode> {
+    const { logger } = this.#base;
+    const { name: group } = this.#config;
+    try {
+      return new GuardedBalancer<UpstreamNode>(makeOwnBalancer(this.#config, config, this.#base), {
+        group,
+        metrics: this.#groupMetrics,
+        logger,
+      });
+    } catch (cause) {
+      logger.error({ group, err: cause }, 'the balancer of a group cannot be made; its nodes are asked in turn');
+      return new SmoothRoundRobin();
+    }
   }
 
   #describeDiscovery(): string {
@@ -337,6 +362,17 @@ export class UpstreamDoor implements UpstreamTransport {
     return new TransportPool(
       (key) => new OriginTransport({ ...shared, origin: key.origin, lookup: key.isGuarded ? lookupPublic : undefined }),
     );
+  }
+}
+
+/** @throws EdgeError CONFIG_INVALID when its module cannot make it */
+function makeOwnBalancer({ name: group }: ConfigGroup, { use, options }: ConfigModule, { clock, random }: UpstreamBase): OwnBalancer {
+  const services = { group, monotonicMs: () => clock.monotonicMs(), random: () => random.integerBelow(FRACTION) / FRACTION };
+  try {
+    return must(MODULES.balancer(use), 'its module is gone').create(options, services);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new EdgeError('CONFIG_INVALID', `The balancer of the group ${group} cannot be made: ${why}`, { cause });
   }
 }
 

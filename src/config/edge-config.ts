@@ -154,6 +154,8 @@ export interface ConfigGroup {
   /** Path before every request path: empty, or `/x/y` without slash at the end. */
   readonly basePath: string;
   readonly balance: (typeof BALANCE_WORDS)[number];
+  /** A module that balances instead. */
+  readonly balancer: ConfigModule | undefined;
   /** For `ketama` and `rendezvous`. */
   readonly hashOn: ConfigHashSource;
   /** Of the mean load that a node may have, in percent; 0: no bound. */
@@ -208,18 +210,22 @@ export interface ConfigRoute {
   readonly middlewares: readonly string[];
 }
 
-/** A middleware with its options as its module takes them. */
-export interface ConfigMiddleware {
-  readonly name: string;
+/** A module with its options. */
+export interface ConfigModule {
   /** A word, or the absolute path of a module. */
   readonly use: string;
-  /** For a hook that takes time. */
-  readonly timeoutMs: number;
   readonly options: AnyOptions;
-  /** Groups that its options name. */
-  readonly upstreams: readonly string[];
   /** Its options for people, without secrets. */
   readonly shown: readonly string[];
+}
+
+/** A middleware with its options as its module takes them. */
+export interface ConfigMiddleware extends ConfigModule {
+  readonly name: string;
+  /** For a hook that takes time. */
+  readonly timeoutMs: number;
+  /** Groups that its options name. */
+  readonly upstreams: readonly string[];
 }
 
 /** Versions of TLS that may be the lowest. */

@@ -62,7 +62,7 @@ function describeGroup(group: ConfigGroup): string {
     return words.join(' ');
   });
   if (group.discovery !== undefined) facts.push(describeDiscovery(group.discovery, group.basePath));
-  facts.push(`balance ${group.balance}`, ...describeBalance(group));
+  facts.push(`balance ${[group.balancer?.use ?? group.balance, ...(group.balancer?.shown ?? [])].join(' ')}`, ...describeBalance(group));
   if (group.hostHeader !== undefined) facts.push(`hostHeader ${group.hostHeader}`);
   if (group.preservesHost) facts.push('preserveHost');
   facts.push(

@@ -9,6 +9,7 @@ import {
   CERTIFICATE_KEYS,
   CHECK_KEYS,
   GROUP_KEYS,
+  MIDDLEWARE_KEYS,
   NODE_KEYS,
   OUTLIER_KEYS,
   ROUTE_KEYS,
@@ -117,6 +118,7 @@ const SERVICE_FORMS: Forms<typeof SERVICE_KEYS> = {
   tlsMinVersion: { enum: [...TLS_MIN_VERSIONS, ...TLS_MIN_VERSIONS.map(Number)] },
   proxyProtocol: BOOLEAN,
   trustedProxies: oneOrMore(TEXT),
+  middlewares: oneOrMore(NAME),
 };
 
 const ROUTE_FORMS: Forms<typeof ROUTE_KEYS> = {
@@ -133,12 +135,14 @@ const ROUTE_FORMS: Forms<typeof ROUTE_KEYS> = {
   rules: ruleList(),
   sliceSize: SIZE,
   upgrade: oneOrMore(TEXT),
+  middlewares: oneOrMore(NAME),
 };
 
 const GROUP_FORMS: Forms<typeof GROUP_KEYS> = {
   name: NAME,
   nodes: listOf(record(NODE_KEYS, NODE_FORMS, ['url'])),
-  balance: oneOf(BALANCE_WORDS),
+  balance: { anyOf: [oneOf(BALANCE_WORDS), { type: 'string', pattern: '/' }] },
+  balanceOptions: orNothing({ type: 'object' }),
   hashOn: { type: 'string', pattern: '^\\s*(?:client|path|key|header\\s+\\S+)\\s*$' },
   boundedLoad: countFrom(101, 1000),
   slowStart: DURATION,
@@ -155,11 +159,20 @@ const GROUP_FORMS: Forms<typeof GROUP_KEYS> = {
   connections: countFrom(1, 4096),
 };
 
+/** What `options` may be is for the module to say. */
+const MIDDLEWARE_FORMS: Forms<typeof MIDDLEWARE_KEYS> = {
+  name: NAME,
+  use: TEXT,
+  timeout: DURATION,
+  options: orNothing({ type: 'object' }),
+};
+
 /** The lists of a file; one that is not here may have any items. */
 const TABLES: Readonly<Partial<Record<TableKey, JsonSchema>>> = {
   services: record(SERVICE_KEYS, SERVICE_FORMS, ['name', 'listen']),
   routes: record(ROUTE_KEYS, ROUTE_FORMS, ['name']),
   upstreams: record(GROUP_KEYS, GROUP_FORMS, ['name']),
+  middlewares: record(MIDDLEWARE_KEYS, MIDDLEWARE_FORMS, ['name', 'use']),
 };
 
 /** The whole schema, in the dialect that editors speak (draft 7). */

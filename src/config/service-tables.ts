@@ -88,7 +88,8 @@ export const GROUP_KEYS = {
   nodes: 'List of nodes: servers that answer alike',
   discover: 'Where nodes are found, instead of `nodes` or beside them; they come and go without a reload',
   balance:
-    '`round-robin` (the default): in turn, by weight; `random`; `two-choices`: the less busy of two drawn by weight; `least-connections`; `ketama`, `rendezvous`: by a hash of `hashOn`, so that what belongs together reaches the same node',
+    '`round-robin` (the default): in turn, by weight; `random`; `two-choices`: the less busy of two drawn by weight; `least-connections`; `ketama`, `rendezvous`: by a hash of `hashOn`, so that what belongs together reaches the same node; or the path of a module (`./file.ts`)',
+  balanceOptions: 'Options of the module that `balance` names',
   hashOn:
     'What is hashed: `path` (the default), `key` (site, path and query, as what is stored is known by), `client` (address), or `header NAME`',
   boundedLoad:
@@ -186,16 +187,25 @@ export interface GivenRoute {
   readonly upgrades: readonly string[] | undefined;
 }
 
-/** A middleware as it is written. */
-export interface GivenMiddleware {
-  readonly name: Placed<string>;
+/** A module with its options as they are written. */
+export interface GivenModule {
   readonly use: Placed<string>;
-  readonly timeoutMs: number;
+  /** Dotted key of what names it. */
+  readonly useKey: string;
   /** Undefined where there are none. */
   readonly options: Extract<YamlNode, { kind: 'map' }> | undefined;
+  /** Dotted key of the options. */
+  readonly optionsKey: string;
+  /** Of the record. */
+  readonly place: SourcePlace;
+}
+
+/** A middleware as it is written. */
+export interface GivenMiddleware extends GivenModule {
+  readonly name: Placed<string>;
+  readonly timeoutMs: number;
   /** Dotted key of the record. */
   readonly key: string;
-  readonly place: SourcePlace;
 }
 
 /** A group as it is written. */
@@ -205,6 +215,8 @@ export interface GivenGroup {
   readonly discovery: ConfigDiscovery | undefined;
   readonly basePath: string;
   readonly balance: (typeof BALANCE_WORDS)[number] | undefined;
+  /** A module instead of a word. */
+  readonly balancer: GivenModule | undefined;
   readonly hashOn: ConfigHashSource | undefined;
   readonly boundedLoadPercent: number | undefined;
   readonly slowStartMs: number | undefined;
@@ -303,11 +315,29 @@ export function readMiddlewares(node: YamlNode, problems: ConfigProblem[]): read
     const name = reader.readRequired('name', parseName);
     const use = reader.readRequired('use', parseFile);
     const timeoutMs = reader.read('timeout', (text) => parseTime(text, { min: '1ms', max: '1m' }))?.value ?? HOOK_MS_DEFAULT;
-    const options = reader.node('options');
-    if (options !== undefined && options.kind !== 'map' && options.kind !== 'none') reader.report('options', 'must be a map of options');
+    const options = readOptionMap(reader, 'options');
     if (name === undefined || use === undefined) return undefined;
-    return { name, use, timeoutMs, options: options?.kind === 'map' ? options : undefined, key, place: reader.place };
+    return { name, use, timeoutMs, options, key, useKey: `${key}.use`, optionsKey: `${key}.options`, place: reader.place };
   });
+}
+
+function readOptionMap(reader: RecordReader, name: string): GivenModule['options'] {
+  const node = reader.node(name);
+  if (node === undefined || node.kind === 'none' || node.kind === 'map') return node?.kind === 'map' ? node : undefined;
+  reader.report(name, 'must be a map of options');
+  return undefined;
+}
+
+/** A word, or the path of a module with its options. */
+function readBalance(reader: RecordReader, key: string): Pick<GivenGroup, 'balance' | 'balancer'> {
+  const node = reader.node('balance');
+  const isModule = node?.kind === 'text' && node.text.includes('/');
+  const options = readOptionMap(reader, 'balanceOptions');
+  if (options !== undefined && !isModule) reader.report('balanceOptions', 'is for a module that balance names');
+  if (!isModule) return { balance: reader.read('balance', (text) => parseChoice(text, BALANCE_WORDS))?.value, balancer: undefined };
+  const use = reader.read('balance', parseFile);
+  const keys = { useKey: `${key}.balance`, optionsKey: `${key}.balanceOptions` };
+  return { balance: undefined, balancer: use && { use, options, ...keys, place: reader.place } };
 }
 
 /** Reads `upstreams`. */
@@ -316,7 +346,7 @@ export function readGroups(node: YamlNode, problems: ConfigProblem[]): readonly 
     const name = reader.readRequired('name', parseName);
     const group = {
       ...readServers(reader, key, problems),
-      balance: reader.read('balance', (text) => parseChoice(text, BALANCE_WORDS))?.value,
+      ...readBalance(reader, key),
       hashOn: reader.read('hashOn', parseHashSource)?.value,
       boundedLoadPercent: reader.read('boundedLoad', (text) => parseNumber(text, { min: 101, max: 1000 }))?.value,
       slowStartMs: reader.read('slowStart', (text) => parseTime(text, { min: '0', max: '1h' }))?.value,
@@ -334,7 +364,8 @@ export function readGroups(node: YamlNode, problems: ConfigProblem[]): readonly 
     };
     const isHashed = group.balance === 'ketama' || group.balance === 'rendezvous';
     for (const hashKey of ['hashOn', 'boundedLoad'])
-      if (reader.node(hashKey) !== undefined && !isHashed) reader.report(hashKey, 'is for balance ketama and rendezvous');
+      if (reader.node(hashKey) !== undefined && !isHashed && (hashKey !== 'hashOn' || group.balancer === undefined))
+        reader.report(hashKey, 'is for balance ketama and rendezvous');
     if (group.hostHeader !== undefined && group.preservesHost === true)
       reader.report('hostHeader', "contradicts preserveHost, which sends the client's; keep one");
     return name === undefined ? undefined : { name, ...group };

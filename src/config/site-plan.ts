@@ -4,9 +4,16 @@
  * Whatever does not fit together is a problem. Called by load.ts.
  */
 
-import { type ConfigGroup, type ConfigMiddleware, type ConfigRoute, type ConfigService, TLS_MIN_VERSIONS } from './edge-config.ts';
+import {
+  type ConfigGroup,
+  type ConfigMiddleware,
+  type ConfigModule,
+  type ConfigRoute,
+  type ConfigService,
+  TLS_MIN_VERSIONS,
+} from './edge-config.ts';
 import { formatServiceAddress, type ListenAddress, type ServiceAddress } from './listen-address.ts';
-import { type ModuleCatalogue, planMiddlewares } from './middleware-plan.ts';
+import { joinModule, type ModuleCatalogue, planMiddlewares } from './middleware-plan.ts';
 import type { PresetName } from './options.ts';
 import { quoteText } from './parsed.ts';
 import { type Preset, readPreset } from './presets.ts';
@@ -105,6 +112,7 @@ class Joiner {
       basePath,
       hostHeader,
       balance: given.balance ?? defaults.balance,
+      balancer: this.#balancerOf(given),
       hashOn: given.hashOn ?? defaults.hashOn,
       boundedLoadPercent: given.boundedLoadPercent ?? defaults.boundedLoadPercent,
       slowStartMs: given.slowStartMs ?? defaults.slowStartMs,
@@ -126,6 +134,7 @@ class Joiner {
     const { values } = this.#input;
     return {
       balance: 'round-robin',
+      balancer: undefined,
       hashOn: { kind: 'path' },
       boundedLoadPercent: 0,
       slowStartMs: 0,
@@ -140,6 +149,14 @@ class Joiner {
       bodyTimeoutMs: values['upstream.bodyTimeout'],
       connectionsMax: values['upstream.connections'],
     };
+  }
+
+  #balancerOf({ balancer }: GivenGroup): ConfigModule | undefined {
+    if (balancer === undefined) return undefined;
+    const { modules, folder } = this.#input;
+    const found = modules.findBalancer(balancer.use.value, folder);
+    const joined = joinModule(balancer, { found, groups: [], folder }, this.#problems);
+    return joined && { use: joined.use, options: joined.options, shown: joined.shown };
   }
 
   joinRoutes(groups: readonly ConfigGroup[]): readonly ConfigRoute[] {

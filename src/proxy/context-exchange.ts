@@ -113,13 +113,14 @@ export class ContextExchange extends ContextClient implements Exchange, WatchedE
   setField(name: string, value: string): void {
     this.#mustDecide();
     const field = checkedField(name, value);
+    mustBeFree(field[0]);
     this.#context.fields = [...this.#context.fields.filter(([other]) => other !== field[0]), field];
   }
 
   removeField(name: string): void {
     this.#mustDecide();
     const lower = name.toLowerCase();
-    if (FRAMING_FIELDS.has(lower) || lower === 'host') throw new TypeError(`${lower} is not for middlewares`);
+    mustBeFree(lower);
     if (this.#context.fields.some(([other]) => other === lower))
       this.#context.fields = this.#context.fields.filter(([other]) => other !== lower);
   }
@@ -189,4 +190,9 @@ export class ContextExchange extends ContextClient implements Exchange, WatchedE
     if (instance === undefined) throw new TypeError('a request can be changed in onRequest only, until it has decided');
     return instance;
   }
+}
+
+/** @throws TypeError for what has been judged already, or frames the request */
+function mustBeFree(name: string): void {
+  if (FRAMING_FIELDS.has(name) || name === 'host' || name === 'expect') throw new TypeError(`${name} of a request is not for middlewares`);
 }

@@ -80,8 +80,6 @@ export interface Service {
   readonly name: string;
   readonly transport: ServiceTransport;
   readonly router: Router<ServedRoute>;
-  /** Of all its routes. */
-  readonly middlewares: readonly MiddlewareInstance[];
 }
 
 /** Limits on requests. */

@@ -132,8 +132,15 @@ async function run(
   const kept = endToEndFields(head.fields).filter(([name]) => name !== 'via');
   const via = appendVia(fieldValue(head.fields, 'via'), '1.1');
   context.head = { status: 101, fields: [...kept, ['via', via], ['connection', 'Upgrade'], ['upgrade', protocol]] };
+  try {
+    commitHead(context, services);
+  } catch (error) {
+    // A middleware failed at the head: there is no tunnel, and what the client sent ahead was for one.
+    connection.socket.destroy();
+    context.response.shouldKeepAlive = false;
+    throw error;
+  }
   metrics.add('tunnels', 1, protocol === 'websocket' ? protocol : 'other');
-  commitHead(context, services);
   context.response.end();
   let receivedBytes = 0;
   const end = await joinStreams({

@@ -47,4 +47,9 @@ export const GROUP_METRICS = {
     name: 'rawslice_group_panics_total',
     help: 'Requests sent without regard to the health of nodes, because too few or none are well, by group',
   },
+  balancerFailures: {
+    kind: 'counter',
+    name: 'rawslice_group_balancer_failures_total',
+    help: "Requests for which a balancer of one's own threw or chose no candidate, so that the next node in turn was asked, by group",
+  },
 } as const satisfies MetricTable;

@@ -89,10 +89,14 @@ for (const [name, requests] of Object.entries(REQUESTS)) {
 
 test('the edge with middlewares runs: its module looks at keys, and the others do what the file says', async () => {
   await using origin = await Origin.start({ resolve: () => ({ lengthBytes: 10, cacheControl: 'max-age=60' }) });
+  await using down = await Origin.start();
+  await down.stop();
   await withTemporaryDirectory(async (folder) => {
     const text = readFileSync(path.join(FOLDER, 'own-middleware.yaml'), 'utf8')
       .replace('0.0.0.0:8000', '127.0.0.1:0')
       .replace('http://10.0.0.11:8080', origin.url)
+      .replace('http://10.0.0.12:8080', down.url)
+      .replace('./least-latency.ts', path.join(FOLDER, 'least-latency.ts'))
       .replace('./api-keys.ts', path.join(FOLDER, 'api-keys.ts'));
     const file = path.join(folder, 'edge.yaml');
     await writeFile(file, text);

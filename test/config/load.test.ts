@@ -80,6 +80,7 @@ test('loadConfig() fills in every default', () => {
         nodes: [{ origin: 'http://origin.test', weight: 1, sni: undefined, verifiesCertificate: true, isBackup: false }],
         basePath: '',
         balance: 'round-robin',
+        balancer: undefined,
         hashOn: { kind: 'path' },
         boundedLoadPercent: 0,
         slowStartMs: 0,

@@ -191,3 +191,48 @@ test('a group that is to be chosen is one that there is', () => {
   ]);
   assert.deepEqual(problemsOf(list('{ default: 9, canary: 1 }') + groups), []);
 });
+
+test("a balancer of one's own is named by balance, and is no middleware", () => {
+  const module = (kind: string): string =>
+    `export default { interfaceVersion: 1, ${kind} create: () => ({}), options: { a: { kind: 'count', meaning: 'x' } } };`;
+  writeFileSync(path.join(FOLDER, 'balancer.ts'), module("kind: 'balancer',"));
+  writeFileSync(path.join(FOLDER, 'middleware.ts'), module(''));
+  const group = (more: string): string =>
+    `upstreams: [{ name: g, nodes: [{ url: http://127.0.0.1:8 }], ${more} }]\nroutes: [{ name: r, upstream: g }]\n`;
+  const loaded = load(group('balance: ./balancer.ts, balanceOptions: { a: 7 }, hashOn: client'));
+  assert.ok(loaded.kind === 'ok');
+  const { balancer } = loaded.config.groups.find(({ name }) => name === 'g') ?? {};
+  assert.deepEqual(balancer, { use: path.join(FOLDER, 'balancer.ts'), options: { a: 7 }, shown: ['a 7'] });
+  const [shown] = listEffectiveOptions(loaded.config, loaded.sources).filter(({ key }) => key === 'upstreams.g');
+  assert.match(shown?.value ?? '', /balance \S+\/balancer.ts a 7, /);
+  assert.match(
+    problemsOf(group('balance: ./middleware.ts')).join(),
+    /^edge.yaml:3:\d+: upstreams.0.balance: names middleware.ts, which is a middleware, and no balancer$/,
+  );
+  assert.match(
+    problemsOf(group('balance: ./balancer.ts, balanceOptions: { b: 7 }')).join(),
+    /upstreams.0.balanceOptions.b: is not a key of these options/,
+  );
+  assert.match(
+    problemsOf(group('balance: random, balanceOptions: { a: 7 }')).join(),
+    /upstreams.0.balanceOptions: is for a module that balance names/,
+  );
+  assert.match(problemsOf('middlewares: [{ name: m, use: ./balancer.ts }]\n').join(), /which is a balancer, and no middleware$/);
+});
+
+test('cors behind what asks for credentials would never answer a preflight, so it is a mistake', () => {
+  const list = `middlewares:
+  - { name: t, use: bearer, options: { tokens: { a: abcdefgh } } }
+  - { name: c, use: cors, options: { origins: [https://a.example] } }
+`;
+  const behind = '"c" behind "t", and preflights carry no credentials; put it before';
+  assert.deepEqual(problemsOf(list), [`edge.yaml:5:13: middlewares: has ${behind}`]);
+  assert.deepEqual(problemsOf(`${list}routes: [{ name: r, middlewares: [t, c] }]\n`), [
+    `edge.yaml:6:38: routes.r.middlewares: has ${behind}`,
+  ]);
+  const services = 'services: [{ name: s, listen: 127.0.0.1:1, middlewares: t }]\n';
+  assert.deepEqual(problemsOf(`${list}${services}routes: [{ name: r, middlewares: c }]\n`), [
+    `edge.yaml:7:34: routes.r.middlewares: has ${behind}`,
+  ]);
+  assert.deepEqual(problemsOf(`${list}routes: [{ name: r, middlewares: [c, t] }]\n`), []);
+});

@@ -1,5 +1,9 @@
 /** Modules at the stages of a request: in which order, what they can do, and that nothing they do wrong reaches further than their own request. */
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { createServer } from 'node:http';
+import net, { type AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { createLogger } from '../../src/base/log.ts';
 import { CapturedStream } from '../helpers/captured-stream.ts';
@@ -153,6 +157,60 @@ test('what a hook decides too late changes nothing, and a decision in time count
     assert.deepEqual(exported().seen, ['set /early']);
     assert.equal(origin.requests.length, 1);
   });
+});
+
+test('a tunnel is opened for who passes; a middleware that fails at the 101 leaves no connection behind', async () => {
+  const open = new Set<Duplex>();
+  const server = createServer().on('upgrade', (incoming, socket) => {
+    open.add(socket);
+    socket.on('error', () => undefined);
+    socket.on('end', () => socket.end()).resume();
+    socket.once('close', () => open.delete(socket));
+    const accept = hash('sha1', `${incoming.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`, 'base64');
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+    );
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  try {
+    await withModule(
+      `create: () => ({ onResponse(exchange) { if (exchange.path === '/bad') throw new Error('no'); } })`,
+      async ({ file }) => {
+        const yaml = `
+middlewares:
+  - { name: m, use: "${file}" }
+  - { name: none, use: access, options: { deny: 127.0.0.1 } }
+routes: [{ name: closed, prefix: /closed, middlewares: none }, { name: rest, middlewares: m }]
+upstreams: [{ name: g, nodes: [{ url: "http://127.0.0.1:${port}" }] }]
+`;
+        await using edge = await startEdge({ yaml });
+        const handshake = {
+          connection: 'Upgrade',
+          upgrade: 'websocket',
+          'sec-websocket-version': '13',
+          'sec-websocket-key': 'MDEyMzQ1Njc4OWFiY2RlZg==',
+        };
+        const ask = async (path: string): Promise<number | undefined> => (await edge.get(path, handshake)).status;
+        assert.equal(await ask('/closed'), 403);
+        assert.equal(open.size, 0);
+        assert.equal(await ask('/bad'), 500);
+        await eventually(() => open.size === 0, { what: 'the end of the origin connection' });
+        const opened = net.connect({ port: edge.port, host: '127.0.0.1' });
+        opened.on('error', () => undefined);
+        const answered = new Promise<Buffer>((resolve) => opened.once('data', resolve));
+        opened.write(
+          'GET /good HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n',
+        );
+        assert.match(String(await answered), /^HTTP\/1\.1 101 /);
+        opened.destroy();
+        await eventually(() => open.size === 0, { what: 'the end of the tunnel' });
+      },
+    );
+  } finally {
+    for (const socket of open) socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  }
 });
 
 test('a purge is asked about by those that guard purges, of the routes that it names', async () => {

@@ -172,7 +172,7 @@ routes: [{ name: old, prefix: /old, middlewares: old }, { name: rest, middleware
 test('a change of middlewares holds from the next request on, and what was made for nothing is closed', async () => {
   await using origin = await Origin.start({ resolve: () => FRESH });
   await using edge = await startEdge({ origin, yaml: 'middlewares: [{ name: h, use: headers, options: { setResponse: { a: b } } }]\n' });
-  const before = edge.services.service.middlewares[0];
+  const before = edge.services.service.router.routes[0]?.chain?.[0];
   const { config } = edge.proxy;
   const same = edge.proxy.prepare(config);
   assert.equal(same.middlewares.instances.get('h'), before);
