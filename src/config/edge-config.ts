@@ -158,6 +158,8 @@ export interface ConfigService {
   readonly tlsMinVersion: TlsMinVersion;
   /** Connections begin with the PROXY protocol. */
   readonly takesProxyProtocol: boolean;
+  /** By ALPN where its addresses speak TLS, else with prior knowledge. */
+  readonly hasHttp2: boolean;
   /** Whose word about the client of a request counts; undefined: nobody's, and what clients say of it is passed on. */
   readonly trustedProxies: readonly Network[] | undefined;
 }
@@ -211,6 +213,8 @@ export interface EdgeConfig {
     readonly variantsMax: number;
     readonly connectionsMax: number;
     readonly requestsMax: number;
+    /** Of one connection of HTTP/2. */
+    readonly streamsMax: number;
     readonly clientStallMs: number;
     readonly uploadStallMs: number;
     readonly headerBytesMax: number;

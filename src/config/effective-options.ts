@@ -106,10 +106,11 @@ function describeRoute({ hosts, path, methods, group, stripPrefix, addPrefix, sl
 }
 
 function describeService(service: ConfigService): string {
-  const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, trustedProxies } = service;
+  const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, hasHttp2, trustedProxies } = service;
   const parts = [`listen ${listen.map(formatListenAddress).join(' ')}`, `routes ${routes.join(' ')}`];
   if (certificates.length > 0) parts.push(`TLS ${tlsMinVersion} and later with ${certificates.map(({ certFile }) => certFile).join(' ')}`);
   if (takesProxyProtocol) parts.push('PROXY protocol');
+  if (hasHttp2) parts.push('HTTP/2');
   if (trustedProxies !== undefined) parts.push(`trusted proxies ${formatNetworks(trustedProxies)}`);
   return parts.join(', ');
 }
@@ -142,6 +143,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'cache.staleIfError': (config) => formatDuration(config.cache.staleIfErrorMs),
   'limits.connections': ({ limits }) => String(limits.connectionsMax),
   'limits.requests': (config) => String(config.limits.requestsMax),
+  'limits.streams': (config) => String(config.limits.streamsMax),
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
   'limits.uploadStall': (config) => formatDuration(config.limits.uploadStallMs),
   'limits.headerBytes': (config) => formatSize(config.limits.headerBytesMax),

@@ -43,6 +43,8 @@ export const SERVICE_KEYS = {
   tlsMinVersion: 'Lowest version of TLS: `1.2` (the default) or `1.3`',
   proxyProtocol:
     '`true`: every connection begins with the PROXY protocol (version 1 or 2) of a balancer, whose word about the client counts; others are refused',
+  http2:
+    '`true`: HTTP/2 beside HTTP/1.1, by ALPN where the service speaks TLS (where `true` is the default), else with clients that begin with it (prior knowledge, h2c); `false`: HTTP/1.1 only',
   trustedProxies:
     'Networks whose `Forwarded` or `X-Forwarded-For` tells who the client is, in logs, limits and `purge.allow`; what others say there is not passed on',
 } as const;
@@ -142,6 +144,7 @@ export interface GivenService {
   readonly certificates: readonly ConfigCertificate[];
   readonly tlsMinVersion: TlsMinVersion;
   readonly takesProxyProtocol: boolean;
+  readonly hasHttp2: boolean;
   readonly trustedProxies: readonly Network[] | undefined;
 }
 
@@ -219,6 +222,7 @@ export function readServices(node: YamlNode, problems: ConfigProblem[]): readonl
       certificates,
       tlsMinVersion: minVersion?.value ?? TLS_MIN_VERSIONS[0],
       takesProxyProtocol: reader.read('proxyProtocol', parseBoolean)?.value ?? false,
+      hasHttp2: reader.read('http2', parseBoolean)?.value ?? certificates.length > 0,
       trustedProxies: reader.readList('trustedProxies', parseNetworks, NETWORKS_MAX)?.flatMap(({ value }) => value),
     };
     return name === undefined ? undefined : { name, listen: listen ?? [], routes, ...service };

@@ -25,7 +25,7 @@ const RETRIES_DEFAULT = 2;
 const RETRY_BUDGET_DEFAULT = 20;
 
 /** How the short form's clients connect. */
-const PLAIN = { certificates: [], tlsMinVersion: TLS_MIN_VERSIONS[0], takesProxyProtocol: false, trustedProxies: undefined } as const;
+const PLAIN = { certificates: [], tlsMinVersion: TLS_MIN_VERSIONS[0], takesProxyProtocol: false, hasHttp2: false, trustedProxies: undefined } as const;
 
 /** What is joined. */
 export interface PlanInput {
@@ -208,7 +208,7 @@ class Joiner {
   }
 
   #joinService(given: GivenService, names: readonly string[]): ConfigService {
-    const { name, listen, routes, certificates, tlsMinVersion, takesProxyProtocol, trustedProxies } = given;
+    const { name, listen, routes, certificates, tlsMinVersion, takesProxyProtocol, hasHttp2, trustedProxies } = given;
     this.#note('services', name);
     const known = new Set((this.#input.tables.routes ?? []).map((route) => route.name.value));
     for (const route of routes ?? []) {
@@ -225,6 +225,7 @@ class Joiner {
       certificates,
       tlsMinVersion,
       takesProxyProtocol,
+      hasHttp2,
       trustedProxies,
     };
   }

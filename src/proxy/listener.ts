@@ -12,6 +12,7 @@ import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
 import { ClientDoor, type Peer } from './client-door.ts';
 import { ExpressLane } from './express/express-lane.ts';
+import { Http2Door } from './http2/http2-door.ts';
 import { handleRequest } from './pipeline.ts';
 import { proxyStatusOf } from './proxy-error.ts';
 import { type RefusalKind, refusal } from './refusal.ts';
@@ -24,6 +25,8 @@ export interface ListenerOptions {
   readonly hasExpressLane: boolean;
   readonly connectionsMax: number;
   readonly headerBytesMax: number;
+  /** Streams of one connection of HTTP/2 at a time. */
+  readonly streamsMax: number;
   /** For a request's head to arrive. */
   readonly headerTimeoutMs: number;
 }
@@ -84,6 +87,7 @@ export class Listener {
   readonly #door: ClientDoor;
 
   readonly #lane: ExpressLane;
+  readonly #http2: Http2Door;
 
   constructor(services: ProxyServices, options: ListenerOptions) {
     this.#services = services;
@@ -118,6 +122,7 @@ export class Listener {
     this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
     const toHttp = takeOverConnections(this.#server);
     this.#lane = this.#openLane(options, toHttp);
+    this.#http2 = new Http2Door({ ...options, services, keepAliveMs: KEEP_ALIVE_MS });
     this.#door = this.#openDoor(toHttp);
     const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
@@ -138,7 +143,8 @@ export class Listener {
       clock,
       metrics,
       deadlineMs: () => this.#server.headersTimeout,
-      onward: (socket, peer) => {
+      onward: (socket, peer, protocol) => {
+        if (protocol === 'h2') return this.#http2.accept(socket, peer);
         this.#peers.set(socket, peer);
         if (this.#lane.isOpen) this.#lane.accept(socket);
         else toHttp(socket);
@@ -151,6 +157,7 @@ export class Listener {
     this.#services = services;
     this.#server.headersTimeout = options.headerTimeoutMs;
     this.#server.maxConnections = options.connectionsMax;
+    this.#http2.use(services, options);
     this.#lane.use(services, { headerTimeoutMs: options.headerTimeoutMs, isOpen: isForLane(services, options) });
   }
 
@@ -196,9 +203,11 @@ export class Listener {
     });
     this.#door.close();
     this.#lane.beginClosing();
+    this.#http2.beginClosing();
     const grace = clock.startTimer(idleGraceMs, () => {
       this.#server.close();
       this.#lane.closeIdle();
+      this.#http2.close();
     });
     const timer = clock.startTimer(deadlineMs, () => {
       this.#lane.close();

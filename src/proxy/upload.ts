@@ -2,10 +2,10 @@
  * The content of a client's request on its way to the origin: taken piece by piece as the origin takes it, and given up when the client sends nothing
  * for too long. bypass.ts makes one for each request with content that is passed on; what is answered before its content has come is dropped here, too.
  */
-import type { IncomingMessage } from 'node:http';
 import { EdgeError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
+import type { ClientRequest } from './exchange.ts';
 import { refusal } from './refusal.ts';
 import type { RequestContext, UploadedContent } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
@@ -68,7 +68,7 @@ export class Upload implements UploadedContent {
     this.#isClosed = true;
     this.#wake?.();
     // Nothing comes: the client waits, and node:http ends the connection with the answer.
-    if (expectsContinue(this.#context) && !this.#context.isContinued) return;
+    if (expectsContinue(this.#context) && !this.#context.isContinued) return response.refuseRest?.();
     let droppedBytes = 0;
     let isLate = false;
     while (!request.readableEnded && !request.destroyed && this.#context.refusal === undefined && !isLate) {
@@ -84,6 +84,7 @@ export class Upload implements UploadedContent {
     }
     const { socket } = response;
     if (request.readableEnded || socket === null) return;
+    if (response.refuseRest !== undefined) return response.refuseRest();
     if (response.writableFinished) socket.destroySoon();
     else response.once('finish', () => socket.destroySoon());
   }
@@ -107,7 +108,7 @@ export class Upload implements UploadedContent {
   }
 }
 
-function takeFrom(request: IncomingMessage): Buffer | undefined {
+function takeFrom(request: ClientRequest): Buffer | undefined {
   const piece: unknown = request.read();
   return Buffer.isBuffer(piece) ? piece : undefined;
 }
