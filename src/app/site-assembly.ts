@@ -68,7 +68,10 @@ export function assembleServices(config: EdgeConfig, { doors, counts, certificat
   return services;
 }
 
-function transportOf({ takesProxyProtocol, hasHttp2, trustedProxies }: ConfigService, certificates: CertificateSet | undefined): ServiceTransport {
+function transportOf(
+  { takesProxyProtocol, hasHttp2, trustedProxies }: ConfigService,
+  certificates: CertificateSet | undefined,
+): ServiceTransport {
   const shared = { certificates, takesProxyProtocol, hasHttp2 };
   if (trustedProxies === undefined) return { ...shared, isTrustedProxy: undefined };
   const trusted = new BlockList();

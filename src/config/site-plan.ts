@@ -25,7 +25,13 @@ const RETRIES_DEFAULT = 2;
 const RETRY_BUDGET_DEFAULT = 20;
 
 /** How the short form's clients connect. */
-const PLAIN = { certificates: [], tlsMinVersion: TLS_MIN_VERSIONS[0], takesProxyProtocol: false, hasHttp2: false, trustedProxies: undefined } as const;
+const PLAIN = {
+  certificates: [],
+  tlsMinVersion: TLS_MIN_VERSIONS[0],
+  takesProxyProtocol: false,
+  hasHttp2: false,
+  trustedProxies: undefined,
+} as const;
 
 /** What is joined. */
 export interface PlanInput {

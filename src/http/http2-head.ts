@@ -43,7 +43,8 @@ export function translateHead(rawPairs: readonly string[], hasContent: boolean):
   }
   // RFC 9113 s8.2.3: one field again, for those who know no other.
   if (crumbs.length > 0) fields.push('cookie', crumbs.join('; '));
-  if (hasContent && !fields.some((name, index) => index % 2 === 0 && name === 'content-length')) fields.push('transfer-encoding', 'chunked');
+  if (hasContent && !fields.some((name, index) => index % 2 === 0 && name === 'content-length'))
+    fields.push('transfer-encoding', 'chunked');
   const method = pseudo.get(':method') ?? '';
   const authority = pseudo.get(':authority');
   const scheme = (pseudo.get(':scheme') ?? '').toLowerCase();
@@ -65,7 +66,8 @@ function findFault(head: {
   const port = DEFAULT_PORTS[scheme];
   if (port === undefined) return { kind: 'target', message: 'The scheme of the request is neither http nor https' };
   // RFC 9113 s8.3.1: of http and https the path is never anything else, so the authority has one place.
-  if (!url.startsWith('/') && !(url === '*' && method === 'OPTIONS')) return { kind: 'target', message: 'The path of the request begins with no slash' };
+  if (!url.startsWith('/') && !(url === '*' && method === 'OPTIONS'))
+    return { kind: 'target', message: 'The path of the request begins with no slash' };
   const plain = (host: string): string => (host.endsWith(port) ? host.slice(0, -port.length) : host).toLowerCase();
   const isAnother = authority !== undefined && hosts.some((host) => plain(host) !== plain(authority));
   return isAnother ? { kind: 'host', message: 'The request names one host in :authority and another in Host' } : undefined;

@@ -44,7 +44,7 @@ export interface ClientResponse {
   flushHeaders(): void;
   /** @param done called when the kernel has taken the bytes, or never will */
   write(bytes: Buffer, done: () => void): unknown;
-  addTrailers(trailers: readonly (readonly [string, string])[]): void;
+  addTrailers(trailers: readonly [string, string][]): void;
   end(text?: string): unknown;
   /** Ends it so that nobody takes it for complete. */
   destroy(): unknown;

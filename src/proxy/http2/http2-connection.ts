@@ -6,7 +6,7 @@
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Timer } from '../../base/clock.ts';
-import { systemErrorCode } from '../../base/errors.ts';
+import { EdgeError, systemErrorCode } from '../../base/errors.ts';
 import { KIB } from '../../base/units.ts';
 import { translateHead } from '../../http/http2-head.ts';
 import type { Peer } from '../client-door.ts';
@@ -54,6 +54,8 @@ export class Http2Connection {
   readonly #controls: FrameBudget;
   #streams = 0;
   #hasBegun = false;
+  /** The client has said why it ends the connection, or was told. */
+  #isToldWhy = false;
   #idle: Timer | undefined;
   #linger: Timer | undefined;
 
@@ -103,10 +105,13 @@ export class Http2Connection {
       this.#takeControl();
     });
     session.on('ping', () => this.#takeControl());
+    session.once('goaway', () => {
+      this.#isToldWhy = true;
+    });
     // The client has closed in its way, or by a frame that breaks the protocol; who resets the connection has only gone.
     session.on('error', (error) => {
       const isGone = ['ECONNRESET', 'EPIPE'].includes(systemErrorCode(error) ?? '');
-      if (!isGone && session.goawayCode === constants.NGHTTP2_NO_ERROR) this.#count('protocol');
+      if (!isGone && !this.#isToldWhy) this.#count('protocol');
     });
     // The listener's sockets stay half open; what is being answered still goes out.
     this.#socket.once('end', () => this.close());
@@ -146,7 +151,12 @@ export class Http2Connection {
     const { clock } = services;
     const head = translateHead(raw, !stream.endAfterHeaders);
     const tooLarge: RequestFault | undefined = head.sizeBytes > headerBytesMax ? { kind: 'head-size' } : undefined;
-    const response = new Http2Response(stream, { socket: this.#socket, isSecure: this.#peer.isSecure, clock });
+    const response = new Http2Response(stream, {
+      isHead: head.method === 'HEAD',
+      socket: this.#socket,
+      isSecure: this.#peer.isSecure,
+      clock,
+    });
     const context = new RequestContext(new Http2Request(stream, head), response, {
       startedMs: clock.monotonicMs(),
       peer: this.#peer,
@@ -164,7 +174,11 @@ export class Http2Connection {
   #calm(limit: Http2Limit): void {
     if (this.#session.destroyed) return;
     this.#count(limit);
-    this.#session.destroy(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    this.#isToldWhy = true;
+    this.#session.destroy(
+      new EdgeError('REQUEST_INVALID', `The client met a limit of HTTP/2 (${limit})`),
+      constants.NGHTTP2_ENHANCE_YOUR_CALM,
+    );
   }
 
   #waitIdle(): void {

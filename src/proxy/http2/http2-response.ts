@@ -11,6 +11,7 @@ import type { ClientResponse } from '../exchange.ts';
 
 /** What a response works with. */
 export interface Http2ResponseOptions {
+  readonly isHead: boolean;
   readonly socket: Socket;
   readonly isSecure: boolean;
   readonly clock: Clock;
@@ -27,10 +28,11 @@ const SENT_CHECKS_MAX = 40;
 /** One response. */
 export class Http2Response implements ClientResponse {
   readonly socket: Socket;
+  /** Of no use here: node sends a Date where there is none, and connections end by GOAWAY. */
   sendDate = true;
-  /** Of no use here: connections end by GOAWAY. */
   shouldKeepAlive = true;
   readonly #stream: ServerHttp2Stream;
+  readonly #isHead: boolean;
   readonly #isSecure: boolean;
   readonly #clock: Clock;
   #status = 200;
@@ -42,9 +44,10 @@ export class Http2Response implements ClientResponse {
   #isEndSent = false;
   #isBrokenOff = false;
 
-  constructor(stream: ServerHttp2Stream, { socket, isSecure, clock }: Http2ResponseOptions) {
+  constructor(stream: ServerHttp2Stream, { isHead, socket, isSecure, clock }: Http2ResponseOptions) {
     this.#stream = stream;
     this.socket = socket;
+    this.#isHead = isHead;
     this.#isSecure = isSecure;
     this.#clock = clock;
     stream.on('wantTrailers', () => this.#sendEnd());
@@ -80,7 +83,7 @@ export class Http2Response implements ClientResponse {
   }
 
   get #isBodiless(): boolean {
-    return this.#stream.headRequest || BODILESS.has(this.#status);
+    return this.#isHead || BODILESS.has(this.#status);
   }
 
   writeContinue(): void {
@@ -97,7 +100,8 @@ export class Http2Response implements ClientResponse {
     if (status > 599) throw new EdgeError('UPSTREAM_INVALID', `The origin answered with status ${status}, which HTTP/2 does not have`);
     const kept = pairsOf(fields).filter(([name]) => !CONNECTION_FIELDS.has(name));
     const bad = kept.find(([, value]) => !isFieldValue(value));
-    if (bad !== undefined) throw new EdgeError('UPSTREAM_INVALID', `The field ${bad[0]} of the response has a character that no field may have`);
+    if (bad !== undefined)
+      throw new EdgeError('UPSTREAM_INVALID', `The field ${bad[0]} of the response has a character that no field may have`);
     this.#status = status;
     this.#head = [':status', String(status), ...kept.flat()];
   }
@@ -114,7 +118,7 @@ export class Http2Response implements ClientResponse {
     this.#stream.write(this.#isSecure ? bytes : Buffer.from(bytes), () => done());
   }
 
-  addTrailers(trailers: readonly (readonly [string, string])[]): void {
+  addTrailers(trailers: readonly [string, string][]): void {
     this.#trailers = trailers;
   }
 
@@ -153,7 +157,7 @@ export class Http2Response implements ClientResponse {
     const endStream = isEmpty || this.#isBodiless;
     if (endStream) this.#isEndSent = true;
     // Node goes on with the array.
-    this.#stream.respond([...this.#head], { endStream, waitForTrailers: !endStream, sendDate: this.sendDate });
+    this.#stream.respond([...this.#head], { endStream, waitForTrailers: !endStream });
   }
 
   /** Everything before it is with nghttp2, which asks how it ends. */
