@@ -10,6 +10,8 @@ export interface AccessRecord {
   /** Undefined where no route takes the request. */
   readonly site: Pick<Site, 'route' | 'group'> | undefined;
   readonly clientAddress: string | undefined;
+  /** Of HTTP: `1.1`, `2`. */
+  readonly protocolVersion: string;
   readonly method: string;
   readonly path: string | undefined;
   readonly query: string | undefined;
@@ -37,6 +39,7 @@ export function writeAccessLine(record: AccessRecord, services: Pick<ProxyServic
       route: record.site?.route,
       group: record.site?.group,
       'client.address': record.clientAddress,
+      'network.protocol.version': record.protocolVersion,
       'http.request.method': record.method,
       'url.path': record.path,
       'url.query': record.query,

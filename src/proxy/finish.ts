@@ -33,6 +33,7 @@ function recordOf(context: RequestContext, services: ProxyServices, isComplete: 
     service: services.service.name,
     site: context.route?.site,
     clientAddress: context.clientAddress,
+    protocolVersion: request.isHttp2 === true ? '2' : request.httpVersion,
     method: context.method,
     path: context.path ?? request.url,
     query: context.query,

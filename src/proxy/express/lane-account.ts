@@ -94,6 +94,7 @@ export class LaneAccount {
       service: this.#services.service.name,
       site: target?.route.site,
       clientAddress: this.clientAddress,
+      protocolVersion: '1.1',
       method: this.#isHead ? 'HEAD' : 'GET',
       path: target?.path,
       query: target?.query,

@@ -39,6 +39,8 @@ const CONTROLS: FrameRate = { burst: 256, perSecond: 32 };
 const HEADER_MARGIN_BYTES = 16 * KIB;
 /** So that admit, which takes 256, is the one that answers. */
 const HEADER_PAIRS_MAX = 320;
+/** For the rest of a request that is answered already; upload.ts drops what comes of it for 2 s. */
+const REST_MS = 3000;
 /** For the client to take what is left and go. */
 const LINGER_MS = 5000;
 /** No stream has it yet: a GOAWAY with it announces the end and refuses nothing (RFC 9113 s6.8). */
@@ -163,7 +165,10 @@ export class Http2Connection {
       isTrustedProxy: services.service.transport.isTrustedProxy,
       fault: tooLarge ?? head.fault,
     });
-    void handleRequest(context, services);
+    void handleRequest(context, services).then(() => {
+      // What is sent behind the answer was dropped for a while (upload.ts); a stream that only the client's side keeps open ends then.
+      if (!context.request.complete) clock.startTimer(REST_MS, () => response.refuseRest());
+    });
     return response;
   }
 

@@ -137,10 +137,9 @@ export class Http2Response implements ClientResponse {
     this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
   }
 
-  /** RFC 9113 s8.1: a reset with NO_ERROR behind a whole response. */
+  /** Of a response that has ended. RFC 9113 s8.1: a reset with NO_ERROR behind a whole response. */
   refuseRest(): void {
-    if (this.#isEndSent) this.#resetWhenSent(SENT_CHECKS_MAX);
-    else this.#stream.once('finish', () => this.#resetWhenSent(SENT_CHECKS_MAX));
+    if (this.#hasEnded) this.#resetWhenSent(SENT_CHECKS_MAX);
   }
 
   on(event: 'close', listener: () => void): void {
