@@ -72,7 +72,7 @@ export class Http2Client implements AsyncDisposable {
 export async function readAnswer(stream: ClientHttp2Stream): Promise<Http2Answer> {
   const pieces: Buffer[] = [];
   const interim: IncomingHttpHeaders[] = [];
-  let head: (IncomingHttpHeaders & { ':status'?: number }) | undefined;
+  let head: (IncomingHttpHeaders & { ':status'?: number | undefined }) | undefined;
   let trailers: IncomingHttpHeaders | undefined;
   stream.on('headers', (fields) => interim.push(fields));
   stream.on('response', (fields) => {
@@ -83,7 +83,7 @@ export async function readAnswer(stream: ClientHttp2Stream): Promise<Http2Answer
   });
   stream.on('data', (bytes: Buffer) => pieces.push(bytes));
   stream.on('error', () => undefined);
-  if (!stream.destroyed) await once(stream, 'close');
+  if (!stream.closed || !stream.destroyed) await new Promise((resolve) => stream.once('close', resolve));
   assert(head !== undefined || stream.rstCode !== 0, 'a stream that ends well has a head');
   const { ':status': status = 0, ...headers } = head ?? {};
   return { status, headers, body: Buffer.concat(pieces), interim, trailers, resetCode: stream.rstCode };

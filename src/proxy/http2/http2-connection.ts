@@ -74,6 +74,8 @@ export class Http2Connection {
       strictSingleValueFields: false,
       settings: { maxConcurrentStreams: share.streamsMax, maxHeaderListSize: share.headerBytesMax + HEADER_MARGIN_BYTES },
     });
+    // Node takes a TLSSocket that no server of its own has made for one that is still shaking hands.
+    if (this.#session.connecting) socket.emit('secureConnect');
     load.http2Connections += 1;
     this.#watch();
     this.#idle = clock.startTimer(share.headerTimeoutMs, () => this.#endIdle('slow'));

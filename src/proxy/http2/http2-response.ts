@@ -43,6 +43,7 @@ export class Http2Response implements ClientResponse {
   #hasEnded = false;
   #isEndSent = false;
   #isBrokenOff = false;
+  #isRestRefused = false;
 
   constructor(stream: ServerHttp2Stream, { isHead, socket, isSecure, clock }: Http2ResponseOptions) {
     this.#stream = stream;
@@ -129,6 +130,7 @@ export class Http2Response implements ClientResponse {
     const isEmpty = text === undefined && this.#trailers.length === 0 && !this.#isCommitted;
     this.#commit(isEmpty);
     if (!this.#isBodiless && !isEmpty) this.#stream.end(text);
+    if (this.#isRestRefused) this.#resetWhenSent(SENT_CHECKS_MAX);
   }
 
   destroy(): void {
@@ -137,8 +139,10 @@ export class Http2Response implements ClientResponse {
     this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
   }
 
-  /** Of a response that has ended. RFC 9113 s8.1: a reset with NO_ERROR behind a whole response. */
+  /** RFC 9113 s8.1: a reset with NO_ERROR behind a whole response. */
   refuseRest(): void {
+    if (this.#isRestRefused) return;
+    this.#isRestRefused = true;
     if (this.#hasEnded) this.#resetWhenSent(SENT_CHECKS_MAX);
   }
 
