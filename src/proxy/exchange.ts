@@ -30,7 +30,7 @@ export interface ClientResponse {
   readonly statusCode: number;
   /** Whether the head was decided, sent or not. */
   readonly headersSent: boolean;
-  /** Whether trailers can follow. */
+  /** Whether its end is told apart from a break, and trailers can stand before it. */
   readonly chunkedEncoding: boolean;
   readonly writableFinished: boolean;
   readonly destroyed: boolean;

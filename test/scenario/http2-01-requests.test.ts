@@ -13,7 +13,7 @@ import { ClientConnection, exchange } from '../helpers/client.ts';
 import { type EdgeOptions, startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { Http2Client, type Http2Question, readAnswer } from '../helpers/http2-client.ts';
-import { PREFACE, RawHttp2, settings } from '../helpers/http2-frames.ts';
+import { FLAG, FRAME, frame, head, PREFACE, RawHttp2, settings, uint32 } from '../helpers/http2-frames.ts';
 import { Origin } from '../helpers/origin.ts';
 import { temporaryDirectory } from '../helpers/temp.ts';
 
@@ -112,10 +112,11 @@ test('HTTP/2 with prior knowledge, its preface byte by byte; HTTP/1.1 beside it 
   await using origin = await Origin.start({ resolve: () => FRESH });
   await using edge = await start(origin);
   using raw = await RawHttp2.open(edge.port, { isMute: true });
-  for (const byte of Buffer.concat([PREFACE, settings()])) {
+  for (const byte of PREFACE) {
     raw.send(Buffer.from([byte]));
     await new Promise((resolve) => setImmediate(resolve));
   }
+  raw.send(settings());
   await raw.until(4);
   assert.equal(await edge.metric('rawslice_http2_connections'), 1);
   await edge.get('/a');
@@ -244,13 +245,15 @@ test('HTTP/2 (S10): content that breaks off is never whole at the origin, whatev
   const yaml = `services:\n  - { name: edge, listen: "127.0.0.1:0", http2: true }\nupstreams:\n  - { name: up, nodes: [{ url: "http://127.0.0.1:${address.port}" }] }\n`;
   {
     await using edge = await startEdge({ yaml });
-    await using client = await Http2Client.open(edge.port);
+    using client = await RawHttp2.open(edge.port);
     for (const [index, code] of [0, 2, 8].entries()) {
-      const stream = client.start('/up', { method: 'PUT' }, true);
-      stream.on('error', () => undefined);
-      stream.write('begin');
+      const stream = 2 * index + 1;
+      client.send(
+        frame(FRAME.headers, FLAG.endHeaders, stream, head([[':method', 'PUT']], '/up')),
+        frame(FRAME.data, 0, stream, Buffer.from('begin')),
+      );
       await eventually(() => received[index]?.text.includes('begin'), { what: 'the beginning' });
-      stream.close(code);
+      client.send(frame(FRAME.reset, 0, stream, uint32(code)));
       await eventually(() => received[index]?.hasEnded, { what: 'the end of the connection to the origin' });
       assert.doesNotMatch(received[index]?.text ?? '', /\r\n0\r\n/);
     }

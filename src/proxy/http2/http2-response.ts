@@ -31,6 +31,8 @@ export class Http2Response implements ClientResponse {
   /** Of no use here: node sends a Date where there is none, and connections end by GOAWAY. */
   sendDate = true;
   shouldKeepAlive = true;
+  /** Every response has its own end, and can have trailers before it. */
+  readonly chunkedEncoding = true;
   readonly #stream: ServerHttp2Stream;
   readonly #isHead: boolean;
   readonly #isSecure: boolean;
@@ -60,10 +62,6 @@ export class Http2Response implements ClientResponse {
 
   get headersSent(): boolean {
     return this.#head !== undefined;
-  }
-
-  get chunkedEncoding(): boolean {
-    return this.#head !== undefined && !this.#isBodiless;
   }
 
   get writableFinished(): boolean {
