@@ -48,7 +48,7 @@ export const HANDOVER_REASONS = [
 export type HandoverReason = (typeof HANDOVER_REASONS)[number];
 
 /** What a connection of HTTP/2 met, or was ended for. */
-export const HTTP2_LIMITS = ['streams', 'resets', 'control', 'protocol', 'idle', 'slow'] as const;
+export const HTTP2_LIMITS = ['streams', 'resets', 'control', 'protocol', 'idle', 'slow', 'unread'] as const;
 
 export const PROXY_METRICS = {
   requests: {
@@ -110,7 +110,7 @@ export const PROXY_METRICS = {
   http2Limits: {
     kind: 'counter',
     name: 'rawslice_http2_limits_total',
-    help: 'What connections of HTTP/2 met: as many `streams` at a time as limits.streams has; or were ended for: more `resets` of streams, or more PING and SETTINGS (`control`), than anybody needs; frames that break the `protocol`, or more of a kind than node takes; no stream for 65 s (`idle`), or no beginning (`slow`, limits.headerTimeout)',
+    help: 'What connections of HTTP/2 met: as many `streams` at a time as limits.streams has; or were ended for: more `resets` of streams, or more PING and SETTINGS (`control`), than anybody needs; frames that break the `protocol`, or more of a kind than node takes; no stream for 65 s (`idle`), no beginning (`slow`, limits.headerTimeout), or no answer to a PING in 5 s after a response was broken off (`unread`)',
     label: 'limit',
     values: HTTP2_LIMITS,
   },

@@ -115,7 +115,9 @@ export function getFrame(stream: number, more: readonly (readonly [name: string,
 const STATIC_STATUS: Readonly<Record<number, number>> = { 8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500 };
 
 /** The status of a head that came: first in its block, indexed or a literal with the name of index 8 to 14. */
-export function statusOf({ payload }: Frame): number | undefined {
+export function statusOf({ payload: whole }: Frame): number | undefined {
+  // The table's new size comes first (RFC 7541 s6.3).
+  const payload = whole.subarray(whole.findIndex((byte) => byte < 32 || byte >= 64));
   const first = payload[0] ?? 0;
   if (first >= 128) return STATIC_STATUS[first - 128];
   const length = (payload[1] ?? 0) % 128;
@@ -142,6 +144,9 @@ function digitsOf(bytes: Buffer): string {
   return text;
 }
 
+/** SETTINGS_HEADER_TABLE_SIZE: heads that come are read without a table. */
+const NO_TABLE = { 1: 0 };
+
 /** One raw connection. */
 export class RawHttp2 implements Disposable {
   readonly socket: Socket;
@@ -150,8 +155,11 @@ export class RawHttp2 implements Disposable {
   #rest: Buffer = Buffer.alloc(0);
   #hasEnded = false;
 
-  private constructor(socket: Socket) {
+  readonly #isMute: boolean;
+
+  private constructor(socket: Socket, isMute: boolean) {
     this.socket = socket;
+    this.#isMute = isMute;
     socket.on('error', () => undefined);
     socket.on('data', (bytes: Buffer) => this.#onBytes(bytes));
     for (const event of ['end', 'close'])
@@ -160,18 +168,18 @@ export class RawHttp2 implements Disposable {
       });
   }
 
-  /** @param options.hello whether preface and SETTINGS are sent; @param options.isSecure by TLS with ALPN */
+  /** @param options.hello values of its SETTINGS; isSecure: by TLS with ALPN; isMute: nothing is sent that the caller does not send */
   static async open(
     port: number,
     options: { readonly hello?: Readonly<Record<number, number>> | undefined; readonly isSecure?: boolean; readonly isMute?: boolean } = {},
   ): Promise<RawHttp2> {
-    const { hello = {}, isSecure = false, isMute = false } = options;
+    const { hello, isSecure = false, isMute = false } = options;
     const socket = isSecure
       ? connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] })
       : connectPlain({ port, host: '127.0.0.1', noDelay: true });
     await once(socket, isSecure ? 'secureConnect' : 'connect');
-    const connection = new RawHttp2(socket);
-    if (!isMute) connection.send(PREFACE, settings(hello));
+    const connection = new RawHttp2(socket, isMute);
+    if (!isMute) connection.send(PREFACE, settings({ ...NO_TABLE, ...hello }));
     return connection;
   }
 
@@ -228,7 +236,7 @@ export class RawHttp2 implements Disposable {
       const [type, flags, stream] = [this.#rest[3] ?? 0, this.#rest[4] ?? 0, this.#rest.readUInt32BE(5)];
       this.#rest = this.#rest.subarray(9 + lengthBytes);
       this.frames.push({ type, flags, stream, payload });
-      if (type === FRAME.settings && (flags & FLAG.ack) === 0) this.send(frame(FRAME.settings, FLAG.ack, 0));
+      if (type === FRAME.settings && (flags & FLAG.ack) === 0 && !this.#isMute) this.send(frame(FRAME.settings, FLAG.ack, 0));
     }
   }
 }

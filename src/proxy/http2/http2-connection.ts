@@ -41,7 +41,7 @@ const HEADER_MARGIN_BYTES = 16 * KIB;
 const HEADER_PAIRS_MAX = 320;
 /** For the rest of a request that is answered already; upload.ts drops what comes of it for 2 s. */
 const REST_MS = 3000;
-/** For the client to take what is left and go. */
+/** For the client to take what is left and go, or to show that it reads at all. */
 const LINGER_MS = 5000;
 /** No stream has it yet: a GOAWAY with it announces the end and refuses nothing (RFC 9113 s6.8). */
 const LAST_STREAM_ID = 2 ** 31 - 1;
@@ -60,6 +60,8 @@ export class Http2Connection {
   #isToldWhy = false;
   #idle: Timer | undefined;
   #linger: Timer | undefined;
+  /** Runs while a PING is unanswered. */
+  #unread: Timer | undefined;
 
   constructor(socket: Socket, peer: Peer, share: Http2Share) {
     this.#socket = socket;
@@ -117,12 +119,13 @@ export class Http2Connection {
       const isGone = ['ECONNRESET', 'EPIPE'].includes(systemErrorCode(error) ?? '');
       if (!isGone && !this.#isToldWhy) this.#count('protocol');
     });
-    // The listener's sockets stay half open; what is being answered still goes out.
-    this.#socket.once('end', () => this.close());
+    // The listener's sockets stay half open, but a client that says nothing more opens no window either.
+    this.#socket.once('end', () => session.destroy());
     session.once('close', () => {
       this.#share.services.load.http2Connections -= 1;
       this.#idle?.stop();
       this.#linger?.stop();
+      this.#unread?.stop();
     });
   }
 
@@ -143,7 +146,8 @@ export class Http2Connection {
     stream.once('close', () => {
       this.#streams -= 1;
       services.load.http2Streams -= 1;
-      if (!response.writableFinished && !response.isBrokenOff) this.#noteReset();
+      if (response.isBrokenOff) this.#checkReading();
+      else if (!response.writableFinished) this.#noteReset();
       if (this.#streams > 0 || this.#session.destroyed) return;
       if (this.#session.closed) this.#lingerOn();
       else this.#waitIdle();
@@ -172,6 +176,19 @@ export class Http2Connection {
       if (!context.request.complete) clock.startTimer(REST_MS, () => response.refuseRest());
     });
     return response;
+  }
+
+  /** A client that does not read what is sent to it does not hear of a reset either, and keeps what was written before. */
+  #checkReading(): void {
+    if (this.#unread !== undefined || this.#session.destroyed || this.#session.closed) return;
+    this.#unread = this.#share.services.clock.startTimer(LINGER_MS, () => {
+      this.#count('unread');
+      this.#socket.destroy();
+    });
+    this.#session.ping(() => {
+      this.#unread?.stop();
+      this.#unread = undefined;
+    });
   }
 
   #noteReset(): void {

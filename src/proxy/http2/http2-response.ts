@@ -135,6 +135,8 @@ export class Http2Response implements ClientResponse {
     if (this.destroyed || this.#isEndSent) return;
     this.#isBrokenOff = true;
     this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    // Not when the reset has been sent: that may be never.
+    this.#stream.destroy();
   }
 
   /** RFC 9113 s8.1: a reset with NO_ERROR behind a whole response. */
