@@ -220,6 +220,31 @@ test('HTTP/2 (S10): a body that breaks off ends in a reset, with what was right 
   }
 });
 
+test('HTTP/2 (S10): a whole response ends in END_STREAM, and no reset overtakes it, however busy the connection is', async () => {
+  await using origin = await Origin.start({ resolve: () => ({ ...FRESH, lengthBytes: 100_000 }) });
+  await using edge = await start(origin);
+  const streams = Array.from({ length: 60 }, (_, index) => 2 * index + 1);
+  for (const method of ['GET', 'POST', 'HEAD']) {
+    using connection = await RawHttp2.open(edge.port, { hello: LARGE });
+    await connection.until(FRAME.settings);
+    connection.send(frame(FRAME.windowUpdate, 0, 0, uint32(2 ** 30)));
+    connection.socket.pause();
+    connection.send(...streams.map((stream) => getFrame(stream, [[':method', method]], `/x${stream}`)));
+    await eventually(() => edge.services.load.requests === streams.length || edge.services.load.http2Streams === 0, {
+      what: 'all requests',
+    });
+    connection.socket.resume();
+    await eventually(() => streams.every((stream) => connection.isWhole(stream) || connection.of(FRAME.reset, stream).length > 0), {
+      what: 'all ends',
+    });
+    assert.deepEqual(
+      streams.filter((stream) => !connection.isWhole(stream)),
+      [],
+      method,
+    );
+  }
+});
+
 test('HTTP/2 (S10): a window that does not open: the client is cut off after limits.clientStall, holds no slot, and others go on', async () => {
   await using origin = await Origin.start({ resolve: () => ({ ...FRESH, lengthBytes: 4 * MIB }) });
   await using edge = await start(origin, { 'limits.clientStall': '1s' });

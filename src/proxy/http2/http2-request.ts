@@ -18,6 +18,10 @@ export class Http2Request implements ClientRequest {
     this.method = head.method;
     this.url = head.url;
     this.rawHeaders = head.rawHeaders;
+    // Of a stream that nobody has begun to read node thinks that nobody will, and resets it once the response has been written: the reset may
+    // overtake the response's end.
+    if (stream.endAfterHeaders) stream.resume();
+    else stream.pause();
   }
 
   get complete(): boolean {
