@@ -64,5 +64,5 @@ test('h2load: connections with a hundred streams each, all answered well', { ski
     const text = await mustRunTool('h2load', ['-n', '2000', '-c', '4', '-m', '100', `${url}/a`]);
     assert.match(text, /requests: 2000 total, 2000 started, 2000 done, 2000 succeeded, 0 failed, 0 errored, 0 timeout/);
   }
-  assert.equal(await edge.metric('rawslice_http2_streams'), 0);
+  assert.equal(await edge.metric('rawslice_streams'), 0);
 });

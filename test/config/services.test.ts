@@ -74,7 +74,7 @@ upstreams:
     headTimeout: 2s
 `;
 
-const PLAIN = { certificates: [], tlsMinVersion: '1.2', takesProxyProtocol: false, trustedProxies: undefined };
+const PLAIN = { certificates: [], tlsMinVersion: '1.2', takesProxyProtocol: false, hasHttp2: false, trustedProxies: undefined };
 
 test('services, routes and groups are joined; what they leave out comes from the options', () => {
   const { services, routes, groups } = mustLoad(FULL);
@@ -93,6 +93,7 @@ test('services, routes and groups are joined; what they leave out comes from the
       ],
       tlsMinVersion: '1.3',
       takesProxyProtocol: true,
+      hasHttp2: true,
       trustedProxies: [
         { address: '10.0.0.0', prefixBits: 8, family: 'ipv4' },
         { address: '::1', prefixBits: 128, family: 'ipv6' },

@@ -118,7 +118,7 @@ test('HTTP/2 with prior knowledge, its preface byte by byte; HTTP/1.1 beside it 
   }
   raw.send(settings());
   await raw.until(4);
-  assert.equal(await edge.metric('rawslice_http2_connections'), 1);
+  assert.equal(await edge.metric('rawslice_stream_connections'), 1);
   await edge.get('/a');
   const kept = await ClientConnection.open({ port: edge.port });
   assert.equal((await kept.request({ path: '/a' })).status, 200);
@@ -315,7 +315,7 @@ test('HTTP/2: many streams at once over one connection, each with its own bytes'
         [-1, 200_000, turn, 0],
       );
   }
-  assert.equal(await edge.metric('rawslice_http2_streams'), 0);
+  assert.equal(await edge.metric('rawslice_streams'), 0);
 });
 
 test('HTTP/2: a drain announces itself, answers what is asked meanwhile, and waits for what is in progress', async () => {

@@ -30,7 +30,7 @@ async function startBoth(context: TestContext, origin: Origin): Promise<{ edge: 
 }
 
 function limits(edge: TestEdge, limit: string): Promise<number> {
-  return edge.metric(`rawslice_http2_limits_total{limit="${limit}"}`);
+  return edge.metric(`rawslice_stream_limits_total{limit="${limit}"}`);
 }
 
 /** What still holds after whatever happened on another connection. */
