@@ -74,6 +74,11 @@ export interface ConfigOutlier {
   readonly restMsMax: number;
 }
 
+/** Protocols of groups. */
+export const ORIGIN_PROTOCOLS = ['http/1.1', 'h2'] as const;
+/** One of ORIGIN_PROTOCOLS. */
+export type OriginProtocol = (typeof ORIGIN_PROTOCOLS)[number];
+
 /** A set of nodes that answer alike. */
 export interface ConfigGroup {
   readonly name: string;
@@ -95,6 +100,8 @@ export interface ConfigGroup {
   readonly outlier: ConfigOutlier;
   /** Undefined: the host of the node, or the client's. */
   readonly hostHeader: string | undefined;
+  /** Spoken with its nodes. */
+  readonly protocol: OriginProtocol;
   readonly preservesHost: boolean;
   /** Nodes beside the first that a request is tried at. */
   readonly retriesMax: number;

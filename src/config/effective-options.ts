@@ -52,6 +52,7 @@ function describeGroup(group: ConfigGroup): string {
     return words.join(' ');
   });
   facts.push(`balance ${group.balance}`, ...describeBalance(group));
+  if (group.protocol !== 'http/1.1') facts.push(`protocol ${group.protocol}`);
   if (group.hostHeader !== undefined) facts.push(`hostHeader ${group.hostHeader}`);
   if (group.preservesHost) facts.push('preserveHost');
   facts.push(

@@ -9,6 +9,8 @@ import {
   type ConfigHealthCheck,
   type ConfigNode,
   type ConfigOutlier,
+  ORIGIN_PROTOCOLS,
+  type OriginProtocol,
   type PathMatch,
   TLS_MIN_VERSIONS,
   type TlsMinVersion,
@@ -80,6 +82,8 @@ export const GROUP_KEYS = {
     'Percent of the weight that has to be well, 0 to 100; below it health is disregarded, since the rest could not bear the load (default 0: only when no node is well)',
   healthCheck: 'How nodes are checked, apart from the requests of clients',
   outlier: 'When nodes are left alone because of their answers',
+  protocol:
+    '`http/1.1` (the default), or `h2`: HTTP/2 and nothing else, by ALPN with nodes of https, with prior knowledge (h2c) with those of http; for gRPC, and origins that speak it alone',
   hostHeader: "Host that the origin is sent instead of the node's own",
   preserveHost: "As `upstream.preserveHost`: send the client's Host, and keep what is stored apart by host",
   retries: 'Other nodes that a request is tried at, 0 to 10, when one fails before its first byte (default 2)',
@@ -177,6 +181,7 @@ export interface GivenGroup {
   readonly panicPercent: number | undefined;
   readonly healthCheck: ConfigHealthCheck | undefined;
   readonly outlier: ConfigOutlier | undefined;
+  readonly protocol: OriginProtocol | undefined;
   readonly hostHeader: string | undefined;
   readonly preservesHost: boolean | undefined;
   readonly retriesMax: number | undefined;
@@ -279,6 +284,7 @@ export function readGroups(node: YamlNode, problems: ConfigProblem[]): readonly 
       panicPercent: reader.read('panicThreshold', (text) => parseNumber(text, { min: 0, max: 100 }))?.value,
       healthCheck: readCheck(reader),
       outlier: readOutlier(reader),
+      protocol: reader.read('protocol', (text) => parseChoice(text, ORIGIN_PROTOCOLS))?.value,
       hostHeader: reader.read('hostHeader', parseAuthority)?.value,
       preservesHost: reader.read('preserveHost', parseBoolean)?.value,
       retriesMax: reader.read('retries', (text) => parseNumber(text, { min: 0, max: RETRIES_MAX }))?.value,

@@ -96,6 +96,7 @@ class Joiner {
       nodes,
       basePath,
       hostHeader,
+      protocol: given.protocol ?? defaults.protocol,
       balance: given.balance ?? defaults.balance,
       hashOn: given.hashOn ?? defaults.hashOn,
       boundedLoadPercent: given.boundedLoadPercent ?? defaults.boundedLoadPercent,
@@ -117,6 +118,7 @@ class Joiner {
   #groupDefaults(): Omit<ConfigGroup, 'name' | 'isNamedByOrigin' | 'nodes' | 'basePath' | 'hostHeader'> {
     const { values } = this.#input;
     return {
+      protocol: 'http/1.1',
       balance: 'round-robin',
       hashOn: { kind: 'path' },
       boundedLoadPercent: 0,

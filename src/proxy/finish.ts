@@ -22,7 +22,9 @@ export function finish(context: RequestContext, services: ProxyServices): void {
 function close(context: RequestContext, services: ProxyServices): void {
   const isComplete = context.response.writableFinished;
   if (!isComplete) services.metrics.add('aborted');
-  if (!isComplete || context.response.statusCode >= 500) context.route?.metrics.add('failures');
+  // To a client of gRPC an error of ours has status 200.
+  const status = Math.max(context.response.statusCode, context.error?.httpStatus ?? 0);
+  if (!isComplete || status >= 500) context.route?.metrics.add('failures');
   context.route?.metrics.add('bodyBytes', context.sentBytes);
   if (services.logsAccess) writeAccessLine(recordOf(context, services, isComplete), services);
 }

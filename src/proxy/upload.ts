@@ -3,7 +3,8 @@
  * for too long. bypass.ts makes one for each request with content that is passed on; what is answered before its content has come is dropped here, too.
  */
 import { EdgeError } from '../base/errors.ts';
-import { MIB } from '../base/units.ts';
+import { MIB, SECOND_MS } from '../base/units.ts';
+import { isGrpc } from '../http/grpc.ts';
 import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
 import type { ClientRequest } from './exchange.ts';
 import { refusal } from './refusal.ts';
@@ -12,6 +13,8 @@ import type { ProxyServices } from './services.ts';
 
 /** What is read and dropped of content that the origin did not want, so that the answer reaches a client that is still sending (RFC 9112 s9.6). */
 const DROPPED_BYTES_MAX = MIB;
+/** As good as for ever: timers of node hold no more than 2^31 ms. */
+const PATIENT_MS = 24 * 3600 * SECOND_MS;
 /** How long that may take. */
 const DROP_MS = 2000;
 
@@ -52,7 +55,9 @@ export class Upload implements UploadedContent {
       // Before anything else is asked: a parser that gave up leaves the request as it is.
       if (this.#context.refusal !== undefined) throw this.#context.refusal;
       if (request.destroyed) throw new EdgeError('CLIENT_GONE');
-      await this.#wait(this.#services.limits.uploadStallMs, () => {
+      // Messages of gRPC may be hours apart; whether the client is there is asked by PING (http2-connection.ts).
+      const isPatient = request.isHttp2 === true && isGrpc(this.#context.fields);
+      await this.#wait(isPatient ? PATIENT_MS : this.#services.limits.uploadStallMs, () => {
         const error = refusal(this.#services, 'upload-stall');
         this.#context.refuse(error);
         this.#isClosed = true;

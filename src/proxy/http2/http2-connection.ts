@@ -58,6 +58,7 @@ export class Http2Connection {
   #hasBegun = false;
   /** The client has said why it ends the connection, or was told. */
   #isToldWhy = false;
+  readonly #presence: Timer;
   #idle: Timer | undefined;
   #linger: Timer | undefined;
   /** Runs while a PING is unanswered. */
@@ -81,6 +82,10 @@ export class Http2Connection {
     load.http2Connections += 1;
     this.#watch();
     this.#idle = clock.startTimer(share.headerTimeoutMs, () => this.#endIdle('slow'));
+    // A client that is gone without a word may have streams on which nothing is due.
+    this.#presence = clock.startInterval(share.keepAliveMs, () => {
+      if (this.#streams > 0) this.#checkReading();
+    });
   }
 
   /** Tells the client that the connection will end; streams that it opens meanwhile are served. */
@@ -125,6 +130,7 @@ export class Http2Connection {
       this.#share.services.load.http2Connections -= 1;
       this.#idle?.stop();
       this.#linger?.stop();
+      this.#presence.stop();
       this.#unread?.stop();
     });
   }
