@@ -4,7 +4,7 @@
  */
 import { type ClientHttp2Stream, constants, type OutgoingHttpHeaders } from 'node:http2';
 import type { Timer } from '../base/clock.ts';
-import { EdgeError } from '../base/errors.ts';
+import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import { isGrpc } from '../http/grpc.ts';
 import { type FieldList, fieldValue, parseRawFields } from '../http/header-fields.ts';
 import { InterimLimit } from './interim-limit.ts';
@@ -53,6 +53,8 @@ export class Http2Transfer implements Transfer {
   #bytesLeft: number | undefined;
   #isBodyComplete = false;
   #hasEnded = false;
+  /** Of the connection, where the stream ended with that. */
+  #failure: unknown;
   #mayRetry: boolean;
 
   constructor(host: TransferHost, request: UpstreamRequest, receiver: ResponseReceiver) {
@@ -118,7 +120,9 @@ export class Http2Transfer implements Transfer {
     stream.on('data', (bytes: Buffer) => this.#onBytes(bytes));
     stream.on('end', () => this.#onEnd(stream));
     stream.on('wantTrailers', () => stream.sendTrailers({}));
-    stream.on('error', () => undefined);
+    stream.on('error', (error) => {
+      this.#failure = causeOf(error);
+    });
     stream.on('close', () => this.#onClose(stream));
     stream.pause();
   }
@@ -196,9 +200,9 @@ export class Http2Transfer implements Transfer {
   #onClose(stream: ClientHttp2Stream): void {
     if (this.#hasEnded || this.#isBodyComplete) return;
     const { origin, metrics } = this.#host.options;
-    const failure = this.#session?.failure;
-    const isRefused = stream.rstCode === constants.NGHTTP2_REFUSED_STREAM;
-    if (this.#feeder === undefined && this.#mayRetry && (isRefused || isBroken(failure))) {
+    const failure = this.#session?.failure ?? this.#failure;
+    const isUnseen = stream.rstCode === constants.NGHTTP2_REFUSED_STREAM || (this.#session?.isGone === true && isBreak(failure));
+    if (this.#feeder === undefined && this.#mayRetry && isUnseen) {
       this.#mayRetry = false;
       metrics.add('retries');
       this.#stopWaiting();
@@ -273,9 +277,15 @@ function lengthOf(fields: FieldList): number | undefined {
   return length === undefined ? undefined : Number(length);
 }
 
-/** What may have been closed just as it was used. */
-function isBroken(failure: unknown): boolean {
-  return failure !== undefined && upstreamError(failure, { origin: '', isInBody: false }).code === 'UPSTREAM_BROKEN';
+/** Whether a connection may have been closed just as it was used. @param failure undefined: it was closed without an error */
+function isBreak(failure: unknown): boolean {
+  return failure === undefined || upstreamError(failure, { origin: '', isInBody: false }).code === 'UPSTREAM_BROKEN';
+}
+
+/** What ended the connection, of the error that node gives its streams; undefined for a reset of the stream alone. */
+function causeOf(error: Error): unknown {
+  if (error.cause !== undefined) return error.cause;
+  return ['ERR_HTTP2_STREAM_ERROR', 'ERR_HTTP2_STREAM_CANCEL'].includes(systemErrorCode(error) ?? '') ? undefined : error;
 }
 
 /** A stream that the origin resets with NO_ERROR ends for node as if all had come; only what node does at the end then is another thing. */

@@ -68,7 +68,14 @@ export class OriginSession {
 
   /** Whether it takes another stream now. */
   get hasRoom(): boolean {
-    return !this.#isOver && this.#streams < this.#streamsMax;
+    // It may be closed and not have said so yet.
+    const isOpen = !this.#isOver && !this.#session.closed && !this.#session.destroyed;
+    return isOpen && this.#streams < this.#streamsMax;
+  }
+
+  /** Whether the connection is gone. */
+  get isGone(): boolean {
+    return this.#session.destroyed;
   }
 
   /** Opens a stream. */

@@ -156,10 +156,13 @@ export class RawHttp2 implements Disposable {
   #hasEnded = false;
 
   readonly #isMute: boolean;
+  /** Of the preface of the other side. */
+  #skippedBytes: number;
 
-  private constructor(socket: Socket, isMute: boolean) {
+  private constructor(socket: Socket, isMute: boolean, skippedBytes = 0) {
     this.socket = socket;
     this.#isMute = isMute;
+    this.#skippedBytes = skippedBytes;
     socket.on('error', () => undefined);
     socket.on('data', (bytes: Buffer) => this.#onBytes(bytes));
     for (const event of ['end', 'close'])
@@ -180,6 +183,13 @@ export class RawHttp2 implements Disposable {
     await once(socket, isSecure ? 'secureConnect' : 'connect');
     const connection = new RawHttp2(socket, isMute);
     if (!isMute) connection.send(PREFACE, settings({ ...NO_TABLE, ...hello }));
+    return connection;
+  }
+
+  /** The server's side of a connection: SETTINGS are sent, and acknowledged. */
+  static accept(socket: Socket, hello: Readonly<Record<number, number>> = {}): RawHttp2 {
+    const connection = new RawHttp2(socket, false, PREFACE.length);
+    connection.send(settings({ ...NO_TABLE, ...hello }));
     return connection;
   }
 
@@ -228,7 +238,9 @@ export class RawHttp2 implements Disposable {
   }
 
   #onBytes(bytes: Buffer): void {
-    this.#rest = Buffer.concat([this.#rest, bytes]);
+    const own = bytes.subarray(Math.min(this.#skippedBytes, bytes.length));
+    this.#skippedBytes -= bytes.length - own.length;
+    this.#rest = Buffer.concat([this.#rest, own]);
     while (this.#rest.length >= 9) {
       const lengthBytes = this.#rest.readUIntBE(0, 3);
       if (this.#rest.length < 9 + lengthBytes) return;
