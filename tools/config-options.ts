@@ -4,10 +4,11 @@
  */
 
 import { type Command, Option } from 'commander';
+import { loadEdgeConfig } from '../src/app/load-config.ts';
 import { countText } from '../src/base/count-text.ts';
 import { EdgeError } from '../src/base/errors.ts';
 import type { ConfigOverride } from '../src/config/environment.ts';
-import { type LoadResult, loadConfig } from '../src/config/load.ts';
+import type { LoadResult } from '../src/config/load.ts';
 import { type ConfigProblem, formatProblem } from '../src/config/problem.ts';
 import type { CommandIo } from './command-io.ts';
 
@@ -27,7 +28,7 @@ export function loadConfigOrFail(
   file: string | undefined,
   overrides: readonly ConfigOverride[],
 ): Extract<LoadResult, { kind: 'ok' }> {
-  const result = loadConfig({ file, environment: io.environment, overrides });
+  const result = loadEdgeConfig({ file, environment: io.environment, overrides });
   if (result.kind === 'ok') return result;
   complainAbout(io, result.problems);
   throw new EdgeError('CONFIG_INVALID', summarize(file, result.problems));

@@ -7,10 +7,20 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ERRORS } from '../src/base/errors.ts';
 import type { MetricRow } from '../src/base/metrics.ts';
+import { DISCOVER_KEYS } from '../src/config/discovery-table.ts';
 import { environmentName } from '../src/config/environment.ts';
 import { listOptions, type OptionRow } from '../src/config/options.ts';
-import { CHECK_KEYS, GROUP_KEYS, NODE_KEYS, OUTLIER_KEYS, ROUTE_KEYS, SERVICE_KEYS } from '../src/config/service-tables.ts';
+import {
+  CHECK_KEYS,
+  GROUP_KEYS,
+  MIDDLEWARE_KEYS,
+  NODE_KEYS,
+  OUTLIER_KEYS,
+  ROUTE_KEYS,
+  SERVICE_KEYS,
+} from '../src/config/service-tables.ts';
 import { RULE_KEYS } from '../src/config/site-rules.ts';
+import { SHIPPED } from '../src/middleware/shipped/shipped.ts';
 
 /** Pages with generated parts, relative to the root of the project. */
 export const GENERATED_PAGES = ['README.md', 'METRICS.md'] as const;
@@ -28,7 +38,10 @@ export function renderParts(metrics: MetricTables): ReadonlyMap<string, string> 
     ['node-keys', renderKeys(NODE_KEYS)],
     ['check-keys', renderKeys(CHECK_KEYS)],
     ['outlier-keys', renderKeys(OUTLIER_KEYS)],
+    ['discover-keys', renderKeys(DISCOVER_KEYS)],
     ['rule-keys', renderKeys(RULE_KEYS)],
+    ['middleware-keys', renderKeys(MIDDLEWARE_KEYS)],
+    ['middleware-options', renderMiddlewares()],
     ['errors', renderErrors()],
     ['metrics', renderMetrics(metrics)],
     ['survived', renderSurvived(path.resolve(import.meta.dirname, '..'))],
@@ -85,6 +98,20 @@ function renderKeys(keys: Readonly<Record<string, string>>): string {
     ['Key', 'Meaning'],
     Object.entries(keys).map(([key, meaning]) => [`\`${key}\``, meaning]),
   );
+}
+
+function renderMiddlewares(): string {
+  const rows = [...SHIPPED].flatMap(([word, { options, events = [] }]) =>
+    Object.entries(options).map(([name, option], index) => [
+      index === 0 ? `\`${word}\`` : '',
+      `\`${name}\``,
+      option.choices?.join(', ') ?? option.kind,
+      option.default === undefined ? (option.isRequired === true ? 'required' : 'none') : `\`${option.default}\``,
+      option.meaning,
+      index === 0 ? events.join(', ') : '',
+    ]),
+  );
+  return renderTable(['`use`', 'Option', 'Value', 'Default', 'Meaning', 'Events'], rows);
 }
 
 function renderErrors(): string {

@@ -40,6 +40,7 @@ export function createAdmin({ logger, foundation, proxy, reloader }: AdminParts)
           store: store.state,
           devices: store.status.map(({ path, state, reason }) => ({ path, state, reason })),
           draining: proxy.services.load.isDraining,
+          ...(proxy.discoveries.length === 0 ? {} : { discovery: proxy.discoveries }),
           ...(reloader?.last === undefined ? {} : { reload: forAnyone(reloader.last) }),
         },
       }),

@@ -22,7 +22,7 @@ import { prepareCacheDevices } from './cache-device.ts';
 import { FileWatcher } from './file-watcher.ts';
 import { type InheritedSockets, type NamedSocket, NO_SOCKETS, socketName } from './inherited-sockets.ts';
 import { ListenerSet } from './listener-set.ts';
-import { AssembledProxy } from './proxy-assembly.ts';
+import { AssembledProxy, type PreparedConfig } from './proxy-assembly.ts';
 import { type ReloadCause, Reloader, type ReloadReport } from './reloader.ts';
 
 /** A configuration that can be read again. */
@@ -98,6 +98,7 @@ export class Edge {
     const admin = adminPlace === undefined ? undefined : createAdmin({ logger, foundation, proxy, reloader });
     const parts: EdgeParts = { clock, foundation, proxy, listeners, reloader, admin, watcher: undefined };
     try {
+      await proxy.awaitNodes(proxy.current);
       (await listeners.prepare(proxy.current))();
       const adminAddress = adminPlace === undefined ? undefined : await listenAdmin(admin, adminPlace);
       const watcher = watchFile(options, reloader);
@@ -210,9 +211,18 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
 
 function createReloader({ source, clock, logger }: EdgeOptions, proxy: AssembledProxy, listeners: ListenerSet): Reloader | undefined {
   if (source === undefined) return undefined;
+  const prepareListeners = async (prepared: PreparedConfig): Promise<() => void> => {
+    try {
+      await proxy.awaitNodes(prepared);
+      return await listeners.prepare(prepared);
+    } catch (error) {
+      proxy.discard(prepared);
+      throw error;
+    }
+  };
   const apply = async (config: EdgeConfig): Promise<void> => {
     const prepared = proxy.prepare(config);
-    const commitListeners = await listeners.prepare(prepared);
+    const commitListeners = await prepareListeners(prepared);
     // In one turn: no request meets half of it.
     proxy.commit(prepared);
     commitListeners();

@@ -6,7 +6,7 @@ import type { ConfigGroup, ConfigRoute, ConfigRule, EdgeConfig } from '../config
 import { describeRule } from '../config/effective-options.ts';
 import type { RequestTarget } from '../http/request-target.ts';
 import { type RouteMatch, Router, withoutPrefix } from '../proxy/router.ts';
-import { siteName } from './site-assembly.ts';
+import { authorityOf, siteName } from './site-assembly.ts';
 
 /** A request as it is explained. */
 export interface ExplainedRequest {
@@ -24,6 +24,8 @@ export type Explanation =
       /** Where the route is written; undefined for the short form's. */
       readonly routeSource: string | undefined;
       readonly group: string;
+      /** Names, in the order in which they are asked. */
+      readonly middlewares: readonly string[];
       /** The URL at each node, in the order of the configuration. */
       readonly upstream: readonly string[];
       readonly host: string;
@@ -49,30 +51,43 @@ export function explainRequest(
   const { target, method } = request;
   const routes = new Map(config.routes.map((route): [string, PlacedRoute] => [route.name, { match: route, route }]));
   const groups = new Map(config.groups.map((group) => [group.name, group]));
-  return config.services.map(({ name: service, routes: names }): Explanation => {
+  return config.services.map(({ name: service, routes: names, middlewares }): Explanation => {
     const router = new Router(names.map((name) => must(routes.get(name), 'a service has routes that there are')));
     const verdict = router.find({ host: target.host, path: target.path, method });
     if (verdict.kind === 'absent') return { kind: 'unrouted', service, status: STATUSES[verdict.why] };
     const { route } = verdict.route;
     const group = must(groups.get(route.group), 'a route has a group');
-    return { kind: 'routed', service, ...explainRoute(route, group, target), ...sourcesOf(route, target.path, sources) };
+    const asked = [...new Set([...middlewares, ...route.middlewares])];
+    return {
+      kind: 'routed',
+      service,
+      middlewares: asked,
+      ...explainRoute(route, group, target),
+      ...sourcesOf(route, target.path, sources),
+    };
   });
 }
 
 function explainRoute(route: ConfigRoute, group: ConfigGroup, { path, query, host }: ExplainedRequest['target']) {
   const own = group.basePath + route.addPrefix + withoutPrefix(path, route.stripPrefix) + (query === undefined ? '' : `?${query}`);
-  const authority = group.hostHeader ?? new URL(group.nodes[0]?.origin ?? '').host;
+  const authority = group.hostHeader ?? authorityOf(group);
   const site = { name: siteName(route, group), authority, preservesHost: group.preservesHost };
   const rule = ruleOf(route, path);
   return {
     route: route.name,
     group: group.name,
-    upstream: group.nodes.map(({ origin }) => origin + own),
-    host: group.preservesHost ? (host ?? authority) : (group.hostHeader ?? (group.nodes.length > 1 ? "the node's own" : authority)),
+    upstream: originsOf(group).map((origin) => origin + own),
+    host: group.preservesHost ? (host ?? authority) : (group.hostHeader ?? (originsOf(group).length > 1 ? "the node's own" : authority)),
     key: cacheKey({ siteName: keySiteName(site, host), path, query })?.keyText,
     rule: rule?.name ?? 'plain',
     ruleText: rule === undefined ? undefined : describeRule(rule),
   };
+}
+
+/** Nodes that are found are known to a running program only; what they are looked for by stands for them. */
+function originsOf({ nodes, discovery }: ConfigGroup): readonly string[] {
+  const own = nodes.map(({ origin }) => origin);
+  return discovery === undefined ? own : [...own, `${discovery.scheme}://${discovery.authority}`];
 }
 
 function ruleOf(route: ConfigRoute, path: string): ConfigRule | undefined {

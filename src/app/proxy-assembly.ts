@@ -23,14 +23,17 @@ import type { ProxyServices } from '../proxy/services.ts';
 import { siteDirectory } from '../proxy/site-directory.ts';
 import { SurplusBudget } from '../proxy/surplus-budget.ts';
 import type { SliceStore } from '../store/slice-store.ts';
+import type { DiscoveryFacts } from '../upstream/discovery/discovery.ts';
+import { DISCOVERY_METRICS } from '../upstream/discovery/discovery-metrics.ts';
 import type { GroupTransport } from '../upstream/group-transport.ts';
 import { GROUP_METRICS, NODE_METRICS } from '../upstream/node-metrics.ts';
 import { OriginAbilities } from '../upstream/origin-abilities.ts';
 import { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import type { NodeFacts } from '../upstream/upstream-node.ts';
 import { CertificateFiles } from './certificate-files.ts';
+import { type MiddlewareLine, MiddlewareSet, NO_MIDDLEWARES } from './middleware-set.ts';
 import { assembleServices, RouteCounts } from './site-assembly.ts';
-import { DoorSet, type UpstreamDoor } from './upstream-assembly.ts';
+import { DoorSet, type PreparedDoors } from './upstream-assembly.ts';
 
 /** Share of the arena that writes to clients may hold. */
 const PINNED_SHARE = 0.25;
@@ -51,11 +54,12 @@ type Common = Omit<ProxyServices, 'service' | 'purgeGate' | 'limits' | 'logsAcce
 /** A configuration that is ready to be served, and is not yet. */
 export interface PreparedConfig {
   readonly config: EdgeConfig;
-  readonly doors: ReadonlyMap<string, UpstreamDoor>;
+  readonly doors: PreparedDoors;
   /** By the name of the service. */
   readonly services: ReadonlyMap<string, ProxyServices>;
   /** Of the services that speak TLS, by name. */
   readonly certificates: ReadonlyMap<string, CertificateFiles>;
+  readonly middlewares: MiddlewareLine;
 }
 
 /** A proxy whose listeners can be made, and whose configuration can be changed. Nothing is connected yet when it is built. */
@@ -68,6 +72,7 @@ export class AssembledProxy {
   readonly #clock: Clock;
   readonly #arena: Arena;
   readonly #doors: DoorSet;
+  readonly #middlewares: MiddlewareSet;
   readonly #pins: PinBudget;
   readonly #common: Common;
   #surplus: SurplusBudget;
@@ -79,9 +84,16 @@ export class AssembledProxy {
     this.#arena = arena;
     this.abilities = new OriginAbilities(clock, this.upstreamMetrics);
     this.#doors = new DoorSet({ clock, random: base.random, logger: base.logger, metrics: this.upstreamMetrics });
+    this.#middlewares = new MiddlewareSet({ clock, random: base.random, logger: base.logger });
     this.#pins = new PinBudget(pinnedSlotsMax(config, arena));
     this.#surplus = this.#makeSurplus(config);
-    this.#current = { config, doors: new Map(), services: new Map(), certificates: new Map() };
+    this.#current = {
+      config,
+      doors: { doors: new Map(), discoveries: new Map() },
+      services: new Map(),
+      certificates: new Map(),
+      middlewares: NO_MIDDLEWARES,
+    };
     this.#common = this.#makeCommon(base);
     this.#watchLoad();
     this.commit(this.prepare(config));
@@ -104,8 +116,24 @@ export class AssembledProxy {
   }
 
   /** The upstream groups with their nodes, for people. */
-  get upstreams(): readonly { readonly group: string; readonly nodes: readonly NodeFacts[] }[] {
-    return [...this.#doors.doors].map(([group, door]) => ({ group, nodes: door.group.nodes.map(({ facts }) => facts) }));
+  get upstreams(): readonly { readonly group: string; readonly nodes: readonly NodeFacts[]; readonly discovery?: DiscoveryFacts }[] {
+    return [...this.#doors.doors].map(([group, door]) => {
+      const nodes = door.group.nodes.map(({ facts }) => facts);
+      const discovery = this.#doors.discoveries.get(group)?.facts;
+      return discovery === undefined ? { group, nodes } : { group, nodes, discovery };
+    });
+  }
+
+  /** How the discovery of nodes stands, group by group, without what a question for it might give away. */
+  get discoveries(): readonly object[] {
+    return [...this.#doors.discoveries].map(
+      ([
+        group,
+        {
+          facts: { nodes, ageMs, problem },
+        },
+      ]) => ({ group, nodes, ageMs, isCurrent: problem === undefined && ageMs !== undefined }),
+    );
   }
 
   get metricSets(): readonly { register(registry: Registry): void }[] {
@@ -116,6 +144,10 @@ export class AssembledProxy {
       labels: ['group', 'node'],
       sets: () => groups().flatMap(({ name, nodes }) => nodes.map((node) => [[name, node.origin], node.metrics] as const)),
     };
+    const byDiscovery = {
+      labels: ['group'],
+      sets: () => [...this.#doors.discoveries].map(([name, { metrics }]) => [[name], metrics] as const),
+    };
     return [
       this.upstreamMetrics,
       this.#fillMetrics,
@@ -123,36 +155,53 @@ export class AssembledProxy {
       { register: (registry) => registerSets(registry, ROUTE_METRICS, byRoute) },
       { register: (registry) => registerSets(registry, GROUP_METRICS, byGroup) },
       { register: (registry) => registerSets(registry, NODE_METRICS, byNode) },
+      { register: (registry) => registerSets(registry, DISCOVERY_METRICS, byDiscovery) },
+      this.#middlewares,
     ];
   }
 
-  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates */
+  /** Builds what a configuration needs beside what there is. Nothing changes until commit(). @throws EdgeError CONFIG_INVALID for certificates and middlewares */
   prepare(config: EdgeConfig): PreparedConfig {
     const certificates = this.#readCertificates(config);
+    const middlewares = this.#middlewares.prepare(config.middlewares);
     const doors = this.#doors.prepare(config.groups);
     const { clientSurplusBytes } = this.config.limits;
     const surplus = config.limits.clientSurplusBytes === clientSurplusBytes ? this.#surplus : this.#makeSurplus(config);
-    const services = assembleServices(config, { doors, counts: this.#counts, certificates }).map((service): [string, ProxyServices] => [
-      service.name,
-      {
-        ...this.#common,
-        service,
-        surplus,
-        purgeGate: new PurgeGate(config.purge),
-        limits: config.limits,
-        logsAccess: config.log.access,
-        showsCacheKey: config.cacheStatus.key,
-      },
-    ]);
-    return { config, doors, services: new Map(services), certificates };
+    const services = assembleServices(config, { doors: doors.doors, counts: this.#counts, certificates, middlewares }).map(
+      (service): [string, ProxyServices] => [
+        service.name,
+        {
+          ...this.#common,
+          service,
+          surplus,
+          purgeGate: new PurgeGate(config.purge),
+          limits: config.limits,
+          logsAccess: config.log.access,
+          showsCacheKey: config.cacheStatus.key,
+        },
+      ],
+    );
+    return { config, doors, services: new Map(services), certificates, middlewares };
+  }
+
+  /** Waits until the groups whose nodes are found have some, each as long as it says. */
+  awaitNodes({ config, doors }: PreparedConfig): Promise<void> {
+    return this.#doors.awaitNodes(config.groups, doors);
+  }
+
+  /** What was prepared is not served after all. */
+  discard({ doors, middlewares }: PreparedConfig): void {
+    this.#doors.discard(doors);
+    this.#middlewares.discard(middlewares);
   }
 
   /** From now on requests are answered with this; those in progress end as they began. */
   commit(prepared: PreparedConfig): void {
-    const { config, doors, services, certificates } = prepared;
+    const { config, doors, services, certificates, middlewares } = prepared;
     for (const files of this.#current.certificates.values()) files.stop();
     for (const files of certificates.values()) files.watch();
     this.#doors.commit(config.groups, doors, config.shutdown.drainMs);
+    this.#middlewares.commit(middlewares, config.shutdown.drainMs);
     this.#current = prepared;
     this.#surplus = this.services.surplus;
     this.#pins.limit = pinnedSlotsMax(config, this.#arena);
@@ -168,6 +217,7 @@ export class AssembledProxy {
   async close(): Promise<void> {
     for (const files of this.#current.certificates.values()) files.stop();
     await this.#doors.close();
+    await this.#middlewares.close();
   }
 
   #readCertificates({ services }: EdgeConfig): ReadonlyMap<string, CertificateFiles> {
@@ -216,7 +266,7 @@ export class AssembledProxy {
       buffers,
       random,
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
-      load: { requests: 0, connections: 0, http2Connections: 0, http2Streams: 0, isDraining: false },
+      load: { requests: 0, connections: 0, tunnels: 0, http2Connections: 0, http2Streams: 0, isDraining: false },
     };
   }
 
@@ -225,6 +275,7 @@ export class AssembledProxy {
     this.#proxyMetrics.setGauge('bufferBytes', () => copies.heldBytes + buffers.heldBytes);
     this.#proxyMetrics.setGauge('surplusClients', () => this.#surplus.clientCount);
     this.#proxyMetrics.setGauge('inFlight', () => load.requests);
+    this.#proxyMetrics.setGauge('tunnelsOpen', () => load.tunnels);
     this.#proxyMetrics.setGauge('connections', () => load.connections);
     this.#proxyMetrics.setGauge('http2Connections', () => load.http2Connections);
     this.#proxyMetrics.setGauge('http2Streams', () => load.http2Streams);

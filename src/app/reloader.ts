@@ -11,6 +11,7 @@ import { listEffectiveOptions } from '../config/effective-options.ts';
 import type { LoadResult } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
 import { formatSize } from '../config/size.ts';
+import { MODULES } from './module-catalogue.ts';
 import { RELOAD_METRICS } from './reload-metrics.ts';
 
 /** Why a reload was begun. */
@@ -102,7 +103,10 @@ export class Reloader {
       if (result.kind === 'invalid') return { ...base, outcome: 'invalid', problems: result.problems.map(formatProblem) };
       const now = current();
       const changed = findChanged(now, result.config);
-      const needsRestart = changed.filter((key) => FIXED_KEYS.has(key) || key.startsWith('device.'));
+      const fixed = changed.filter((key) => FIXED_KEYS.has(key) || key.startsWith('device.'));
+      // Code is loaded once in the life of a process.
+      const outdated = result.config.middlewares.filter(({ use }) => MODULES.hasChanged(use)).map(({ name }) => `middlewares.${name}.use`);
+      const needsRestart = [...fixed, ...outdated];
       await apply(withFixed(result.config, now));
       return { ...base, outcome: 'applied', changed, needsRestart, problems: [] };
     } catch (cause) {

@@ -4,11 +4,14 @@ import { BlockList, isIPv6 } from 'node:net';
 import { must } from '../base/assert.ts';
 import { MetricSet } from '../base/metrics.ts';
 import type { ConfigGroup, ConfigRoute, ConfigService, EdgeConfig } from '../config/edge-config.ts';
+import type { FieldList } from '../http/header-fields.ts';
 import type { CertificateSet } from '../proxy/certificates.ts';
 import { ROUTE_METRICS } from '../proxy/proxy-metrics.ts';
 import { Router } from '../proxy/router.ts';
 import type { ServedRoute, Service, ServiceTransport, Site } from '../proxy/services.ts';
 import type { CertificateFiles } from './certificate-files.ts';
+import { originOf } from './group-nodes.ts';
+import type { MiddlewareLine } from './middleware-set.ts';
 import { isHashed, type UpstreamDoor } from './upstream-assembly.ts';
 
 /** Counts of routes, which outlive a reload. */
@@ -33,7 +36,8 @@ export class RouteCounts {
 
   /** Forgets all but those of these services. */
   keep(services: readonly Service[]): void {
-    const kept = new Set(services.flatMap(({ router }) => router.routes.map(({ metrics }) => metrics)));
+    const all = services.flatMap(({ router }) => router.routes.flatMap((route) => [route, ...route.alternatives.values()]));
+    const kept = new Set(all.map(({ metrics }) => metrics));
     this.#sets = new Map([...this.#sets].filter(([, { metrics }]) => kept.has(metrics)));
   }
 }
@@ -45,27 +49,45 @@ export interface ServiceParts {
   readonly counts: RouteCounts;
   /** Certificates in use, by the name of their service. */
   readonly certificates: ReadonlyMap<string, CertificateFiles>;
+  readonly middlewares: MiddlewareLine;
 }
 
 /** Services as they would be; what is served now is not touched. */
-export function assembleServices(config: EdgeConfig, { doors, counts, certificates }: ServiceParts): readonly Service[] {
-  const groups = new Map(config.groups.map((group) => [group.name, group]));
-  const routes = new Map(
-    config.routes.map((route) => {
-      const group = must(groups.get(route.group), 'a route has a group');
-      return [route.name, { route, site: siteOf(route, group, must(doors.get(group.name), 'a group has a door')) }];
-    }),
-  );
-  const services = config.services.map((service) => {
-    const { name, routes: names } = service;
-    const served = names.map((routeName): ServedRoute => {
-      const { route, site } = must(routes.get(routeName), 'a service has routes that there are');
-      const { hosts, path, methods } = route;
-      return { match: { hosts, path, methods }, site, metrics: counts.of([name, routeName, route.group]) };
+export function assembleServices(config: EdgeConfig, parts: ServiceParts): readonly Service[] {
+  const { certificates } = parts;
+  const routes = new Map(config.routes.map((route) => [route.name, route]));
+  return config.services.map((service) => {
+    const { name } = service;
+    const served = service.routes.map((routeName) => {
+      const route = must(routes.get(routeName), 'a service has routes that there are');
+      return serveRoute({ service, route }, config, parts);
     });
-    return { name, transport: transportOf(service, certificates.get(name)?.set), router: new Router(served) };
+    const all = [...new Set(served.flatMap(({ chain = [] }) => chain))];
+    return { name, transport: transportOf(service, certificates.get(name)?.set), router: new Router(served), middlewares: all };
   });
-  return services;
+}
+
+function serveRoute(
+  { service, route }: { readonly service: ConfigService; readonly route: ConfigRoute },
+  config: EdgeConfig,
+  { doors, counts, middlewares }: ServiceParts,
+): ServedRoute {
+  const { hosts, path, methods } = route;
+  const names = [...service.middlewares, ...route.middlewares];
+  const instances = names.map((name) => must(middlewares.instances.get(name), 'a route has middlewares that there are'));
+  const chain = instances.length === 0 ? undefined : [...new Set(instances)];
+  const originFields = names.flatMap((name) => middlewares.originFields.get(name) ?? []);
+  const to = (groupName: string, alternatives: ReadonlyMap<string, ServedRoute>): ServedRoute => {
+    const group = must(
+      config.groups.find(({ name }) => name === groupName),
+      'a route has a group',
+    );
+    const site = siteOf({ route, group, door: must(doors.get(groupName), 'a group has a door'), originFields });
+    return { match: { hosts, path, methods }, site, metrics: counts.of([service.name, route.name, groupName]), chain, alternatives };
+  };
+  const chosen = new Set(instances.flatMap(({ upstreams }) => [...upstreams]));
+  chosen.delete(route.group);
+  return to(route.group, new Map([...chosen].map((name) => [name, to(name, new Map())])));
 }
 
 function transportOf(
@@ -79,26 +101,41 @@ function transportOf(
   return { ...shared, isTrustedProxy: (address) => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4') };
 }
 
-function siteOf(route: ConfigRoute, group: ConfigGroup, door: UpstreamDoor): Site {
-  const authorities = group.nodes.map(({ origin }) => new URL(origin).host);
-  const [first = ''] = authorities;
-  const authority = group.hostHeader ?? first;
+interface SiteParts {
+  readonly route: ConfigRoute;
+  readonly group: ConfigGroup;
+  readonly door: UpstreamDoor;
+  /** The last of a name holds. */
+  readonly originFields: FieldList;
+}
+
+function siteOf({ route, group, door, originFields }: SiteParts): Site {
+  const authority = group.hostHeader ?? authorityOf(group);
   return {
     name: siteName(route, group),
     route: route.name,
     group: group.name,
     transport: door,
-    follow: (rule) => door.follow(rule),
+    follow: (rule) => door.follow(rule, new Set(originFields.map(([name]) => name))),
+    originFields: [...new Map(originFields.map((field) => [field[0], field])).values()],
     authority,
-    otherAuthorities: authorities.filter((other) => other !== authority),
+    get otherAuthorities() {
+      return door.group.nodes.map((node) => node.authority).filter((other) => other !== authority);
+    },
     placeName: group.isNamedByOrigin ? authority : group.name,
     basePath: group.basePath + route.addPrefix,
     stripPrefix: route.stripPrefix,
     preservesHost: group.preservesHost,
     rules: route.rules,
     sliceSizeBytes: route.sliceSizeBytes,
-    hashOn: group.nodes.length > 1 && isHashed(group.balance) ? group.hashOn : undefined,
+    upgrades: route.upgrades,
+    hashOn: (group.nodes.length > 1 || group.discovery !== undefined) && isHashed(group.balance) ? group.hashOn : undefined,
   };
+}
+
+/** `host[:port]` of the first node, or what stands for those that are found. */
+export function authorityOf(group: ConfigGroup): string {
+  return group.nodes.length === 0 ? (group.discovery?.authority ?? '') : new URL(originOf(group)).host;
 }
 
 /**

@@ -7,10 +7,11 @@ import type { Logger } from '../base/log.ts';
 import { MetricSet } from '../base/metrics.ts';
 import type { Random } from '../base/random.ts';
 import { KIB } from '../base/units.ts';
-import type { ConfigGroup, ConfigNode } from '../config/edge-config.ts';
+import type { ConfigGroup } from '../config/edge-config.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import { lookupPublic } from '../upstream/address-guard.ts';
 import { type Balancer, LeastConnections, RandomBalancer, SmoothRoundRobin, TwoChoices } from '../upstream/balancer.ts';
+import type { Discovery } from '../upstream/discovery/discovery.ts';
 import { GroupTransport } from '../upstream/group-transport.ts';
 import { HashBalancer, ketamaOrder, rendezvousOrder } from '../upstream/hash-balancer.ts';
 import { GROUP_METRICS } from '../upstream/node-metrics.ts';
@@ -20,6 +21,8 @@ import { TransportPool } from '../upstream/transport-pool.ts';
 import type { UPSTREAM_METRICS } from '../upstream/upstream-metrics.ts';
 import { UpstreamNode } from '../upstream/upstream-node.ts';
 import type { ResponseReceiver, Transfer, UpstreamRequest, UpstreamTransport } from '../upstream/upstream-transport.ts';
+import { type Discoveries, DiscoverySet } from './discovery-set.ts';
+import { type GroupNode, groupNodes, originOf } from './group-nodes.ts';
 
 /** Largest response head that is taken from an origin. */
 const UPSTREAM_HEAD_BYTES_MAX = 64 * KIB;
@@ -30,6 +33,13 @@ export interface UpstreamBase {
   readonly random: Random;
   readonly logger: Logger;
   readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
+}
+
+/** Doors that are ready, and are not in use yet; discoveries, which look for nodes already. */
+export interface PreparedDoors {
+  /** By the name of their group. */
+  readonly doors: ReadonlyMap<string, UpstreamDoor>;
+  readonly discoveries: Discoveries;
 }
 
 /** Something with connections that nobody new uses. */
@@ -63,9 +73,17 @@ export class DoorSet {
   readonly #base: UpstreamBase;
   #doors: ReadonlyMap<string, UpstreamDoor> = new Map();
   readonly #retired = new Set<Retired>();
+  readonly #discoveries: DiscoverySet;
+  #drainMs = 0;
 
   constructor(base: UpstreamBase) {
     this.#base = base;
+    this.#discoveries = new DiscoverySet(base);
+  }
+
+  /** By the name of their group, for those whose nodes are found. */
+  get discoveries(): ReadonlyMap<string, Discovery> {
+    return this.#discoveries.current;
   }
 
   /** By the name of their group. */
@@ -73,28 +91,47 @@ export class DoorSet {
     return this.#doors;
   }
 
-  /** Doors for groups, those that lead to the same place as now included. Nothing changes yet. */
-  prepare(groups: readonly ConfigGroup[]): ReadonlyMap<string, UpstreamDoor> {
-    return new Map(
+  /** Doors for groups, those that lead to the same place as now included. Nothing changes yet, but nodes are looked for. @throws EdgeError CONFIG_INVALID */
+  prepare(groups: readonly ConfigGroup[]): PreparedDoors {
+    const discoveries = this.#discoveries.prepare(groups);
+    const onGone = (gone: readonly Retired[]): void => {
+      for (const parts of gone) this.#retire(parts, this.#drainMs, false);
+    };
+    const doors = new Map(
       groups.map((group) => {
         const known = this.#doors.get(group.name);
-        return [group.name, known?.leadsTo(group) === true ? known : new UpstreamDoor(group, this.#base)];
+        const base = { ...this.#base, onGone };
+        return [group.name, known?.leadsTo(group) === true ? known : new UpstreamDoor(group, discoveries.get(group.name), base)];
       }),
     );
+    return { doors, discoveries };
+  }
+
+  /** Waits for the first nodes of these groups, each as long as it says. */
+  awaitNodes(groups: readonly ConfigGroup[], { discoveries }: PreparedDoors): Promise<void> {
+    return this.#discoveries.awaitNodes(groups, discoveries);
+  }
+
+  /** What was prepared is not wanted. */
+  discard({ discoveries }: PreparedDoors): void {
+    this.#discoveries.discard(discoveries);
   }
 
   /** From now on these are the doors; what is not used any more is closed when it is idle, or after `drainMs`. */
-  commit(groups: readonly ConfigGroup[], doors: ReadonlyMap<string, UpstreamDoor>, drainMs: number): void {
+  commit(groups: readonly ConfigGroup[], { doors, discoveries }: PreparedDoors, drainMs: number): void {
+    this.#drainMs = drainMs;
     const gone = [...this.#doors].filter(([name, door]) => doors.get(name) !== door).map(([, door]) => door);
-    const replaced = groups.flatMap((group) => doors.get(group.name)?.change(group) ?? []);
+    const replaced = groups.flatMap((group) => doors.get(group.name)?.change(group, discoveries.get(group.name)) ?? []);
     this.#doors = doors;
-    for (const door of doors.values()) for (const node of door.group.nodes) node.begin();
-    for (const door of gone) for (const node of door.group.nodes) node.retire();
+    for (const door of doors.values()) door.open();
+    for (const door of gone) door.retire();
     for (const door of gone) this.#retire(door, drainMs, true);
     for (const parts of replaced) this.#retire(parts, drainMs, false);
+    this.#discoveries.commit(discoveries);
   }
 
   async close(): Promise<void> {
+    await this.#discoveries.close();
     await Promise.all([...this.#doors.values(), ...this.#retired].map((each) => each.close()));
   }
 
@@ -113,18 +150,28 @@ export class DoorSet {
   }
 }
 
+/** What a door tells of itself: parts that it does not use any more. */
+interface DoorBase extends UpstreamBase {
+  readonly onGone: (gone: readonly Retired[]) => void;
+}
+
 /** The door to one group. */
 export class UpstreamDoor implements UpstreamTransport {
-  readonly #base: UpstreamBase;
+  readonly #base: DoorBase;
   readonly #groupMetrics = new MetricSet(GROUP_METRICS);
   #config: ConfigGroup;
+  #discovery: Discovery | undefined;
+  /** Undefined until the door is open, and without discovery. */
+  #unsubscribe: (() => void) | undefined;
+  #isRetired = false;
   #nodes: ReadonlyMap<string, UpstreamNode>;
   #group: GroupTransport;
   #pool: TransportPool;
 
-  constructor(config: ConfigGroup, base: UpstreamBase) {
+  constructor(config: ConfigGroup, discovery: Discovery | undefined, base: DoorBase) {
     this.#base = base;
     this.#config = config;
+    this.#discovery = discovery;
     this.#nodes = this.#makeNodes(new Map());
     this.#group = this.#makeGroup();
     this.#pool = this.#makePool();
@@ -151,12 +198,19 @@ export class UpstreamDoor implements UpstreamTransport {
     return this.#group.start(request, receiver);
   }
 
-  /** The way that follows redirects as a rule says. */
-  follow(rule: RedirectRule): UpstreamTransport {
-    const { hostHeader, nodes } = this.#config;
-    const [origin = '', ...others] = nodes.map((node) => node.origin);
-    const aliases = hostHeader === undefined ? others : [...others, `${new URL(origin).protocol}//${hostHeader}`];
-    return new RedirectTransport({ first: this, origin, aliases, pool: this.#pool, metrics: this.#base.metrics }, rule);
+  /** The way that follows redirects as a rule says. @param ownFields names of fields that other origins are not sent */
+  follow(rule: RedirectRule, ownFields: ReadonlySet<string> = new Set()): UpstreamTransport {
+    const origin = originOf(this.#config);
+    const own = this.#config.hostHeader === undefined ? [] : [`${new URL(origin).protocol}//${this.#config.hostHeader}`];
+    const originsNow = (): readonly string[] => this.#group.nodes.map((node) => node.origin).filter((other) => other !== origin);
+    const aliases = this.#discovery === undefined ? [...originsNow(), ...own] : undefined;
+    const options = {
+      ...{ first: this, origin, ownFields, pool: this.#pool, metrics: this.#base.metrics },
+      get aliases() {
+        return aliases ?? [...originsNow(), ...own];
+      },
+    };
+    return new RedirectTransport(options, rule);
   }
 
   /** Whether whoever has this door may find the group behind it: requests are written with its path, its hosts and its name. */
@@ -165,46 +219,85 @@ export class UpstreamDoor implements UpstreamTransport {
   }
 
   /** The group is this from now on. @returns what it does not use any more */
-  change(config: ConfigGroup): readonly Retired[] {
-    if (JSON.stringify(config) === JSON.stringify(this.#config)) return [];
-    const [oldNodes, oldPool, old] = [this.#nodes, this.#pool, this.#config];
+  change(config: ConfigGroup, discovery: Discovery | undefined): readonly Retired[] {
+    if (JSON.stringify(config) === JSON.stringify(this.#config) && discovery === this.#discovery) return [];
+    const [oldPool, old] = [this.#pool, this.#config];
+    if (discovery !== this.#discovery) {
+      this.#unsubscribe?.();
+      this.#unsubscribe = undefined;
+    }
     this.#config = config;
-    this.#nodes = this.#makeNodes(oldNodes);
+    this.#discovery = discovery;
+    const gone = this.#replaceNodes();
     this.#group = this.#makeGroup();
-    const kept = new Set(this.#nodes.values());
-    const gone = [...oldNodes.values()].filter((node) => !kept.has(node));
-    for (const node of gone) node.retire();
     if (JSON.stringify(limitsOf(old)) === JSON.stringify(limitsOf(config))) return gone;
     this.#pool = this.#makePool();
     return [...gone, { isIdle: false, close: () => oldPool.close() }];
   }
 
+  /** Nodes are checked, and follow their discovery; harmless when it is so already. */
+  open(): void {
+    for (const node of this.#group.nodes) node.begin();
+    if (this.#unsubscribe !== undefined || this.#discovery === undefined) return;
+    this.#unsubscribe = this.#discovery.subscribe(() => this.#onFound());
+    // What was found since the door was made.
+    this.#onFound();
+  }
+
+  /** Nodes are not checked any more; what is in progress goes on, and may ask the nodes that are found yet. */
+  retire(): void {
+    this.#isRetired = true;
+    for (const node of this.#group.nodes) node.retire();
+  }
+
   async close(): Promise<void> {
+    this.#unsubscribe?.();
     await this.#pool.close();
     await this.#group.close();
   }
 
-  /** A node that is configured as before keeps its connections, and what is known of it. */
+  /** Other nodes were found: those that stay are as they were, the others end what they have begun. */
+  #onFound(): void {
+    const gone = this.#replaceNodes();
+    this.#group.replaceNodes([...this.#nodes.values()], this.#makeBalancer());
+    if (!this.#isRetired) this.open();
+    this.#base.onGone(gone);
+  }
+
+  /** @returns the nodes that are none any more */
+  #replaceNodes(): readonly UpstreamNode[] {
+    const before = this.#nodes;
+    this.#nodes = this.#makeNodes(before);
+    const kept = new Set(this.#nodes.values());
+    const gone = [...before.values()].filter((node) => !kept.has(node));
+    for (const node of gone) node.retire();
+    return gone;
+  }
+
+  /** A node that is reached as before keeps its connections, and what is known of it; its weight may be another. */
   #makeNodes(known: ReadonlyMap<string, UpstreamNode>): ReadonlyMap<string, UpstreamNode> {
     return new Map(
-      this.#config.nodes.map((node) => {
-        const key = JSON.stringify([node, limitsOf(this.#config), healthOf(this.#config)]);
-        return [key, known.get(key) ?? this.#makeNode(node)];
+      groupNodes(this.#config, this.#discovery?.nodes ?? []).map((node) => {
+        const { weight, isBackup, ...way } = node;
+        const key = JSON.stringify([way, limitsOf(this.#config), healthOf(this.#config)]);
+        const same = known.get(key);
+        same?.reweigh({ weight, isBackup });
+        return [key, same ?? this.#makeNode(node)];
       }),
     );
   }
 
-  #makeNode({ origin, weight, sni, verifiesCertificate, isBackup }: ConfigNode): UpstreamNode {
+  #makeNode({ origin, authority, weight, sni, verifiesCertificate, isBackup }: GroupNode): UpstreamNode {
     const { name, slowStartMs, outlier, nodes, healthCheck, hostHeader } = this.#config;
     const { clock, metrics, logger } = this.#base;
     const tls = { servername: sni, verifies: verifiesCertificate };
     // Answers are looked at byte by byte, as Latin-1.
     const body = healthCheck?.body === undefined ? undefined : Buffer.from(healthCheck.body).toString('latin1');
-    const check = healthCheck && { ...healthCheck, body, host: healthCheck.host ?? hostHeader };
+    const check = healthCheck && { ...healthCheck, body, host: healthCheck.host ?? hostHeader ?? authority };
     // Of a node that stands alone everybody hears by its requests.
-    const isTold = nodes.length > 1 || healthCheck !== undefined;
+    const isTold = nodes.length > 1 || healthCheck !== undefined || this.#discovery !== undefined;
     return new UpstreamNode({
-      ...{ weight, isBackup, slowStartMs, outlier, check },
+      ...{ weight, isBackup, slowStartMs, outlier, check, authority },
       transport: { ...limitsOf(this.#config), clock, metrics, origin, tls },
       onState: (node, state, why) => {
         if (isTold) logger[state === 'well' ? 'info' : 'warn']({ group: name, node, state, why }, 'a node changed its state');
@@ -213,11 +306,12 @@ export class UpstreamDoor implements UpstreamTransport {
   }
 
   #makeGroup(): GroupTransport {
-    const { name, balance, retriesMax, retryBudgetPercent, panicPercent, outlier, hostHeader, preservesHost } = this.#config;
+    const { name, retriesMax, retryBudgetPercent, panicPercent, outlier, hostHeader, preservesHost } = this.#config;
     return new GroupTransport({
       name,
       nodes: [...this.#nodes.values()],
-      balancer: BALANCERS[balance](this.#config, this.#base.random),
+      discovery: this.#discovery === undefined ? undefined : () => this.#describeDiscovery(),
+      balancer: this.#makeBalancer(),
       retriesMax,
       retryBudgetPercent,
       panicPercent,
@@ -226,6 +320,15 @@ export class UpstreamDoor implements UpstreamTransport {
       sendsNodeHost: hostHeader === undefined && !preservesHost,
       metrics: this.#groupMetrics,
     });
+  }
+
+  #makeBalancer(): Balancer<UpstreamNode> {
+    return BALANCERS[this.#config.balance](this.#config, this.#base.random);
+  }
+
+  #describeDiscovery(): string {
+    const { source = '', problem = 'there was no answer yet' } = this.#discovery?.facts ?? {};
+    return `its discovery (${source}) has found none; ${this.#discovery?.hasAnswer === true ? 'that is the answer' : problem}`;
   }
 
   #makePool(): TransportPool {

@@ -87,6 +87,12 @@ export const ERRORS = {
     sentence: 'The object is not in the cache, and the request wants nothing else (only-if-cached)',
   },
   SERVER_BUSY: { source: 'downstream', retry: 'same', httpStatus: 503, sentence: 'The server has reached its limit of requests at a time' },
+  UPSTREAM_ABSENT: {
+    source: 'upstream',
+    retry: 'same',
+    httpStatus: 503,
+    sentence: 'Discovery has found no node of the upstream group; see /upstreams on the admin address',
+  },
   UPSTREAM_UNREACHABLE: {
     source: 'upstream',
     retry: 'other-origin',
@@ -140,6 +146,12 @@ export const ERRORS = {
     retry: 'same',
     httpStatus: 500,
     sentence: 'No running server answers on the address of its listener',
+  },
+  MIDDLEWARE_FAILED: {
+    source: 'internal',
+    retry: 'same',
+    httpStatus: 500,
+    sentence: 'A middleware of this route failed; the log says which and why',
   },
   INTERNAL: { source: 'internal', retry: 'never', httpStatus: 500, sentence: 'An internal error occurred' },
 } as const satisfies Record<string, ErrorRow>;

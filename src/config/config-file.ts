@@ -7,7 +7,16 @@ import { systemErrorCode } from '../base/errors.ts';
 import { KIB } from '../base/units.ts';
 import { isOptionKey, OPTION_KEYS, OPTIONS, type OptionKey, type OptionKind } from './options.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
-import { isTableKey, readGroups, readRoutes, readServices, type ServiceTables, TABLE_KEYS, type TableKey } from './service-tables.ts';
+import {
+  isTableKey,
+  readGroups,
+  readMiddlewares,
+  readRoutes,
+  readServices,
+  type ServiceTables,
+  TABLE_KEYS,
+  type TableKey,
+} from './service-tables.ts';
 import { type PlacedRule, readRules } from './site-rules.ts';
 import { findSuggestion } from './suggestion.ts';
 import { parseYamlTree, type YamlEntry, type YamlNode } from './yaml-tree.ts';
@@ -17,6 +26,7 @@ const FILE_BYTES_MAX = 256 * KIB;
 /** Kinds of options that may be a list, each item without commas. */
 const LIST_EXAMPLES: Partial<Record<OptionKind, string>> = {
   paths: 'paths without commas, such as `[/dev/sdb, /dev/sdc]`',
+  protocols: 'protocols, such as `[websocket]`',
   networks: 'networks, such as `[127.0.0.1, 192.0.2.0/24]`',
 };
 
@@ -39,7 +49,7 @@ export interface ConfigFile {
 export const EMPTY_FILE: ConfigFile = {
   options: [],
   rules: [],
-  tables: { services: undefined, routes: undefined, groups: undefined },
+  tables: { services: undefined, routes: undefined, groups: undefined, middlewares: undefined },
   problems: [],
 };
 
@@ -107,6 +117,7 @@ class FileReader implements ConfigFile {
     if (value.kind === 'none') return;
     if (key === 'services') this.tables = { ...this.tables, services: readServices(value, this.problems) };
     else if (key === 'routes') this.tables = { ...this.tables, routes: readRoutes(value, this.problems) };
+    else if (key === 'middlewares') this.tables = { ...this.tables, middlewares: readMiddlewares(value, this.problems) };
     else this.tables = { ...this.tables, groups: readGroups(value, this.problems) };
   }
 

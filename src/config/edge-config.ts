@@ -3,6 +3,7 @@
  * loadConfig() only; handed down from the composition root piece by piece.
  */
 import type { LogLevel } from '../base/log.ts';
+import type { AnyOptions } from '../base/module-options.ts';
 import type { ListenAddress } from './listen-address.ts';
 import type { Network } from './network.ts';
 import type { BALANCE_WORDS, DEVICE_IO, PresetName } from './options.ts';
@@ -79,13 +80,74 @@ export const ORIGIN_PROTOCOLS = ['http/1.1', 'h2'] as const;
 /** One of ORIGIN_PROTOCOLS. */
 export type OriginProtocol = (typeof ORIGIN_PROTOCOLS)[number];
 
+/** Where nodes are found, whoever is asked. */
+interface ConfigDiscoveryBase {
+  readonly scheme: 'http' | 'https';
+  /** What stands for the nodes where one name is needed: `host[:port]` or the like. */
+  readonly authority: string;
+  /** Undefined: the name that a node was found by. */
+  readonly sni: string | undefined;
+  readonly verifiesCertificate: boolean;
+  /** That addresses have to be in; undefined: any. */
+  readonly networks: readonly Network[] | undefined;
+  /** Whether an answer without nodes empties the group. */
+  readonly takesEmpty: boolean;
+  /** That a start or reload waits for the first answer. */
+  readonly waitMs: number;
+  /** For one question. */
+  readonly timeoutMs: number;
+}
+
+/** Nodes by DNS. */
+export interface ConfigDnsDiscovery extends ConfigDiscoveryBase {
+  readonly kind: 'dns';
+  readonly name: string;
+  /** SRV records; else addresses. */
+  readonly isService: boolean;
+  readonly families: readonly ('A' | 'AAAA')[];
+  /** Of addresses. */
+  readonly port: number;
+  /** None: those of the system. */
+  readonly servers: readonly { readonly host: string; readonly port: number }[];
+  readonly ttlMsMin: number;
+  readonly ttlMsMax: number;
+}
+
+/** A secret: written out, or in a file that is read each time; undefined: none. */
+export type ConfigSecret = { readonly text: string } | { readonly file: string } | undefined;
+
+/** A service over HTTP that knows nodes. */
+interface ConfigApi {
+  /** At least one; tried in this order. */
+  readonly urls: readonly string[];
+  /** PEM file with the authorities that its certificate is verified by; undefined: those of Node. */
+  readonly caFile: string | undefined;
+  /** Of the program itself. */
+  readonly certificate: ConfigCertificate | undefined;
+}
+
+/** Nodes by Consul. */
+export interface ConfigConsulDiscovery extends ConfigDiscoveryBase, ConfigApi {
+  readonly kind: 'consul';
+  readonly service: string;
+  readonly tags: readonly string[];
+  readonly datacenter: string | undefined;
+  readonly token: ConfigSecret;
+  readonly holdMs: number;
+}
+
+/** Where nodes are found. */
+export type ConfigDiscovery = ConfigDnsDiscovery | ConfigConsulDiscovery;
+
 /** A set of nodes that answer alike. */
 export interface ConfigGroup {
   readonly name: string;
   /** Made of `upstream.url`: what is stored is told apart by the origin, not by the name. */
   readonly isNamedByOrigin: boolean;
-  /** At least one. */
+  /** At least one, unless nodes are found. */
   readonly nodes: readonly ConfigNode[];
+  /** Where nodes beside `nodes` are found; undefined: nowhere. */
+  readonly discovery: ConfigDiscovery | undefined;
   /** Path before every request path: empty, or `/x/y` without slash at the end. */
   readonly basePath: string;
   readonly balance: (typeof BALANCE_WORDS)[number];
@@ -139,6 +201,24 @@ export interface ConfigRoute {
   /** The operator's rules, then the preset's; the first that matches decides. Names are unique. */
   readonly rules: readonly ConfigRule[];
   readonly sliceSizeBytes: number;
+  /** Protocols that clients may change to, lower-case. */
+  readonly upgrades: readonly string[];
+  /** Names, in the order in which they are asked. */
+  readonly middlewares: readonly string[];
+}
+
+/** A middleware with its options as its module takes them. */
+export interface ConfigMiddleware {
+  readonly name: string;
+  /** A word, or the absolute path of a module. */
+  readonly use: string;
+  /** For a hook that takes time. */
+  readonly timeoutMs: number;
+  readonly options: AnyOptions;
+  /** Groups that its options name. */
+  readonly upstreams: readonly string[];
+  /** Its options for people, without secrets. */
+  readonly shown: readonly string[];
 }
 
 /** Versions of TLS that may be the lowest. */
@@ -169,6 +249,8 @@ export interface ConfigService {
   readonly hasHttp2: boolean;
   /** Whose word about the client of a request counts; undefined: nobody's, and what clients say of it is passed on. */
   readonly trustedProxies: readonly Network[] | undefined;
+  /** Names, in the order in which they are asked, before those of the route. */
+  readonly middlewares: readonly string[];
 }
 
 /** One configuration that was found valid. `services`, `routes` and `groups` are what is served; the short form is in them. */
@@ -176,6 +258,7 @@ export interface EdgeConfig {
   readonly services: readonly ConfigService[];
   readonly routes: readonly ConfigRoute[];
   readonly groups: readonly ConfigGroup[];
+  readonly middlewares: readonly ConfigMiddleware[];
   /** This, `upstream`, `preset` and `rules`: what the options say, to be shown. */
   readonly listen: ListenAddress;
   /** Whether plain hits are answered from the raw socket. */
@@ -215,6 +298,8 @@ export interface EdgeConfig {
   readonly slice: { readonly sizeBytes: number };
   /** `staleIfErrorMs`: past freshness, where neither origin nor rule says. */
   readonly cache: { readonly staleIfErrorMs: number };
+  /** Protocols that clients may change to where a route does not say, lower-case. */
+  readonly upgrades: readonly string[];
   readonly limits: {
     /** Per resource. */
     readonly variantsMax: number;
@@ -224,6 +309,8 @@ export interface EdgeConfig {
     readonly streamsMax: number;
     readonly clientStallMs: number;
     readonly uploadStallMs: number;
+    readonly tunnelsMax: number;
+    readonly tunnelIdleMs: number;
     readonly headerBytesMax: number;
     readonly headerTimeoutMs: number;
     readonly rangesMax: number;

@@ -2,8 +2,17 @@
  * A loaded configuration as text, option by option with its source: what `config check --print-effective` shows. Values are printed in the
  * form in which they can be written back; a secret only says that it is set.
  */
+import { describeDiscovery } from './discovery-text.ts';
 import { formatDuration } from './duration.ts';
-import type { ConfigGroup, ConfigHealthCheck, ConfigRoute, ConfigRule, ConfigService, EdgeConfig } from './edge-config.ts';
+import type {
+  ConfigGroup,
+  ConfigHealthCheck,
+  ConfigMiddleware,
+  ConfigRoute,
+  ConfigRule,
+  ConfigService,
+  EdgeConfig,
+} from './edge-config.ts';
 import { formatListenAddress } from './listen-address.ts';
 import { formatNetworks } from './network.ts';
 import { OPTION_KEYS, type OptionKey } from './options.ts';
@@ -29,7 +38,7 @@ export function listEffectiveOptions(config: EdgeConfig, sources: ReadonlyMap<st
 }
 
 /** What the lists of a file say; what the short form makes of the options stands there already. */
-function listTables({ groups, routes, services }: EdgeConfig, source: (key: string) => string): readonly EffectiveOption[] {
+function listTables({ groups, routes, services, middlewares }: EdgeConfig, source: (key: string) => string): readonly EffectiveOption[] {
   const row = (key: string, value: string): EffectiveOption => ({ key, value, source: source(key) });
   const own = routes.filter(({ isImplicit }) => !isImplicit);
   return [
@@ -38,6 +47,7 @@ function listTables({ groups, routes, services }: EdgeConfig, source: (key: stri
       row(`routes.${route.name}`, describeRoute(route)),
       ...route.rules.map((rule) => row(`routes.${route.name}.rules.${rule.name}`, describeRule(rule))),
     ]),
+    ...middlewares.map((middleware) => row(`middlewares.${middleware.name}`, describeMiddleware(middleware))),
     ...services.filter(({ isImplicit }) => !isImplicit).map((service) => row(`services.${service.name}`, describeService(service))),
   ];
 }
@@ -51,6 +61,7 @@ function describeGroup(group: ConfigGroup): string {
     if (isBackup) words.push('backup');
     return words.join(' ');
   });
+  if (group.discovery !== undefined) facts.push(describeDiscovery(group.discovery, group.basePath));
   facts.push(`balance ${group.balance}`, ...describeBalance(group));
   if (group.protocol !== 'http/1.1') facts.push(`protocol ${group.protocol}`);
   if (group.hostHeader !== undefined) facts.push(`hostHeader ${group.hostHeader}`);
@@ -62,6 +73,10 @@ function describeGroup(group: ConfigGroup): string {
   );
   facts.push(`headTimeout ${formatDuration(group.headTimeoutMs)}`, `bodyTimeout ${formatDuration(group.bodyTimeoutMs)}`);
   return [...facts, `connections ${group.connectionsMax}`].join(', ');
+}
+
+function describeMiddleware({ use, timeoutMs, shown }: ConfigMiddleware): string {
+  return [use, `timeout ${formatDuration(timeoutMs)}`, ...shown].join(', ');
 }
 
 function describeBalance({
@@ -96,23 +111,35 @@ function describeCheck({ kind, path, host, statuses, body, intervalMs, timeoutMs
   return [...words, `every ${formatDuration(intervalMs)} within ${formatDuration(timeoutMs)} rise ${rise} fall ${fall}`].join(' ');
 }
 
-function describeRoute({ hosts, path, methods, group, stripPrefix, addPrefix, sliceSizeBytes }: ConfigRoute): string {
+function describeRoute({
+  hosts,
+  path,
+  methods,
+  group,
+  stripPrefix,
+  addPrefix,
+  sliceSizeBytes,
+  upgrades,
+  middlewares,
+}: ConfigRoute): string {
   const facts = hosts.length === 0 ? [] : [`host ${hosts.join(' ')}`];
   if (path.kind === 'pattern') facts.push(`match ${path.pattern.source.replaceAll('\\/', '/')}`);
   else if (path.kind !== 'any') facts.push(`${path.kind === 'exact' ? 'path' : 'prefix'} ${path.path}`);
   if (methods !== undefined) facts.push(`methods ${methods.join(' ')}`);
   if (stripPrefix !== '') facts.push(`stripPrefix ${stripPrefix}`);
   if (addPrefix !== '') facts.push(`addPrefix ${addPrefix}`);
-  return [...facts, `upstream ${group}`, `sliceSize ${formatSize(sliceSizeBytes)}`].join(', ');
+  if (middlewares.length > 0) facts.push(`middlewares ${middlewares.join(' ')}`);
+  return [...facts, `upstream ${group}`, `sliceSize ${formatSize(sliceSizeBytes)}`, `upgrade ${upgrades.join(' ') || 'none'}`].join(', ');
 }
 
 function describeService(service: ConfigService): string {
-  const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, hasHttp2, trustedProxies } = service;
+  const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, hasHttp2, trustedProxies, middlewares } = service;
   const parts = [`listen ${listen.map(formatListenAddress).join(' ')}`, `routes ${routes.join(' ')}`];
   if (certificates.length > 0) parts.push(`TLS ${tlsMinVersion} and later with ${certificates.map(({ certFile }) => certFile).join(' ')}`);
   if (takesProxyProtocol) parts.push('PROXY protocol');
   if (hasHttp2) parts.push('HTTP/2');
   if (trustedProxies !== undefined) parts.push(`trusted proxies ${formatNetworks(trustedProxies)}`);
+  if (middlewares.length > 0) parts.push(`middlewares ${middlewares.join(' ')}`);
   return parts.join(', ');
 }
 
@@ -129,6 +156,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'upstream.bodyTimeout': (config) => formatDuration(config.upstream.bodyTimeoutMs),
   'upstream.connections': (config) => String(config.upstream.connectionsMax),
   'upstream.preserveHost': (config) => String(config.upstream.preservesHost),
+  upgrade: (config) => formatProtocols(config.upgrades),
   preset: (config) => config.preset,
   'device.path': (config) => config.device.paths.join(','),
   'device.size': (config) => formatSize(config.device.sizeBytes),
@@ -147,6 +175,8 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'limits.streams': (config) => String(config.limits.streamsMax),
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
   'limits.uploadStall': (config) => formatDuration(config.limits.uploadStallMs),
+  'limits.tunnels': (config) => String(config.limits.tunnelsMax),
+  'limits.tunnelIdle': (config) => formatDuration(config.limits.tunnelIdleMs),
   'limits.headerBytes': (config) => formatSize(config.limits.headerBytesMax),
   'limits.headerTimeout': (config) => formatDuration(config.limits.headerTimeoutMs),
   'limits.ranges': (config) => String(config.limits.rangesMax),
@@ -158,6 +188,10 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'reload.interval': (config) => formatDuration(config.reload.intervalMs),
   'shutdown.drain': (config) => formatDuration(config.shutdown.drainMs),
 };
+
+function formatProtocols(names: readonly string[]): string {
+  return names.length === 0 ? 'none' : names.join(',');
+}
 
 /** A rule on one line. */
 export function describeRule(rule: ConfigRule): string {

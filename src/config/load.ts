@@ -3,12 +3,14 @@
  * then the preset's rules after the file's. Everything that is wrong is collected and returned together. Does file input, synchronously:
  * called once at the start, once for each reload, and by `config check`.
  */
+import path from 'node:path';
 import { assert, must } from '../base/assert.ts';
 import { KIB } from '../base/units.ts';
 import { type ConfigFile, EMPTY_FILE, readConfigFile } from './config-file.ts';
 import type { EdgeConfig } from './edge-config.ts';
 import { type ConfigOverride, readEnvironment } from './environment.ts';
 import { formatListenAddress, isLoopback } from './listen-address.ts';
+import { type ModuleCatalogue, NO_MODULES } from './middleware-plan.ts';
 import { isOptionKey, listOptions, OPTION_KEYS, OPTIONS, type OptionKey, type OptionRow } from './options.ts';
 import { readPreset } from './presets.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
@@ -27,6 +29,8 @@ export interface LoadRequest {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Winning over all; usually from flags. */
   readonly overrides?: readonly ConfigOverride[] | undefined;
+  /** What middlewares may be; none when undefined. */
+  readonly modules?: ModuleCatalogue | undefined;
 }
 
 /** A configuration, or everything that is wrong with it. */
@@ -55,7 +59,7 @@ interface Contradiction {
 }
 
 /** Lists, for which there is no short text. */
-const FILE_ONLY = /^(rules|services|routes|upstreams)(\.|$)/;
+const FILE_ONLY = /^(rules|services|routes|upstreams|middlewares)(\.|$)/;
 
 /** Loads and validates. Never throws for anything that a file, a variable or a flag may say. */
 export function loadConfig(request: LoadRequest): LoadResult {
@@ -69,7 +73,9 @@ export function loadConfig(request: LoadRequest): LoadResult {
   const values = evaluate(given, problems, (key) => isFileRead && !(key === 'upstream.url' && tables.groups !== undefined));
   const preset = readPreset(values.preset);
   problems.push(...preset.problems, ...findShadowedNames(file.rules, preset.rules), ...findUnusedListen(given, tables));
-  const plan = planSites({ tables, values, rules: file.rules, preset }, problems);
+  const { modules = NO_MODULES } = request;
+  const folder = path.dirname(path.resolve(request.file ?? '.'));
+  const plan = planSites({ tables, values, rules: file.rules, preset, modules, folder }, problems);
   if (problems.length > 0) return { kind: 'invalid', problems: problems.sort(byPlace) };
   const rules = [...file.rules, ...preset.rules];
   const sources = new Map([...listSources(given, file.rules, preset.rules, values.preset), ...plan.sources]);
@@ -172,12 +178,13 @@ function listSources(
   return sources;
 }
 
-function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[], { services, routes, groups }: SitePlan): EdgeConfig {
+function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[], { services, routes, groups, middlewares }: SitePlan): EdgeConfig {
   const upstream = values['upstream.url'];
   return {
     services,
     routes,
     groups,
+    middlewares,
     listen: values.listen,
     expressLane: values.expressLane,
     admin: { listen: values['admin.listen'], token: values['admin.token'] },
@@ -206,6 +213,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[], { serv
     memory: { arenaBytes: values['memory.arena'] },
     slice: { sizeBytes: values['slice.size'] },
     cache: { staleIfErrorMs: values['cache.staleIfError'] },
+    upgrades: values.upgrade,
     limits: {
       variantsMax: values['limits.variants'],
       connectionsMax: values['limits.connections'],
@@ -213,6 +221,8 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[], { serv
       streamsMax: values['limits.streams'],
       clientStallMs: values['limits.clientStall'],
       uploadStallMs: values['limits.uploadStall'],
+      tunnelsMax: values['limits.tunnels'],
+      tunnelIdleMs: values['limits.tunnelIdle'],
       headerBytesMax: values['limits.headerBytes'],
       headerTimeoutMs: values['limits.headerTimeout'],
       rangesMax: values['limits.ranges'],

@@ -20,7 +20,18 @@ export const COMPRESSION_WORDS = ['auto', 'off'] as const;
 export const BALANCE_WORDS = ['round-robin', 'random', 'two-choices', 'least-connections', 'ketama', 'rendezvous'] as const;
 
 /** Text form of an option's value. */
-export type OptionKind = 'address' | 'url' | 'duration' | 'size' | 'count' | 'boolean' | 'choice' | 'paths' | 'networks' | 'secret';
+export type OptionKind =
+  | 'address'
+  | 'url'
+  | 'duration'
+  | 'size'
+  | 'count'
+  | 'boolean'
+  | 'choice'
+  | 'paths'
+  | 'networks'
+  | 'protocols'
+  | 'secret';
 
 /** One row. `default`, `min` and `max` are in the text form of the kind. Without a default an option is unset unless it is required. */
 export interface OptionRow {
@@ -100,6 +111,12 @@ export const OPTIONS = {
     default: 'false',
     description:
       "Send the client's Host field to the origin instead of the host of `upstream.url`, and keep what is stored apart by host. Anybody can send any Host, so the origin must refuse hosts that it does not know",
+  },
+  upgrade: {
+    kind: 'protocols',
+    default: 'websocket',
+    description:
+      'Protocols that clients may change their connection to (Upgrade) where the origin does: `websocket` and others by name, a list in YAML, commas between them elsewhere; `none` for none. What is not named is answered as if it had not been asked for; HTTP/2 and TLS (`h2c`) cannot be',
   },
   preset: {
     kind: 'choice',
@@ -225,6 +242,21 @@ export const OPTIONS = {
     min: '1s',
     max: '1d',
     description: "Time without a byte of a request's content, while the origin would take one, after which the client is disconnected",
+  },
+  'limits.tunnels': {
+    kind: 'count',
+    default: '1024',
+    min: '0',
+    max: '1000000',
+    description:
+      'Connections at a time that have changed their protocol (`upgrade`), beside `limits.requests`, in which they count too; more get 503',
+  },
+  'limits.tunnelIdle': {
+    kind: 'duration',
+    default: '10m',
+    min: '1s',
+    max: '7d',
+    description: 'Time without a byte in either direction after which such a connection is cut',
   },
   'limits.headerBytes': {
     kind: 'size',

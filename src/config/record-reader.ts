@@ -100,6 +100,11 @@ export class RecordReader {
     this.#report({ place, name, message, suggestion });
   }
 
+  /** Something is wrong with a part of what stands behind a key. */
+  reportAt(place: SourcePlace, name: string, message: string): void {
+    this.#report({ place, name, message });
+  }
+
   #parse<T>(name: string, node: Extract<YamlNode, { kind: 'text' }>, parse: (text: string) => Parsed<T>): Placed<T> | undefined {
     const verdict = parse(node.text);
     if (verdict.kind === 'ok') return { value: verdict.value, place: node.place };

@@ -28,6 +28,7 @@ export const OPTION_SCHEMA = z.object({
   'upstream.bodyTimeout': duration('upstream.bodyTimeout'),
   'upstream.connections': count('upstream.connections'),
   'upstream.preserveHost': fromText(parseBoolean),
+  upgrade: fromText(parseProtocols),
   preset: choice(PRESET_NAMES),
   'device.path': fromText(parsePaths).optional(),
   'device.size': size('device.size'),
@@ -46,6 +47,8 @@ export const OPTION_SCHEMA = z.object({
   'limits.streams': count('limits.streams'),
   'limits.clientStall': duration('limits.clientStall'),
   'limits.uploadStall': duration('limits.uploadStall'),
+  'limits.tunnels': count('limits.tunnels'),
+  'limits.tunnelIdle': duration('limits.tunnelIdle'),
   'limits.headerBytes': size('limits.headerBytes'),
   'limits.headerTimeout': duration('limits.headerTimeout'),
   'limits.ranges': count('limits.ranges'),
@@ -58,6 +61,7 @@ export const OPTION_SCHEMA = z.object({
   'shutdown.drain': duration('shutdown.drain'),
 });
 
+const PROTOCOLS_MAX = 8;
 /** Devices of one cache at most: every look-up may ask each of them. */
 const DEVICES_MAX = 16;
 
@@ -164,8 +168,23 @@ function parsePaths(text: string): Parsed<readonly string[]> {
   return paths.length > DEVICES_MAX ? invalid(`names ${paths.length} devices, at most ${DEVICES_MAX} can be one cache`) : parsed(paths);
 }
 
-/** The value never appears in a message. */
-function parseSecret(text: string): Parsed<string> {
+/** Inside a connection of another protocol nobody looks: requests of HTTP would pass by everything that holds for requests. */
+const HIDDEN_HTTP = /^(?:h2c?|http|tls)(?:\/|$)/;
+
+/** Reads the protocols of Upgrade: none of them where the text is `none`. */
+export function parseProtocols(text: string): Parsed<readonly string[]> {
+  const names = text.split(',').map((name) => name.trim().toLowerCase());
+  if (names.length === 1 && names[0] === 'none') return parsed([]);
+  for (const name of names) {
+    if (HIDDEN_HTTP.test(name)) return invalid(`must not have ${quoteText(name)}: requests inside it would pass by routes and limits`);
+    if (name === 'none' || !/^[!#$%&'*+\-.^_`|~\w]+(?:\/[!#$%&'*+\-.^_`|~\w]+)?$/.test(name))
+      return invalid(`must be protocols such as websocket, or none, not ${quoteText(text)}`);
+  }
+  return names.length > PROTOCOLS_MAX ? invalid(`names ${names.length} protocols; the limit is ${PROTOCOLS_MAX}`) : parsed(names);
+}
+
+/** Reads a secret. The value never appears in a message. */
+export function parseSecret(text: string): Parsed<string> {
   if (/^[\x21-\x7e]{8,256}$/.test(text)) return parsed(text);
   return invalid('must be 8 to 256 visible ASCII characters without spaces');
 }

@@ -2,9 +2,10 @@
  * The lists `services`, `routes` and `upstreams` of a file, read record by record: what each says, with its place, nothing joined yet.
  * site-plan.ts resolves their references and fills in what they leave out.
  */
-import { parseDuration } from './duration.ts';
+import { readDiscovery } from './discovery-table.ts';
 import {
   type ConfigCertificate,
+  type ConfigDiscovery,
   type ConfigHashSource,
   type ConfigHealthCheck,
   type ConfigNode,
@@ -19,10 +20,11 @@ import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { type Network, parseNetworks } from './network.ts';
 import { BALANCE_WORDS, PRESET_NAMES, type PresetName } from './options.ts';
 import { invalid, type Parsed, parsed, quoteText } from './parsed.ts';
-import type { ConfigProblem } from './problem.ts';
+import type { ConfigProblem, SourcePlace } from './problem.ts';
 import { type Placed, parseName, type RecordKind, type RecordReader, readRecords } from './record-reader.ts';
-import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin } from './schema.ts';
+import { type OriginUrl, parseBoolean, parseChoice, parseOption, parseOrigin, parseProtocols } from './schema.ts';
 import { type PlacedRule, parsePattern, parsePrefix, readRules } from './site-rules.ts';
+import { LABELS, parseAuthority, parseFile, parseFolder, parseHostName, parseNumber, parsePlainPath, parseTime } from './text-values.ts';
 import type { YamlNode } from './yaml-tree.ts';
 
 const ADDRESSES_MAX = 16;
@@ -33,7 +35,11 @@ const WEIGHT_MAX = 1000;
 const RETRIES_MAX = 10;
 const RETRY_BUDGET_MAX = 1000;
 const NETWORKS_MAX = 64;
+const PROTOCOLS_MAX = 8;
 const ROUTES_MAX = 256;
+/** Of one service or route. */
+const MIDDLEWARES_MAX = 16;
+const HOOK_MS_DEFAULT = 2000;
 
 /** Keys of a service. */
 export const SERVICE_KEYS = {
@@ -49,6 +55,7 @@ export const SERVICE_KEYS = {
     '`true`: HTTP/2 beside HTTP/1.1, by ALPN where the service speaks TLS (where `true` is the default), else with clients that begin with it (prior knowledge, h2c); `false`: HTTP/1.1 only',
   trustedProxies:
     'Networks whose `Forwarded` or `X-Forwarded-For` tells who the client is, in logs, limits and `purge.allow`; what others say there is not passed on',
+  middlewares: 'Name or list of names of middlewares that hold for all routes of this service, in their order, before those of the route',
 } as const;
 
 /** Keys of a route. A request takes the first one of its service that matches in all that it names. */
@@ -65,12 +72,24 @@ export const ROUTE_KEYS = {
   preset: 'Rules for a kind of mirror, tried after `rules`; left out: the `preset` of the configuration',
   rules: 'Rules of this route, tried on the path without `stripPrefix`; left out: the `rules` of the configuration',
   sliceSize: 'Bytes of one slice of new objects, a power of two; left out: `slice.size`',
+  upgrade:
+    'Protocols that clients may change their connection to, such as `websocket`, or a list, or `none`; left out: `upgrade` of the configuration',
+  middlewares: 'Name or list of names of middlewares that hold for this route, in their order',
+} as const;
+
+/** Keys of a middleware. */
+export const MIDDLEWARE_KEYS = {
+  name: 'Name for services, routes, logs and metrics, unique',
+  use: 'What it is: a word of the table below, or the path of a module (`./file.ts`; a relative path begins at the folder of the configuration)',
+  timeout: 'Time in which it has to decide about a request, where that takes time; then the answer is a 500 (1ms to 1m, default 2s)',
+  options: 'Its options',
 } as const;
 
 /** Keys of an upstream group. */
 export const GROUP_KEYS = {
   name: 'Name for routes, logs and metrics, unique; part of the key of what is stored: a group that serves other content needs another name',
   nodes: 'List of nodes: servers that answer alike',
+  discover: 'Where nodes are found, instead of `nodes` or beside them; they come and go without a reload',
   balance:
     '`round-robin` (the default): in turn, by weight; `random`; `two-choices`: the less busy of two drawn by weight; `least-connections`; `ketama`, `rendezvous`: by a hash of `hashOn`, so that what belongs together reaches the same node',
   hashOn:
@@ -132,6 +151,7 @@ export const NODE_KEYS = {
 /** Keys of a certificate. */
 export const CERTIFICATE_KEYS = { cert: 'PEM file with the certificate and its chain', key: 'PEM file with its private key' } as const;
 
+const MIDDLEWARE_KIND: RecordKind = { word: 'a middleware', keys: MIDDLEWARE_KEYS, countMax: 64 };
 const CERTIFICATE_KIND: RecordKind = { word: 'a certificate', keys: CERTIFICATE_KEYS, countMax: 64 };
 const SERVICE_KIND: RecordKind = { word: 'a service', keys: SERVICE_KEYS, countMax: 32 };
 const ROUTE_KIND: RecordKind = { word: 'a route', keys: ROUTE_KEYS, countMax: ROUTES_MAX };
@@ -150,6 +170,7 @@ export interface GivenService {
   readonly takesProxyProtocol: boolean;
   readonly hasHttp2: boolean;
   readonly trustedProxies: readonly Network[] | undefined;
+  readonly middlewares: readonly Placed<string>[];
 }
 
 /** A route as it is written. */
@@ -167,12 +188,27 @@ export interface GivenRoute {
   readonly preset: PresetName | undefined;
   readonly rules: readonly PlacedRule[] | undefined;
   readonly sliceSize: Placed<number> | undefined;
+  readonly middlewares: readonly Placed<string>[];
+  readonly upgrades: readonly string[] | undefined;
+}
+
+/** A middleware as it is written. */
+export interface GivenMiddleware {
+  readonly name: Placed<string>;
+  readonly use: Placed<string>;
+  readonly timeoutMs: number;
+  /** Undefined where there are none. */
+  readonly options: Extract<YamlNode, { kind: 'map' }> | undefined;
+  /** Dotted key of the record. */
+  readonly key: string;
+  readonly place: SourcePlace;
 }
 
 /** A group as it is written. */
 export interface GivenGroup {
   readonly name: Placed<string>;
   readonly nodes: readonly ConfigNode[];
+  readonly discovery: ConfigDiscovery | undefined;
   readonly basePath: string;
   readonly balance: (typeof BALANCE_WORDS)[number] | undefined;
   readonly hashOn: ConfigHashSource | undefined;
@@ -197,13 +233,14 @@ export interface ServiceTables {
   readonly services: readonly GivenService[] | undefined;
   readonly routes: readonly GivenRoute[] | undefined;
   readonly groups: readonly GivenGroup[] | undefined;
+  readonly middlewares: readonly GivenMiddleware[] | undefined;
 }
 
 /** What holds where a group says nothing: another node is always better than one that has just failed, and a wrong suspicion costs a second. */
 export const DEFAULT_OUTLIER: ConfigOutlier = { failuresMax: 1, errorPercent: 0, slowFactor: 0, restMs: 1000, restMsMax: 30_000 };
 
 /** Names of the lists. */
-export const TABLE_KEYS = ['services', 'routes', 'upstreams'] as const;
+export const TABLE_KEYS = ['services', 'routes', 'upstreams', 'middlewares'] as const;
 /** One of TABLE_KEYS. */
 export type TableKey = (typeof TABLE_KEYS)[number];
 
@@ -229,6 +266,7 @@ export function readServices(node: YamlNode, problems: ConfigProblem[]): readonl
       takesProxyProtocol: reader.read('proxyProtocol', parseBoolean)?.value ?? false,
       hasHttp2: reader.read('http2', parseBoolean)?.value ?? certificates.length > 0,
       trustedProxies: reader.readList('trustedProxies', parseNetworks, NETWORKS_MAX)?.flatMap(({ value }) => value),
+      middlewares: reader.readList('middlewares', parseName, MIDDLEWARES_MAX) ?? [],
     };
     return name === undefined ? undefined : { name, listen: listen ?? [], routes, ...service };
   });
@@ -243,10 +281,6 @@ function readCertificates(service: RecordReader, key: string, problems: ConfigPr
     const keyFile = reader.readRequired('key', parseFile)?.value;
     return certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile };
   });
-}
-
-function parseFile(text: string): Parsed<string> {
-  return text.trim() === '' ? invalid('must be the path of a file') : parsed(text.trim());
 }
 
 /** Reads `routes`. */
@@ -264,8 +298,23 @@ export function readRoutes(node: YamlNode, problems: ConfigProblem[]): readonly 
       preset: reader.read('preset', (text) => parseChoice(text, PRESET_NAMES))?.value,
       rules: readOwnRules(reader, problems),
       sliceSize: reader.read('sliceSize', (text) => parseOption('slice.size', text)),
+      middlewares: reader.readList('middlewares', parseName, MIDDLEWARES_MAX) ?? [],
+      upgrades: readUpgrades(reader),
     };
     return name === undefined ? undefined : { name, ...route };
+  });
+}
+
+/** Reads `middlewares`; what their options mean is for middleware-plan.ts. */
+export function readMiddlewares(node: YamlNode, problems: ConfigProblem[]): readonly GivenMiddleware[] {
+  return readRecords(node, { key: 'middlewares', kind: MIDDLEWARE_KIND, problems }, (reader, key) => {
+    const name = reader.readRequired('name', parseName);
+    const use = reader.readRequired('use', parseFile);
+    const timeoutMs = reader.read('timeout', (text) => parseTime(text, { min: '1ms', max: '1m' }))?.value ?? HOOK_MS_DEFAULT;
+    const options = reader.node('options');
+    if (options !== undefined && options.kind !== 'map' && options.kind !== 'none') reader.report('options', 'must be a map of options');
+    if (name === undefined || use === undefined) return undefined;
+    return { name, use, timeoutMs, options: options?.kind === 'map' ? options : undefined, key, place: reader.place };
   });
 }
 
@@ -273,10 +322,8 @@ export function readRoutes(node: YamlNode, problems: ConfigProblem[]): readonly 
 export function readGroups(node: YamlNode, problems: ConfigProblem[]): readonly GivenGroup[] {
   return readRecords(node, { key: 'upstreams', kind: GROUP_KIND, problems }, (reader, key) => {
     const name = reader.readRequired('name', parseName);
-    const { nodes, basePath } = readNodes(reader, key, problems);
     const group = {
-      nodes,
-      basePath,
+      ...readServers(reader, key, problems),
       balance: reader.read('balance', (text) => parseChoice(text, BALANCE_WORDS))?.value,
       hashOn: reader.read('hashOn', parseHashSource)?.value,
       boundedLoadPercent: reader.read('boundedLoad', (text) => parseNumber(text, { min: 101, max: 1000 }))?.value,
@@ -339,6 +386,15 @@ function readOutlier(group: RecordReader): ConfigOutlier | undefined {
   return outlier;
 }
 
+/** The nodes that are listed, and where others are found. */
+function readServers(reader: RecordReader, key: string, problems: ConfigProblem[]): Pick<GivenGroup, 'nodes' | 'discovery' | 'basePath'> {
+  const found = readDiscovery(reader);
+  const { nodes, basePath } = readNodes(reader, key, problems);
+  if (nodes.length > 0 && found?.basePath !== undefined && found.basePath !== basePath)
+    reader.report('discover', `has another path than the first node (${basePath || '/'}); nodes of a group answer alike`);
+  return { nodes, discovery: found?.discovery, basePath: nodes.length > 0 ? basePath : (found?.basePath ?? '') };
+}
+
 interface ReadNode {
   readonly node: ConfigNode;
   readonly url: Placed<OriginUrl>;
@@ -350,7 +406,9 @@ function readNodes(
   problems: ConfigProblem[],
 ): { readonly nodes: readonly ConfigNode[]; readonly basePath: string } {
   const list = group.node('nodes');
-  if (list === undefined) group.report(undefined, 'needs nodes: a list of servers, each with its url');
+  const isFound = group.node('discover') !== undefined;
+  if (list === undefined && !isFound)
+    group.report(undefined, 'needs nodes: a list of servers, each with its url; or discover, which finds them');
   const nodes = list === undefined ? [] : readRecords(list, { key: `${key}.nodes`, kind: NODE_KIND, problems }, readNode);
   if (list?.kind === 'none') group.report('nodes', 'is empty; add a node');
   const [first] = nodes;
@@ -363,7 +421,8 @@ function readNodes(
     if (nodes.findIndex((other) => other.url.value.origin === url.value.origin) < index)
       report('is a node of this group already; use weight');
   }
-  if (nodes.length > 0 && nodes.every(({ node }) => node.isBackup)) group.report('nodes', 'are all backups; one at least has to be none');
+  if (!isFound && nodes.length > 0 && nodes.every(({ node }) => node.isBackup))
+    group.report('nodes', 'are all backups; one at least has to be none');
   return { nodes: nodes.map(({ node }) => node), basePath: first?.url.value.basePath ?? '' };
 }
 
@@ -413,25 +472,19 @@ function readStripped(reader: RecordReader): string {
   return stripped;
 }
 
+function readUpgrades(reader: RecordReader): readonly string[] | undefined {
+  const lists = reader.readList('upgrade', parseProtocols, PROTOCOLS_MAX)?.map(({ value }) => value);
+  if (lists !== undefined && lists.length > 1 && lists.some((list) => list.length === 0))
+    reader.report('upgrade', 'has none beside others');
+  return lists?.flat();
+}
+
 function readOwnRules(reader: RecordReader, problems: ConfigProblem[]): readonly PlacedRule[] | undefined {
   const node = reader.node('rules');
   if (node === undefined) return undefined;
   const read = readRules(node);
   problems.push(...read.problems);
   return read.rules;
-}
-
-function parseNumber(text: string, { min, max }: { readonly min: number; readonly max: number }): Parsed<number> {
-  const value = /^\d{1,9}$/.test(text.trim()) ? Number(text) : Number.NaN;
-  return value >= min && value <= max ? parsed(value) : invalid(`must be a whole number from ${min} to ${max}, not ${quoteText(text)}`);
-}
-
-function parseTime(text: string, { min, max }: { readonly min: string; readonly max: string }): Parsed<number> {
-  const [value, least, most] = [parseDuration(text), parseDuration(min), parseDuration(max)];
-  if (value.kind === 'invalid' || least.kind === 'invalid' || most.kind === 'invalid') return value;
-  return value.value >= least.value && value.value <= most.value
-    ? value
-    : invalid(`must be between ${min} and ${max}, not ${quoteText(text)}`);
 }
 
 function parseStatuses(text: string): Parsed<{ readonly first: number; readonly last: number }> {
@@ -453,26 +506,10 @@ function parseHashSource(text: string): Parsed<ConfigHashSource> {
   return invalid(`must be client, path, key or header NAME, not ${quoteText(text)}`);
 }
 
-/** A path as requests have it when they are matched: nothing in it can need normalisation. */
-function parsePlainPath(text: string): Parsed<string> {
-  const path = parsePrefix(text.trim());
-  if (path.kind === 'invalid') return path;
-  if (/^(?:\/(?!\.{1,2}(?:\/|$))(?:[\w\-.~!$&'()*+,;=:@]|%[0-9A-F]{2})*)+$/.test(path.value)) return path;
-  return invalid(`must be a path without query, dot segments and characters that need %, not ${quoteText(text)}`);
-}
-
-/** A path whose slash at the end does not count. */
-function parseFolder(text: string): Parsed<string> {
-  const path = parsePlainPath(text);
-  return path.kind === 'ok' ? parsed(path.value.replace(/\/+$/, '')) : path;
-}
-
 function parseMethod(text: string): Parsed<string> {
   const method = text.trim();
   return /^[A-Z][A-Z-]{0,31}$/.test(method) ? parsed(method) : invalid(`must be a method such as GET or POST, not ${quoteText(text)}`);
 }
-
-const LABELS = /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
 
 function parseHostPattern(text: string): Parsed<string> {
   const host = text.trim().toLowerCase();
@@ -480,17 +517,4 @@ function parseHostPattern(text: string): Parsed<string> {
   if (host.length <= 255 && (LABELS.test(name) || (name === host && /^\[[0-9a-f:.]{2,45}\]$/.test(host)))) return parsed(host);
   const isWithPort = /:\d+$/.test(host) && !host.startsWith('[');
   return invalid(`must be a host such as mirror.example or *.example${isWithPort ? ', without port' : ''}, not ${quoteText(text)}`);
-}
-
-function parseHostName(text: string): Parsed<string> {
-  const name = text.trim().toLowerCase();
-  return name.length <= 255 && LABELS.test(name) ? parsed(name) : invalid(`must be a name such as origin.example, not ${quoteText(text)}`);
-}
-
-function parseAuthority(text: string): Parsed<string> {
-  const authority = text.trim().toLowerCase();
-  const [, name = '', port = ''] = /^([^:]+)(?::(\d{1,5}))?$/.exec(authority) ?? [];
-  return LABELS.test(name) && Number(port || 1) <= 65_535
-    ? parsed(authority)
-    : invalid(`must be a host such as origin.example or origin.example:8080, not ${quoteText(text)}`);
 }

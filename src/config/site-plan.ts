@@ -4,8 +4,9 @@
  * Whatever does not fit together is a problem. Called by load.ts.
  */
 
-import { type ConfigGroup, type ConfigRoute, type ConfigService, TLS_MIN_VERSIONS } from './edge-config.ts';
+import { type ConfigGroup, type ConfigMiddleware, type ConfigRoute, type ConfigService, TLS_MIN_VERSIONS } from './edge-config.ts';
 import { formatListenAddress, type ListenAddress } from './listen-address.ts';
+import { type ModuleCatalogue, planMiddlewares } from './middleware-plan.ts';
 import type { PresetName } from './options.ts';
 import { quoteText } from './parsed.ts';
 import { type Preset, readPreset } from './presets.ts';
@@ -24,13 +25,14 @@ const RETRIES_DEFAULT = 2;
 /** Retries in a hundred requests. */
 const RETRY_BUDGET_DEFAULT = 20;
 
-/** How the short form's clients connect. */
+/** How the short form's clients connect, and what holds for all of them: middlewares are those of its route. */
 const PLAIN = {
   certificates: [],
   tlsMinVersion: TLS_MIN_VERSIONS[0],
   takesProxyProtocol: false,
   hasHttp2: false,
   trustedProxies: undefined,
+  middlewares: [],
 } as const;
 
 /** What is joined. */
@@ -41,6 +43,10 @@ export interface PlanInput {
   readonly rules: readonly PlacedRule[];
   /** The preset of the configuration. */
   readonly preset: Preset;
+  /** What middlewares may be. */
+  readonly modules: ModuleCatalogue;
+  /** Folder of the configuration. */
+  readonly folder: string;
 }
 
 /** What is served. */
@@ -48,6 +54,7 @@ export interface SitePlan {
   readonly services: readonly ConfigService[];
   readonly routes: readonly ConfigRoute[];
   readonly groups: readonly ConfigGroup[];
+  readonly middlewares: readonly ConfigMiddleware[];
   /** Where each record and each rule of a route stands, by dotted key. */
   readonly sources: ReadonlyMap<string, string>;
 }
@@ -58,7 +65,8 @@ export function planSites(input: PlanInput, problems: ConfigProblem[]): SitePlan
   const groups = joiner.joinGroups();
   const routes = joiner.joinRoutes(groups);
   const services = joiner.joinServices(routes);
-  return { services, routes, groups, sources: joiner.sources };
+  const { middlewares, sources } = planMiddlewares({ ...input, groups: groups.map(({ name }) => name) }, problems);
+  return { services, routes, groups, middlewares, sources: new Map([...joiner.sources, ...sources]) };
 }
 
 class Joiner {
@@ -81,19 +89,20 @@ class Joiner {
     if (namesake !== undefined)
       this.#report(namesake.name, 'upstreams', `${SHORT_FORM_NAME} is the group of upstream.url; choose another name`);
     const node = { origin: upstream.origin, weight: 1, sni: undefined, verifiesCertificate: true, isBackup: false };
-    const shape = { name: SHORT_FORM_NAME, nodes: [node], basePath: upstream.basePath, hostHeader: undefined };
+    const shape = { name: SHORT_FORM_NAME, nodes: [node], discovery: undefined, basePath: upstream.basePath, hostHeader: undefined };
     const short = { ...this.#groupDefaults(), ...shape, isNamedByOrigin: true };
     return [short, ...own];
   }
 
   #joinGroup(given: GivenGroup): ConfigGroup {
     this.#note('upstreams', given.name);
-    const { nodes, basePath, hostHeader } = given;
+    const { nodes, discovery, basePath, hostHeader } = given;
     const defaults = this.#groupDefaults();
     return {
       name: given.name.value,
       isNamedByOrigin: false,
       nodes,
+      discovery,
       basePath,
       hostHeader,
       protocol: given.protocol ?? defaults.protocol,
@@ -115,7 +124,7 @@ class Joiner {
     };
   }
 
-  #groupDefaults(): Omit<ConfigGroup, 'name' | 'isNamedByOrigin' | 'nodes' | 'basePath' | 'hostHeader'> {
+  #groupDefaults(): Omit<ConfigGroup, 'name' | 'isNamedByOrigin' | 'nodes' | 'discovery' | 'basePath' | 'hostHeader'> {
     const { values } = this.#input;
     return {
       protocol: 'http/1.1',
@@ -156,6 +165,9 @@ class Joiner {
       addPrefix: '',
       rules: [...rules, ...preset.rules].map(({ rule }) => rule),
       sliceSizeBytes: values['slice.size'],
+      // Where nothing says for what they hold, they hold for everything.
+      middlewares: tables.services === undefined ? (tables.middlewares ?? []).map(({ name }) => name.value) : [],
+      upgrades: values.upgrade,
     };
     return [route];
   }
@@ -168,7 +180,10 @@ class Joiner {
     if (sliceSize !== undefined) this.#checkSliceSize(sliceSize);
     if (group === undefined) return undefined;
     const sliceSizeBytes = sliceSize?.value ?? this.#input.values['slice.size'];
-    return { name: name.value, isImplicit: false, hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes };
+    const middlewares = given.middlewares.map(({ value }) => value);
+    const upgrades = given.upgrades ?? this.#input.values.upgrade;
+    const how = { hosts, path, methods, group, stripPrefix, addPrefix, rules, sliceSizeBytes, upgrades, middlewares };
+    return { name: name.value, isImplicit: false, ...how };
   }
 
   #groupOf({ name, upstream }: GivenRoute, groups: readonly ConfigGroup[]): string | undefined {
@@ -235,6 +250,7 @@ class Joiner {
       takesProxyProtocol,
       hasHttp2,
       trustedProxies,
+      middlewares: given.middlewares.map(({ value }) => value),
     };
   }
 

@@ -283,7 +283,8 @@ export class SliceSource implements Follower {
     const last = this.#lastRun;
     // An origin that refuses connections is down; one that broke off may be asked for the rest.
     const code = last?.error?.code;
-    if (last?.error !== undefined && (code === 'UPSTREAM_UNREACHABLE' || code === 'UPSTREAM_TIMEOUT')) throw last.error;
+    if (last?.error !== undefined && (code === 'UPSTREAM_UNREACHABLE' || code === 'UPSTREAM_TIMEOUT' || code === 'UPSTREAM_ABSENT'))
+      throw last.error;
     this.#countResume(sliceNumber);
     if ((last?.end === 'no-slot' || this.#isExact) && object.isResumable) {
       // Counted once.

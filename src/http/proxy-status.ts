@@ -8,6 +8,7 @@ import { PROXY_PSEUDONYM } from './via.ts';
 /** The types of RFC 9209 s2.3 that this proxy has cause for. */
 export type ProxyErrorType =
   | 'dns_error'
+  | 'destination_unavailable'
   | 'destination_ip_unroutable'
   | 'connection_refused'
   | 'connection_terminated'

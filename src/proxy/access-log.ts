@@ -1,6 +1,7 @@
 /** The access log: one JSON line a request, field names after OpenTelemetry's, written when the response has ended. Both lanes write it. */
 import type { EdgeError } from '../base/errors.ts';
 import type { CacheResult } from './proxy-metrics.ts';
+import type { TunnelReport } from './request-context.ts';
 import type { ProxyServices, Site } from './services.ts';
 
 /** What a line says of one request. */
@@ -24,10 +25,14 @@ export interface AccessRecord {
   readonly cacheStatus: string | undefined;
   readonly cachedBytes: number;
   readonly ruleName: string | undefined;
+  /** That answered instead of cache and origin. */
+  readonly middleware?: string | undefined;
   readonly generation: number | undefined;
   readonly firstByteMs: number | undefined;
   readonly durationMs: number;
   readonly isComplete: boolean;
+  /** Only where the protocol was changed. */
+  readonly tunnel?: TunnelReport | undefined;
   readonly error: EdgeError | undefined;
 }
 
@@ -51,9 +56,13 @@ export function writeAccessLine(record: AccessRecord, services: Pick<ProxyServic
       'cache.status': record.cacheStatus,
       'cache.bytes': record.cachedBytes,
       'cache.rule': record.ruleName,
+      middleware: record.middleware,
       'cache.generation': record.generation,
       ttfb_ms: round(record.firstByteMs),
       duration_ms: round(record.durationMs),
+      'tunnel.protocol': record.tunnel?.protocol,
+      'tunnel.received_bytes': record.tunnel?.receivedBytes,
+      'tunnel.end': record.tunnel?.end,
       aborted: record.isComplete ? undefined : true,
       error: record.error?.code,
       'error.message': record.error?.message,

@@ -109,7 +109,13 @@ async function sendBody(context: RequestContext, services: ProxyServices, reader
   if (signal.aborted) abort();
   try {
     const first = reader.next();
-    await commitInTime(context, services, first);
+    await commitInTime(context, services, first).catch((error: unknown) => {
+      void first.then(
+        (piece) => piece?.buffer?.end(),
+        () => undefined,
+      );
+      throw error;
+    });
     for (let piece = await first; piece !== undefined; piece = await reader.next()) {
       if (isExpected) {
         countPiece(context, services, 'private', piece.bytes.length);

@@ -2,7 +2,7 @@
 import { type EdgeError, toEdgeError } from '../base/errors.ts';
 import type { LiveObject } from '../fill/live-object.ts';
 import { PartsSource } from '../fill/parts-source.ts';
-import type { PieceTier } from '../fill/piece.ts';
+import type { Piece, PieceTier } from '../fill/piece.ts';
 import { SliceSource } from '../fill/slice-source.ts';
 import { ClientWriter } from './client-writer.ts';
 import type { PlannedBody, RequestContext } from './request-context.ts';
@@ -50,7 +50,7 @@ function openSource(object: LiveObject, body: PlannedBody, signal: AbortSignal):
 async function sendAll(context: RequestContext, services: ProxyServices, source: BodySource, writer: ClientWriter): Promise<void> {
   for (;;) {
     const piece = await source.next(writer.nextLimitBytes());
-    if (!context.response.headersSent) commitHead(context, services);
+    if (!context.response.headersSent) commitWith(piece, context, services);
     if (piece === undefined) break;
     countPiece(context, services, piece.tier, piece.bytes.length);
     await writer.write(piece);
@@ -58,9 +58,21 @@ async function sendAll(context: RequestContext, services: ProxyServices, source:
   await writer.finish();
 }
 
-/** Sends status and fields that `respond` decided. */
+/** Sends the head before a piece, which is let go of when that cannot be. */
+function commitWith(piece: Piece | undefined, context: RequestContext, services: ProxyServices): void {
+  try {
+    commitHead(context, services);
+  } catch (error) {
+    piece?.lease?.end();
+    piece?.buffer?.end();
+    throw error;
+  }
+}
+
+/** Sends status and fields that `respond` decided, as middlewares change them. @throws EdgeError MIDDLEWARE_FAILED, once for each of them */
 export function commitHead(context: RequestContext, services: ProxyServices): void {
-  const { status, fields } = context.need('head');
+  const decided = context.need('head');
+  const { status, fields } = context.exchange?.changedHead(decided, context.error !== undefined) ?? decided;
   const { response } = context;
   context.firstByteMs = services.clock.monotonicMs() - context.startedMs;
   response.sendDate = !fields.some(([name]) => name === 'date');

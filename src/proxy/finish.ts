@@ -26,6 +26,14 @@ function close(context: RequestContext, services: ProxyServices): void {
   const status = Math.max(context.response.statusCode, context.error?.httpStatus ?? 0);
   if (!isComplete || status >= 500) context.route?.metrics.add('failures');
   context.route?.metrics.add('bodyBytes', context.sentBytes);
+  context.exchange?.end({
+    status: context.response.headersSent ? context.response.statusCode : undefined,
+    sentBytes: context.sentBytes,
+    cache: context.cacheResult,
+    durationMs: services.clock.monotonicMs() - context.startedMs,
+    isComplete,
+    error: context.error?.code,
+  });
   if (services.logsAccess) writeAccessLine(recordOf(context, services, isComplete), services);
 }
 
@@ -47,10 +55,12 @@ function recordOf(context: RequestContext, services: ProxyServices, isComplete: 
     cacheStatus: context.cacheStatus,
     cachedBytes: context.cachedBytes,
     ruleName: context.rule?.name,
+    middleware: context.exchange?.answeredBy,
     generation: context.resolution?.object.generation,
     firstByteMs: context.firstByteMs,
     durationMs: services.clock.monotonicMs() - context.startedMs,
     isComplete,
+    tunnel: context.tunnel,
     error: context.error,
   };
 }

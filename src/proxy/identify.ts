@@ -20,6 +20,7 @@ export function identify(context: RequestContext, services: ProxyServices): Stag
   const path = context.need('path');
   const rule = context.need('rule');
   context.key = cacheKey({ siteName: keySiteName(site, context.host), path, query: context.query });
+  if (context.upgrade !== undefined) return { kind: 'tunnel' };
   const verdict = judgeRequest({ method: context.method, fields: context.fields, rule });
   if (verdict.kind === 'bypass') {
     return verdict.onlyIfCached ? notCached() : { kind: 'bypass', reason: verdict.reason };

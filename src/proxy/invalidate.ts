@@ -9,7 +9,7 @@ import { fieldValue } from '../http/header-fields.ts';
 import { parseRequestTarget } from '../http/request-target.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import type { RequestContext } from './request-context.ts';
-import type { ProxyServices } from './services.ts';
+import type { ProxyServices, ServedRoute, Site } from './services.ts';
 
 /** How long an answer waits until what it invalidates is on the device; one that hangs does not hold it up for longer. */
 const DURABLE_WAIT_MS = 1000;
@@ -35,8 +35,8 @@ function invalidateAll(context: RequestContext, { purger, service }: ProxyServic
   for (const { cause, path, query } of invalidResources({ method, target, status: head.status, fields: head.fields, origin: site })) {
     // What is named beside the target may be another route's of this host.
     const verdict = cause === 'target' ? undefined : service.router.find({ host, path, method: 'GET' });
-    const other = verdict?.kind === 'route' ? keySiteName(verdict.route.site, context.host) : siteName;
-    for (const name of new Set([siteName, other])) {
+    const others = verdict?.kind === 'route' ? sitesOf(verdict.route) : sitesOf(context.need('route'));
+    for (const name of new Set([siteName, ...others.map((other) => keySiteName(other, context.host))])) {
       const key = cacheKey({ siteName: name, path, query });
       // What has no key is never stored.
       if (key !== undefined) writes.push(purger.invalidate({ kind: 'object', objectHash: key.objectHash }, cause));
@@ -47,4 +47,9 @@ function invalidateAll(context: RequestContext, { purger, service }: ProxyServic
   for (const tag of tags) writes.push(purger.invalidate({ kind: 'tag', tag }, 'group'));
   purger.countExcess(excess);
   return writes.filter((write) => write !== undefined);
+}
+
+/** All that may answer for a route: whatever a middleware chose, the resource is one. */
+function sitesOf(route: ServedRoute): readonly Site[] {
+  return [route.site, ...[...route.alternatives.values()].map(({ site }) => site)];
 }

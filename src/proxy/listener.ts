@@ -16,8 +16,10 @@ import { Http2Door } from './http2/http2-door.ts';
 import { handleRequest } from './pipeline.ts';
 import { proxyStatusOf } from './proxy-error.ts';
 import { type RefusalKind, refusal } from './refusal.ts';
-import { RequestContext } from './request-context.ts';
+import { RequestContext, type RequestOrigin } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
+import { mayUpgrade, namesProtocol, upgradeOf } from './upgrade.ts';
+import { UpgradeAttempt } from './upgrade-attempt.ts';
 
 /** Limits on connections and heads, and which way these go. */
 export interface ListenerOptions {
@@ -85,6 +87,9 @@ export class Listener {
   /** All that were accepted: node:http knows nothing any more of one whose request was malformed, or whose tunnel was refused. */
   readonly #sockets = new Set<Socket>();
   readonly #door: ClientDoor;
+  readonly #toHttp: (socket: Socket) => void;
+  /** Requests for another protocol whose connection has not come back yet. */
+  readonly #upgrades = new Set<UpgradeAttempt>();
 
   readonly #lane: ExpressLane;
   readonly #http2: Http2Door;
@@ -102,6 +107,8 @@ export class Listener {
         keepAliveTimeout: KEEP_ALIVE_MS,
         connectionsCheckingInterval: DEADLINE_CHECK_MS,
         noDelay: true,
+        // Only what stands alone on its connection can change what that speaks.
+        shouldUpgradeCallback: (request) => !this.#stateOf(request.socket).isBusy && mayUpgrade(request),
       },
       (request, response) => this.#handle(request, response),
     );
@@ -117,13 +124,13 @@ export class Listener {
       socket.on('error', () => socket.destroy());
       this.#refuseWith('method', socket);
     });
-    // No Upgrade is tunnelled: without a listener for it node:http treats the request as an ordinary one.
+    this.#server.on('upgrade', (request, socket, first) => this.#upgrade(request, socket, first));
     this.#server.maxConnections = options.connectionsMax;
     this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
-    const toHttp = takeOverConnections(this.#server);
-    this.#lane = this.#openLane(options, toHttp);
+    this.#toHttp = takeOverConnections(this.#server);
+    this.#lane = this.#openLane(options, this.#toHttp);
     this.#http2 = new Http2Door({ ...options, services, keepAliveMs: KEEP_ALIVE_MS });
-    this.#door = this.#openDoor(toHttp);
+    this.#door = this.#openDoor(this.#toHttp);
     const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
       load.connections += 1;
@@ -208,6 +215,7 @@ export class Listener {
       this.#server.close();
       this.#lane.closeIdle();
       this.#http2.close();
+      for (const { isResting, socket } of this.#upgrades) if (isResting) socket.destroy();
     });
     const timer = clock.startTimer(deadlineMs, () => {
       this.#lane.close();
@@ -223,6 +231,8 @@ export class Listener {
   #handle(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
     const state = this.#stateOf(socket);
+    // node:http has lost what came with it in one piece, so nothing behind it can be trusted.
+    if (namesProtocol(request)) response.shouldKeepAlive = false;
     const turn: Turn = { socket, request, response, context: undefined };
     state.newest = turn;
     if (!state.isBusy) this.#begin(turn, state);
@@ -238,11 +248,36 @@ export class Listener {
     state.isBusy = true;
     if (this.#isClosing) response.shouldKeepAlive = false;
     response.once('close', () => this.#next(turn, state));
-    const { clock, service } = this.#services;
-    const peer = this.#peers.get(turn.socket) ?? { address: request.socket.remoteAddress, isSecure: false };
-    const { isTrustedProxy } = service.transport;
-    turn.context = new RequestContext(request, response, { startedMs: clock.monotonicMs(), peer, isTrustedProxy });
+    turn.context = new RequestContext(request, response, this.#originOf(request, turn.socket));
     void handleRequest(turn.context, this.#services);
+  }
+
+  /** node:http has given the connection away. */
+  #upgrade(request: IncomingMessage, socket: Duplex, first: Buffer): void {
+    const { clock } = this.#services;
+    const attempt = new UpgradeAttempt(request, {
+      protocol: upgradeOf(request, this.#services),
+      socket,
+      first,
+      clock,
+      keepAliveMs: KEEP_ALIVE_MS,
+      giveBack: () => {
+        this.#upgrades.delete(attempt);
+        this.#toHttp(request.socket);
+      },
+    });
+    this.#upgrades.add(attempt);
+    socket.once('close', () => this.#upgrades.delete(attempt));
+    if (this.#isClosing) attempt.response.shouldKeepAlive = false;
+    const upgrade = attempt.protocol === undefined ? undefined : attempt;
+    const context = new RequestContext(request, attempt.response, { ...this.#originOf(request, socket), upgrade });
+    void handleRequest(context, this.#services);
+  }
+
+  #originOf(request: IncomingMessage, socket: Duplex): RequestOrigin {
+    const { clock, service } = this.#services;
+    const peer = this.#peers.get(socket) ?? { address: request.socket.remoteAddress, isSecure: false };
+    return { startedMs: clock.monotonicMs(), peer, isTrustedProxy: service.transport.isTrustedProxy };
   }
 
   /** A response has ended: the next request of the connection has its turn. */

@@ -1,11 +1,12 @@
 /**
  * A request's journey, top to bottom: the stages in their order, and every branch between them. Each stage is a file of its name.
  *
- *   admit -> purge -> route -> identify -> resolve -> plan -> respond -> deliver -> finish
- *      |       |        |         |          ^  |       |                 |  |
- *      |       |- reply |         |          |  |       `- reply          |  `- fail: broken off, or an answer when nothing was sent
- *      |       |        |         `- bypass  |  `- bypass                 |
- *      `-------`--------`- fail              `------------ again ---------'
+ *   admit -> purge -> route -> middlewares -> identify -> resolve -> plan -> respond -> deliver -> finish
+ *      |       |        |         |              |          ^  |       |                 |  |
+ *      |       |- reply |         |- reply       |          |  |       `- reply          |  `- fail: broken off, or an answer when nothing was sent
+ *      |       |        |         |              |- tunnel  |  |                         |
+ *      |       |        |         |              `- bypass  |  `- bypass                 |
+ *      `-------`--------`---------`- fail                   `------------ again ---------'
  */
 import { toEdgeError } from '../base/errors.ts';
 import { admit } from './admit.ts';
@@ -14,6 +15,7 @@ import { commitHead, deliver } from './deliver.ts';
 import { fail } from './fail.ts';
 import { finish } from './finish.ts';
 import { identify } from './identify.ts';
+import { middlewares } from './middlewares.ts';
 import { plan } from './plan.ts';
 import { purge } from './purge.ts';
 import type { RequestContext } from './request-context.ts';
@@ -22,9 +24,10 @@ import { respond } from './respond.ts';
 import { route } from './route.ts';
 import type { ProxyServices } from './services.ts';
 import type { Reply, Stage, StageOutcome } from './stage.ts';
+import { tunnel } from './tunnel.ts';
 import { Upload } from './upload.ts';
 
-const BEFORE_RESOLVE: readonly Stage[] = [admit, purge, route, identify];
+const BEFORE_RESOLVE: readonly Stage[] = [admit, purge, route, middlewares, identify];
 const FROM_RESOLVE: readonly Stage[] = [resolve, plan, respond, deliver];
 /** How often a request whose object changed under it is resolved anew before it goes to the origin by itself. */
 const TURNS_MAX = 3;
@@ -74,6 +77,8 @@ async function settle(outcome: StageOutcome, context: RequestContext, services: 
       return reply(outcome.reply, context, services);
     case 'bypass':
       return settle(await bypass(context, services, outcome.reason), context, services);
+    case 'tunnel':
+      return settle(await tunnel(context, services), context, services);
     case 'again':
       return settle({ kind: 'bypass', reason: 'changing' }, context, services);
     case 'fail':

@@ -18,11 +18,13 @@ const TYPES: Readonly<Partial<Record<ErrorCode, ProxyErrorType>>> = {
   ROUTE_ABSENT: 'http_request_denied',
   LOOP_DETECTED: 'proxy_loop_detected',
   SERVER_BUSY: 'http_request_denied',
+  UPSTREAM_ABSENT: 'destination_unavailable',
   UPSTREAM_UNREACHABLE: 'destination_ip_unroutable',
   UPSTREAM_TIMEOUT: 'http_response_timeout',
   UPSTREAM_BROKEN: 'connection_terminated',
   UPSTREAM_INVALID: 'http_protocol_error',
   UPSTREAM_CHANGED: 'http_response_incomplete',
+  MIDDLEWARE_FAILED: 'proxy_internal_error',
   INTERNAL: 'proxy_internal_error',
 };
 

@@ -26,6 +26,7 @@ export const REFUSAL_KINDS = [
   'method',
   'version',
   'loop',
+  'upgrade',
 ] as const;
 
 /** Why a connection goes from the express lane to node:http. */
@@ -37,6 +38,7 @@ export const HANDOVER_REASONS = [
   'field',
   'size',
   'rule',
+  'middleware',
   'directive',
   'range',
   'absent',
@@ -90,7 +92,7 @@ export const PROXY_METRICS = {
   handovers: {
     kind: 'counter',
     name: 'rawslice_http_lane_handovers_total',
-    help: 'Connections that went from the express lane to node:http, by what was asked for: a `method`, `target`, `version`, `syntax` or `field` beyond its grammar; a head or more fields than it takes (`size`); a `rule` or request `directive` that it leaves to the other; several ranges (`range`); what is not stored, fresh and alike for all (`absent`), or not there whole (`partial`); more than limits.requests (`overload`); bytes that could not be read (`failed`)',
+    help: 'Connections that went from the express lane to node:http, by what was asked for: a `method`, `target`, `version`, `syntax` or `field` beyond its grammar; a head or more fields than it takes (`size`); a `rule`, a `middleware` or a request `directive` that it leaves to the other; several ranges (`range`); what is not stored, fresh and alike for all (`absent`), or not there whole (`partial`); more than limits.requests (`overload`); bytes that could not be read (`failed`)',
     label: 'reason',
     values: HANDOVER_REASONS,
   },
@@ -153,9 +155,9 @@ export const PROXY_METRICS = {
   purgesRefused: {
     kind: 'counter',
     name: 'rawslice_http_purges_refused_total',
-    help: 'Requests with the method PURGE that were refused: nobody may (`off`), not this `address`, not without the `token`, `invalid`, or the store could not (`failed`)',
+    help: 'Requests with the method PURGE that were refused: nobody may (`off`), not this `address`, not without the `token`, by a `middleware`, `invalid`, or the store could not (`failed`)',
     label: 'reason',
-    values: ['off', 'address', 'token', 'invalid', 'failed'],
+    values: ['off', 'address', 'token', 'middleware', 'invalid', 'failed'],
   },
   refused: {
     kind: 'counter',
@@ -185,6 +187,39 @@ export const PROXY_METRICS = {
     help: 'Requests that no route takes: of another host (421), for another path (404), with another method (405)',
     label: 'why',
     values: ['host', 'path', 'method'],
+  },
+  tunnels: {
+    kind: 'counter',
+    name: 'rawslice_http_tunnels_total',
+    help: 'Connections that have changed their protocol and were joined with one to the origin',
+    label: 'protocol',
+    values: ['websocket', 'other'],
+  },
+  tunnelsOpen: {
+    kind: 'gauge',
+    name: 'rawslice_http_tunnels_open',
+    help: 'Such connections now, those included whose origin has yet to answer (limits.tunnels)',
+  },
+  tunnelsRefused: {
+    kind: 'counter',
+    name: 'rawslice_http_tunnels_refused_total',
+    help: 'Requests for another protocol that were answered with 503: limits.tunnels was reached (`limit`), or the program is `draining`',
+    label: 'reason',
+    values: ['limit', 'draining'],
+  },
+  tunnelEnds: {
+    kind: 'counter',
+    name: 'rawslice_http_tunnel_ends_total',
+    help: 'Tunnels by how they ended: both sides have `closed`; one broke off, or was cut at the end of a drain (`broken`); nothing came for limits.tunnelIdle (`idle`)',
+    label: 'end',
+    values: ['closed', 'broken', 'idle'],
+  },
+  tunnelBytes: {
+    kind: 'counter',
+    name: 'rawslice_http_tunnel_bytes_total',
+    help: 'Bytes that passed through tunnels, by who sent them',
+    label: 'from',
+    values: ['client', 'origin'],
   },
   pinnedSlots: { kind: 'gauge', name: 'rawslice_http_pinned_slots', help: 'Slots that a write to a client is holding' },
 } as const satisfies MetricTable;

@@ -9,6 +9,7 @@ import { TAG_FIELDS } from '../cache/cache-tags.ts';
 import { type NamedPurge, PURGE_SCOPES } from '../cache/named-purge.ts';
 import { type FieldList, fieldLines, fieldValue } from '../http/header-fields.ts';
 import { parseRequestTarget } from '../http/request-target.ts';
+import { purgeRefusal } from './middlewares.ts';
 import type { PurgeRefusal } from './purge-gate.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
@@ -32,6 +33,11 @@ export async function purge(context: RequestContext, services: ProxyServices): P
   if (refusal !== undefined) {
     metrics.add('purgesRefused', 1, refusal);
     return { kind: 'fail', error: new EdgeError('PURGE_FORBIDDEN', REFUSALS[refusal]) };
+  }
+  const refused = purgeRefusal(context, services);
+  if (refused !== undefined) {
+    metrics.add('purgesRefused', 1, 'middleware');
+    return refused;
   }
   try {
     const named = namedBy(request.url ?? '', fields);

@@ -23,6 +23,7 @@ const CODES: Readonly<Record<RefusalKind, ErrorCode>> = {
   method: 'METHOD_UNSUPPORTED',
   version: 'VERSION_UNSUPPORTED',
   loop: 'LOOP_DETECTED',
+  upgrade: 'REQUEST_INVALID',
 };
 
 /** Counts a refusal. @param message the code's own sentence when undefined */

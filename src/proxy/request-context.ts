@@ -14,11 +14,14 @@ import { forwardedClient } from '../http/forwarded-chain.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
+import type { BodyPacer, ExchangeEnd } from '../middleware/middleware.ts';
 import type { Peer } from './client-door.ts';
 import type { ClientRequest, ClientResponse } from './exchange.ts';
 import type { CacheResult } from './proxy-metrics.ts';
 import type { RefusalKind } from './refusal.ts';
 import type { ServedRoute } from './services.ts';
+import type { TunnelEnd } from './tunnel-join.ts';
+import type { UpgradeAttempt } from './upgrade-attempt.ts';
 
 /** What `plan` decided. `end` is exclusive; undefined while the length is unknown. */
 export interface PlannedBody {
@@ -52,6 +55,26 @@ export interface RequestFault {
   readonly message?: string | undefined;
 }
 
+/** What middlewares have made of a request, as context-exchange.ts keeps it. */
+export interface WatchedExchange {
+  /** Name of the middleware that answered instead of cache and origin. */
+  readonly answeredBy: string | undefined;
+  /** What the body waits for; undefined for nothing. */
+  readonly pacers: readonly BodyPacer[] | undefined;
+  /** The head that is sent instead of this one. @throws EdgeError MIDDLEWARE_FAILED, unless it is that of an error answer */
+  changedHead(head: ResponseHead, isOfError: boolean): ResponseHead;
+  /** The request has ended. */
+  end(end: ExchangeEnd): void;
+}
+
+/** What passed after the protocol was changed. */
+export interface TunnelReport {
+  readonly protocol: string;
+  /** Of the client; what it was sent is in `sentBytes`. */
+  readonly receivedBytes: number;
+  readonly end: TunnelEnd;
+}
+
 /** Where and when a request came. */
 export interface RequestOrigin {
   /** Monotonic. */
@@ -60,6 +83,8 @@ export interface RequestOrigin {
   /** See ServiceTransport. */
   readonly isTrustedProxy: ((address: string) => boolean) | undefined;
   readonly fault?: RequestFault | undefined;
+  /** It asks for another protocol, and its route lets it. */
+  readonly upgrade?: UpgradeAttempt | undefined;
 }
 
 /** A request and all that is known of it. */
@@ -67,7 +92,8 @@ export class RequestContext {
   readonly request: ClientRequest;
   readonly response: ClientResponse;
   readonly method: string;
-  readonly fields: FieldList;
+  /** As received; middlewares may replace what they like. */
+  fields: FieldList;
   readonly startedMs: number;
   /** The other end of the connection. */
   readonly peer: Peer;
@@ -78,6 +104,7 @@ export class RequestContext {
   /** Whether the client's own request came by TLS. */
   readonly isSecure: boolean;
   readonly fault: RequestFault | undefined;
+  readonly upgrade: UpgradeAttempt | undefined;
   readonly #abort = new AbortController();
 
   // route
@@ -87,6 +114,11 @@ export class RequestContext {
   host: string | undefined;
   route: ServedRoute | undefined;
   rule: SiteRule | undefined;
+  /** It is a CORS preflight that the route takes for the sake of its middlewares only: the methods that it takes otherwise. */
+  preflightMethods: readonly string[] | undefined;
+  // middlewares
+  /** What middlewares see of the request; undefined where there are none. */
+  exchange: WatchedExchange | undefined;
   // identify
   /** The ranges of a GET, at least one, when the Range field counts. */
   ranges: readonly RangeSpec[] | undefined;
@@ -113,7 +145,9 @@ export class RequestContext {
   upload: UploadedContent | undefined;
   /** The client was told to go on with its content. */
   isContinued = false;
-  // deliver, bypass
+  // tunnel
+  tunnel: TunnelReport | undefined;
+  // deliver, bypass, tunnel
   firstByteMs: number | undefined;
   sentBytes = 0;
   cachedBytes = 0;
@@ -127,6 +161,7 @@ export class RequestContext {
     this.startedMs = startedMs;
     this.fault = fault;
     this.peer = peer;
+    this.upgrade = origin.upgrade;
     const client = isTrustedProxy === undefined ? peer : forwardedClient(this.fields, peer, isTrustedProxy);
     this.clientAddress = client.address;
     this.isSecure = client.isSecure;

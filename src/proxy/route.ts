@@ -22,7 +22,7 @@ export function route(context: RequestContext, services: ProxyServices): StageOu
   context.path = found.path;
   context.query = found.query;
   context.host = found.host;
-  const { verdict } = found;
+  const verdict = forPreflight(context, found, services) ?? found.verdict;
   if (verdict.kind === 'absent') {
     services.metrics.add('unrouted', 1, verdict.why);
     return { kind: 'fail', error: unrouted(verdict) };
@@ -30,6 +30,23 @@ export function route(context: RequestContext, services: ProxyServices): StageOu
   context.route = verdict.route;
   context.rule = ruleOf(verdict.route, found.path);
   return NEXT;
+}
+
+/**
+ * A CORS preflight asks about another request: the route that takes that one answers, if its middlewares do. It comes as OPTIONS, which routes need not
+ * take for it.
+ */
+function forPreflight(
+  context: RequestContext,
+  { host, path, verdict }: Extract<FoundRoute, { kind: 'ok' }>,
+  { service }: ProxyServices,
+): RouteVerdict<ServedRoute> | undefined {
+  if (verdict.kind !== 'absent' || verdict.why !== 'method' || context.method !== 'OPTIONS') return undefined;
+  const method = fieldValue(context.fields, 'access-control-request-method');
+  const other = method === undefined ? undefined : service.router.find({ host, path, method });
+  if (other?.kind !== 'route' || other.route.chain?.some(({ answersPreflights }) => answersPreflights) !== true) return undefined;
+  context.preflightMethods = verdict.methods;
+  return other;
 }
 
 /** A request as far as routes look at it, as it was received. */

@@ -7,8 +7,10 @@ import type { KeyedSite } from '../cache/cache-key.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectResolver } from '../fill/object-resolver.ts';
 import type { Purger } from '../fill/purger.ts';
+import type { FieldList } from '../http/header-fields.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import type { BufferPool } from '../memory/buffer-pool.ts';
+import type { MiddlewareInstance } from '../middleware/middleware-instance.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { CertificateSet } from './certificates.ts';
@@ -40,10 +42,14 @@ export interface Site extends KeyedSite {
   /** Tried on the path without what is stripped. */
   readonly rules: readonly SiteRule[];
   readonly sliceSizeBytes: number;
+  /** Protocols that clients may change to (Upgrade), lower-case. */
+  readonly upgrades: readonly string[];
   /** What requests to the group are balanced by; undefined where it does not hash. */
   readonly hashOn: HashSource | undefined;
   /** The transport, following redirects as a rule says. */
   readonly follow: (rule: RedirectRule) => UpstreamTransport;
+  /** What every request to the origin carries, whoever asks. */
+  readonly originFields: FieldList;
 }
 
 /** A route of one service. */
@@ -51,6 +57,10 @@ export interface ServedRoute {
   readonly match: RouteMatch;
   readonly site: Site;
   readonly metrics: MetricSet<typeof ROUTE_METRICS>;
+  /** Of the service, then of the route; undefined where there are none. */
+  readonly chain: readonly MiddlewareInstance[] | undefined;
+  /** The same route to the groups that its middlewares may choose. */
+  readonly alternatives: ReadonlyMap<string, ServedRoute>;
 }
 
 /** What happens on connections of a service before their first request, and who says who a client is. */
@@ -69,6 +79,8 @@ export interface Service {
   readonly name: string;
   readonly transport: ServiceTransport;
   readonly router: Router<ServedRoute>;
+  /** Of all its routes. */
+  readonly middlewares: readonly MiddlewareInstance[];
 }
 
 /** Limits on requests. */
@@ -78,6 +90,10 @@ export interface ProxyLimits {
   readonly clientStallMs: number;
   /** A client that sends no byte of its request's content for this long is cut off. */
   readonly uploadStallMs: number;
+  /** Tunnels at a time, over all services. */
+  readonly tunnelsMax: number;
+  /** A tunnel in which nothing moves for this long is cut. */
+  readonly tunnelIdleMs: number;
   /** Ranges of one request. */
   readonly rangesMax: number;
   /** Bytes of slices around the ranges of one request that are fetched with them. */
@@ -106,6 +122,13 @@ export interface ProxyServices {
   readonly logsAccess: boolean;
   /** Whether Cache-Status names the key (RFC 9211 s2.7). */
   readonly showsCacheKey: boolean;
-  /** Requests in progress and connections of clients, over all services; the pipeline and the listeners count. */
-  readonly load: { requests: number; connections: number; http2Connections: number; http2Streams: number; isDraining: boolean };
+  /** Requests in progress, connections of clients and tunnels, over all services; the pipeline, the listeners and *tunnel* count. */
+  readonly load: {
+    requests: number;
+    connections: number;
+    tunnels: number;
+    http2Connections: number;
+    http2Streams: number;
+    isDraining: boolean;
+  };
 }

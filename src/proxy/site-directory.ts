@@ -9,8 +9,9 @@ export function siteDirectory(routers: () => Iterable<Router<ServedRoute>>): Sit
     find({ host, path }) {
       const sites = new Map<string, Site>();
       for (const router of routers()) {
-        for (const { match, site } of host === undefined ? router.routes : router.candidates(host)) {
-          if (path === undefined || matchesPath(match.path, path)) sites.set(site.name, site);
+        for (const { match, site, alternatives } of host === undefined ? router.routes : router.candidates(host)) {
+          if (path !== undefined && !matchesPath(match.path, path)) continue;
+          for (const each of [site, ...[...alternatives.values()].map((other) => other.site)]) sites.set(each.name, each);
         }
       }
       return [...sites.values()];

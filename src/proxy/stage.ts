@@ -13,13 +13,14 @@ export interface Reply {
 }
 
 /**
- * `next`: go on. `reply`: send this and finish. `bypass`: pass the client's own request to the origin. `again`: nothing was sent yet and the
+ * `next`: go on. `reply`: send this and finish. `bypass`: pass the client's own request to the origin. `tunnel`: it asks for another protocol, and may. `again`: nothing was sent yet and the
  * object changed, resolve it anew. `fail`: answer with the error, or break the response off if it has begun.
  */
 export type StageOutcome =
   | { readonly kind: 'next' }
   | { readonly kind: 'reply'; readonly reply: Reply }
   | { readonly kind: 'bypass'; readonly reason: string }
+  | { readonly kind: 'tunnel' }
   | { readonly kind: 'again' }
   | { readonly kind: 'fail'; readonly error: EdgeError };
 

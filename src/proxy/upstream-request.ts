@@ -25,7 +25,7 @@ export function upstreamPath(site: Site, path: string, query: string | undefined
 
 /** Fields of a request whose answer is stored for everybody. */
 export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fields'>, site: Site, services: ProxyServices): FieldList {
-  return [
+  const fields: FieldList = [
     ['host', hostAtOrigin(site, context.host)],
     ['user-agent', 'rawslice'],
     ['accept', '*/*'],
@@ -35,13 +35,24 @@ export function sharedRequestFields(context: Pick<RequestContext, 'host' | 'fiel
     ['via', appendVia(undefined, '1.1')],
     ['cdn-loop', appendCdnLoop(fieldValue(context.fields, 'cdn-loop'), services.loopId)],
   ];
+  return withOriginFields(fields, site);
+}
+
+/** What middlewares of the route say is said instead of whatever is there. */
+function withOriginFields(fields: FieldList, { originFields }: Site): FieldList {
+  if (originFields.length === 0) return fields;
+  return [...fields.filter(([name]) => !originFields.some(([own]) => own === name)), ...originFields];
 }
 
 /** The client's fields as far as an origin may choose by them; what it is sent of them is what it names in Vary. */
 export function selectingFields(context: RequestContext): FieldList {
-  const replaced: [string, string][] = [['host', hostAtOrigin(context.need('route').site, context.host)]];
+  const { site } = context.need('route');
+  const replaced: [string, string][] = [['host', hostAtOrigin(site, context.host)]];
   if (context.need('rule').encodings === 'identity') replaced.push(['accept-encoding', 'identity']);
-  return [...endToEndFields(context.fields).filter(([name]) => !replaced.some(([other]) => other === name)), ...replaced];
+  return withOriginFields(
+    [...endToEndFields(context.fields).filter(([name]) => !replaced.some(([other]) => other === name)), ...replaced],
+    site,
+  );
 }
 
 /** Fields that this proxy writes itself. */
@@ -59,13 +70,17 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
     (name === 'forwarded' && !context.isPeerBelieved) ||
     (name === 'max-forwards' && hops !== undefined) ||
     (context.method === 'HEAD' && RANGE_FIELDS.has(name));
-  const kept = endToEndFields(fields).filter(([name]) => !isLeftOut(name));
+  const { site } = context.need('route');
+  const kept = withOriginFields(
+    endToEndFields(fields).filter(([name]) => !isLeftOut(name)),
+    site,
+  );
   const { peer } = context;
   const host = fieldValue(fields, 'host');
   const saidBefore = context.isPeerBelieved ? fieldValue(fields, 'x-forwarded-for') : undefined;
   const forwardedFor = [saidBefore, peer.address].filter((part) => part !== undefined && part !== '').join(', ');
   return [
-    ['host', hostAtOrigin(context.need('route').site, context.host)],
+    ['host', hostAtOrigin(site, context.host)],
     ...kept,
     ['via', appendVia(fieldValue(fields, 'via'), request.httpVersion)],
     ['cdn-loop', appendCdnLoop(fieldValue(fields, 'cdn-loop'), services.loopId)],

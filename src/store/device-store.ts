@@ -656,6 +656,7 @@ export class DeviceStore implements SliceStore {
   /** Whatever readers still hold is over, so that the last checkpoint has no orphans. */
   async #closeCleanly({ catalogue }: StoreParts): Promise<void> {
     for (const generation of catalogue.retiredGenerations()) catalogue.dropRetired(generation, 'other');
+    catalogue.freeRemains(Number.POSITIVE_INFINITY);
     await this.#keeper.closeCleanly();
   }
 

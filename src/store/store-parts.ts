@@ -97,6 +97,7 @@ export function buildParts(options: StorePartsOptions, recovered: RecoveredState
     limits,
     metrics,
     policy: options.policy,
+    clock: options.clock,
     onVanish: (slice) => gate.forget(slice),
   });
   const { blockSizeBytes } = geometry;

@@ -89,8 +89,10 @@ export class LeastConnections<Node extends BalancedNode> implements Balancer<Nod
   readonly #turns = new SmoothRoundRobin<Node>();
 
   choose(candidates: readonly Node[]): Node {
-    const least = Math.min(...candidates.map(loadOf));
-    return this.#turns.choose(candidates.filter((node) => loadOf(node) === least));
+    // Looked at once: what a node is worth while it starts slowly changes with every look.
+    const loads = candidates.map(loadOf);
+    const least = Math.min(...loads);
+    return this.#turns.choose(candidates.filter((_, index) => loads[index] === least));
   }
 }
 

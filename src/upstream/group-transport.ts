@@ -6,7 +6,7 @@
  *   start -> node a -> fails, or 502, 503, 504 -> node b -> ... -> the last answer's head and body, as of one transfer
  */
 import type { Clock } from '../base/clock.ts';
-import type { EdgeError } from '../base/errors.ts';
+import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import type { BalancedRequest, Balancer } from './balancer.ts';
@@ -19,8 +19,10 @@ import type { BodySink, ResponseReceiver, Transfer, UpstreamHead, UpstreamReques
 /** A group. */
 export interface GroupOptions {
   readonly name: string;
-  /** At least one. */
+  /** At least one, unless they are found. */
   readonly nodes: readonly UpstreamNode[];
+  /** How the discovery of nodes stands, in a few words, for a request while there is none; undefined: nodes do not come and go. */
+  readonly discovery?: (() => string) | undefined;
   readonly balancer: Balancer<UpstreamNode>;
   /** Nodes beside the first that a request is tried at. */
   readonly retriesMax: number;
@@ -45,17 +47,29 @@ const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS
 /** Requests to a group. */
 export class GroupTransport implements UpstreamTransport {
   readonly name: string;
-  readonly nodes: readonly UpstreamNode[];
   readonly metrics: MetricSet<typeof GROUP_METRICS>;
   readonly #options: GroupOptions;
   readonly #budget: RetryBudget;
+  #nodes: readonly UpstreamNode[];
+  #balancer: Balancer<UpstreamNode>;
 
   constructor(options: GroupOptions) {
     this.#options = options;
     this.#budget = new RetryBudget(options.retryBudgetPercent);
     this.metrics = options.metrics;
     this.name = options.name;
-    this.nodes = options.nodes;
+    this.#nodes = options.nodes;
+    this.#balancer = options.balancer;
+  }
+
+  get nodes(): readonly UpstreamNode[] {
+    return this.#nodes;
+  }
+
+  /** These are the nodes from now on, for retries of requests in progress too. @param balancer a new one, which remembers none that is gone */
+  replaceNodes(nodes: readonly UpstreamNode[], balancer: Balancer<UpstreamNode>): void {
+    this.#nodes = nodes;
+    this.#balancer = balancer;
   }
 
   get waitingRequests(): number {
@@ -71,8 +85,11 @@ export class GroupTransport implements UpstreamTransport {
   }
 
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
+    const { discovery, name, clock } = this.#options;
     const [only, ...others] = this.nodes;
-    if (only !== undefined && others.length === 0) return only.start(request, receiver);
+    // One that was found is not what the request was written for, and may have company when it fails.
+    if (discovery === undefined && only !== undefined && others.length === 0) return only.start(request, receiver);
+    if (discovery !== undefined && only === undefined) return refuse(clock, receiver, `Group ${name} has no node: ${discovery()}`);
     this.#budget.noteRequest();
     const transfer = new GroupTransfer(this, request, receiver);
     transfer.start();
@@ -89,12 +106,12 @@ export class GroupTransport implements UpstreamTransport {
     if (untried.length === 0) return undefined;
     const well = untried.filter((node) => node.isAvailable);
     const primary = well.filter((node) => !node.isBackup);
-    if (primary.length > 0 && this.#areEnough(primary, tried)) return this.#options.balancer.choose(primary, request);
-    if (primary.length === 0 && well.length > 0) return this.#options.balancer.choose(well, request);
+    if (primary.length > 0 && this.#areEnough(primary, tried)) return this.#balancer.choose(primary, request);
+    if (primary.length === 0 && well.length > 0) return this.#balancer.choose(well, request);
     // A node that may have recovered is better than an error for sure.
     this.metrics.add('panics');
     const first = untried.filter((node) => !node.isBackup);
-    return this.#options.balancer.choose(longestAgoFailed(first.length > 0 ? first : untried), request);
+    return this.#balancer.choose(longestAgoFailed(first.length > 0 ? first : untried), request);
   }
 
   #areEnough(well: readonly UpstreamNode[], tried: ReadonlySet<UpstreamNode>): boolean {
@@ -117,7 +134,7 @@ export class GroupTransport implements UpstreamTransport {
 
   /** The node for another try, if there may be one. */
   chooseAgain(tried: ReadonlySet<UpstreamNode>, request: BalancedRequest): UpstreamNode | undefined {
-    const refusal = tried.size > this.#options.retriesMax ? 'limit' : tried.size === this.nodes.length ? 'no-node' : undefined;
+    const refusal = tried.size > this.#options.retriesMax ? 'limit' : this.nodes.every((node) => tried.has(node)) ? 'no-node' : undefined;
     if (refusal !== undefined || !this.#budget.tryTake()) {
       this.metrics.add('retries', 1, refusal ?? 'budget');
       return undefined;
@@ -180,6 +197,11 @@ class GroupTransfer implements Transfer {
         const latencyMs = this.#group.clock.monotonicMs() - startedMs;
         return this.#onHead({ node, latencyMs }, head, running);
       },
+      onUpgrade: (head, connection) => {
+        if (this.#isAborted) return void connection.socket.destroy();
+        node.noteHead(this.#group.clock.monotonicMs() - startedMs, this.#group.medianLatencyMs(node));
+        this.#receiver.onUpgrade?.(head, connection);
+      },
       onFailure: (error) => this.#onFailure(error),
     });
     // A node may fail before it has handed its transfer out; then that of the next one is there already.
@@ -219,6 +241,20 @@ class GroupTransfer implements Transfer {
   #isUnsent(error: EdgeError): boolean {
     return this.#request.body === undefined && error.code === 'UPSTREAM_UNREACHABLE';
   }
+}
+
+/** Fails, as a request to a node does: after its transfer was handed out. */
+function refuse(clock: Clock, receiver: ResponseReceiver, why: string): Transfer {
+  let isOver = false;
+  clock.defer(() => {
+    if (!isOver) receiver.onFailure(new EdgeError('UPSTREAM_ABSENT', why));
+  });
+  return {
+    resume: () => undefined,
+    abort: () => {
+      isOver = true;
+    },
+  };
 }
 
 function withHost(fields: FieldList, authority: string): FieldList {

@@ -23,7 +23,12 @@ export interface LaneOptions extends ConnectionOptions {
 /** Whether the lane can carry a request; any other goes through undici. */
 export function isPlain(request: UpstreamRequest): boolean {
   const isSafe = request.method === 'GET' || request.method === 'HEAD';
-  return isSafe && request.body === undefined && !request.fields.some(([name]) => name === 'upgrade' || name === 'expect');
+  return (
+    isSafe &&
+    request.body === undefined &&
+    request.upgrade === undefined &&
+    !request.fields.some(([name]) => name === 'upgrade' || name === 'expect')
+  );
 }
 
 /** Plain requests to one origin. */

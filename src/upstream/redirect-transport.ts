@@ -22,6 +22,8 @@ export interface RedirectOptions {
   readonly origin: string;
   /** What else means the configured origin: the other nodes, and the name that they are sent in Host. */
   readonly aliases: readonly string[];
+  /** Names of fields that only the configured origin is sent. */
+  readonly ownFields?: ReadonlySet<string> | undefined;
   readonly pool: TransportPool;
   readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
 }
@@ -49,7 +51,7 @@ export class RedirectTransport implements UpstreamTransport {
 
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
     const isSafe = request.method === 'GET' || request.method === 'HEAD';
-    if (!isSafe || request.body !== undefined) return this.#options.first.start(request, receiver);
+    if (!isSafe || request.body !== undefined || request.upgrade !== undefined) return this.#options.first.start(request, receiver);
     const transfer = new FollowedTransfer(this.#options, this.#rule, receiver);
     transfer.start(request);
     return transfer;
@@ -145,7 +147,7 @@ class FollowedTransfer implements Transfer {
   }
 
   #follow(request: UpstreamRequest, target: RedirectTarget): void {
-    const { first, origin, aliases, pool, metrics } = this.#options;
+    const { first, origin, aliases, ownFields, pool, metrics } = this.#options;
     const isHome = target.origin === new URL(origin).origin || aliases.includes(target.origin);
     const transport = isHome ? first : pool.get({ origin: target.origin, isGuarded: !target.mayBePrivate });
     if (transport === undefined) {
@@ -154,7 +156,8 @@ class FollowedTransfer implements Transfer {
       return;
     }
     metrics.add('redirects', 1, 'followed');
-    const next = { ...request, path: target.path, fields: fieldsFor(request.fields, target, isHome) };
+    const withoutOwn = isHome ? request.fields : request.fields.filter(([name]) => ownFields?.has(name) !== true);
+    const next = { ...request, path: target.path, fields: fieldsFor(withoutOwn, target, isHome) };
     this.#ask(transport, next, target.origin + target.path);
   }
 }

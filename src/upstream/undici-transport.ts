@@ -1,7 +1,7 @@
 /**
  * The transport for what the lane does not take (origin-transport.ts): undici's pool, its body chunks copied once into the receiver's room. When the receiver has no room
  * undici is paused, which stops reading from the socket; what was read already (at most a socket buffer) waits in the feeder. What has
- * content goes over node:http instead (upload-transfer.ts).
+ * content, or asks for another protocol, goes over node:http instead (upload-transfer.ts).
  */
 import type { Agent } from 'node:http';
 import { buildConnector, type Dispatcher, Pool } from 'undici';
@@ -72,10 +72,8 @@ export class UndiciTransport implements PooledTransport {
       this.#options.metrics.add('requests', 1, outcome);
       this.#options.onOutcome?.(outcome);
     };
-    const { body } = request;
-    if (body !== undefined) {
-      return new UploadTransfer({ options: this.#options, agent: this.#uploads, onOutcome }, { ...request, body }, receiver);
-    }
+    if (request.body !== undefined || request.upgrade !== undefined)
+      return new UploadTransfer({ options: this.#options, agent: this.#uploads, onOutcome }, request, receiver);
     const shared = { pool: this.#pool, options: this.#options, resets: this.#resets };
     const transfer = new UndiciTransfer(shared, request, receiver, onOutcome);
     transfer.dispatch();

@@ -2,19 +2,23 @@
  * A request with content, over node:http: undici can neither send Expect nor take a 100, and whoever sends content may meet one (RFC 9110 s10.1.1,
  * s15.2.1). Each has a connection of its own, because a kept one may just be closing and content can be sent only once. The content is sent as it
  * comes; whether the sender waits for a 100 is between the two ends, which both see what the other sends.
+ *
+ * A request for another protocol goes this way too. Its connection is none of the origin's budget, since it may last for hours; whoever is given it has a
+ * bound of its own (limits.tunnels).
  */
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { isIP, Socket } from 'node:net';
 import type { Timer } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
-import { hasField, parseRawFields } from '../http/header-fields.ts';
+import { fieldValue, hasField, parseRawFields } from '../http/header-fields.ts';
 import type { ConnectionBudget } from './connection-budget.ts';
 import { InterimLimit } from './interim-limit.ts';
 import { SinkFeeder } from './sink-feeder.ts';
 import type { TransportOptions } from './transport-options.ts';
+import { openTunnelSocket } from './tunnel-socket.ts';
 import { type Outcome, outcomeOf, upstreamError } from './upstream-error.ts';
-import type { ResponseReceiver, Transfer, UpstreamRequest } from './upstream-transport.ts';
+import type { ResponseReceiver, Transfer, UpgradedConnection, UpgradeWish, UpstreamHead, UpstreamRequest } from './upstream-transport.ts';
 
 /** What a transfer works with. */
 export interface UploadShared {
@@ -23,9 +27,6 @@ export interface UploadShared {
   readonly agent: http.Agent;
   readonly onOutcome: (outcome: Outcome) => void;
 }
-
-/** A request with content. */
-export type UploadRequest = UpstreamRequest & { readonly body: AsyncIterable<Uint8Array> };
 
 /** Makes the agent for uploads to one origin; each connection takes a place in the origin's budget before it is opened. */
 export function createUploadAgent(origin: string, budget: ConnectionBudget): http.Agent {
@@ -42,11 +43,12 @@ export function createUploadAgent(origin: string, budget: ConnectionBudget): htt
   return agent;
 }
 
-/** One request with content. */
+/** One request with content, or for another protocol. */
 export class UploadTransfer implements Transfer {
   readonly #shared: UploadShared;
   readonly #receiver: ResponseReceiver;
   readonly #request: ClientRequest;
+  readonly #upgrade: UpgradeWish | undefined;
   readonly #startedMs: number;
   readonly #interim = new InterimLimit();
   #response: IncomingMessage | undefined;
@@ -56,23 +58,14 @@ export class UploadTransfer implements Transfer {
   #isBodyComplete = false;
   #hasEnded = false;
 
-  constructor(shared: UploadShared, request: UploadRequest, receiver: ResponseReceiver) {
-    const { options, agent } = shared;
+  constructor(shared: UploadShared, request: UpstreamRequest, receiver: ResponseReceiver) {
+    const { options } = shared;
     this.#shared = shared;
     this.#receiver = receiver;
+    this.#upgrade = request.upgrade;
     this.#startedMs = options.clock.monotonicMs();
     const url = new URL(options.origin);
-    const headers = request.fields.flat();
-    if (!hasField(request.fields, 'content-length')) headers.push('transfer-encoding', 'chunked');
-    const { method, path } = request;
-    const client = url.protocol === 'https:' ? https : http;
-    const hostname = url.hostname.replace(/^\[|\]$/g, '');
-    const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
-    // Else TLS would ask for the name in Host, which may be the client's.
-    const name = options.tls?.servername ?? (isIP(hostname) === 0 ? hostname : undefined);
-    const servername = name === undefined ? {} : { servername: name };
-    const place = { hostname, port: url.port, ...servername, ...lookup, rejectUnauthorized: options.tls?.verifies ?? true };
-    this.#request = client.request({ ...place, method, path, headers, agent, maxHeaderSize: options.headBytesMax });
+    this.#request = createRequest(shared, url, request);
     this.#request.on('socket', (socket) => {
       if (!socket.connecting) return;
       options.metrics.add('connections');
@@ -82,13 +75,9 @@ export class UploadTransfer implements Transfer {
     this.#request.on('information', ({ statusCode, rawHeaders }) => this.#onInterim(statusCode, rawHeaders));
     this.#request.on('response', (response) => this.#onResponse(response));
     this.#request.on('error', (error) => this.#fail(error));
-    // An Upgrade that nobody asked for.
-    this.#request.on('upgrade', (_response, socket) => {
-      socket.destroy();
-      this.#fail(new EdgeError('UPSTREAM_INVALID', 'The origin switched protocols'));
-    });
+    this.#request.on('upgrade', (response, socket, first) => this.#onUpgrade(response, { socket, first }));
     this.#request.flushHeaders();
-    void this.#send(request.body);
+    void this.#send(request.body ?? []);
   }
 
   resume(): void {
@@ -104,7 +93,7 @@ export class UploadTransfer implements Transfer {
     if (!this.#hasEnded) this.#end('aborted');
   }
 
-  async #send(body: UploadRequest['body']): Promise<void> {
+  async #send(body: NonNullable<UpstreamRequest['body']> | readonly Uint8Array[]): Promise<void> {
     try {
       for await (const piece of body) {
         if (this.#hasEnded) return;
@@ -155,6 +144,25 @@ export class UploadTransfer implements Transfer {
     if (sink === undefined) return this.abort();
     this.#feeder = new SinkFeeder(sink);
     if (this.#feeder.hasRoom) this.#read();
+  }
+
+  #onUpgrade({ rawHeaders }: IncomingMessage, connection: UpgradedConnection): void {
+    const { socket } = connection;
+    // node:http has taken its own listener off; whoever is given the connection sees its end.
+    socket.on('error', () => socket.destroy());
+    const head = { status: 101, fields: parseRawFields(rawHeaders) };
+    const isAsked = this.#upgrade !== undefined && isAnswerTo(this.#upgrade, head);
+    if (this.#hasEnded || !isAsked || this.#receiver.onUpgrade === undefined) {
+      socket.destroy();
+      return this.#fail(new EdgeError('UPSTREAM_INVALID', 'The origin switched protocols, and not as it was asked to'));
+    }
+    const { clock, metrics } = this.#shared.options;
+    metrics.observe('headSeconds', (clock.monotonicMs() - this.#startedMs) / 1000);
+    this.#stopWaiting();
+    this.#hasEnded = true;
+    // How it goes on is between the two ends, and no fault of the node's.
+    socket.once('close', () => this.#shared.onOutcome('complete'));
+    this.#receiver.onUpgrade(head, connection);
   }
 
   #read(): void {
@@ -225,4 +233,27 @@ export class UploadTransfer implements Transfer {
     this.#timer?.stop();
     this.#timer = undefined;
   }
+}
+
+function createRequest(
+  { options, agent }: UploadShared,
+  url: URL,
+  { method, path, fields, body, upgrade }: UpstreamRequest,
+): ClientRequest {
+  const headers = fields.flat();
+  if (upgrade !== undefined) headers.push('connection', 'Upgrade', 'upgrade', upgrade.protocol);
+  else if (body !== undefined && !hasField(fields, 'content-length')) headers.push('transfer-encoding', 'chunked');
+  const client = url.protocol === 'https:' ? https : http;
+  const hostname = url.hostname.replace(/^\[|\]$/g, '');
+  const lookup = options.lookup === undefined ? {} : { lookup: options.lookup };
+  // Else TLS would ask for the name in Host, which may be the client's.
+  const name = options.tls?.servername ?? (isIP(hostname) === 0 ? hostname : undefined);
+  const servername = name === undefined ? {} : { servername: name };
+  const place = { hostname, port: url.port, ...servername, ...lookup, rejectUnauthorized: options.tls?.verifies ?? true };
+  const way = upgrade === undefined ? { agent } : { createConnection: () => openTunnelSocket(options) };
+  return client.request({ ...place, ...way, method, path, headers, maxHeaderSize: options.headBytesMax });
+}
+
+function isAnswerTo(wish: UpgradeWish, head: UpstreamHead): boolean {
+  return fieldValue(head.fields, 'upgrade')?.toLowerCase() === wish.protocol && wish.isAnswer(head);
 }

@@ -7,6 +7,7 @@ import type { UPSTREAM_OUTCOMES } from './upstream-metrics.ts';
 export type Outcome = (typeof UPSTREAM_OUTCOMES)[number];
 
 const OUTCOME_OF_CODE: Readonly<Partial<Record<EdgeError['code'], Outcome>>> = {
+  UPSTREAM_ABSENT: 'unreachable',
   UPSTREAM_UNREACHABLE: 'unreachable',
   UPSTREAM_TIMEOUT: 'timeout',
   UPSTREAM_BROKEN: 'broken',

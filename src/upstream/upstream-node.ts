@@ -24,6 +24,8 @@ export interface NodeOptions {
   readonly slowStartMs: number;
   readonly outlier: OutlierLimits;
   readonly check: CheckOptions | undefined;
+  /** `host[:port]` that it is sent; undefined: those of its origin. */
+  readonly authority?: string | undefined;
   readonly transport: Omit<TransportOptions, 'onOutcome'>;
   /** Told of changes, for the log. */
   readonly onState: (origin: string, state: NodeState, why: string) => void;
@@ -46,8 +48,6 @@ export interface NodeFacts {
 /** One server of a group. */
 export class UpstreamNode implements BalancedNode {
   readonly origin: string;
-  readonly weight: number;
-  readonly isBackup: boolean;
   /** `host[:port]`. */
   readonly authority: string;
   readonly metrics = new MetricSet(NODE_METRICS);
@@ -56,23 +56,39 @@ export class UpstreamNode implements BalancedNode {
   readonly #transport: OriginTransport;
   readonly #health: NodeHealth;
   readonly #check: HealthCheck | undefined;
+  #weight: number;
+  #isBackup: boolean;
   #checkFault: string | undefined;
   #inFlight = 0;
   #failedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: NodeOptions) {
-    const { weight, isBackup, transport, outlier, check } = options;
+    const { weight, isBackup, transport, outlier, check, authority } = options;
     this.#options = options;
     this.origin = transport.origin;
-    this.weight = weight;
-    this.isBackup = isBackup;
-    this.authority = new URL(transport.origin).host;
+    this.#weight = weight;
+    this.#isBackup = isBackup;
+    this.authority = authority ?? new URL(transport.origin).host;
     this.#clock = transport.clock;
     this.#transport = new OriginTransport({ ...transport, onOutcome: (outcome) => this.#onOutcome(outcome) });
     this.#health = new NodeHealth(this.#clock, outlier, (state, why) => this.#onState(state, why));
     this.#check = check === undefined ? undefined : new HealthCheck(check, transport, (fault) => this.#onCheck(fault, check));
     this.metrics.setGauge('inFlight', () => this.#inFlight);
     for (const state of ['resting', 'down'] as const) this.metrics.setGauge(state, () => Number(this.#health.state === state));
+  }
+
+  get weight(): number {
+    return this.#weight;
+  }
+
+  get isBackup(): boolean {
+    return this.#isBackup;
+  }
+
+  /** It is worth another share from now on; what is known of it stays. */
+  reweigh({ weight, isBackup }: Pick<NodeOptions, 'weight' | 'isBackup'>): void {
+    this.#weight = weight;
+    this.#isBackup = isBackup;
   }
 
   get inFlight(): number {

@@ -4,9 +4,11 @@
  * callback: there is no promise per chunk.
  *
  *   start -> onInterim* -> onHead -> ( room -> onBytes )* -> onEnd   the body is complete: framing and length agree
+ *         |       |      `-> onUpgrade                             the connection speaks another protocol, as was asked for
  *         |                       `-> ... -------------> onError             it is not, whatever the bytes so far look like
  *         `-> onFailure                                         no usable head came
  */
+import type { Duplex } from 'node:stream';
 import type { EdgeError } from '../base/errors.ts';
 import type { FieldList } from '../http/header-fields.ts';
 
@@ -18,8 +20,25 @@ export interface UpstreamRequest {
   readonly fields: FieldList;
   /** The request's content, taken piece by piece as the origin takes it; undefined when there is none. What it throws ends the request. */
   readonly body?: AsyncIterable<Uint8Array> | undefined;
+  /** Another protocol that is asked for; such a request has no content. */
+  readonly upgrade?: UpgradeWish | undefined;
   /** What requests that should reach the same node of a group have in common; undefined where that does not matter. */
   readonly affinity?: string | undefined;
+}
+
+/** A change of protocol that is asked for (RFC 9110 s7.8). */
+export interface UpgradeWish {
+  /** As Upgrade names it, lower-case. */
+  readonly protocol: string;
+  /** Whether a 101 that names the protocol is an answer to this request; another one is as none. */
+  readonly isAnswer: (head: UpstreamHead) => boolean;
+}
+
+/** A connection that speaks another protocol from now on; whoever is given it ends it. */
+export interface UpgradedConnection {
+  readonly socket: Duplex;
+  /** What came right behind the 101. */
+  readonly first: Buffer;
 }
 
 /** A response head, final or interim. */
@@ -49,6 +68,8 @@ export interface ResponseReceiver {
   onInterim?(head: UpstreamHead): void;
   /** Chooses where the body goes; undefined when it is not wanted, which aborts the transfer. */
   onHead(head: UpstreamHead, transfer: Transfer): BodySink | undefined;
+  /** The origin has changed the protocol as asked. Called instead of onHead. */
+  onUpgrade?(head: UpstreamHead, connection: UpgradedConnection): void;
   /** No head came. Called instead of onHead, never after it. */
   onFailure(error: EdgeError): void;
 }

@@ -6,10 +6,11 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { Edge } from '../../src/app/edge.ts';
 import { explainRequest } from '../../src/app/explain-request.ts';
+import { loadEdgeConfig } from '../../src/app/load-config.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
-import { type LoadResult, loadConfig } from '../../src/config/load.ts';
+import type { LoadResult } from '../../src/config/load.ts';
 import { formatProblem } from '../../src/config/problem.ts';
 import { parseRequestTarget } from '../../src/http/request-target.ts';
 import { request } from '../helpers/client.ts';
@@ -21,7 +22,7 @@ const FOLDER = path.resolve(import.meta.dirname, '../../config/examples');
 type Loaded = Extract<LoadResult, { kind: 'ok' }>;
 
 function mustLoad(file: string, overrides: Readonly<Record<string, string>> = {}): Loaded {
-  const result = loadConfig({ file, environment: {}, overrides: Object.entries(overrides).map(([key, text]) => [key, text, 'test']) });
+  const result = loadEdgeConfig({ file, environment: {}, overrides: Object.entries(overrides).map(([key, text]) => [key, text, 'test']) });
   assert.ok(result.kind === 'ok', result.kind === 'ok' ? '' : result.problems.map(formatProblem).join('\n'));
   return result;
 }
@@ -46,6 +47,16 @@ const REQUESTS: Readonly<Record<string, readonly (readonly [request: string, mee
     ['GET http://lancache.steamcontent.com/depot/1/chunk/ab?token=1', 'lan: steam/depots'],
     ['GET http://us.dist.blizzard.com/tpr/wow/data/ab/cd/abcd', 'lan: patches/data'],
     ['GET http://example.com/', 'lan: 421'],
+  ],
+  'discovered-services.yaml': [
+    ['GET http://any.example/shop/cart', 'edge: shop/plain'],
+    ['POST http://any.example/jobs/1', 'edge: jobs/plain'],
+    ['GET http://any.example/film.mp4', 'edge: media/plain'],
+  ],
+  'own-middleware.yaml': [
+    ['GET http://any.example/internal/x', 'edge: internal/plain'],
+    ['GET http://any.example/v1/x', 'edge: api/plain'],
+    ['GET http://any.example/v0/x', 'edge: site/plain'],
   ],
   'api-gateway.yaml': [
     ['PATCH http://any.example/api/v1/users/1', 'api: users/plain'],
@@ -74,6 +85,49 @@ for (const [name, requests] of Object.entries(REQUESTS)) {
     }
   });
 }
+
+test('the edge with middlewares runs: its module looks at keys, and the others do what the file says', async () => {
+  await using origin = await Origin.start({ resolve: () => ({ lengthBytes: 10, cacheControl: 'max-age=60' }) });
+  await withTemporaryDirectory(async (folder) => {
+    const text = readFileSync(path.join(FOLDER, 'own-middleware.yaml'), 'utf8')
+      .replace('0.0.0.0:8000', '127.0.0.1:0')
+      .replace('http://10.0.0.11:8080', origin.url)
+      .replace('./api-keys.ts', path.join(FOLDER, 'api-keys.ts'));
+    const file = path.join(folder, 'edge.yaml');
+    await writeFile(file, text);
+    const small = { 'device.path': path.join(folder, 'cache'), 'device.size': '64MiB', 'memory.arena': '16MiB', 'slice.size': '64KiB' };
+    const { config } = mustLoad(file, { ...small, 'admin.listen': '127.0.0.1:0', 'log.access': 'false' });
+    const base = { isSizeChosen: true, clock: new SystemClock(), random: new SystemRandom(), logger: createSilentLogger() };
+    const edge = await Edge.start({ ...base, config, adminListen: config.admin.listen });
+    try {
+      assert(typeof edge.address === 'object');
+      const { port } = edge.address;
+      const ask = (target: string, headers = {}, method = 'GET') => request({ port, path: target, method, headers });
+      const refused = await ask('/v1/x', { origin: 'https://app.example.com' });
+      assert.deepEqual([refused.status, refused.headers['access-control-allow-origin']], [401, 'https://app.example.com']);
+      assert.equal(origin.requests.length, 0);
+      for (const [key, consumer] of [
+        ['3f9c1d', 'shop'],
+        ['77ab02', 'partner'],
+      ] as const) {
+        const { status, headers } = await ask('/v1/x', { 'x-api-key': key });
+        assert.deepEqual([status, headers['x-served-for']], [200, consumer]);
+        assert.equal(headers['x-content-type-options'], 'nosniff');
+      }
+      assert.equal((await ask('/v1/x', { 'x-api-key': '3f9c1d', 'content-length': '0' }, 'PUT')).status, 200);
+      const told = origin.requests.map(({ method, headers }) => [method, headers['x-consumer'], headers['x-api-key']].join(' '));
+      assert.deepEqual([...new Set(told)], ['GET  ', 'PUT shop ']);
+      assert.equal((await ask('/internal/x')).status, 403);
+      assert.deepEqual((await ask('/v0/a/b')).headers.location, '/v1/a/b');
+      const preflight = await ask('/v1/x', { origin: 'https://a.preview.example.com', 'access-control-request-method': 'PUT' }, 'OPTIONS');
+      assert.deepEqual([preflight.status, preflight.headers['access-control-allow-methods']], [204, 'GET, PUT']);
+      const { body } = await request({ port: edge.adminAddress?.port ?? 0, path: '/metrics' });
+      assert.match(body.toString(), /rawslice_middleware_events_total\{middleware="keys",event="refused"\} 1/);
+    } finally {
+      await edge.close();
+    }
+  });
+});
 
 test('the API gateway runs: its nodes are asked with paths of their own, one of a group may be dead', async () => {
   const origins = await Promise.all(Array.from({ length: 6 }, () => Origin.start({ resolve: () => ({ lengthBytes: 10 }) })));

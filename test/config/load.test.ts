@@ -54,6 +54,7 @@ test('loadConfig() fills in every default', () => {
         takesProxyProtocol: false,
         hasHttp2: false,
         trustedProxies: undefined,
+        middlewares: [],
       },
     ],
     routes: [
@@ -68,8 +69,11 @@ test('loadConfig() fills in every default', () => {
         addPrefix: '',
         rules: [],
         sliceSizeBytes: 1024 ** 2,
+        middlewares: [],
+        upgrades: ['websocket'],
       },
     ],
+    middlewares: [],
     groups: [
       {
         name: 'default',
@@ -81,6 +85,7 @@ test('loadConfig() fills in every default', () => {
         boundedLoadPercent: 0,
         slowStartMs: 0,
         panicPercent: 0,
+        discovery: undefined,
         healthCheck: undefined,
         outlier: { failuresMax: 1, errorPercent: 0, slowFactor: 0, restMs: 1000, restMsMax: 30_000 },
         hostHeader: undefined,
@@ -121,6 +126,7 @@ test('loadConfig() fills in every default', () => {
     memory: { arenaBytes: 256 * 1024 ** 2 },
     slice: { sizeBytes: 1024 ** 2 },
     cache: { staleIfErrorMs: 86_400_000 },
+    upgrades: ['websocket'],
     limits: {
       variantsMax: 16,
       connectionsMax: 16_384,
@@ -128,6 +134,8 @@ test('loadConfig() fills in every default', () => {
       streamsMax: 128,
       clientStallMs: 60_000,
       uploadStallMs: 60_000,
+      tunnelsMax: 1024,
+      tunnelIdleMs: 600_000,
       headerBytesMax: 16 * 1024,
       headerTimeoutMs: 10_000,
       rangesMax: 256,

@@ -61,6 +61,7 @@ routes:
     match: ^/v\\d+/
     methods: [GET, POST]
     upstream: api
+    upgrade: [websocket, Chat/2]
 upstreams:
   - name: mirrors
     nodes:
@@ -74,7 +75,14 @@ upstreams:
     headTimeout: 2s
 `;
 
-const PLAIN = { certificates: [], tlsMinVersion: '1.2', takesProxyProtocol: false, hasHttp2: false, trustedProxies: undefined };
+const PLAIN = {
+  certificates: [],
+  tlsMinVersion: '1.2',
+  takesProxyProtocol: false,
+  hasHttp2: false,
+  trustedProxies: undefined,
+  middlewares: [],
+};
 
 test('services, routes and groups are joined; what they leave out comes from the options', () => {
   const { services, routes, groups } = mustLoad(FULL);
@@ -98,6 +106,7 @@ test('services, routes and groups are joined; what they leave out comes from the
         { address: '10.0.0.0', prefixBits: 8, family: 'ipv4' },
         { address: '::1', prefixBits: 128, family: 'ipv6' },
       ],
+      middlewares: [],
     },
     { ...PLAIN, name: 'inner', isImplicit: false, listen: [{ host: '127.0.0.1', port: 8082 }], routes: ['debian', 'api'] },
   ]);
@@ -115,6 +124,8 @@ test('services, routes and groups are joined; what they leave out comes from the
       addPrefix: '/archive',
       rules: ['own', 'debian-pool'],
       sliceSizeBytes: 512 * 1024,
+      middlewares: [],
+      upgrades: ['websocket'],
     },
   );
   assert.deepEqual(
@@ -122,8 +133,8 @@ test('services, routes and groups are joined; what they leave out comes from the
     ['shared'],
   );
   assert.deepEqual(
-    [api?.path, api?.methods, api?.sliceSizeBytes],
-    [{ kind: 'pattern', pattern: /^\/v\d+\//u }, ['GET', 'POST'], 1024 ** 2],
+    [api?.path, api?.methods, api?.sliceSizeBytes, api?.upgrades],
+    [{ kind: 'pattern', pattern: /^\/v\d+\//u }, ['GET', 'POST'], 1024 ** 2, ['websocket', 'chat/2']],
   );
   const [mirrors, other] = groups;
   assert.deepEqual(
@@ -155,7 +166,7 @@ test('--print-effective shows the lists with their sources', () => {
   assert.equal(row('services.inner'), 'listen 127.0.0.1:8082, routes debian api # edge.yaml:14');
   assert.equal(
     row('routes.debian'),
-    'host mirror.example *.mirrors.example, prefix /debian, stripPrefix /debian, addPrefix /archive, upstream mirrors, sliceSize 512KiB # edge.yaml:18',
+    'host mirror.example *.mirrors.example, prefix /debian, stripPrefix /debian, addPrefix /archive, upstream mirrors, sliceSize 512KiB, upgrade websocket # edge.yaml:18',
   );
   assert.equal(row('routes.debian.rules.own'), '^/dists/x/, freshFor 1m # edge.yaml:26');
   assert.match(row('routes.debian.rules.debian-pool'), /immutable.* # preset debian$/);

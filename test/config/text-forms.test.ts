@@ -8,7 +8,7 @@ import { formatListenAddress, isLoopback, parseListenAddress } from '../../src/c
 import { formatNetworks, parseNetworks } from '../../src/config/network.ts';
 import { OPTION_KEYS } from '../../src/config/options.ts';
 import type { Parsed } from '../../src/config/parsed.ts';
-import { parseBoolean } from '../../src/config/schema.ts';
+import { parseBoolean, parseProtocols } from '../../src/config/schema.ts';
 import { formatSize, parseSize } from '../../src/config/size.ts';
 import { findSuggestion } from '../../src/config/suggestion.ts';
 
@@ -150,4 +150,14 @@ test('networks: lists of both families, single addresses, and what is none', () 
   for (const text of ['', 'localhost', '192.0.2.0/33', '192.0.2/24', '::1/129', '1.2.3.4/8/8', '1.2.3.4/', 'fe80::1%eth0', '1.2.3.4,,'])
     assert.match(messageOf(parseNetworks(text)), /^must be networks such as/, text);
   assert.match(messageOf(parseNetworks(Array(257).fill('::1').join())), /names 257 networks; the limit is 256/);
+});
+
+test('parseProtocols() takes names, and none that would hide requests', () => {
+  assert.deepEqual(parseProtocols('WebSocket, chat/2'), { kind: 'ok', value: ['websocket', 'chat/2'] });
+  assert.deepEqual(parseProtocols('none'), { kind: 'ok', value: [] });
+  for (const text of ['h2c', 'websocket,h2c', 'TLS/1.0', 'HTTP/2.0', 'h2'])
+    assert.match(messageOf(parseProtocols(text)), /^must not have ".*": requests inside it would pass by/, text);
+  for (const text of ['', 'none,websocket', 'a b', '/2', 'a/b/c'])
+    assert.match(messageOf(parseProtocols(text)), /^must be protocols such as/, text);
+  assert.match(messageOf(parseProtocols(Array(9).fill('a').join())), /names 9 protocols; the limit is 8/);
 });

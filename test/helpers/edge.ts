@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Registry } from 'prom-client';
+import { loadEdgeConfig } from '../../src/app/load-config.ts';
 import { AssembledProxy } from '../../src/app/proxy-assembly.ts';
 import { must } from '../../src/base/assert.ts';
 import { SystemClock } from '../../src/base/clock.ts';
@@ -13,7 +14,7 @@ import { createSilentLogger, type Logger } from '../../src/base/log.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
 import type { SiteRule } from '../../src/cache/site-rule.ts';
-import { type LoadResult, loadConfig } from '../../src/config/load.ts';
+import type { LoadResult } from '../../src/config/load.ts';
 import { formatProblem } from '../../src/config/problem.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import type { Listener } from '../../src/proxy/listener.ts';
@@ -133,7 +134,7 @@ async function load({ origin, yaml, set = {} }: EdgeOptions): Promise<Extract<Lo
   const loaded = await withTemporaryDirectory(async (folder) => {
     const file = yaml === undefined ? undefined : path.join(folder, 'edge.yaml');
     if (file !== undefined) await writeFile(file, yaml ?? '');
-    return loadConfig({ file, environment: {}, overrides });
+    return loadEdgeConfig({ file, environment: {}, overrides });
   });
   assert(loaded.kind === 'ok', loaded.kind === 'ok' ? '' : loaded.problems.map(formatProblem).join('\n'));
   return loaded;

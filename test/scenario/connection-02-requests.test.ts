@@ -138,10 +138,10 @@ test('an unsafe method while the object is being asked for: what was asked befor
   assert.equal((await edge.get('/a')).headers['x-cache'], 'HIT');
 });
 
-test('Upgrade is not tunnelled: the request is answered as what else it is', async () => {
+test('an Upgrade that nobody lets through is not tunnelled: the request is answered as what else it is', async () => {
   await using origin = await Origin.start();
   origin.setObject('/a', { lengthBytes: 1000, cacheControl: 'max-age=60' });
-  await using edge = await startEdge({ origin });
+  await using edge = await startEdge({ origin, set: { upgrade: 'none' } });
   const answer = await edge.get('/a', { upgrade: 'websocket', connection: 'upgrade' });
   assert.deepEqual([answer.status, answer.bodyBytes, answer.headers['x-cache']], [200, 1000, 'BYPASS']);
   assert.equal(origin.requestsFor('/a')[0]?.headers.upgrade, undefined);

@@ -1,68 +1,20 @@
 /** The configuration is loaded again while requests go on: what is new holds at once, what is gone drains, what is wrong changes nothing, and no request fails. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
-import { Edge } from '../../src/app/edge.ts';
 import { FileWatcher } from '../../src/app/file-watcher.ts';
 import { SystemClock } from '../../src/base/clock.ts';
-import { createSilentLogger } from '../../src/base/log.ts';
-import { SystemRandom } from '../../src/base/random.ts';
 import { KIB } from '../../src/base/units.ts';
-import { loadConfig } from '../../src/config/load.ts';
 import { ClientConnection, request } from '../helpers/client.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
+import { withReloadableEdge } from '../helpers/reloadable-edge.ts';
 import { withTemporaryDirectory } from '../helpers/temp.ts';
+import { WebSocketOrigin } from '../helpers/websocket-origin.ts';
 
 const OBJECT = { lengthBytes: 200 * KIB, cacheControl: 'max-age=600' };
-
-interface Play {
-  readonly edge: Edge;
-  readonly file: string;
-  /** Writes the file and reloads. */
-  change(text: string): ReturnType<Edge['reload']>;
-  port(service?: string): number;
-}
-
-/** Runs a play with a real program in this process. `yaml` is everything but the device. */
-async function withEdge(yaml: string, run: (play: Play) => Promise<void>): Promise<void> {
-  await withTemporaryDirectory(async (folder) => {
-    const file = path.join(folder, 'edge.yaml');
-    const write = (text: string): Promise<void> => writeFile(file, text);
-    await write(yaml);
-    const overrides = Object.entries({
-      'device.path': path.join(folder, 'cache'),
-      'device.size': '64MiB',
-      'memory.arena': '16MiB',
-      'slice.size': '64KiB',
-      'log.access': 'false',
-      'log.level': 'silent',
-      'admin.listen': '127.0.0.1:0',
-      'reload.interval': '0',
-    }).map(([key, text]) => [key, text, 'test'] as const);
-    const load = () => loadConfig({ file, environment: {}, overrides });
-    const loaded = load();
-    assert(loaded.kind === 'ok', JSON.stringify(loaded));
-    const { config } = loaded;
-    const base = { isSizeChosen: true, clock: new SystemClock(), random: new SystemRandom(), logger: createSilentLogger() };
-    const edge = await Edge.start({ ...base, config, adminListen: config.admin.listen, source: { file, load } });
-    const port = (service?: string): number => {
-      const open = edge.listeners.open.find((listener) => service === undefined || listener.service === service);
-      assert(typeof open?.address === 'object');
-      return open.address.port;
-    };
-    const change = async (text: string) => {
-      await write(text);
-      return edge.reload('file');
-    };
-    try {
-      await run({ edge, file, change, port });
-    } finally {
-      await edge.close();
-    }
-  });
-}
 
 const groupOf = (name: string, ...origins: readonly Origin[]): string =>
   `  - { name: ${name}, nodes: [${origins.map(({ url }) => `{ url: "${url}" }`).join(', ')}] }\n`;
@@ -78,7 +30,7 @@ test('thirty reloads under load: groups, nodes, routes, rules and listeners chan
     `${services('')}routes:\n  - { name: p, prefix: /p, upstream: h }\n  - { name: all, upstream: g, rules: [{ name: r, prefix: /, freshFor: 1m }] }\nupstreams:\n${groupOf('g', three)}${groupOf('h', one)}`,
     `${services('')}limits: { requests: 500, clientSurplus: 2GiB }\nroutes: [{ name: all, upstream: g }]\nupstreams:\n  - name: g\n    headTimeout: 9s\n    nodes: [{ url: "${one.url}", weight: 3 }]\n`,
   ];
-  await withEdge(texts[0] ?? '', async ({ edge, change, port }) => {
+  await withReloadableEdge(texts[0] ?? '', async ({ edge, change, port }) => {
     let isOver = false;
     let answered = 0;
     const load = async (client: number): Promise<void> => {
@@ -127,7 +79,7 @@ test('a download that is under way ends as it began, though its route, its group
   one.misbehave('/big', { pauseAfterBytes: 500 * KIB });
   const yaml = (listen: string, origin: Origin, name: string): string =>
     `services: [{ name: ${name}, listen: "${listen}" }]\nroutes: [{ name: ${name}, upstream: ${name} }]\nupstreams:\n${groupOf(name, origin)}`;
-  await withEdge(yaml('127.0.0.1:0', one, 'old'), async ({ edge, change, port }) => {
+  await withReloadableEdge(yaml('127.0.0.1:0', one, 'old'), async ({ edge, change, port }) => {
     const oldPort = port('old');
     const download = request({ port: oldPort, path: '/big', expect: body });
     await one.waitForHeld('/big');
@@ -152,7 +104,7 @@ test('a node that stays keeps its connections and what is known of it, whatever 
   const outlier = '    outlier: { rest: 1h, restMax: 1h }\n';
   const yaml = (balance: string, ...origins: readonly Origin[]): string =>
     `listen: 127.0.0.1:0\nupstreams:\n  - name: g\n    balance: ${balance}\n${outlier}    nodes: [${origins.map(({ url }) => `{ url: "${url}" }`).join(', ')}]\n`;
-  await withEdge(yaml('round-robin', one, two), async ({ edge, change, port }) => {
+  await withReloadableEdge(yaml('round-robin', one, two), async ({ edge, change, port }) => {
     const ask = async (target: string): Promise<number> => (await request({ port: port(), path: target })).status;
     for (let count = 0; count < 4; count += 1) assert.equal(await ask(`/a${count}`), 200);
     const states = (): readonly string[] => edge.proxy.upstreams.flatMap(({ nodes }) => nodes.map(({ state }) => state));
@@ -170,7 +122,7 @@ test('a node that stays keeps its connections and what is known of it, whatever 
 test('a file that is not valid, or an address that cannot be had, changes nothing and is told; so is what needs a restart', async () => {
   await using origin = await Origin.start({ resolve: () => OBJECT });
   const good = `upstream: { url: "${origin.url}" }\n`;
-  await withEdge(`${good}listen: 127.0.0.1:0\n`, async ({ edge, change, port }) => {
+  await withReloadableEdge(`${good}listen: 127.0.0.1:0\n`, async ({ edge, change, port }) => {
     const ask = async (): Promise<number> => (await request({ port: port(), path: '/a' })).status;
     const admin = async (target: string, method = 'GET'): Promise<{ status: number; body: Record<string, unknown>; text: string }> => {
       const answer = await request({ port: edge.adminAddress?.port ?? 0, path: target, method });
@@ -233,6 +185,43 @@ test('a watched file is told of once it stands still, also when it is replaced o
       }
     } finally {
       watcher.stop();
+    }
+  });
+});
+
+test('a tunnel outlives the node that it leads to, and the drain of the old set; the next one goes where the new set says', async () => {
+  await using before = await WebSocketOrigin.start();
+  await using after = await WebSocketOrigin.start();
+  const yaml = (origin: WebSocketOrigin): string =>
+    `routes: [{ name: all, upstream: pool }]\nupstreams: [{ name: pool, nodes: [{ url: "${origin.url}" }] }]\nshutdown: { drain: 0 }\n`;
+  await withReloadableEdge(yaml(before), async ({ edge, change, port }) => {
+    const open = async (): Promise<WebSocket> => {
+      const client = new WebSocket(`ws://127.0.0.1:${port()}/`);
+      await once(client, 'open');
+      return client;
+    };
+    const echo = async (client: WebSocket, text: string): Promise<void> => {
+      const message = once(client, 'message');
+      client.send(text);
+      const [{ data }] = (await message) as [{ data: unknown }];
+      assert.equal(data, text);
+    };
+    const first = await open();
+    assert.equal((await change(yaml(after))).outcome, 'applied');
+    const second = await open();
+    assert.deepEqual([before.openCount, after.openCount], [1, 1]);
+    // The old set is closed by now: nobody else has a connection to it.
+    await eventually(() => edge.proxy.upstreams.every(({ nodes }) => nodes.every(({ origin }) => origin === after.url)), {
+      what: 'the new set',
+    });
+    for (let turn = 0; turn < 3; turn += 1) {
+      await echo(first, `first ${turn}`);
+      await echo(second, `second ${turn}`);
+    }
+    for (const client of [first, second]) {
+      const closed = once(client, 'close');
+      client.close();
+      await closed;
     }
   });
 });

@@ -62,6 +62,16 @@ const OBJECTS: Readonly<Record<(typeof DUEL_PATHS)[number], ObjectDefinition | u
   '/absent': undefined,
 };
 
+/** Some of the objects have a route with middlewares, which the lane does not know. */
+const MIDDLEWARES = `
+middlewares:
+  - { name: marks, use: headers, options: { setResponse: { x-mark: yes }, removeResponse: [content-md5] } }
+  - { name: browsers, use: cors, options: { origins: [http://x] } }
+routes:
+  - { name: with, match: "^/d[01]/(weak|slice-and-one)$", middlewares: [browsers, marks] }
+  - { name: without }
+`;
+
 /** Runs connections until `isOver`. @throws AssertionError where the lanes differ; its message says how to see that again */
 export async function duel(options: {
   readonly seed: number;
@@ -71,8 +81,8 @@ export async function duel(options: {
 }): Promise<DuelTally> {
   await using origin = await Origin.start();
   const set = { 'limits.headerTimeout': '1m' };
-  await using express = await startEdge({ origin, set });
-  await using general = await startEdge({ origin, set: { ...set, expressLane: 'false' } });
+  await using express = await startEdge({ origin, set, yaml: MIDDLEWARES });
+  await using general = await startEdge({ origin, set: { ...set, expressLane: 'false' }, yaml: MIDDLEWARES });
   const tally: DuelTally = {
     connections: 0,
     requests: 0,

@@ -48,6 +48,14 @@ test('by chance, shares follow the weights', () => {
   for (const [index, share] of [0.1, 0.2, 0.7].entries()) assert.ok(Math.abs((shares[index] ?? 0) / 10_000 - share) < 0.02, `${shares}`);
 });
 
+test('a worth that changes with every look, as of a node that starts slowly, is no trouble', () => {
+  let worth = 0;
+  const slow: TestNode = Object.defineProperty({ ...makeNodes([1])[0] } as TestNode, 'weightNow', { get: () => (worth += 0.01) });
+  const nodes = [slow, ...makeNodes([3])];
+  const balancers: readonly Balancer<TestNode>[] = [new LeastConnections(), new SmoothRoundRobin(), new TwoChoices(new SeededRandom(SEED))];
+  for (const balancer of balancers) for (let turn = 0; turn < 20; turn += 1) assert.ok(nodes.includes(balancer.choose(nodes, ANY)));
+});
+
 test('two choices and least connections avoid who is busy, for the weight that it has', () => {
   const nodes = makeNodes([1, 1, 4]);
   const [first, second, third] = nodes as [TestNode, TestNode, TestNode];

@@ -3,9 +3,10 @@
  * each option and where it came from. Opens no device and no socket.
  */
 import type { Command } from 'commander';
+import { loadEdgeConfig } from '../../src/app/load-config.ts';
 import { type EffectiveOption, listEffectiveOptions } from '../../src/config/effective-options.ts';
 import type { ConfigOverride } from '../../src/config/environment.ts';
-import { type LoadResult, loadConfig } from '../../src/config/load.ts';
+import type { LoadResult } from '../../src/config/load.ts';
 import type { ConfigProblem } from '../../src/config/problem.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption, complainAbout, summarize } from '../config-options.ts';
@@ -27,7 +28,7 @@ export function addConfigCommand(program: Command, io: CommandIo): void {
     .option('--print-effective', 'print the value of every option and where it came from')
     .option('--json', 'print the result as JSON');
   addSetOption(check).action((file: string, options: CheckOptions) => {
-    const result = loadConfig({ file, environment: io.environment, overrides: options.set });
+    const result = loadEdgeConfig({ file, environment: io.environment, overrides: options.set });
     if (result.kind === 'invalid') io.exitCode = EXIT_CODES.configuration;
     if (options.json === true) io.terminal.printJson(describeResult(file, result, options.printEffective === true));
     else if (result.kind === 'ok') reportValid(io, file, result, options.printEffective === true);

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { Edge } from '../../src/app/edge.ts';
 import { takeInheritance } from '../../src/app/inherited-sockets.ts';
 import { serveUntilTold } from '../../src/app/life-cycle.ts';
+import { loadEdgeConfig } from '../../src/app/load-config.ts';
 import { countText } from '../../src/base/count-text.ts';
 import { createLogger } from '../../src/base/log.ts';
 import { LogBuffer } from '../../src/base/log-buffer.ts';
@@ -12,7 +13,6 @@ import { formatBytes } from '../../src/base/units.ts';
 import type { ConfigRoute, EdgeConfig } from '../../src/config/edge-config.ts';
 import { type ConfigOverride, environmentName } from '../../src/config/environment.ts';
 import { formatListenAddress } from '../../src/config/listen-address.ts';
-import { loadConfig } from '../../src/config/load.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption, loadConfigOrFail } from '../config-options.ts';
 import { watchSignals } from '../interrupt.ts';
@@ -77,7 +77,7 @@ async function run(options: ServeOptions, io: CommandIo): Promise<void> {
     adminListen: config.admin.listen,
     sockets,
     isHandover,
-    source: { file, load: () => loadConfig({ file, environment: io.environment, overrides }) },
+    source: { file, load: () => loadEdgeConfig({ file, environment: io.environment, overrides }) },
   });
   if (!isHandover) announce(io, edge, config);
   process.on('SIGHUP', () => void edge.reload('signal'));
@@ -124,7 +124,7 @@ function frontedBy(config: EdgeConfig, { group: name }: ConfigRoute): string {
   const group = config.groups.find((known) => known.name === name);
   const [first, ...others] = group?.nodes ?? [];
   const more = others.length === 0 ? '' : ` and ${countText(others.length, 'node')} more`;
-  return `fronts ${first?.origin ?? ''}${group?.basePath ?? ''}${more} (preset ${config.preset})`;
+  return `fronts ${first?.origin ?? (group?.discovery === undefined ? '' : `what is found for ${group.discovery.authority}`)}${group?.basePath ?? ''}${more} (preset ${config.preset})`;
 }
 
 function placeText(address: Edge['address']): string {

@@ -95,6 +95,7 @@ export class TargetTable {
     const { path, query, host, verdict } = found;
     if (verdict.kind === 'absent') return { kind: 'foreign', reason: 'target' };
     const { route } = verdict;
+    if (route.chain !== undefined) return { kind: 'foreign', reason: 'middleware' };
     const rule = ruleOf(route, path);
     const lookup = judgeRequest({ method, fields: [], rule });
     if (lookup.kind === 'bypass') return { kind: 'foreign', reason: 'rule' };

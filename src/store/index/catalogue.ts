@@ -3,6 +3,7 @@
  * overlap, the bitmap is the union of index and reservations, and an object's count is that of its slices on the device or in memory.
  */
 import { assert } from '../../base/assert.ts';
+import type { Clock } from '../../base/clock.ts';
 import type { MetricSet } from '../../base/metrics.ts';
 import { EMPTY_RECORD, JOURNAL_TYPES, MANIFEST_NUMBER } from '../../format/journal-block.ts';
 import type { ManifestFreshness, ObjectHash } from '../../format/manifest.ts';
@@ -13,11 +14,14 @@ import type { StoreLimits } from '../store-limits.ts';
 import type { STORE_METRICS } from '../store-metrics.ts';
 import { BlockAllocator, type BlockRun, bandOf } from './block-allocator.ts';
 import type { ObjectTag } from './object-table.ts';
+import { Remains } from './remains.ts';
 import { type ResidentSlice, ResidentTier } from './resident-tier.ts';
 import { type ExtentPlace, NO_SLOT, objectTag, type SliceIndex } from './slice-index.ts';
 
-/** Slice numbers tried when an object's slices are freed; what lies beyond is left to the evictor. */
-const PROBES_MAX = 65536;
+/** Slices of a gone object that are freed at once, and in each turn after it: a fraction of a millisecond. */
+const FREED_PER_TURN = 128;
+/** Between two turns, so that what waits for the purge that began them goes first. */
+const TURN_MS = 1;
 /** A device that had to evict is full until this share of its blocks and entries is free again. More than fragmentation leaves (3 to 6 %). */
 const FREE_SHARE = 0.125;
 
@@ -27,6 +31,8 @@ export class Catalogue {
   readonly allocator: BlockAllocator;
   readonly journal: Journal;
   readonly resident: ResidentTier;
+  readonly #clock: Clock;
+  readonly #remains: Remains;
   readonly #limits: StoreLimits;
   readonly #metrics: MetricSet<typeof STORE_METRICS>;
   readonly #policy: AdmissionPolicy;
@@ -34,6 +40,7 @@ export class Catalogue {
   /** Objects that were replaced or dropped while somebody reads them, by generation: rows that no tag finds. */
   readonly #retired = new Map<number, number>();
   #isFull = false;
+  #isFreeing = false;
   /** The object that was looked for last, since a hit looks for it several times. */
   #lastHash: ObjectHash | undefined;
   #lastTag: ObjectTag = { tagLow: 0, tagHigh: 0 };
@@ -45,6 +52,7 @@ export class Catalogue {
     limits: StoreLimits;
     metrics: MetricSet<typeof STORE_METRICS>;
     policy: AdmissionPolicy;
+    clock: Clock;
     /** A slice left the RAM tier. */
     onVanish: (slice: ResidentSlice) => void;
   }) {
@@ -55,7 +63,13 @@ export class Catalogue {
     this.#metrics = options.metrics;
     this.#policy = options.policy;
     this.#onVanish = options.onVanish;
+    this.#clock = options.clock;
     this.resident = new ResidentTier((slice) => this.#vanish(slice));
+    this.#remains = new Remains({
+      resident: this.resident,
+      isStored: (generation, sliceNumber) => this.isStored(generation, sliceNumber),
+      free: (generation, sliceNumber) => this.#freeRemnant(generation, sliceNumber),
+    });
   }
 
   /** Whether what comes in has to evict something: it had to, and not much has become free since. */
@@ -237,18 +251,44 @@ export class Catalogue {
     const record = index.recordOf(tagSlot);
     const generation = index.generation(record);
     if (!this.#retired.delete(generation) && cause === 'other') this.#journalEnd(tagSlot);
-    this.resident.removeGeneration(generation);
-    if (index.hasBody(record)) {
-      index.setPlace(record, { ...index.place(record), flags: 0 });
-      this.#recount(generation, 0, true);
-    }
-    for (let sliceNumber = 0; index.slices(tagSlot) > 0 && sliceNumber < PROBES_MAX; sliceNumber += 1) {
-      const slot = index.findSlice(generation, sliceNumber);
-      if (slot !== NO_SLOT) this.#freeSlice(slot);
-    }
-    this.#metrics.add('orphaned', index.slices(tagSlot));
+    // The slice that rides in the record goes with it.
+    const slices = index.slices(tagSlot) - (index.hasBody(record) && this.resident.find(generation, 0) === undefined ? 1 : 0);
     if (index.blocks(record) > 0) this.allocator.release(index.block(record), index.blocks(record));
     index.removeManifest(tagSlot);
+    this.#freeRemains(generation, slices);
+  }
+
+  /** Frees what is left of objects that are gone. @param probes slice numbers looked at */
+  freeRemains(probes: number): void {
+    this.#remains.freeSome(probes);
+  }
+
+  /** Some at once, the rest turn by turn. */
+  #freeRemains(generation: number, slices: number): void {
+    if (slices === 0) return;
+    if (!this.#remains.add(generation, slices)) {
+      this.resident.removeGeneration(generation);
+      this.#metrics.add('orphaned', slices);
+    }
+    this.freeRemains(FREED_PER_TURN);
+    if (this.#isFreeing || this.#remains.isEmpty) return;
+    this.#isFreeing = true;
+    const turn = (): void => {
+      this.freeRemains(FREED_PER_TURN);
+      this.#isFreeing = !this.#remains.isEmpty;
+      if (this.#isFreeing) this.#clock.startTimer(TURN_MS, turn);
+    };
+    this.#clock.startTimer(TURN_MS, turn);
+  }
+
+  #freeRemnant(generation: number, sliceNumber: number): boolean {
+    const slot = this.index.findSlice(generation, sliceNumber);
+    if (slot === NO_SLOT) return false;
+    const isWhole = !this.index.isPartial(slot);
+    // Nobody counts it any more.
+    this.allocator.release(this.index.block(slot), this.index.blocks(slot));
+    this.index.removeSlice(slot);
+    return isWhole;
   }
 
   /**
@@ -332,6 +372,10 @@ export class Catalogue {
   }
 
   #evict(reason: 'blocks' | 'entries'): boolean {
+    if (!this.#remains.isEmpty) {
+      this.freeRemains(FREED_PER_TURN);
+      return true;
+    }
     const victim = this.index.nextVictim();
     // Manifests that only slices in memory hold are let go by taking those out of memory.
     if (victim === NO_SLOT) return this.resident.reclaim();
@@ -365,6 +409,7 @@ export class Catalogue {
   }
 
   #recount(generation: number, sliceNumber: number, wasHeld: boolean): void {
+    if (this.index.findManifest(generation) === NO_SLOT) return;
     const isHeld = this.#isHeld(generation, sliceNumber);
     if (isHeld !== wasHeld) this.#count(generation, isHeld ? 1 : -1);
   }
