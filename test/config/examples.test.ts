@@ -61,6 +61,7 @@ const REQUESTS: Readonly<Record<string, readonly (readonly [request: string, mee
   'api-gateway.yaml': [
     ['PATCH http://any.example/api/v1/users/1', 'api: users/plain'],
     ['GET http://any.example/api/v1/orders', 'api: orders/plain'],
+    ['POST http://any.example/inventory.v1.Inventory/Get', 'api: inventory/plain'],
     ['GET http://www.example.com/app.js', 'api: static/plain'],
     ['OPTIONS http://x.example/api/v1/users', 'api: 405'],
     ['GET http://x.example/else', 'api: 404'],

@@ -89,6 +89,7 @@ test('loadConfig() fills in every default', () => {
         healthCheck: undefined,
         outlier: { failuresMax: 1, errorPercent: 0, slowFactor: 0, restMs: 1000, restMsMax: 30_000 },
         hostHeader: undefined,
+        protocol: 'http/1.1',
         preservesHost: false,
         retriesMax: 2,
         retryBudgetPercent: 20,
