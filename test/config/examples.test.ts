@@ -131,8 +131,17 @@ test('the edge with middlewares runs: its module looks at keys, and the others d
 });
 
 test('the API gateway runs: its nodes are asked with paths of their own, one of a group may be dead', async () => {
-  const origins = await Promise.all(Array.from({ length: 6 }, () => Origin.start({ resolve: () => ({ lengthBytes: 10 }) })));
-  const nodes = ['10.0.0.11:8080', '10.0.0.12:8080', '10.0.0.21:8080', '10.0.0.22:8080', '10.0.0.31', '10.0.0.32'];
+  const origins = await Promise.all(Array.from({ length: 8 }, () => Origin.start({ resolve: () => ({ lengthBytes: 10 }) })));
+  const nodes = [
+    '10.0.0.11:8080',
+    '10.0.0.12:8080',
+    '10.0.0.21:8080',
+    '10.0.0.22:8080',
+    '10.0.0.31',
+    '10.0.0.32',
+    '10.0.0.41:50051',
+    '10.0.0.42:50051',
+  ];
   await withTemporaryDirectory(async (folder) => {
     let text = readFileSync(path.join(FOLDER, 'api-gateway.yaml'), 'utf8').replace('0.0.0.0:8000', '127.0.0.1:0');
     for (const [index, node] of nodes.entries())
@@ -166,6 +175,7 @@ test('the API gateway runs: its nodes are asked with paths of their own, one of 
       assert.deepEqual(states, [
         ['users', 2],
         ['orders', 2],
+        ['inventory', 2],
         ['static', 2],
       ]);
     } finally {
