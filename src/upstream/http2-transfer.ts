@@ -189,6 +189,9 @@ export class Http2Transfer implements Transfer {
   #onEnd(stream: ClientHttp2Stream): void {
     if (this.#hasEnded || this.#feeder === undefined) return;
     const isAllThere = this.#isEndSeen || this.#bytesLeft === 0;
+    // Nor is the end of the connection one of its bodies, though node says so when it is ended from here.
+    const failure = this.#session?.failure;
+    if (failure !== undefined && !isAllThere) return this.fail(failure);
     if (wasReset(stream) && !isAllThere)
       return this.fail(new EdgeError('UPSTREAM_BROKEN', `Origin ${this.#host.options.origin} reset its response`));
     this.#stopWaiting();

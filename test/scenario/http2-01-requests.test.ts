@@ -257,8 +257,14 @@ test('HTTP/2 (S10): content that breaks off is never whole at the origin, whatev
       await eventually(() => received[index]?.hasEnded, { what: 'the end of the connection to the origin' });
       assert.doesNotMatch(received[index]?.text ?? '', /\r\n0\r\n/);
     }
+    // Nor does the end of the connection end its content.
+    client.send(frame(FRAME.headers, FLAG.endHeaders, 7, head([[':method', 'PUT']], '/up')), frame(FRAME.data, 0, 7, Buffer.from('begin')));
+    await eventually(() => received[3]?.text.includes('begin'), { what: 'the beginning' });
+    client.socket.end();
+    await eventually(() => received[3]?.hasEnded, { what: 'the end of the connection to the origin' });
+    assert.doesNotMatch(received[3]?.text ?? '', /\r\n0\r\n/);
     await edge.settle();
-    assert.equal(edge.services.metrics.value('aborted'), 3);
+    assert.equal(edge.services.metrics.value('aborted'), 4);
   }
   await new Promise((resolve) => server.close(resolve));
 });

@@ -5,6 +5,7 @@ import { MIB } from '../../src/base/units.ts';
 import { bodyBytes, verifyBody } from '../helpers/body.ts';
 import { certificateFiles } from '../helpers/certificate.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { Http2Client } from '../helpers/http2-client.ts';
 import { Origin } from '../helpers/origin.ts';
 import { temporaryDirectory } from '../helpers/temp.ts';
@@ -60,6 +61,21 @@ for (const isSecure of [false, true]) {
     assert.deepEqual([resumed.wrongAt, resumed.isComplete], [-1, true]);
   });
 }
+
+test('a group of HTTP/2 is checked over HTTP/2', async (context) => {
+  await using origin = await Origin.start({ resolve: () => ({ lengthBytes: 10 }) });
+  const started = await startInner(context, origin, false);
+  assert(started !== undefined);
+  await using inner = started.inner;
+  const check = 'healthCheck: { type: http, path: /health, interval: 100ms, fall: 1 }';
+  await using edge = await startEdge({
+    yaml: `services:\n  - { name: edge, listen: "127.0.0.1:0" }\nupstreams:\n  - { name: inner, protocol: h2, ${check}, nodes: [{ url: "${started.url}" }] }\n`,
+  });
+  await eventually(() => origin.requestsFor('/health').length >= 2, { what: 'two checks' });
+  assert.equal(origin.requestsFor('/health')[0]?.headers.via, '2.0 rawslice');
+  assert.equal(edge.proxy.upstreams[0]?.nodes[0]?.checkFault, undefined);
+  assert(inner.services.load.http2Connections > 0);
+});
 
 test('an origin that does not speak HTTP/2 where it should is told by name', async (context) => {
   await using origin = await Origin.start();

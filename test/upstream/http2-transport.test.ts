@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createServer, type Server, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { SystemClock } from '../../src/base/clock.ts';
+import { SystemClock, type Timer } from '../../src/base/clock.ts';
 import type { EdgeError } from '../../src/base/errors.ts';
 import { MetricSet } from '../../src/base/metrics.ts';
 import { KIB } from '../../src/base/units.ts';
@@ -64,10 +64,25 @@ class Receiver implements ResponseReceiver, BodySink {
   }
 }
 
+/** What is due every so often is due when the test says so. */
+class SteppedClock extends SystemClock {
+  readonly #intervals = new Set<() => void>();
+
+  override startInterval(_periodMs: number, callback: () => void): Timer {
+    this.#intervals.add(callback);
+    return { stop: () => this.#intervals.delete(callback) };
+  }
+
+  step(): void {
+    for (const callback of [...this.#intervals]) callback();
+  }
+}
+
 /** An origin and a transport to it. */
 class Stage implements AsyncDisposable {
   readonly connections: RawHttp2[] = [];
   readonly metrics = new MetricSet(UPSTREAM_METRICS);
+  readonly clock = new SteppedClock();
   readonly transport: Http2Transport;
   readonly #server: Server;
 
@@ -82,7 +97,7 @@ class Stage implements AsyncDisposable {
       connectionsMax: 2,
       headBytesMax: 64 * KIB,
       protocol: 'h2',
-      clock: new SystemClock(),
+      clock: this.clock,
       metrics: this.metrics,
     });
   }
@@ -129,6 +144,7 @@ function data(stream: number, text: string, flags = 0): Buffer {
 }
 
 const LENGTH = [['content-length', '10']] as const;
+const goaway = (code: number): Buffer => frame(FRAME.goaway, 0, 0, Buffer.concat([uint32(1), uint32(code)]));
 const reset = (stream: number, code: number): Buffer => frame(FRAME.reset, 0, stream, uint32(code));
 
 test('HTTP/2 to origins (S10): only what ends a stream ends a body', async () => {
@@ -143,6 +159,8 @@ test('HTTP/2 to origins (S10): only what ends a stream ends a body', async () =>
     ['a reset with CANCEL', (id) => [head(id), data(id, '01234'), reset(id, CODE.cancel)], 'UPSTREAM_BROKEN'],
     ['END_STREAM before the length', (id) => [head(id, LENGTH), data(id, '01234', FLAG.endStream)], 'UPSTREAM_BROKEN'],
     ['more than the length', (id) => [head(id, LENGTH), data(id, '0123456789ab', FLAG.endStream)], 'UPSTREAM_BROKEN'],
+    ['a GOAWAY with an error', (id) => [head(id), data(id, '01234'), goaway(CODE.internal)], 'UPSTREAM_BROKEN'],
+    ['a frame that is none', (id) => [head(id), data(id, '01234'), frame(FRAME.ping, 0, 0)], 'UPSTREAM_BROKEN'],
     ['a reset before the head', (id) => [reset(id, CODE.internal)], 'UPSTREAM_BROKEN'],
     ['a head that is none', (id) => [head(id, [['Upper', 'x']], END)], 'UPSTREAM_INVALID'],
   ];
@@ -211,7 +229,7 @@ test('HTTP/2 to origins: what an origin has not looked at is asked once more, an
   const leaving = stage.get();
   await stage.asked(5);
   // A graceful end: the streams that it names are answered yet, others go elsewhere.
-  first.send(frame(FRAME.goaway, 0, 0, Buffer.concat([uint32(5), uint32(0)])));
+  first.send(frame(FRAME.goaway, 0, 0, Buffer.concat([uint32(5), uint32(CODE.noError)])));
   first.send(head(5), data(5, 'y', FLAG.endStream));
   assert.equal(await leaving.receiver.end(), 'whole');
   const next = stage.get();
@@ -276,6 +294,28 @@ test('HTTP/2 to origins (S10): content that breaks off ends in a reset, and neve
   await stage.asked(5);
   origin.send(head(5, [['content-length', '2']]), data(5, 'no', FLAG.endStream), reset(5, CODE.noError));
   assert.deepEqual([await early.receiver.end(), early.receiver.body], ['whole', 'no']);
+});
+
+test('HTTP/2 to origins: a stream of gRPC may be silent as long as the origin answers PINGs', async () => {
+  await using stage = await Stage.open();
+  async function* open(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from('message');
+    await new Promise(() => undefined);
+  }
+  const { receiver } = stage.get([['content-type', 'application/grpc']], open());
+  const origin = await stage.asked(1);
+  origin.send(head(1, [['content-type', 'application/grpc']]), data(1, 'answer'));
+  await eventually(() => receiver.body === 'answer', { what: 'the answer' });
+  stage.clock.step();
+  const { payload } = await origin.until(FRAME.ping);
+  origin.send(frame(FRAME.ping, FLAG.ack, 0, payload), data(1, '!'));
+  await eventually(() => receiver.body === 'answer!', { what: 'more' });
+  // Longer than the body of anything else may pause, and then nobody is there.
+  await new SystemClock().sleep(600);
+  assert.equal(receiver.error, undefined);
+  stage.clock.step();
+  await eventually(() => origin.of(FRAME.ping).length === 2, { what: 'the second PING' });
+  assert.equal(await receiver.end(), 'UPSTREAM_TIMEOUT');
 });
 
 test('HTTP/2 to origins: nobody there, and somebody who says nothing', async () => {
