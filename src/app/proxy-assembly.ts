@@ -292,7 +292,7 @@ export class AssembledProxy {
       requestIds: new RequestIds(random),
       tracing: Tracing.find(),
       loopId: `rawslice-${Buffer.from(random.bytes(4)).toString('hex')}`,
-      load: { requests: 0, connections: 0, tunnels: 0, isDraining: false },
+      load: { requests: 0, connections: 0, tunnels: 0, http2Connections: 0, http2Streams: 0, isDraining: false },
     };
   }
 
@@ -303,6 +303,8 @@ export class AssembledProxy {
     this.#proxyMetrics.setGauge('inFlight', () => load.requests);
     this.#proxyMetrics.setGauge('tunnelsOpen', () => load.tunnels);
     this.#proxyMetrics.setGauge('connections', () => load.connections);
+    this.#proxyMetrics.setGauge('http2Connections', () => load.http2Connections);
+    this.#proxyMetrics.setGauge('http2Streams', () => load.http2Streams);
     this.#proxyMetrics.setGauge('pinnedSlots', () => this.#pins.taken);
     this.#proxyMetrics.setGauge('certificateValidTo', () => {
       const sets = [...this.#current.certificates.values()].map(({ set }) => set.validToMs / 1000);

@@ -90,11 +90,15 @@ function serveRoute(
   return alternatives.get(route.group) ?? to(route.group);
 }
 
-function transportOf({ takesProxyProtocol, trustedProxies }: ConfigService, certificates: CertificateSet | undefined): ServiceTransport {
-  if (trustedProxies === undefined) return { certificates, takesProxyProtocol, isTrustedProxy: undefined };
+function transportOf(
+  { takesProxyProtocol, hasHttp2, trustedProxies }: ConfigService,
+  certificates: CertificateSet | undefined,
+): ServiceTransport {
+  const shared = { certificates, takesProxyProtocol, hasHttp2 };
+  if (trustedProxies === undefined) return { ...shared, isTrustedProxy: undefined };
   const trusted = new BlockList();
   for (const { address, prefixBits, family } of trustedProxies) trusted.addSubnet(address, prefixBits, family);
-  return { certificates, takesProxyProtocol, isTrustedProxy: (address) => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4') };
+  return { ...shared, isTrustedProxy: (address) => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4') };
 }
 
 interface SiteParts {

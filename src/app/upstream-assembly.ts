@@ -358,7 +358,8 @@ export class UpstreamDoor implements UpstreamTransport {
 
   #makePool(): TransportPool {
     const { clock, metrics } = this.#base;
-    const shared = { ...limitsOf(this.#config), clock, metrics };
+    // Where a redirect leads nothing is known of.
+    const shared = { ...limitsOf(this.#config), clock, metrics, protocol: 'http/1.1' as const };
     return new TransportPool(
       (key) => new OriginTransport({ ...shared, origin: key.origin, lookup: key.isGuarded ? lookupPublic : undefined }),
     );
@@ -376,8 +377,8 @@ function makeOwnBalancer({ name: group }: ConfigGroup, { use, options }: ConfigM
   }
 }
 
-function limitsOf({ connectTimeoutMs, headTimeoutMs, bodyTimeoutMs, connectionsMax }: ConfigGroup) {
-  return { connectTimeoutMs, headTimeoutMs, bodyTimeoutMs, connectionsMax, headBytesMax: UPSTREAM_HEAD_BYTES_MAX };
+function limitsOf({ connectTimeoutMs, headTimeoutMs, bodyTimeoutMs, connectionsMax, protocol }: ConfigGroup) {
+  return { protocol, connectTimeoutMs, headTimeoutMs, bodyTimeoutMs, connectionsMax, headBytesMax: UPSTREAM_HEAD_BYTES_MAX };
 }
 
 /** What a node knows of its group, beside its limits. */

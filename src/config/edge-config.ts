@@ -75,6 +75,11 @@ export interface ConfigOutlier {
   readonly restMsMax: number;
 }
 
+/** Protocols of groups. */
+export const ORIGIN_PROTOCOLS = ['http/1.1', 'h2'] as const;
+/** One of ORIGIN_PROTOCOLS. */
+export type OriginProtocol = (typeof ORIGIN_PROTOCOLS)[number];
+
 /** Where nodes are found, whoever is asked. */
 interface ConfigDiscoveryBase {
   readonly scheme: 'http' | 'https';
@@ -167,6 +172,8 @@ export interface ConfigGroup {
   readonly outlier: ConfigOutlier;
   /** Undefined: the host of the node, or the client's. */
   readonly hostHeader: string | undefined;
+  /** Spoken with its nodes. */
+  readonly protocol: OriginProtocol;
   readonly preservesHost: boolean;
   /** Nodes beside the first that a request is tried at. */
   readonly retriesMax: number;
@@ -252,6 +259,8 @@ export interface ConfigService {
   readonly tlsMinVersion: TlsMinVersion;
   /** Connections begin with the PROXY protocol. */
   readonly takesProxyProtocol: boolean;
+  /** By ALPN where its addresses speak TLS, else with prior knowledge. */
+  readonly hasHttp2: boolean;
   /** Whose word about the client of a request counts; undefined: nobody's, and what clients say of it is passed on. */
   readonly trustedProxies: readonly Network[] | undefined;
   /** Names, in the order in which they are asked, before those of the route. */
@@ -310,6 +319,8 @@ export interface EdgeConfig {
     readonly variantsMax: number;
     readonly connectionsMax: number;
     readonly requestsMax: number;
+    /** Of one connection of HTTP/2. */
+    readonly streamsMax: number;
     readonly clientStallMs: number;
     readonly uploadStallMs: number;
     readonly tunnelsMax: number;

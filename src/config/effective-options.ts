@@ -63,6 +63,7 @@ function describeGroup(group: ConfigGroup): string {
   });
   if (group.discovery !== undefined) facts.push(describeDiscovery(group.discovery, group.basePath));
   facts.push(`balance ${[group.balancer?.use ?? group.balance, ...(group.balancer?.shown ?? [])].join(' ')}`, ...describeBalance(group));
+  if (group.protocol !== 'http/1.1') facts.push(`protocol ${group.protocol}`);
   if (group.hostHeader !== undefined) facts.push(`hostHeader ${group.hostHeader}`);
   if (group.preservesHost) facts.push('preserveHost');
   facts.push(
@@ -132,10 +133,11 @@ function describeRoute({
 }
 
 function describeService(service: ConfigService): string {
-  const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, trustedProxies, middlewares } = service;
+  const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, hasHttp2, trustedProxies, middlewares } = service;
   const parts = [`listen ${listen.map(formatServiceAddress).join(' ')}`, `routes ${routes.join(' ')}`];
   if (certificates.length > 0) parts.push(`TLS ${tlsMinVersion} and later with ${certificates.map(({ certFile }) => certFile).join(' ')}`);
   if (takesProxyProtocol) parts.push('PROXY protocol');
+  if (hasHttp2) parts.push('HTTP/2');
   if (trustedProxies !== undefined) parts.push(`trusted proxies ${formatNetworks(trustedProxies)}`);
   if (middlewares.length > 0) parts.push(`middlewares ${middlewares.join(' ')}`);
   return parts.join(', ');
@@ -170,6 +172,7 @@ const READERS: Readonly<Record<OptionKey, (config: EdgeConfig) => string | undef
   'cache.staleIfError': (config) => formatDuration(config.cache.staleIfErrorMs),
   'limits.connections': ({ limits }) => String(limits.connectionsMax),
   'limits.requests': (config) => String(config.limits.requestsMax),
+  'limits.streams': (config) => String(config.limits.streamsMax),
   'limits.clientStall': (config) => formatDuration(config.limits.clientStallMs),
   'limits.uploadStall': (config) => formatDuration(config.limits.uploadStallMs),
   'limits.tunnels': (config) => String(config.limits.tunnelsMax),

@@ -220,6 +220,7 @@ function toEdgeConfig(values: OptionValues, rules: readonly PlacedRule[], { serv
       variantsMax: values['limits.variants'],
       connectionsMax: values['limits.connections'],
       requestsMax: values['limits.requests'],
+      streamsMax: values['limits.streams'],
       clientStallMs: values['limits.clientStall'],
       uploadStallMs: values['limits.uploadStall'],
       tunnelsMax: values['limits.tunnels'],

@@ -229,6 +229,13 @@ export const OPTIONS = {
     max: '1000000',
     description: 'Requests in progress at a time; more get 503',
   },
+  'limits.streams': {
+    kind: 'count',
+    default: '128',
+    min: '1',
+    max: '10000',
+    description: 'Requests in progress at a time on one connection of HTTP/2; the client is told, and more are refused',
+  },
   'limits.clientStall': {
     kind: 'duration',
     default: '60s',

@@ -55,6 +55,7 @@ export const OPTION_SCHEMA = z.object({
   'cache.staleIfError': duration('cache.staleIfError'),
   'limits.connections': count('limits.connections'),
   'limits.requests': count('limits.requests'),
+  'limits.streams': count('limits.streams'),
   'limits.clientStall': duration('limits.clientStall'),
   'limits.uploadStall': duration('limits.uploadStall'),
   'limits.tunnels': count('limits.tunnels'),

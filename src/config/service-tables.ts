@@ -10,6 +10,8 @@ import {
   type ConfigHealthCheck,
   type ConfigNode,
   type ConfigOutlier,
+  ORIGIN_PROTOCOLS,
+  type OriginProtocol,
   type PathMatch,
   TLS_MIN_VERSIONS,
   type TlsMinVersion,
@@ -50,6 +52,8 @@ export const SERVICE_KEYS = {
   tlsMinVersion: 'Lowest version of TLS: `1.2` (the default) or `1.3`',
   proxyProtocol:
     '`true`: every connection begins with the PROXY protocol (version 1 or 2) of a balancer, whose word about the client counts; others are refused',
+  http2:
+    '`true`: HTTP/2 beside HTTP/1.1, by ALPN where the service speaks TLS (where `true` is the default), else with clients that begin with it (prior knowledge, h2c); `false`: HTTP/1.1 only',
   trustedProxies:
     'Networks whose `Forwarded` or `X-Forwarded-For` tells who the client is, in logs, limits and `purge.allow`; what others say there is not passed on',
   middlewares: 'Name or list of names of middlewares that hold for all routes of this service, in their order, before those of the route',
@@ -99,6 +103,8 @@ export const GROUP_KEYS = {
     'Percent of the weight that has to be well, 0 to 100; below it health is disregarded, since the rest could not bear the load (default 0: only when no node is well)',
   healthCheck: 'How nodes are checked, apart from the requests of clients',
   outlier: 'When nodes are left alone because of their answers',
+  protocol:
+    '`http/1.1` (the default), or `h2`: HTTP/2 and nothing else, by ALPN with nodes of https, with prior knowledge (h2c) with those of http; for gRPC, and origins that speak it alone',
   hostHeader: "Host that the origin is sent instead of the node's own",
   preserveHost: "As `upstream.preserveHost`: send the client's Host, and keep what is stored apart by host",
   retries: 'Other nodes that a request is tried at, 0 to 10, when one fails before its first byte (default 2)',
@@ -164,6 +170,7 @@ export interface GivenService {
   readonly certificates: readonly ConfigCertificate[];
   readonly tlsMinVersion: TlsMinVersion;
   readonly takesProxyProtocol: boolean;
+  readonly hasHttp2: boolean;
   readonly trustedProxies: readonly Network[] | undefined;
   readonly middlewares: readonly Placed<string>[];
 }
@@ -223,6 +230,7 @@ export interface GivenGroup {
   readonly panicPercent: number | undefined;
   readonly healthCheck: ConfigHealthCheck | undefined;
   readonly outlier: ConfigOutlier | undefined;
+  readonly protocol: OriginProtocol | undefined;
   readonly hostHeader: string | undefined;
   readonly preservesHost: boolean | undefined;
   readonly retriesMax: number | undefined;
@@ -269,6 +277,7 @@ export function readServices(node: YamlNode, problems: ConfigProblem[]): readonl
       certificates,
       tlsMinVersion: minVersion?.value ?? TLS_MIN_VERSIONS[0],
       takesProxyProtocol: reader.read('proxyProtocol', parseBoolean)?.value ?? false,
+      hasHttp2: reader.read('http2', parseBoolean)?.value ?? certificates.length > 0,
       trustedProxies: reader.readList('trustedProxies', parseNetworks, NETWORKS_MAX)?.flatMap(({ value }) => value),
       middlewares: reader.readList('middlewares', parseName, MIDDLEWARES_MAX) ?? [],
     };
@@ -353,6 +362,7 @@ export function readGroups(node: YamlNode, problems: ConfigProblem[]): readonly 
       panicPercent: reader.read('panicThreshold', (text) => parseNumber(text, { min: 0, max: 100 }))?.value,
       healthCheck: readCheck(reader),
       outlier: readOutlier(reader),
+      protocol: reader.read('protocol', (text) => parseChoice(text, ORIGIN_PROTOCOLS))?.value,
       hostHeader: reader.read('hostHeader', parseAuthority)?.value,
       preservesHost: reader.read('preserveHost', parseBoolean)?.value,
       retriesMax: reader.read('retries', (text) => parseNumber(text, { min: 0, max: RETRIES_MAX }))?.value,

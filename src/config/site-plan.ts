@@ -37,6 +37,7 @@ const PLAIN = {
   certificates: [],
   tlsMinVersion: TLS_MIN_VERSIONS[0],
   takesProxyProtocol: false,
+  hasHttp2: false,
   trustedProxies: undefined,
   middlewares: [],
 } as const;
@@ -111,6 +112,7 @@ class Joiner {
       discovery,
       basePath,
       hostHeader,
+      protocol: given.protocol ?? defaults.protocol,
       balance: given.balance ?? defaults.balance,
       balancer: this.#balancerOf(given),
       hashOn: given.hashOn ?? defaults.hashOn,
@@ -133,6 +135,7 @@ class Joiner {
   #groupDefaults(): Omit<ConfigGroup, 'name' | 'isNamedByOrigin' | 'nodes' | 'discovery' | 'basePath' | 'hostHeader'> {
     const { values } = this.#input;
     return {
+      protocol: 'http/1.1',
       balance: 'round-robin',
       balancer: undefined,
       hashOn: { kind: 'path' },
@@ -245,7 +248,7 @@ class Joiner {
   }
 
   #joinService(given: GivenService, names: readonly string[]): ConfigService {
-    const { name, listen, routes, certificates, tlsMinVersion, takesProxyProtocol, trustedProxies } = given;
+    const { name, listen, routes, certificates, tlsMinVersion, takesProxyProtocol, hasHttp2, trustedProxies } = given;
     this.#note('services', name);
     const known = new Set((this.#input.tables.routes ?? []).map((route) => route.name.value));
     for (const route of routes ?? []) {
@@ -262,6 +265,7 @@ class Joiner {
       certificates,
       tlsMinVersion,
       takesProxyProtocol,
+      hasHttp2,
       trustedProxies,
       middlewares: given.middlewares.map(({ value }) => value),
     };

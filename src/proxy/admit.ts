@@ -3,8 +3,8 @@ import { EdgeError } from '../base/errors.ts';
 import { judgeFraming } from '../http/framing.ts';
 import { fieldLines, fieldValue } from '../http/header-fields.ts';
 import { countCdnLoop } from '../http/via.ts';
-import { type RefusalKind, refusal } from './refusal.ts';
-import type { RequestContext } from './request-context.ts';
+import { refusal } from './refusal.ts';
+import type { RequestContext, RequestFault } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 import { forwardsLeft } from './upstream-request.ts';
@@ -29,12 +29,10 @@ export function admit(context: RequestContext, services: ProxyServices): StageOu
   return NEXT;
 }
 
-function findFault(
-  { request, method, fields }: RequestContext,
-  loopId: string,
-): { readonly kind: RefusalKind; readonly message?: string } | undefined {
+function findFault({ request, method, fields, fault }: RequestContext, loopId: string): RequestFault | undefined {
+  if (fault !== undefined) return fault;
   // node:http parses a request line of HTTP/2.0 too (RFC 9110 s15.6.6).
-  if (request.httpVersionMajor !== 1) return { kind: 'version' };
+  if (request.httpVersionMajor !== 1 && request.isHttp2 !== true) return { kind: 'version' };
   if (fields.length > FIELDS_MAX) return { kind: 'field-count' };
   const framing = judgeFraming(fields, request.httpVersion);
   if (framing.kind !== 'ok')

@@ -1,6 +1,7 @@
 /** Side exit *fail*: an error becomes a short answer that names it, or, when the response has begun, an end that nobody can take for complete. */
 import type { EdgeError } from '../base/errors.ts';
 import { formatCacheStatus } from '../http/cache-status.ts';
+import { grpcErrorFields, isGrpc } from '../http/grpc.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import { appendVia } from '../http/via.ts';
 import { commitHead } from './deliver.ts';
@@ -24,6 +25,7 @@ export function fail(context: RequestContext, services: ProxyServices, cause: Ed
     return;
   }
   if (context.cacheResult === 'NONE' && error.source === 'upstream') context.cacheResult = 'MISS';
+  if (context.request.isHttp2 === true && isGrpc(context.fields)) return failGrpc(context, services, error);
   const text = `${error.message}\n`;
   const isForwarded = error.source === 'upstream';
   context.cacheStatus = formatCacheStatus({
@@ -47,6 +49,20 @@ export function fail(context: RequestContext, services: ProxyServices, cause: Ed
   if (endsConnection(error)) response.shouldKeepAlive = false;
   commitHead(context, services);
   response.end(context.method === 'HEAD' ? undefined : text);
+}
+
+/** A client of gRPC looks for a status in a field, and takes any status of HTTP but 200 for a fault of the way. */
+function failGrpc(context: RequestContext, services: ProxyServices, error: EdgeError): void {
+  const proxyStatus = proxyStatusOf(error);
+  const fields: FieldList = [
+    ...grpcErrorFields(error.httpStatus, error.message),
+    ['cache-control', 'no-store'],
+    ['via', appendVia(undefined, '1.1')],
+    ...(proxyStatus === undefined ? [] : [['proxy-status', proxyStatus] as const]),
+  ];
+  context.head = { status: 200, fields };
+  commitHead(context, services);
+  context.response.end();
 }
 
 /**

@@ -22,7 +22,9 @@ export function finish(context: RequestContext, services: ProxyServices): void {
 function close(context: RequestContext, services: ProxyServices): void {
   const isComplete = context.response.writableFinished;
   if (!isComplete) services.metrics.add('aborted');
-  if (!isComplete || context.response.statusCode >= 500) context.route?.metrics.add('failures');
+  // To a client of gRPC an error of ours has status 200.
+  const status = Math.max(context.response.statusCode, context.error?.httpStatus ?? 0);
+  if (!isComplete || status >= 500) context.route?.metrics.add('failures');
   context.route?.metrics.add('bodyBytes', context.sentBytes);
   context.exchange?.end({
     status: context.response.headersSent ? context.response.statusCode : undefined,
@@ -65,7 +67,7 @@ function recordOf(context: RequestContext, services: ProxyServices, isComplete: 
     requestId: context.requestId,
     traceparent: context.trail.span?.traceparent ?? fieldValue(fields, 'traceparent'),
     referer: fieldValue(fields, 'referer'),
-    httpVersion: request.httpVersion,
+    httpVersion: request.isHttp2 === true ? '2' : request.httpVersion,
     node: context.trail.node,
     askedCount: context.trail.askedCount,
     tunnel: context.tunnel,

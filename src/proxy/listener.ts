@@ -12,6 +12,7 @@ import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
 import { ClientDoor, type Peer } from './client-door.ts';
 import { ExpressLane } from './express/express-lane.ts';
+import { Http2Door } from './http2/http2-door.ts';
 import { handleRequest } from './pipeline.ts';
 import { proxyStatusOf } from './proxy-error.ts';
 import { type RefusalKind, refusal } from './refusal.ts';
@@ -26,6 +27,8 @@ export interface ListenerOptions {
   readonly hasExpressLane: boolean;
   readonly connectionsMax: number;
   readonly headerBytesMax: number;
+  /** Streams of one connection of HTTP/2 at a time. */
+  readonly streamsMax: number;
   /** For a request's head to arrive. */
   readonly headerTimeoutMs: number;
 }
@@ -89,6 +92,7 @@ export class Listener {
   readonly #upgrades = new Set<UpgradeAttempt>();
 
   readonly #lane: ExpressLane;
+  readonly #http2: Http2Door;
 
   constructor(services: ProxyServices, options: ListenerOptions) {
     this.#services = services;
@@ -125,6 +129,7 @@ export class Listener {
     this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
     this.#toHttp = takeOverConnections(this.#server);
     this.#lane = this.#openLane(options, this.#toHttp);
+    this.#http2 = new Http2Door({ ...options, services, keepAliveMs: KEEP_ALIVE_MS });
     this.#door = this.#openDoor(this.#toHttp);
     const { load } = services;
     this.#server.on('connection', (socket: Socket) => {
@@ -145,7 +150,8 @@ export class Listener {
       clock,
       metrics,
       deadlineMs: () => this.#server.headersTimeout,
-      onward: (socket, peer) => {
+      onward: (socket, peer, protocol) => {
+        if (protocol === 'h2') return this.#http2.accept(socket, peer);
         this.#peers.set(socket, peer);
         if (this.#lane.isOpen) this.#lane.accept(socket);
         else toHttp(socket);
@@ -158,6 +164,7 @@ export class Listener {
     this.#services = services;
     this.#server.headersTimeout = options.headerTimeoutMs;
     this.#server.maxConnections = options.connectionsMax;
+    this.#http2.use(services, options);
     this.#lane.use(services, { headerTimeoutMs: options.headerTimeoutMs, isOpen: isForLane(services, options) });
   }
 
@@ -203,9 +210,11 @@ export class Listener {
     });
     this.#door.close();
     this.#lane.beginClosing();
+    this.#http2.beginClosing();
     const grace = clock.startTimer(idleGraceMs, () => {
       this.#server.close();
       this.#lane.closeIdle();
+      this.#http2.close();
       for (const { isResting, socket } of this.#upgrades) if (isResting) socket.destroy();
     });
     const timer = clock.startTimer(deadlineMs, () => {

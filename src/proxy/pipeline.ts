@@ -44,7 +44,7 @@ export async function handleRequest(context: RequestContext, services: ProxyServ
     target: context.request.url ?? '/',
     isSecure: context.isSecure,
     clientAddress: context.clientAddress,
-    httpVersion: context.request.httpVersion,
+    httpVersion: context.request.isHttp2 === true ? '2' : context.request.httpVersion,
     fields: context.fields,
   });
   try {

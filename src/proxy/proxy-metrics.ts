@@ -49,6 +49,9 @@ export const HANDOVER_REASONS = [
 /** One of HANDOVER_REASONS. */
 export type HandoverReason = (typeof HANDOVER_REASONS)[number];
 
+/** What a connection of HTTP/2 met, or was ended for. */
+export const HTTP2_LIMITS = ['streams', 'resets', 'control', 'protocol', 'idle', 'slow', 'unread'] as const;
+
 export const PROXY_METRICS = {
   requests: {
     kind: 'counter',
@@ -104,6 +107,15 @@ export const PROXY_METRICS = {
     help: 'Connections that were closed at once because limits.connections was reached',
   },
   connections: { kind: 'gauge', name: 'rawslice_http_connections', help: 'Connections of clients' },
+  http2Connections: { kind: 'gauge', name: 'rawslice_stream_connections', help: 'Connections of clients that speak HTTP/2' },
+  http2Streams: { kind: 'gauge', name: 'rawslice_streams', help: 'Open streams of HTTP/2' },
+  http2Limits: {
+    kind: 'counter',
+    name: 'rawslice_stream_limits_total',
+    help: 'What connections of HTTP/2 met: as many `streams` at a time as limits.streams has; or were ended for: more `resets` of streams, or more PING and SETTINGS (`control`), than anybody needs; frames that break the `protocol`, or more of a kind than node takes; no stream for 65 s (`idle`), no beginning (`slow`, limits.headerTimeout), or no answer to a PING in 5 s after a response was broken off (`unread`)',
+    label: 'limit',
+    values: HTTP2_LIMITS,
+  },
   doorRefused: {
     kind: 'counter',
     name: 'rawslice_http_connections_refused_total',

@@ -2,7 +2,6 @@
  * The one record of a request on its way through the pipeline. Each field says which stage fills it; no stage changes what another filled,
  * except that a request which starts over (`again`) is resolved and planned anew.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { assert } from '../base/assert.ts';
 import type { EdgeError } from '../base/errors.ts';
 import type { CacheKey } from '../cache/cache-key.ts';
@@ -17,7 +16,9 @@ import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
 import type { ExchangeEnd } from '../middleware/middleware.ts';
 import type { Peer } from './client-door.ts';
+import type { ClientRequest, ClientResponse } from './exchange.ts';
 import type { CacheResult } from './proxy-metrics.ts';
+import type { RefusalKind } from './refusal.ts';
 import { RequestTrail } from './request-trail.ts';
 import type { ServedRoute } from './services.ts';
 import type { TunnelReport } from './tunnel-join.ts';
@@ -49,6 +50,12 @@ export interface UploadedContent extends AsyncIterable<Uint8Array> {
   close(): Promise<void>;
 }
 
+/** What was found wrong with a request before any stage has seen it; admit says so. */
+export interface RequestFault {
+  readonly kind: RefusalKind;
+  readonly message?: string | undefined;
+}
+
 /** What middlewares have made of a request, as context-exchange.ts keeps it. */
 export interface WatchedExchange {
   /** Name of the middleware that answered instead of cache and origin. */
@@ -70,14 +77,15 @@ export interface RequestOrigin {
   readonly peer: Peer;
   /** See ServiceTransport. */
   readonly isTrustedProxy: ((address: string) => boolean) | undefined;
+  readonly fault?: RequestFault | undefined;
   /** It asks for another protocol, and its route lets it. */
   readonly upgrade?: UpgradeAttempt | undefined;
 }
 
 /** A request and all that is known of it. */
 export class RequestContext {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly request: ClientRequest;
+  readonly response: ClientResponse;
   readonly method: string;
   /** As received; middlewares may replace what they like. */
   fields: FieldList;
@@ -90,6 +98,7 @@ export class RequestContext {
   readonly isPeerBelieved: boolean;
   /** Whether the client's own request came by TLS. */
   readonly isSecure: boolean;
+  readonly fault: RequestFault | undefined;
   readonly upgrade: UpgradeAttempt | undefined;
   /** Nodes that were asked for it. */
   readonly trail = new RequestTrail();
@@ -144,13 +153,14 @@ export class RequestContext {
   sentBytes = 0;
   cachedBytes = 0;
 
-  constructor(request: IncomingMessage, response: ServerResponse, origin: RequestOrigin) {
-    const { startedMs, peer, isTrustedProxy } = origin;
+  constructor(request: ClientRequest, response: ClientResponse, origin: RequestOrigin) {
+    const { startedMs, peer, isTrustedProxy, fault } = origin;
     this.request = request;
     this.response = response;
     this.method = request.method ?? 'GET';
     this.fields = parseRawFields(request.rawHeaders);
     this.startedMs = startedMs;
+    this.fault = fault;
     this.peer = peer;
     this.upgrade = origin.upgrade;
     const client = isTrustedProxy === undefined ? peer : forwardedClient(this.fields, peer, isTrustedProxy);

@@ -71,6 +71,8 @@ export interface ServiceTransport {
   /** With them the service speaks TLS. */
   readonly certificates: CertificateSet | undefined;
   readonly takesProxyProtocol: boolean;
+  /** HTTP/2 is spoken beside HTTP/1.1: by ALPN with TLS, else with those who begin with it. */
+  readonly hasHttp2: boolean;
   /** Whether the word of this address about clients counts; undefined: nobody's does, and what clients say of it is passed on. */
   readonly isTrustedProxy: ((address: string) => boolean) | undefined;
 }
@@ -130,5 +132,12 @@ export interface ProxyServices {
   /** Whether Cache-Status names the key (RFC 9211 s2.7). */
   readonly showsCacheKey: boolean;
   /** Requests in progress, connections of clients and tunnels, over all services; the pipeline, the listeners and *tunnel* count. */
-  readonly load: { requests: number; connections: number; tunnels: number; isDraining: boolean };
+  readonly load: {
+    requests: number;
+    connections: number;
+    tunnels: number;
+    http2Connections: number;
+    http2Streams: number;
+    isDraining: boolean;
+  };
 }

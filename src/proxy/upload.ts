@@ -2,16 +2,19 @@
  * The content of a client's request on its way to the origin: taken piece by piece as the origin takes it, and given up when the client sends nothing
  * for too long. bypass.ts makes one for each request with content that is passed on; what is answered before its content has come is dropped here, too.
  */
-import type { IncomingMessage } from 'node:http';
 import { EdgeError } from '../base/errors.ts';
-import { MIB } from '../base/units.ts';
+import { MIB, SECOND_MS } from '../base/units.ts';
+import { isGrpc } from '../http/grpc.ts';
 import { type FieldList, fieldValue, hasField } from '../http/header-fields.ts';
+import type { ClientRequest } from './exchange.ts';
 import { refusal } from './refusal.ts';
 import type { RequestContext, UploadedContent } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
 
 /** What is read and dropped of content that the origin did not want, so that the answer reaches a client that is still sending (RFC 9112 s9.6). */
 const DROPPED_BYTES_MAX = MIB;
+/** As good as for ever: timers of node hold no more than 2^31 ms. */
+const PATIENT_MS = 24 * 3600 * SECOND_MS;
 /** How long that may take. */
 const DROP_MS = 2000;
 
@@ -52,7 +55,9 @@ export class Upload implements UploadedContent {
       // Before anything else is asked: a parser that gave up leaves the request as it is.
       if (this.#context.refusal !== undefined) throw this.#context.refusal;
       if (request.destroyed) throw new EdgeError('CLIENT_GONE');
-      await this.#wait(this.#services.limits.uploadStallMs, () => {
+      // Messages of gRPC may be hours apart; whether the client is there is asked by PING (http2-connection.ts).
+      const isPatient = request.isHttp2 === true && isGrpc(this.#context.fields);
+      await this.#wait(isPatient ? PATIENT_MS : this.#services.limits.uploadStallMs, () => {
         const error = refusal(this.#services, 'upload-stall');
         this.#context.refuse(error);
         this.#isClosed = true;
@@ -68,7 +73,7 @@ export class Upload implements UploadedContent {
     this.#isClosed = true;
     this.#wake?.();
     // Nothing comes: the client waits, and node:http ends the connection with the answer.
-    if (expectsContinue(this.#context) && !this.#context.isContinued) return;
+    if (expectsContinue(this.#context) && !this.#context.isContinued) return response.refuseRest?.();
     let droppedBytes = 0;
     let isLate = false;
     while (!request.readableEnded && !request.destroyed && this.#context.refusal === undefined && !isLate) {
@@ -84,6 +89,7 @@ export class Upload implements UploadedContent {
     }
     const { socket } = response;
     if (request.readableEnded || socket === null) return;
+    if (response.refuseRest !== undefined) return response.refuseRest();
     if (response.writableFinished) socket.destroySoon();
     else response.once('finish', () => socket.destroySoon());
   }
@@ -107,7 +113,7 @@ export class Upload implements UploadedContent {
   }
 }
 
-function takeFrom(request: IncomingMessage): Buffer | undefined {
+function takeFrom(request: ClientRequest): Buffer | undefined {
   const piece: unknown = request.read();
   return Buffer.isBuffer(piece) ? piece : undefined;
 }

@@ -13,6 +13,9 @@ export interface TlsOptions {
   readonly verifies: boolean;
 }
 
+/** `h2`: by ALPN over TLS, with prior knowledge without. */
+export type OriginProtocol = 'http/1.1' | 'h2';
+
 /** Limits of one origin. */
 export interface TransportOptions {
   /** Scheme and authority, such as `https://mirror.example`. */
@@ -27,6 +30,8 @@ export interface TransportOptions {
   /** In place of `dns.lookup`. */
   readonly lookup?: LookupFunction | undefined;
   readonly tls?: TlsOptions | undefined;
+  /** Spoken with the origin, and nothing else; HTTP/1.1 where it is not said. */
+  readonly protocol?: OriginProtocol | undefined;
   /** Told of the end of each request, before its receiver is. A request that could not be sent to anybody is `aborted` here. */
   readonly onOutcome?: ((outcome: Outcome) => void) | undefined;
   readonly clock: Clock;

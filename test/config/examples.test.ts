@@ -62,6 +62,7 @@ const REQUESTS: Readonly<Record<string, readonly (readonly [request: string, mee
   'api-gateway.yaml': [
     ['PATCH http://any.example/api/v1/users/1', 'api: users/plain'],
     ['GET http://any.example/api/v1/orders', 'api: orders/plain'],
+    ['POST http://any.example/inventory.v1.Inventory/Get', 'api: inventory/plain'],
     ['GET http://www.example.com/app.js', 'api: static/plain'],
     ['OPTIONS http://x.example/api/v1/users', 'api: 405'],
     ['GET http://x.example/else', 'api: 404'],
@@ -135,8 +136,17 @@ test('the edge with middlewares runs: its module looks at keys, and the others d
 });
 
 test('the API gateway runs: its nodes are asked with paths of their own, one of a group may be dead', async () => {
-  const origins = await Promise.all(Array.from({ length: 6 }, () => Origin.start({ resolve: () => ({ lengthBytes: 10 }) })));
-  const nodes = ['10.0.0.11:8080', '10.0.0.12:8080', '10.0.0.21:8080', '10.0.0.22:8080', '10.0.0.31', '10.0.0.32'];
+  const origins = await Promise.all(Array.from({ length: 8 }, () => Origin.start({ resolve: () => ({ lengthBytes: 10 }) })));
+  const nodes = [
+    '10.0.0.11:8080',
+    '10.0.0.12:8080',
+    '10.0.0.21:8080',
+    '10.0.0.22:8080',
+    '10.0.0.31',
+    '10.0.0.32',
+    '10.0.0.41:50051',
+    '10.0.0.42:50051',
+  ];
   await withTemporaryDirectory(async (folder) => {
     let text = readFileSync(path.join(FOLDER, 'api-gateway.yaml'), 'utf8').replace('0.0.0.0:8000', '127.0.0.1:0');
     for (const [index, node] of nodes.entries())
@@ -170,6 +180,7 @@ test('the API gateway runs: its nodes are asked with paths of their own, one of 
       assert.deepEqual(states, [
         ['users', 2],
         ['orders', 2],
+        ['inventory', 2],
         ['static', 2],
       ]);
     } finally {

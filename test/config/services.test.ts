@@ -75,7 +75,14 @@ upstreams:
     headTimeout: 2s
 `;
 
-const PLAIN = { certificates: [], tlsMinVersion: '1.2', takesProxyProtocol: false, trustedProxies: undefined, middlewares: [] };
+const PLAIN = {
+  certificates: [],
+  tlsMinVersion: '1.2',
+  takesProxyProtocol: false,
+  hasHttp2: false,
+  trustedProxies: undefined,
+  middlewares: [],
+};
 
 test('services, routes and groups are joined; what they leave out comes from the options', () => {
   const { services, routes, groups } = mustLoad(FULL);
@@ -94,6 +101,7 @@ test('services, routes and groups are joined; what they leave out comes from the
       ],
       tlsMinVersion: '1.3',
       takesProxyProtocol: true,
+      hasHttp2: true,
       trustedProxies: [
         { address: '10.0.0.0', prefixBits: 8, family: 'ipv4' },
         { address: '::1', prefixBits: 128, family: 'ipv6' },

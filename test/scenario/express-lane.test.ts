@@ -22,7 +22,7 @@ const DUEL_REQUESTS = 3000;
 const FIELDS = 'Host: x\r\nUser-Agent: test\r\n';
 const LAST = 'Connection: close\r\n\r\n';
 
-const LISTENING = { connectionsMax: 100, headerBytesMax: 16 * KIB, headerTimeoutMs: 10_000 };
+const LISTENING = { connectionsMax: 100, streamsMax: 100, headerBytesMax: 16 * KIB, headerTimeoutMs: 10_000 };
 
 /** What came back, without what differs from second to second. */
 async function ask(edge: TestEdge, bytes: string): Promise<string> {

@@ -77,7 +77,7 @@ async function startTls(context: TestContext, origin: Origin, more = ''): Promis
 
 test('TLS: each client gets the certificate for the name that it asks for, and right bytes', async (context) => {
   await using origin = await Origin.start({ resolve: () => FRESH });
-  const edge = await startTls(context, origin);
+  const edge = await startTls(context, origin, ', http2: false');
   if (edge === undefined) return;
   await using _ = edge;
   const cases: readonly (readonly [name: string, certificate: string])[] = [
