@@ -34,7 +34,7 @@ export interface AccessRecord {
   /** As received. */
   readonly traceparent: string | undefined;
   readonly referer: string | undefined;
-  /** `1.1`. */
+  /** `1.0`, `1.1`, `2`. */
   readonly httpVersion: string;
   /** The last node that was asked on behalf of the request, and how many times one was. */
   readonly node: string | undefined;
