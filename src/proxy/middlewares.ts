@@ -16,6 +16,9 @@ import { matchesPath } from './router.ts';
 import type { ProxyServices, ServedRoute } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 
+/** No content follows them, whatever a middleware gives (RFC 9110 s6.4.1, s15.3.6). */
+const BODILESS: ReadonlySet<number> = new Set([204, 205, 304]);
+
 export function middlewares(context: RequestContext, services: ProxyServices): StageOutcome | Promise<StageOutcome> {
   const { chain } = context.need('route');
   return chain === undefined ? NEXT : askAll(chain, context, services);
@@ -74,21 +77,19 @@ function replyOf(
   { status, fields = [], text }: EarlyAnswer,
 ): { status: number; fields: FieldList; text?: string | undefined } {
   context.cacheStatus = formatCacheStatus({ forward: undefined, detail: 'middleware' });
-  const hasContent = status !== 204 && status !== 304;
+  const content = BODILESS.has(status) ? undefined : text;
   return {
     status,
     fields: [
       ...fields.map(([name, value]) => [name.toLowerCase(), value] as const),
-      ...(hasContent ? [['content-length', String(Buffer.byteLength(text ?? ''))] as const] : []),
-      ...(text !== undefined && hasContent && !hasField(fields, 'content-type')
-        ? [['content-type', 'text/plain; charset=utf-8'] as const]
-        : []),
+      ...(status === 204 || status === 304 ? [] : [['content-length', String(Buffer.byteLength(content ?? ''))] as const]),
+      ...(content !== undefined && !hasField(fields, 'content-type') ? [['content-type', 'text/plain; charset=utf-8'] as const] : []),
       ...(hasField(fields, 'cache-control') ? [] : [['cache-control', 'no-store'] as const]),
       ['via', appendVia(undefined, '1.1')],
       ['cache-status', context.cacheStatus],
       ...(status >= 400 ? [['proxy-status', formatProxyStatus({ error: 'http_request_denied' })] as const] : []),
       ['x-cache', context.cacheResult],
     ],
-    text: hasContent && context.method !== 'HEAD' ? text : undefined,
+    text: context.method === 'HEAD' ? undefined : content,
   };
 }

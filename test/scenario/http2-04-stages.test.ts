@@ -10,6 +10,7 @@ import { request } from '../helpers/client.ts';
 import { type EdgeOptions, startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { Http2Client } from '../helpers/http2-client.ts';
+import { withModule } from '../helpers/module-file.ts';
 import { Origin } from '../helpers/origin.ts';
 import { withReloadableEdge } from '../helpers/reloadable-edge.ts';
 
@@ -125,4 +126,18 @@ test('HTTP/2: after POST /drain a connection is told to end with what it asks ne
       assert.equal((await order('/undrain')).status, 200);
     },
   );
+});
+
+test('HTTP/2: early answers of any status are whole, and as over HTTP/1.1', async () => {
+  await using origin = await Origin.start();
+  await withModule(`create: () => ({ onRequest: ({ path }) => ({ status: Number(path.slice(1)), text: 'x' }) })`, async ({ file }) => {
+    await using edge = await start(origin, `middlewares: [{ name: m, use: "${file}" }]\nroutes: [{ name: all, middlewares: m }]\n`);
+    await using client = await Http2Client.open(edge.port);
+    for (const status of [200, 204, 205, 304, 404, 599]) {
+      const [answer, plain] = [await client.get(`/${status}`), await edge.get(`/${status}`)];
+      const bytes = [204, 205, 304].includes(status) ? 0 : 1;
+      assert.deepEqual([answer.status, answer.body.length, answer.resetCode], [status, bytes, 0]);
+      assert.deepEqual([plain.status, plain.bodyBytes, plain.isComplete], [status, bytes, true]);
+    }
+  });
 });
