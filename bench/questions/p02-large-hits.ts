@@ -14,7 +14,7 @@ const SIZE = '64MiB';
 const OBJECT_BYTES = 64 * MIB;
 const MEMORY_BYTES = 160 * MIB;
 const DISK_OBJECTS = 8;
-const WARM_UP_HITS = 16;
+const WARM_UP_HITS = 12;
 const MEMORY = 'hits from memory';
 const DISK = 'hits from disk';
 
@@ -57,7 +57,7 @@ export const largeHits: Question = {
     ),
 };
 
-/** What compiles itself as it runs has done so: a GiB from memory, and half a GiB from disk. */
+/** What compiles itself as it runs has done so: three quarters of a GiB from memory, and half a GiB from disk. */
 async function warm(system: System, stored: readonly string[]): Promise<void> {
   await get(system, [...Array.from({ length: WARM_UP_HITS }, () => 'hot'), ...stored]);
 }
