@@ -74,12 +74,12 @@ export class AdminServer {
     });
   }
 
-  /** Begins to accept; errors are node's own. */
   /** The listening socket's descriptor, for a process that goes on listening on it. */
   get fd(): number | undefined {
     return listeningFd(this.#server);
   }
 
+  /** Begins to accept; errors are node's own. */
   listen(place: AdminPlace): Promise<AddressInfo> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);

@@ -2,7 +2,7 @@
  * A request as its middlewares see it: the record of the pipeline behind the public interface. Made by the stage *middlewares* where a route has any, told
  * of the head by deliver and of the end by finish. Middlewares that were asked are those that see the head and the end, in reverse order.
  */
-import { type FieldList, fieldValue } from '../http/header-fields.ts';
+import { type FieldList, fieldValue, splitList } from '../http/header-fields.ts';
 import { checkedField, EditableHead, FRAMING_FIELDS } from '../middleware/editable-head.ts';
 import type { BodyPacer, Client, EarlyAnswer, Exchange, ExchangeEnd } from '../middleware/middleware.ts';
 import type { MiddlewareInstance } from '../middleware/middleware-instance.ts';
@@ -114,7 +114,7 @@ export class ContextExchange extends ContextClient implements Exchange, WatchedE
     this.#mustDecide();
     const field = checkedField(name, value);
     mustBeFree(field[0]);
-    this.#context.fields = [...this.#context.fields.filter(([other]) => other !== field[0]), field];
+    this.#context.fields = [...withoutOption(this.#context.fields, field[0]).filter(([other]) => other !== field[0]), field];
   }
 
   removeField(name: string): void {
@@ -190,6 +190,16 @@ export class ContextExchange extends ContextClient implements Exchange, WatchedE
     if (instance === undefined) throw new TypeError('a request can be changed in onRequest only, until it has decided');
     return instance;
   }
+}
+
+/** A client that calls a field one of its connection (RFC 9110 s7.6.1) must not have it left out again where a middleware has set it. */
+function withoutOption(fields: FieldList, name: string): FieldList {
+  return fields.map((field) => {
+    if (field[0] !== 'connection') return field;
+    const options = splitList(field[1]);
+    const kept = options.filter((option) => option.toLowerCase() !== name);
+    return kept.length === options.length ? field : ['connection', kept.join(', ')];
+  });
 }
 
 /** @throws TypeError for what has been judged already, or frames the request */

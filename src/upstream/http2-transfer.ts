@@ -27,6 +27,7 @@ export interface TransferHost {
 const LEFT_OUT: ReadonlySet<string> = new Set([
   'host',
   'connection',
+  'http2-settings',
   'keep-alive',
   'proxy-connection',
   'te',
@@ -258,17 +259,21 @@ export class Http2Transfer implements Transfer {
 }
 
 function headOf({ method, path, fields }: UpstreamRequest): OutgoingHttpHeaders {
-  const head: Record<string, string | string[]> = { ':method': method, ':path': path };
+  // By a map: an object has members that a client may call a field by (`constructor`).
+  const head = new Map<string, string | string[]>([
+    [':method', method],
+    [':path', path],
+  ]);
   const host = fieldValue(fields, 'host');
-  if (host !== undefined) head[':authority'] = host;
+  if (host !== undefined) head.set(':authority', host);
   for (const [name, value] of fields) {
     if (LEFT_OUT.has(name)) continue;
-    const known = head[name];
-    head[name] = known === undefined ? value : [...(Array.isArray(known) ? known : [known]), value];
+    const known = head.get(name);
+    head.set(name, known === undefined ? value : [...(Array.isArray(known) ? known : [known]), value]);
   }
   // Whatever becomes of them behind this hop, trailers are read (RFC 9110 s6.5.1); servers of gRPC look for it.
-  head.te = 'trailers';
-  return head;
+  head.set('te', 'trailers');
+  return Object.fromEntries(head);
 }
 
 function rawFields(raw: unknown): FieldList {

@@ -38,7 +38,8 @@ export class OriginTransport implements PooledTransport {
   }
 
   start(request: UpstreamRequest, receiver: ResponseReceiver): Transfer {
-    if (this.#http2 !== undefined) return this.#http2.start(request, receiver);
+    // HTTP/2 has no Upgrade: what begins with it begins with HTTP/1.1.
+    if (this.#http2 !== undefined && request.upgrade === undefined) return this.#http2.start(request, receiver);
     return (isPlain(request) ? this.#lane : this.#undici).start(request, receiver);
   }
 

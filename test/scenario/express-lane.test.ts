@@ -487,3 +487,26 @@ test(`the lanes agree on ${DUEL_REQUESTS} requests of seed ${SEED}`, async () =>
   assert.ok(tally.express > tally.requests / 4, `${tally.express} of ${tally.requests} took the lane`);
   assert.ok(tally.general > 100);
 });
+
+test('a reload holds for what a client has sent ahead, however full it keeps the line', async () => {
+  await using origin = await Origin.start();
+  setObjects(origin);
+  let onLine = (): void => undefined;
+  const logger = createLogger({ level: 'info', stream: { write: () => onLine() } });
+  await using edge = await startEdge({ origin, logger, set: { 'log.access': 'true' } });
+  await edge.get('/a');
+  await edge.settle();
+  // The line of the first answer, when the second is being written.
+  onLine = () => {
+    onLine = () => undefined;
+    for (const listener of edge.listeners) listener.use({ ...edge.services, showsCacheKey: true }, { ...LISTENING, hasExpressLane: true });
+  };
+  const head = `HEAD /a HTTP/1.1\r\n${FIELDS}`;
+  const answers = (await ask(edge, `${`${head}\r\n`.repeat(19)}${head}${LAST}`)).split('\r\n\r\n');
+  assert.equal(answers.length, 21);
+  assert.deepEqual(
+    answers.slice(0, 20).map((answer) => answer.includes('key=')),
+    [false, false, ...Array.from({ length: 18 }, () => true)],
+  );
+  assert.equal(lanes(edge).express, 20);
+});

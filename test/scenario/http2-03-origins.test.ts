@@ -94,3 +94,21 @@ test('an origin that does not speak HTTP/2 where it should is told by name', asy
     assert.equal(answer.status, 502, answer.body.toString());
   }
 });
+
+test('no field of a client is a fault of the node that it would have been sent to', async (context) => {
+  await using origin = await Origin.start({ resolve: () => ({ lengthBytes: 10, cacheControl: 'no-store' }) });
+  const started = await startInner(context, origin, false);
+  assert(started !== undefined);
+  await using inner = started.inner;
+  await using edge = await startEdge({
+    yaml: `services:\n  - { name: edge, listen: "127.0.0.1:0" }\nupstreams:\n  - { name: inner, protocol: h2, nodes: [{ url: "${started.url}" }] }\n`,
+  });
+  const odd = { 'http2-settings': 'AAMAAABk', constructor: 'x', ['__proto__']: 'y', te: 'gzip', trailer: 'z', 'x-a': 'b' };
+  for (const method of ['POST', 'DELETE']) assert.equal((await edge.get('/a', odd, { method })).status, 200, method);
+  assert.equal((await edge.get('/a?%zz', odd, { method: 'POST', body: 'x' })).status, 200);
+  assert.deepEqual(
+    origin.requests.map(({ headers }) => [headers['http2-settings'], headers['x-a']]),
+    Array.from({ length: 3 }, () => [undefined, 'b']),
+  );
+  assert.deepEqual([edge.proxy.upstreams[0]?.nodes[0]?.state, inner.services.load.http2Connections], ['well', 1]);
+});

@@ -99,11 +99,15 @@ routes: [{ name: kept, prefix: /kept, middlewares: seen }, { name: all, middlewa
     assert.deepEqual([second.status, second.headers['x-cache']], [200, 'HIT']);
     assert.equal(await statusOf(edge, '/x'), 401);
     await edge.get('/post', { authorization: basic('ann', PASSWORD), 'x-user': 'root', 'content-length': '0' }, { method: 'POST' });
+    // What a client calls a field of its connection is not passed on: it must not be able to have left out what the edge says.
+    const hops = { authorization: basic('ann', PASSWORD), connection: 'close, X-User, x-other', 'x-other': '1' };
+    await edge.get('/post', hops, { method: 'POST' });
     assert.deepEqual(
-      origin.requests.map(({ method, headers }) => [method, headers.authorization, headers['x-user']]),
+      origin.requests.map(({ method, headers }) => [method, headers.authorization, headers['x-user'], headers['x-other']]),
       [
-        ['GET', undefined, undefined],
-        ['POST', undefined, 'ann'],
+        ['GET', undefined, undefined, undefined],
+        ['POST', undefined, 'ann', undefined],
+        ['POST', undefined, 'ann', undefined],
       ],
     );
     // Not stripped: RFC 9111 s3.5 holds, and public lets it be stored and shared.

@@ -493,3 +493,16 @@ test('at a stop tunnels go on until the deadline, and new ones are refused', asy
   await Promise.all([closed, once(client, 'close')]);
   assert.equal(await edge.metric('rawslice_http_tunnels_refused_total{reason="draining"}'), 1);
 });
+
+test('a group of HTTP/2: what its route lets through begins with HTTP/1.1, the rest goes over HTTP/2', async () => {
+  await using origin = await WebSocketOrigin.start();
+  await using inner = await front([origin.url], { service: 'http2: true' });
+  const yaml = `upstreams:\n  - { name: inner, protocol: h2, nodes: [{ url: "http://127.0.0.1:${inner.port}" }] }\n`;
+  await using edge = await startEdge({ yaml: `services:\n  - { name: edge, listen: "127.0.0.1:0" }\n${yaml}` });
+  const client = await openWs(`ws://127.0.0.1:${edge.port}/chat`);
+  assert.equal(await sendAndReceive(client, 'hello'), 'hello');
+  await closeWs(client);
+  assert.equal(inner.services.load.http2Connections, 0);
+  assert.equal((await edge.get('/x')).body.toString(), 'plain');
+  assert.equal(inner.services.load.http2Connections, 1);
+});

@@ -205,9 +205,10 @@ export class LaneConnection {
     this.#hasHeadBegun = true;
   }
 
-  /** Whether the next request may be looked at. */
+  /** Whether the next request may be looked at. After a reload not until what was answered before it is written, however much was sent ahead. */
   get #isReading(): boolean {
-    return !this.#isBusy && this.#writeCount < WRITES_MAX && this.#leaving === undefined && !this.#isEnding && !this.#isGone;
+    const isFree = !this.#isBusy && this.#writeCount < WRITES_MAX && this.#nextShare === undefined;
+    return isFree && this.#leaving === undefined && !this.#isEnding && !this.#isGone;
   }
 
   /** While requests wait for their turn nothing more is read, not even the client's end. */

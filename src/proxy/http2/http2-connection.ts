@@ -56,6 +56,8 @@ export class Http2Connection {
   readonly #controls: FrameBudget;
   #streams = 0;
   #hasBegun = false;
+  /** The client was told that the connection will end. */
+  #isAnnounced = false;
   /** The client has said why it ends the connection, or was told. */
   #isToldWhy = false;
   readonly #presence: Timer;
@@ -90,7 +92,9 @@ export class Http2Connection {
 
   /** Tells the client that the connection will end; streams that it opens meanwhile are served. */
   beginClosing(): void {
-    if (!this.#session.destroyed && !this.#session.closed) this.#session.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
+    if (this.#isAnnounced || this.#session.destroyed || this.#session.closed) return;
+    this.#isAnnounced = true;
+    this.#session.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
   }
 
   /** Ends the connection once its streams have ended. */
@@ -148,6 +152,8 @@ export class Http2Connection {
     this.#streams += 1;
     services.load.http2Streams += 1;
     if (this.#streams === streamsMax) this.#count('streams');
+    // As an answer of HTTP/1.1 says that it is the last.
+    if (services.load.isDraining) this.beginClosing();
     const response = this.#begin(stream, Array.isArray(raw) ? raw : []);
     stream.once('close', () => {
       this.#streams -= 1;
@@ -214,7 +220,8 @@ export class Http2Connection {
   #waitIdle(): void {
     const { services, keepAliveMs } = this.#share;
     this.#idle?.stop();
-    this.#idle = services.clock.startTimer(keepAliveMs, () => this.#endIdle('idle'));
+    // Who was told goes by himself, behind what was on its way to here.
+    this.#idle = services.clock.startTimer(this.#isAnnounced ? LINGER_MS : keepAliveMs, () => this.#endIdle('idle'));
   }
 
   #endIdle(why: Http2Limit): void {

@@ -19,8 +19,16 @@ export interface Http2ResponseOptions {
 
 /** No content follows them, whatever is said (RFC 9110 s6.4.1). */
 const BODILESS: ReadonlySet<number> = new Set([204, 205, 304]);
-/** Fields of a connection of HTTP/1.1 (RFC 9113 s8.2.2). */
-const CONNECTION_FIELDS: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
+/** Fields of a connection of HTTP/1.1 (RFC 9113 s8.2.2); node throws at each of them. */
+const CONNECTION_FIELDS: ReadonlySet<string> = new Set([
+  'connection',
+  'http2-settings',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+]);
 /** How often it is looked whether the end of a response has been sent, and how many times. */
 const SENT_CHECK_MS = 50;
 const SENT_CHECKS_MAX = 40;
@@ -189,9 +197,9 @@ function pairsOf(fields: readonly string[]): (readonly [string, string])[] {
   return pairs;
 }
 
-/** The shape in which node takes interim heads and trailers. */
+/** The shape in which node takes interim heads and trailers. By a map: an object has members that a field may be called by (`constructor`). */
 function grouped(pairs: readonly (readonly [string, string])[]): OutgoingHttpHeaders {
-  const groups: Record<string, string[]> = {};
-  for (const [name, value] of pairs) if (!CONNECTION_FIELDS.has(name)) groups[name] = [...(groups[name] ?? []), value];
-  return groups;
+  const groups = new Map<string, string[]>();
+  for (const [name, value] of pairs) if (!CONNECTION_FIELDS.has(name)) groups.set(name, [...(groups.get(name) ?? []), value]);
+  return Object.fromEntries(groups);
 }
