@@ -43,7 +43,7 @@ export const largeHits: Question = {
         for (let round = 0; round < rounds; round += 1) {
           context.say(`round ${round + 1} of ${rounds}`);
           for (const system of field.inTurn(round)) {
-            const hot = Array.from({ length: context.isShort ? 12 : 32 }, () => 'hot');
+            const hot = Array.from({ length: context.isShort ? 8 : 32 }, () => 'hot');
             await get(system, ['hot', 'hot']);
             await measure(context, field, { system, what: MEMORY, names: hot });
             if (!disks.includes(system)) continue;

@@ -31,7 +31,7 @@ interface Plan {
   readonly milliseconds: number;
 }
 
-const SHORT: Plan = { objects: 1024, rounds: 2, milliseconds: 2500 };
+const SHORT: Plan = { objects: 1024, rounds: 2, milliseconds: 1500 };
 const FULL: Plan = { objects: 3072, rounds: 3, milliseconds: 8000 };
 
 /** See the file's head. */

@@ -49,7 +49,7 @@ export const oneObject: Question = {
           for (const system of field.inTurn(crowd)) await measureFirstBytes(context, system, crowd);
       },
     );
-    const { sizeMib, rounds } = context.isShort ? { sizeMib: 16, rounds: 1 } : { sizeMib: 256, rounds: 1 };
+    const { sizeMib, rounds } = context.isShort ? { sizeMib: 8, rounds: 1 } : { sizeMib: 256, rounds: 1 };
     const size = `${sizeMib}MiB`;
     return context.withField(
       {
