@@ -14,7 +14,7 @@ const SIZE = '64MiB';
 const OBJECT_BYTES = 64 * MIB;
 const MEMORY_BYTES = 160 * MIB;
 const DISK_OBJECTS = 8;
-const WARM_UP_HITS = 16;
+const WARM_UP_HITS = 12;
 const MEMORY = 'hits from memory';
 const DISK = 'hits from disk';
 
@@ -43,7 +43,7 @@ export const largeHits: Question = {
         for (let round = 0; round < rounds; round += 1) {
           context.say(`round ${round + 1} of ${rounds}`);
           for (const system of field.inTurn(round)) {
-            const hot = Array.from({ length: context.isShort ? 12 : 32 }, () => 'hot');
+            const hot = Array.from({ length: context.isShort ? 8 : 32 }, () => 'hot');
             await get(system, ['hot', 'hot']);
             await measure(context, field, { system, what: MEMORY, names: hot });
             if (!disks.includes(system)) continue;
@@ -57,7 +57,7 @@ export const largeHits: Question = {
     ),
 };
 
-/** What compiles itself as it runs has done so: a GiB from memory, and half a GiB from disk. */
+/** What compiles itself as it runs has done so: three quarters of a GiB from memory, and half a GiB from disk. */
 async function warm(system: System, stored: readonly string[]): Promise<void> {
   await get(system, [...Array.from({ length: WARM_UP_HITS }, () => 'hot'), ...stored]);
 }

@@ -17,7 +17,7 @@ const LIMITED_SIZE = '64MiB';
 const LINE_BYTES_PER_SECOND = 40_000_000;
 const SPEED = 'cold stream';
 const CPU = 'cold stream, CPU';
-const WARM_UP_STREAMS = 4;
+const WARM_UP_STREAMS = 3;
 const LIMITED = 'cold stream from a line of 40 MB/s';
 
 /** See the file's head. */
@@ -44,7 +44,7 @@ export const coldDownload: Question = {
         for (const system of field.systems) await warm(system);
         for (let round = 0; round < rounds; round += 1) {
           context.say(`round ${round + 1} of ${rounds}`);
-          for (const system of field.inTurn(round)) await measure(context, field, { system, round, streams: context.isShort ? 2 : 3 });
+          for (const system of field.inTurn(round)) await measure(context, field, { system, round, streams: context.isShort ? 1 : 3 });
         }
         addResident(context, field);
       },

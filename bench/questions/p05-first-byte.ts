@@ -17,7 +17,7 @@ const STORED = '64KiB';
 const MEMORY_BYTES = 64 * MIB;
 const STORED_COUNT = (3 * MEMORY_BYTES) / (64 * KIB);
 const FILL_CONNECTIONS = 4;
-const WARM_UP_COUNT = 1500;
+const WARM_UP_COUNT = 800;
 /** Of the objects that were stored last, which no short round asks for. */
 const WARM_UP_STORED = 600;
 

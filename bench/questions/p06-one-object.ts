@@ -17,7 +17,7 @@ const CLIENTS = 100;
 const SYSTEMS = ['rawslice', 'nginx', 'nginx-slice', 'varnish', 'trafficserver', 'trafficserver-slice', 'squid'];
 const LINE_BYTES_PER_SECOND = 10_000_000;
 const SLOW_LINE_BYTES_PER_SECOND = 1_000_000;
-const CROWDS = 5;
+const CROWDS = 3;
 const DEADLINE_MS = 240_000;
 const SENT = 'bytes from the origin, of the object';
 const LAST = 'time of the last client, of one alone';
@@ -49,7 +49,7 @@ export const oneObject: Question = {
           for (const system of field.inTurn(crowd)) await measureFirstBytes(context, system, crowd);
       },
     );
-    const { sizeMib, rounds } = context.isShort ? { sizeMib: 16, rounds: 1 } : { sizeMib: 256, rounds: 1 };
+    const { sizeMib, rounds } = context.isShort ? { sizeMib: 8, rounds: 1 } : { sizeMib: 256, rounds: 1 };
     const size = `${sizeMib}MiB`;
     return context.withField(
       {

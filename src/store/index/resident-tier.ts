@@ -3,6 +3,9 @@
  * write ends) or when it was read whole; it leaves when the arena needs its slot, in SIEVE order, or with its object. A slot that is
  * queued, or that somebody else holds a lease on, is passed over.
  *
+ * A lap of the hand ends at what was the newest when it began. SIEVE's goes on into what came since, and where each victim makes room for
+ * one that is asked for again only later (an object that is read over and over), it stays there for ever, and so does what is old and dead.
+ *
  * The tier owns one lease on each of its slots. It is bounded by the arena itself.
  */
 import { assert } from '../../base/assert.ts';
@@ -19,6 +22,8 @@ export interface ResidentSlice {
   isVisited: boolean;
   /** Left the tier while its write was in progress: the writer ends the lease and keeps nothing. */
   isForfeited: boolean;
+  /** Rises with each that enters. */
+  readonly order: number;
   newer: ResidentSlice | undefined;
   older: ResidentSlice | undefined;
 }
@@ -33,6 +38,9 @@ export class ResidentTier {
   #newest: ResidentSlice | undefined;
   #oldest: ResidentSlice | undefined;
   #hand: ResidentSlice | undefined;
+  /** Order of the newest when the hand began its lap. */
+  #lapEnd = 0;
+  #entered = 0;
   #count = 0;
 
   constructor(onVanish: (slice: ResidentSlice) => void) {
@@ -66,6 +74,7 @@ export class ResidentTier {
   }): ResidentSlice {
     assert(this.find(slice.generation, slice.sliceNumber) === undefined, 'slice is resident once');
     const { generation, sliceNumber, lengthBytes, lease } = slice;
+    this.#entered += 1;
     const added: ResidentSlice = {
       generation,
       sliceNumber,
@@ -74,6 +83,7 @@ export class ResidentTier {
       isQueued: false,
       isVisited: false,
       isForfeited: false,
+      order: this.#entered,
       newer: undefined,
       older: this.#newest,
     };
@@ -116,7 +126,7 @@ export class ResidentTier {
 
   /** The arena's reclaimer: gives up one slot. @returns whether it did */
   reclaim(): boolean {
-    let slice = this.#hand ?? this.#oldest;
+    let slice = this.#onLap(this.#hand);
     const steps = Math.min(RECLAIM_STEPS_MAX, 2 * this.#count);
     for (let step = 0; step < steps && slice !== undefined; step += 1) {
       const isHeld = slice.isQueued || slice.lease.isShared;
@@ -126,9 +136,16 @@ export class ResidentTier {
         return true;
       }
       if (!isHeld) slice.isVisited = false;
-      slice = slice.newer ?? this.#oldest;
+      slice = this.#onLap(slice.newer);
     }
     this.#hand = slice;
     return false;
+  }
+
+  /** Where the hand goes on: there, or at the oldest when its lap is over. */
+  #onLap(slice: ResidentSlice | undefined): ResidentSlice | undefined {
+    if (slice !== undefined && slice.order <= this.#lapEnd) return slice;
+    this.#lapEnd = this.#entered;
+    return this.#oldest;
   }
 }
