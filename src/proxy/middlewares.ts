@@ -68,7 +68,9 @@ function guardedRoutes({ request, fields }: RequestContext, { service }: ProxySe
   const host = fields.find(([name]) => name === 'host')?.[1];
   const target = isOfUrl ? parseRequestTarget(request.url ?? '', host) : undefined;
   if (target?.kind !== 'ok') return router.routes;
-  return router.routes.filter(({ match }) => matchesPath(match.path, target.path));
+  const named = router.routes.filter(({ match }) => matchesPath(match.path, target.path));
+  // What it names is another service's: whoever may not ask here may not purge there from here.
+  return named.length === 0 ? router.routes : named;
 }
 
 /** With what every answer of this program has. */

@@ -228,3 +228,19 @@ routes: [{ name: closed, prefix: /closed, middlewares: far }, { name: open }]
   assert.equal(await purge('/', { 'x-purge-method': 'everything' }), 403);
   assert.equal(edge.services.metrics.value('purgesRefused', 'middleware'), 2);
 });
+
+test('who may not ask a service may not purge through it what another service has', async () => {
+  await using origin = await Origin.start({ resolve: () => FRESH });
+  const yaml = `
+middlewares: [{ name: far, use: access, options: { allow: 203.0.113.0/24 } }]
+services:
+  - { name: closed, listen: "127.0.0.1:0", routes: [a], middlewares: far }
+  - { name: open, listen: "127.0.0.1:0", routes: [b] }
+routes: [{ name: a, prefix: /a }, { name: b, prefix: /b }]
+upstreams: [{ name: g, nodes: [{ url: "${origin.url}" }] }]
+`;
+  await using edge = await startEdge({ yaml, set: { 'purge.allow': '127.0.0.1' } });
+  const purge = async (service: string, path: string): Promise<number | undefined> =>
+    (await request({ port: edge.ports.get(service) ?? 0, path, method: 'PURGE' })).status;
+  assert.deepEqual([await purge('closed', '/a/x'), await purge('closed', '/b/x'), await purge('open', '/b/x')], [403, 403, 200]);
+});
