@@ -34,6 +34,8 @@ import type { EngineBenchContext, EngineBenchmark, EngineFigure } from './engine
 const ARENA_BYTES = 64 * MIB;
 const SLICE_BYTES = MIB;
 const BLOCKS = 257;
+/** Of the device that the records fill at most. */
+const FILLED_SHARE = 0.9;
 const SLICES_PER_OBJECT = 19;
 const FIRST = '1'.repeat(32) as ObjectHash;
 const LAST = '2'.repeat(32) as ObjectHash;
@@ -73,7 +75,7 @@ export async function timeRecovery(directory: string, size: RecoverySize, say: (
   await handle.close();
   await store(file, size.records);
   say('two objects are stored; adding synthetic records');
-  const written = await synthesize(file, size.records);
+  const written = await synthesize(file, size);
   say(`checkpoint and journal are written (${written.checkpointMs.toFixed(0)} ms)`);
   const { firstHitMs, figures } = await measure(file);
   return { firstHitMs, figures: [...figuresOf('checkpoint', written), ...figures] };
@@ -103,7 +105,7 @@ async function store(file: string, records: number): Promise<void> {
 }
 
 /** Fills the device's index through the codecs; leaves it as a kill does. */
-async function synthesize(file: string, records: number): Promise<{ checkpointMs: number; pauseMs: number }> {
+async function synthesize(file: string, { records, capacityBytes }: RecoverySize): Promise<{ checkpointMs: number; pauseMs: number }> {
   const arena = new Arena({ sizeBytes: ARENA_BYTES, clock });
   const device = await openFile(file, arena);
   const root = await readRoot(device, arena);
@@ -113,7 +115,9 @@ async function synthesize(file: string, records: number): Promise<{ checkpointMs
   const last = takeOut(index, LAST);
   const journalled = Math.floor((geometry.journalBlocks / 2) * journalRecordsPerBlock(geometry.blockSizeBytes));
   const numbers = { generation: 1000, writeSequence: 1000 };
-  while (index.recordCount < records) addObject(index, allocator, numbers);
+  // Four times as many records on the same device are of slices a quarter as large.
+  const blocks = Math.min(BLOCKS, Math.floor((FILLED_SHARE * capacityBytes) / records / geometry.blockSizeBytes));
+  while (index.recordCount < records) addObject(index, allocator, { numbers, blocks });
   last();
   const area = new RootArea({ device, arena, clock, root });
   const delay = monitorEventLoopDelay({ resolution: 1 });
@@ -190,19 +194,23 @@ function takeOut(index: SliceIndex, objectHash: ObjectHash): () => void {
   };
 }
 
-function addObject(index: SliceIndex, allocator: BlockAllocator, numbers: { generation: number; writeSequence: number }): void {
+function addObject(
+  index: SliceIndex,
+  allocator: BlockAllocator,
+  { numbers, blocks }: { readonly numbers: { generation: number; writeSequence: number }; readonly blocks: number },
+): void {
   const { generation } = numbers;
   numbers.generation += 1;
   const row = index.putManifest({ tagLow: Math.imul(generation, 0x9e3779b1) >>> 0, tagHigh: generation }, generation);
-  const place = (blocks: number, kind: 'manifest' | 'large') => {
-    const block = allocator.reserve(blocks, kind);
+  const place = (count: number, kind: 'manifest' | 'large') => {
+    const block = allocator.reserve(count, kind);
     assert.ok(block !== undefined, 'the device has room for its records');
     numbers.writeSequence += 1;
-    return { block, blocks, writeSequence: numbers.writeSequence, flags: 0 };
+    return { block, blocks: count, writeSequence: numbers.writeSequence, flags: 0 };
   };
   index.setPlace(index.recordOf(row), place(2, 'manifest'));
   for (let sliceNumber = 0; sliceNumber < SLICES_PER_OBJECT; sliceNumber += 1)
-    index.putSlice(generation, sliceNumber, place(BLOCKS, 'large'));
+    index.putSlice(generation, sliceNumber, place(blocks, 'large'));
 }
 
 async function measure(file: string): Promise<RecoveryTimes> {
