@@ -14,18 +14,23 @@ const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** What must not reach a peer inside a value (RFC 9110 s5.5: reject, or replace by SP). */
 const DANGEROUS = /[\0\r\n]/g;
 
+/** Fields of a connection of HTTP/1.1: what HTTP/2 must not carry (RFC 9113 s8.2.2); node's http2 throws at each of them. */
+export const CONNECTION_FIELDS: ReadonlySet<string> = new Set([
+  'connection',
+  'http2-settings',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+]);
 /** Fields of one connection even when Connection does not name them (RFC 9110 s7.6.1; Trailer and Proxy-* by RFC 2616 s13.5.1). */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
+  ...CONNECTION_FIELDS,
   'proxy-authenticate',
   'proxy-authentication-info',
   'proxy-authorization',
-  'proxy-connection',
-  'te',
   'trailer',
-  'transfer-encoding',
-  'upgrade',
 ]);
 
 /** Whether `text` is a token (RFC 9110 s5.6.2), as field names, methods and directive names are. */

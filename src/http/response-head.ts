@@ -34,6 +34,9 @@ export type Framing =
   | { readonly kind: 'close' }
   | { readonly kind: 'invalid'; readonly why: HeadFault };
 
+/** No content follows them, whatever is said (RFC 9110 s6.4.1, s15.3.6). */
+export const BODILESS_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
+
 /** Fields of one head; node:http stops at 2,000 too. */
 const FIELDS_MAX = 2000;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/;

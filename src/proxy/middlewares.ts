@@ -7,6 +7,7 @@ import { formatCacheStatus } from '../http/cache-status.ts';
 import { type FieldList, hasField } from '../http/header-fields.ts';
 import { formatProxyStatus } from '../http/proxy-status.ts';
 import { parseRequestTarget } from '../http/request-target.ts';
+import { BODILESS_STATUSES } from '../http/response-head.ts';
 import { appendVia } from '../http/via.ts';
 import type { EarlyAnswer } from '../middleware/middleware.ts';
 import type { MiddlewareInstance } from '../middleware/middleware-instance.ts';
@@ -15,9 +16,6 @@ import type { RequestContext } from './request-context.ts';
 import { matchesPath } from './router.ts';
 import type { ProxyServices, ServedRoute } from './services.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
-
-/** No content follows them, whatever a middleware gives (RFC 9110 s6.4.1, s15.3.6). */
-const BODILESS: ReadonlySet<number> = new Set([204, 205, 304]);
 
 export function middlewares(context: RequestContext, services: ProxyServices): StageOutcome | Promise<StageOutcome> {
   const { chain } = context.need('route');
@@ -79,7 +77,7 @@ function replyOf(
   { status, fields = [], text }: EarlyAnswer,
 ): { status: number; fields: FieldList; text?: string | undefined } {
   context.cacheStatus = formatCacheStatus({ forward: undefined, detail: 'middleware' });
-  const content = BODILESS.has(status) ? undefined : text;
+  const content = BODILESS_STATUSES.has(status) ? undefined : text;
   return {
     status,
     fields: [

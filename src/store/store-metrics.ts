@@ -116,7 +116,11 @@ export const STORE_METRICS = {
     name: 'rawslice_store_holds_refused_total',
     help: 'Readers whose version is not kept for them when it is replaced, because too many are held',
   },
-  orphaned: { kind: 'counter', name: 'rawslice_store_orphaned_total', help: 'Slices left behind by their manifest, freed later' },
+  orphaned: {
+    kind: 'counter',
+    name: 'rawslice_store_orphaned_total',
+    help: 'Slices that their manifest left behind and nobody frees but eviction',
+  },
   reads: {
     kind: 'counter',
     name: 'rawslice_store_reads_total',

@@ -6,7 +6,7 @@ import { type ClientHttp2Stream, constants, type OutgoingHttpHeaders } from 'nod
 import type { Timer } from '../base/clock.ts';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import { isGrpc } from '../http/grpc.ts';
-import { type FieldList, fieldValue, parseRawFields } from '../http/header-fields.ts';
+import { CONNECTION_FIELDS, type FieldList, fieldValue, parseRawFields } from '../http/header-fields.ts';
 import { InterimLimit } from './interim-limit.ts';
 import type { OriginSession } from './origin-session.ts';
 import { SinkFeeder } from './sink-feeder.ts';
@@ -22,18 +22,6 @@ export interface TransferHost {
   /** Once for each. */
   onOutcome(outcome: Outcome): void;
 }
-
-/** HTTP/2 says them by pseudo-fields, or not at all (RFC 9113 s8.2.2, s8.3.1). */
-const LEFT_OUT: ReadonlySet<string> = new Set([
-  'host',
-  'connection',
-  'http2-settings',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'transfer-encoding',
-  'upgrade',
-]);
 
 /** One request. */
 export class Http2Transfer implements Transfer {
@@ -88,10 +76,9 @@ export class Http2Transfer implements Transfer {
   resume(): void {
     const feeder = this.#feeder;
     if (this.#hasEnded || feeder === undefined) return;
-    feeder.drain(() => this.#hasEnded);
-    if (this.#hasEnded || !feeder.isEmpty) return;
-    if (this.#isBodyComplete) this.#finish();
-    else if (feeder.hasRoom) this.#read();
+    const next = feeder.goOn(() => this.#hasEnded, this.#isBodyComplete);
+    if (next === 'finish') this.#finish();
+    else if (next === 'read') this.#read();
   }
 
   abort(): void {
@@ -267,7 +254,8 @@ function headOf({ method, path, fields }: UpstreamRequest): OutgoingHttpHeaders 
   const host = fieldValue(fields, 'host');
   if (host !== undefined) head.set(':authority', host);
   for (const [name, value] of fields) {
-    if (LEFT_OUT.has(name)) continue;
+    // HTTP/2 says them by pseudo-fields, or not at all (RFC 9113 s8.2.2, s8.3.1).
+    if (name === 'host' || CONNECTION_FIELDS.has(name)) continue;
     const known = head.get(name);
     head.set(name, known === undefined ? value : [...(Array.isArray(known) ? known : [known]), value]);
   }

@@ -47,6 +47,14 @@ export class SinkFeeder {
     }
   }
 
+  /** Room was made: hands on what waits. @returns what its transfer does next: nothing, end since all is handed on, or read more */
+  goOn(isOver: () => boolean, isBodyComplete: boolean): 'wait' | 'finish' | 'read' {
+    this.drain(isOver);
+    if (isOver() || !this.isEmpty) return 'wait';
+    if (isBodyComplete) return 'finish';
+    return this.hasRoom ? 'read' : 'wait';
+  }
+
   /** Forgets what waits. */
   clear(): void {
     this.#waiting = [];

@@ -144,10 +144,9 @@ class UndiciTransfer implements Transfer {
   resume(): void {
     const feeder = this.#feeder;
     if (this.#hasEnded || feeder === undefined) return;
-    feeder.drain(() => this.#hasEnded);
-    if (this.#hasEnded || !feeder.isEmpty) return;
-    if (this.#isBodyComplete) this.#finish();
-    else if (feeder.hasRoom) this.#controller?.resume();
+    const next = feeder.goOn(() => this.#hasEnded, this.#isBodyComplete);
+    if (next === 'finish') this.#finish();
+    else if (next === 'read') this.#controller?.resume();
   }
 
   abort(): void {

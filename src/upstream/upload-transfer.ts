@@ -83,10 +83,9 @@ export class UploadTransfer implements Transfer {
   resume(): void {
     const feeder = this.#feeder;
     if (this.#hasEnded || feeder === undefined) return;
-    feeder.drain(() => this.#hasEnded);
-    if (this.#hasEnded || !feeder.isEmpty) return;
-    if (this.#isBodyComplete) this.#finish();
-    else if (feeder.hasRoom) this.#read();
+    const next = feeder.goOn(() => this.#hasEnded, this.#isBodyComplete);
+    if (next === 'finish') this.#finish();
+    else if (next === 'read') this.#read();
   }
 
   abort(): void {

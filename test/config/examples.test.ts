@@ -1,21 +1,16 @@
 /** The configurations in config/examples are valid, say what they seem to say, and one of them runs. */
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
-import { Edge } from '../../src/app/edge.ts';
 import { explainRequest } from '../../src/app/explain-request.ts';
 import { loadEdgeConfig } from '../../src/app/load-config.ts';
-import { SystemClock } from '../../src/base/clock.ts';
-import { createSilentLogger } from '../../src/base/log.ts';
-import { SystemRandom } from '../../src/base/random.ts';
 import type { LoadResult } from '../../src/config/load.ts';
 import { formatProblem } from '../../src/config/problem.ts';
 import { parseRequestTarget } from '../../src/http/request-target.ts';
 import { request } from '../helpers/client.ts';
 import { Origin } from '../helpers/origin.ts';
-import { withTemporaryDirectory } from '../helpers/temp.ts';
+import { withReloadableEdge } from '../helpers/reloadable-edge.ts';
 
 const FOLDER = path.resolve(import.meta.dirname, '../../config/examples');
 
@@ -92,46 +87,34 @@ test('the edge with middlewares runs: its module looks at keys, and the others d
   await using origin = await Origin.start({ resolve: () => ({ lengthBytes: 10, cacheControl: 'max-age=60' }) });
   await using down = await Origin.start();
   await down.stop();
-  await withTemporaryDirectory(async (folder) => {
-    const text = readFileSync(path.join(FOLDER, 'own-middleware.yaml'), 'utf8')
-      .replace('0.0.0.0:8000', '127.0.0.1:0')
-      .replace('http://10.0.0.11:8080', origin.url)
-      .replace('http://10.0.0.12:8080', down.url)
-      .replace('./least-latency.ts', path.join(FOLDER, 'least-latency.ts'))
-      .replace('./api-keys.ts', path.join(FOLDER, 'api-keys.ts'));
-    const file = path.join(folder, 'edge.yaml');
-    await writeFile(file, text);
-    const small = { 'device.path': path.join(folder, 'cache'), 'device.size': '64MiB', 'memory.arena': '16MiB', 'slice.size': '64KiB' };
-    const { config } = mustLoad(file, { ...small, 'admin.listen': '127.0.0.1:0', 'log.access': 'false' });
-    const base = { isSizeChosen: true, clock: new SystemClock(), random: new SystemRandom(), logger: createSilentLogger() };
-    const edge = await Edge.start({ ...base, config, adminListen: config.admin.listen });
-    try {
-      assert(typeof edge.address === 'object');
-      const { port } = edge.address;
-      const ask = (target: string, headers = {}, method = 'GET') => request({ port, path: target, method, headers });
-      const refused = await ask('/v1/x', { origin: 'https://app.example.com' });
-      assert.deepEqual([refused.status, refused.headers['access-control-allow-origin']], [401, 'https://app.example.com']);
-      assert.equal(origin.requests.length, 0);
-      for (const [key, consumer] of [
-        ['3f9c1d77', 'shop'],
-        ['77ab02e1', 'partner'],
-      ] as const) {
-        const { status, headers } = await ask('/v1/x', { 'x-api-key': key });
-        assert.deepEqual([status, headers['x-served-for']], [200, consumer]);
-        assert.equal(headers['x-content-type-options'], 'nosniff');
-      }
-      assert.equal((await ask('/v1/x', { 'x-api-key': '3f9c1d77', 'content-length': '0' }, 'PUT')).status, 200);
-      const told = origin.requests.map(({ method, headers }) => [method, headers['x-consumer'], headers['x-api-key']].join(' '));
-      assert.deepEqual([...new Set(told)], ['GET  ', 'PUT shop ']);
-      assert.equal((await ask('/internal/x')).status, 403);
-      assert.deepEqual((await ask('/v0/a/b')).headers.location, '/v1/a/b');
-      const preflight = await ask('/v1/x', { origin: 'https://a.preview.example.com', 'access-control-request-method': 'PUT' }, 'OPTIONS');
-      assert.deepEqual([preflight.status, preflight.headers['access-control-allow-methods']], [204, 'GET, PUT']);
-      const { body } = await request({ port: edge.adminAddress?.port ?? 0, path: '/metrics' });
-      assert.match(body.toString(), /rawslice_middleware_events_total\{middleware="keys",event="refused"\} 1/);
-    } finally {
-      await edge.close();
+  const text = readFileSync(path.join(FOLDER, 'own-middleware.yaml'), 'utf8')
+    .replace('0.0.0.0:8000', '127.0.0.1:0')
+    .replace('http://10.0.0.11:8080', origin.url)
+    .replace('http://10.0.0.12:8080', down.url)
+    .replace('./least-latency.ts', path.join(FOLDER, 'least-latency.ts'))
+    .replace('./api-keys.ts', path.join(FOLDER, 'api-keys.ts'));
+  await withReloadableEdge(text, async ({ port: portOf, admin }) => {
+    const port = portOf();
+    const ask = (target: string, headers = {}, method = 'GET') => request({ port, path: target, method, headers });
+    const refused = await ask('/v1/x', { origin: 'https://app.example.com' });
+    assert.deepEqual([refused.status, refused.headers['access-control-allow-origin']], [401, 'https://app.example.com']);
+    assert.equal(origin.requests.length, 0);
+    for (const [key, consumer] of [
+      ['3f9c1d77', 'shop'],
+      ['77ab02e1', 'partner'],
+    ] as const) {
+      const { status, headers } = await ask('/v1/x', { 'x-api-key': key });
+      assert.deepEqual([status, headers['x-served-for']], [200, consumer]);
+      assert.equal(headers['x-content-type-options'], 'nosniff');
     }
+    assert.equal((await ask('/v1/x', { 'x-api-key': '3f9c1d77', 'content-length': '0' }, 'PUT')).status, 200);
+    const told = origin.requests.map(({ method, headers }) => [method, headers['x-consumer'], headers['x-api-key']].join(' '));
+    assert.deepEqual([...new Set(told)], ['GET  ', 'PUT shop ']);
+    assert.equal((await ask('/internal/x')).status, 403);
+    assert.deepEqual((await ask('/v0/a/b')).headers.location, '/v1/a/b');
+    const preflight = await ask('/v1/x', { origin: 'https://a.preview.example.com', 'access-control-request-method': 'PUT' }, 'OPTIONS');
+    assert.deepEqual([preflight.status, preflight.headers['access-control-allow-methods']], [204, 'GET, PUT']);
+    assert.match((await admin('/metrics')).text, /rawslice_middleware_events_total\{middleware="keys",event="refused"\} 1/);
   });
 });
 
@@ -147,45 +130,31 @@ test('the API gateway runs: its nodes are asked with paths of their own, one of 
     '10.0.0.41:50051',
     '10.0.0.42:50051',
   ];
-  await withTemporaryDirectory(async (folder) => {
-    let text = readFileSync(path.join(FOLDER, 'api-gateway.yaml'), 'utf8').replace('0.0.0.0:8000', '127.0.0.1:0');
-    for (const [index, node] of nodes.entries())
-      text = text.replace(`http://${node} }`, `"${origins[index]?.url}" }`).replace(`http://${node},`, `"${origins[index]?.url}",`);
-    assert.equal(text.includes('http://10.'), false);
-    const file = path.join(folder, 'edge.yaml');
-    await writeFile(file, text);
-    const small = { 'device.path': path.join(folder, 'cache'), 'device.size': '64MiB', 'memory.arena': '16MiB', 'slice.size': '64KiB' };
-    const { config } = mustLoad(file, { ...small, 'admin.listen': '127.0.0.1:0', 'log.access': 'false' });
-    const base = { isSizeChosen: true, clock: new SystemClock(), random: new SystemRandom(), logger: createSilentLogger() };
-    const edge = await Edge.start({ ...base, config, adminListen: config.admin.listen });
-    try {
-      assert(typeof edge.address === 'object');
-      const { port } = edge.address;
-      const ask = async (target: string, method = 'GET', host = 'any.example'): Promise<number | undefined> =>
-        (await request({ port, path: target, method, headers: { host } })).status;
-      await origins[0]?.stop();
-      for (let count = 0; count < 6; count += 1) assert.equal(await ask(`/api/v1/users/${count}`), 200);
-      assert.equal(await ask('/api/v1/users/1', 'DELETE'), 200);
-      assert.ok(origins[1]?.requests.some(({ method, target }) => method === 'DELETE' && target === '/users/1'));
-      assert.equal(await ask('/api/v1/orders?x=1'), 200);
-      assert.equal([origins[2], origins[3]].flatMap((origin) => origin?.requestsFor('/orders') ?? [])[0]?.target, '/orders?x=1');
-      assert.equal(await ask('/app.js', 'GET', 'www.example.com'), 200);
-      assert.equal([origins[4], origins[5]].flatMap((origin) => origin?.requestsFor('/app.js') ?? [])[0]?.headers.host, 'www.example.com');
-      assert.equal(await ask('/else'), 404);
-      const { body } = await request({ port: edge.adminAddress?.port ?? 0, path: '/upstreams' });
-      const states = JSON.parse(body.toString()).upstreams.map(({ group, nodes: all }: { group: string; nodes: unknown[] }) => [
-        group,
-        all.length,
-      ]);
-      assert.deepEqual(states, [
-        ['users', 2],
-        ['orders', 2],
-        ['inventory', 2],
-        ['static', 2],
-      ]);
-    } finally {
-      await edge.close();
-    }
+  let text = readFileSync(path.join(FOLDER, 'api-gateway.yaml'), 'utf8').replace('0.0.0.0:8000', '127.0.0.1:0');
+  for (const [index, node] of nodes.entries())
+    text = text.replace(`http://${node} }`, `"${origins[index]?.url}" }`).replace(`http://${node},`, `"${origins[index]?.url}",`);
+  assert.equal(text.includes('http://10.'), false);
+  await withReloadableEdge(text, async ({ port: portOf, admin }) => {
+    const port = portOf();
+    const ask = async (target: string, method = 'GET', host = 'any.example'): Promise<number | undefined> =>
+      (await request({ port, path: target, method, headers: { host } })).status;
+    await origins[0]?.stop();
+    for (let count = 0; count < 6; count += 1) assert.equal(await ask(`/api/v1/users/${count}`), 200);
+    assert.equal(await ask('/api/v1/users/1', 'DELETE'), 200);
+    assert.ok(origins[1]?.requests.some(({ method, target }) => method === 'DELETE' && target === '/users/1'));
+    assert.equal(await ask('/api/v1/orders?x=1'), 200);
+    assert.equal([origins[2], origins[3]].flatMap((origin) => origin?.requestsFor('/orders') ?? [])[0]?.target, '/orders?x=1');
+    assert.equal(await ask('/app.js', 'GET', 'www.example.com'), 200);
+    assert.equal([origins[4], origins[5]].flatMap((origin) => origin?.requestsFor('/app.js') ?? [])[0]?.headers.host, 'www.example.com');
+    assert.equal(await ask('/else'), 404);
+    const { upstreams } = (await admin('/upstreams')).body as { upstreams: { group: string; nodes: unknown[] }[] };
+    const states = upstreams.map(({ group, nodes: all }) => [group, all.length]);
+    assert.deepEqual(states, [
+      ['users', 2],
+      ['orders', 2],
+      ['inventory', 2],
+      ['static', 2],
+    ]);
   });
   await Promise.all(origins.map((origin) => origin.close()));
 });

@@ -41,26 +41,18 @@ test('a Unix socket, from its appearance to its end', async (context) => {
     flags: ['--size', '64MiB', '--config', file],
     set: { listen: `unix:${socket};mode=600` },
   };
+  /** One that is to be refused the place. */
+  const startAt = (place: string): ReturnType<typeof runRawslice> => {
+    const own = ['--device', path.join(directory, 'other'), '--size', '64MiB', '--admin', '127.0.0.1:0'];
+    return runRawslice(['serve', '--upstream', origin.url, ...own, '--set', `listen=unix:${place}`]);
+  };
   const first = await startRawslice(context, start);
   assert.equal(await ask(socket, '/a'), 200);
   assert.equal((await lstat(socket)).mode % 0o1000, 0o600);
   assert.match(first.stderr, new RegExp(`listens on unix:${socket} and fronts`));
 
   await context.test('another program is refused the place', async () => {
-    const words = [
-      'serve',
-      '--upstream',
-      origin.url,
-      '--device',
-      path.join(directory, 'other'),
-      '--size',
-      '64MiB',
-      '--admin',
-      '127.0.0.1:0',
-      '--set',
-      `listen=unix:${socket}`,
-    ];
-    const { exit: code, stderr } = await runRawslice(words);
+    const { exit: code, stderr } = await startAt(socket);
     assert.equal(code, 1);
     assert.match(stderr, /Cannot listen on .*edge\.sock: it is in use by another program/);
     assert.equal(await ask(socket, '/a'), 200);
@@ -71,20 +63,7 @@ test('a Unix socket, from its appearance to its end', async (context) => {
     assert.equal(await isThere(socket), true);
     const plain = path.join(directory, 'plain');
     writeFileSync(plain, 'mine');
-    const words = [
-      'serve',
-      '--upstream',
-      origin.url,
-      '--device',
-      path.join(directory, 'other'),
-      '--size',
-      '64MiB',
-      '--admin',
-      '127.0.0.1:0',
-      '--set',
-      `listen=unix:${plain}`,
-    ];
-    const { exit: code, stderr } = await runRawslice(words);
+    const { exit: code, stderr } = await startAt(plain);
     assert.equal(code, 1);
     assert.match(stderr, /plain: it is there, and no socket/);
   });

@@ -6,7 +6,8 @@ import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'nod
 import type { Socket } from 'node:net';
 import type { Clock } from '../../base/clock.ts';
 import { EdgeError } from '../../base/errors.ts';
-import { isFieldValue } from '../../http/header-fields.ts';
+import { CONNECTION_FIELDS, isFieldValue } from '../../http/header-fields.ts';
+import { BODILESS_STATUSES } from '../../http/response-head.ts';
 import type { ClientResponse } from '../exchange.ts';
 
 /** What a response works with. */
@@ -17,18 +18,6 @@ export interface Http2ResponseOptions {
   readonly clock: Clock;
 }
 
-/** No content follows them, whatever is said (RFC 9110 s6.4.1). */
-const BODILESS: ReadonlySet<number> = new Set([204, 205, 304]);
-/** Fields of a connection of HTTP/1.1 (RFC 9113 s8.2.2); node throws at each of them. */
-const CONNECTION_FIELDS: ReadonlySet<string> = new Set([
-  'connection',
-  'http2-settings',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'transfer-encoding',
-  'upgrade',
-]);
 /** How often it is looked whether the end of a response has been sent, and how many times. */
 const SENT_CHECK_MS = 50;
 const SENT_CHECKS_MAX = 40;
@@ -90,7 +79,7 @@ export class Http2Response implements ClientResponse {
   }
 
   get #isBodiless(): boolean {
-    return this.#isHead || BODILESS.has(this.#status);
+    return this.#isHead || BODILESS_STATUSES.has(this.#status);
   }
 
   writeContinue(): void {

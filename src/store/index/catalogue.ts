@@ -69,6 +69,7 @@ export class Catalogue {
       resident: this.resident,
       isStored: (generation, sliceNumber) => this.isStored(generation, sliceNumber),
       free: (generation, sliceNumber) => this.#freeRemnant(generation, sliceNumber),
+      onGivenUp: (slices) => this.#metrics.add('orphaned', slices),
     });
   }
 
@@ -266,10 +267,7 @@ export class Catalogue {
   /** Some at once, the rest turn by turn. */
   #freeRemains(generation: number, slices: number): void {
     if (slices === 0) return;
-    if (!this.#remains.add(generation, slices)) {
-      this.resident.removeGeneration(generation);
-      this.#metrics.add('orphaned', slices);
-    }
+    this.#remains.add(generation, slices);
     this.freeRemains(FREED_PER_TURN);
     if (this.#isFreeing || this.#remains.isEmpty) return;
     this.#isFreeing = true;

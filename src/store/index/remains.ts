@@ -24,6 +24,8 @@ export interface RemainsOptions {
   readonly isStored: (generation: number, sliceNumber: number) => boolean;
   /** Frees a slice's blocks and entry; says whether it was there, whole. */
   readonly free: (generation: number, sliceNumber: number) => boolean;
+  /** So many slices of an object are left to be evicted: too many objects wait, or they are not where they were looked for. */
+  readonly onGivenUp: (slices: number) => void;
 }
 
 /** One per catalogue. */
@@ -39,9 +41,11 @@ export class Remains {
     return this.#waiting.length === 0;
   }
 
-  /** @returns false when too many wait: what is left then goes as it is evicted */
-  add(generation: number, slices: number): boolean {
-    return this.#waiting.tryPush({ generation, slices, nextSlice: 0 });
+  /** An object is gone that had so many whole slices. */
+  add(generation: number, slices: number): void {
+    if (this.#waiting.tryPush({ generation, slices, nextSlice: 0 })) return;
+    this.#options.resident.removeGeneration(generation);
+    this.#options.onGivenUp(slices);
   }
 
   /** Frees some, oldest first: what is in memory, then what is on the device. @param probes slices looked at */
@@ -52,7 +56,10 @@ export class Remains {
       left -= this.#freeResident(remainder, left);
       if (left === 0) return;
       left -= this.#freeStored(remainder, left);
-      if (remainder.slices <= 0 || remainder.nextSlice >= PROBES_MAX) this.#waiting.shift();
+      const isOver = remainder.slices <= 0;
+      if (!isOver && remainder.nextSlice < PROBES_MAX) continue;
+      this.#waiting.shift();
+      if (!isOver) this.#options.onGivenUp(remainder.slices);
     }
   }
 
