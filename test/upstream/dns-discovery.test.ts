@@ -132,6 +132,36 @@ test('what has another number, or is no answer, is not listened to', async () =>
   assert.deepEqual(short(await ask(server, { name: 'web.test' })), [['192.0.2.1 8080 web.test 1'], 60_000]);
 });
 
+test('a target of SRV records that is no name of a host is not asked for, and said; the others are nodes', async () => {
+  await using server = await DnsServer.start();
+  const bytes = 'x'.repeat(40);
+  server.setService('_http._tcp.test', [
+    { target: 'a.test', port: 81 },
+    { target: `${bytes}.test`, port: 82 },
+    { target: '0x7f.1', port: 83 },
+  ]);
+  server.setAddresses('a.test', ['192.0.2.1']);
+  // Forty bytes that are no UTF-8 are read as forty characters of three bytes each: no label is that long, and a question with it is none.
+  server.manner = {
+    kind: 'turned',
+    turn: (message) => {
+      const at = message.indexOf(bytes);
+      return at < 0 ? message : message.fill(0xff, at, at + bytes.length);
+    },
+  };
+  const verdict = await ask(server, { name: '_http._tcp.test', families: ['A'] });
+  assert.ok(verdict.kind === 'nodes', JSON.stringify(verdict));
+  assert.deepEqual(
+    verdict.nodes.map(({ host, port }) => `${host}:${port}`),
+    ['192.0.2.1:81'],
+  );
+  assert.deepEqual(verdict.unusable.map((text) => text.replace(/\ufffd+/, 'turned')).sort(), [
+    '"0x7f.1" is no name of a host',
+    '"turned.test" is no name of a host',
+  ]);
+  assert.deepEqual([...server.questions].sort(), ['A a.test', 'SRV _http._tcp.test']);
+});
+
 test('answers with bytes turned are answers or failures, and never anything else', async (context) => {
   const seed = Math.floor(new SystemClock().wallMs() % 2 ** 31);
   context.diagnostic(`seed ${seed}`);

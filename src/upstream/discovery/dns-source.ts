@@ -8,6 +8,7 @@ import type { Random } from '../../base/random.ts';
 import { type DiscoveredNode, type DiscoveryFailure, type DiscoverySource, type DiscoveryVerdict, failed } from './discovery-source.ts';
 import { DnsClient } from './dns-client.ts';
 import type { DnsServer } from './dns-exchange.ts';
+import { isHostName } from './node-list.ts';
 
 /** What is asked for. */
 export interface DnsSourceOptions {
@@ -27,6 +28,8 @@ export interface DnsSourceOptions {
 
 /** Hosts of a service that are looked up: as many as a group may have nodes. */
 const TARGETS_MAX = 1024;
+/** Characters of a name that are shown where it is none. */
+const SHOWN_MAX = 60;
 /** Hosts that are looked up at a time. */
 const TARGETS_AT_ONCE = 8;
 
@@ -70,14 +73,16 @@ export class DnsSource implements DiscoverySource {
     // A target that is the root says that the service is not offered.
     const records = verdict.records.flatMap((record) => (record.type === 'SRV' && record.data.target !== '.' ? record : []));
     const first = Math.min(...records.map(({ data }) => data.priority ?? 0));
-    const hosts = await this.#lookUpAll([...new Set(records.map(targetOf))], signal);
+    // Nothing is asked for what an answer only calls a name.
+    const hosts = await this.#lookUpAll([...new Set(records.map(targetOf))].filter(isHostName), signal);
     if (hosts.kind === 'failed') return hosts;
     let ttlMs = verdict.ttlMs ?? Number.POSITIVE_INFINITY;
     const unusable: string[] = [];
     const nodes = records.flatMap((record): readonly DiscoveredNode[] => {
       const name = targetOf(record);
       const host = hosts.found.get(name);
-      if (host === undefined || host.addresses.length === 0) unusable.push(`${name} has no address`);
+      if (host === undefined) unusable.push(`${JSON.stringify(name.slice(0, SHOWN_MAX))} is no name of a host`);
+      else if (host.addresses.length === 0) unusable.push(`${name} has no address`);
       ttlMs = Math.min(ttlMs, host?.ttlMs ?? Number.POSITIVE_INFINITY);
       const { port, priority = 0, weight = 0 } = record.data;
       const shared = { port, name, weight: Math.max(1, weight), isBackup: priority > first };

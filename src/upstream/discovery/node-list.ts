@@ -25,7 +25,7 @@ export function sortNodes(nodes: readonly DiscoveredNode[]): readonly Discovered
 }
 
 /** Whether it is a name that a URL takes for one and keeps as it is: `0x7f.1` and `127.1` are addresses there, and `256.1.1.1` is nothing. */
-function isHostName(text: string): boolean {
+export function isHostName(text: string): boolean {
   return HOST_NAME.test(text) && URL.parse(`http://${text}/`)?.hostname === text.toLowerCase();
 }
 
