@@ -67,7 +67,7 @@ function guardedRoutes({ request, fields }: RequestContext, { service }: ProxySe
   const target = isOfUrl ? parseRequestTarget(request.url ?? '', host) : undefined;
   if (target?.kind !== 'ok') return router.routes;
   const named = router.routes.filter(({ match }) => matchesPath(match.path, target.path));
-  // What it names is another service's: whoever may not ask here may not purge there from here.
+  // Nothing here answers for it: only who may ask here hears of that.
   return named.length === 0 ? router.routes : named;
 }
 
