@@ -4,6 +4,7 @@
  */
 import { EdgeError, toEdgeError } from '../base/errors.ts';
 import { formatCacheStatus } from '../http/cache-status.ts';
+import { grpcAnswer, isGrpc } from '../http/grpc.ts';
 import { type FieldList, hasField } from '../http/header-fields.ts';
 import { formatProxyStatus } from '../http/proxy-status.ts';
 import { parseRequestTarget } from '../http/request-target.ts';
@@ -71,14 +72,14 @@ function guardedRoutes({ request, fields }: RequestContext, { service }: ProxySe
   return named.length === 0 ? router.routes : named;
 }
 
-/** With what every answer of this program has. */
+/** With what every answer of this program has; in terms of gRPC for its clients, which take any status of HTTP but 200 for a fault of the way. */
 function replyOf(
   context: RequestContext,
   { status, fields = [], text }: EarlyAnswer,
 ): { status: number; fields: FieldList; text?: string | undefined } {
   context.cacheStatus = formatCacheStatus({ forward: undefined, detail: 'middleware' });
   const content = BODILESS_STATUSES.has(status) ? undefined : text;
-  return {
+  const answer: { status: number; fields: FieldList; text?: string | undefined } = {
     status,
     fields: [
       ...fields.map(([name, value]) => [name.toLowerCase(), value] as const),
@@ -92,4 +93,5 @@ function replyOf(
     ],
     text: context.method === 'HEAD' ? undefined : content,
   };
+  return context.request.isHttp2 === true && isGrpc(context.fields) ? grpcAnswer(answer) : answer;
 }
