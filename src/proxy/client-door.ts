@@ -16,6 +16,13 @@ export interface Peer {
   /** Undefined for a Unix socket. */
   readonly address: string | undefined;
   readonly isSecure: boolean;
+  /** A balancer has told of it by the PROXY protocol. */
+  readonly isProxied?: boolean | undefined;
+}
+
+/** Whether a connection that has come in would come in the same way now: a reload may ask for TLS, or the PROXY protocol, where there was none. */
+export function isAsExpected({ isSecure, isProxied = false }: Peer, { certificates, takesProxyProtocol }: ServiceTransport): boolean {
+  return isSecure === (certificates !== undefined) && isProxied === takesProxyProtocol;
 }
 
 /** What a door works with. */
@@ -66,7 +73,7 @@ export class ClientDoor {
     if (!takesProxyProtocol && certificates === undefined && !hasHttp2) return this.#options.onward(socket, peer, 'http/1.1');
     const entry = new Entry(socket, this.#options, () => this.#entries.delete(entry));
     this.#entries.add(entry);
-    if (takesProxyProtocol) entry.readProxyHeader(peer, (proxied) => this.#secure(entry, proxied, transport));
+    if (takesProxyProtocol) entry.readProxyHeader({ ...peer, isProxied: true }, (proxied) => this.#secure(entry, proxied, transport));
     else this.#secure(entry, peer, transport);
   }
 

@@ -10,7 +10,7 @@ import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import { listeningFd } from '../base/listening-fd.ts';
 import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
-import { ClientDoor, type Peer } from './client-door.ts';
+import { ClientDoor, isAsExpected, type Peer } from './client-door.ts';
 import { ExpressLane } from './express/express-lane.ts';
 import { Http2Door } from './http2/http2-door.ts';
 import { handleRequest } from './pipeline.ts';
@@ -52,6 +52,11 @@ const KEEP_ALIVE_MS = 65_000;
 /** How often deadlines of connections are looked at; node's own default of 30 s would make a 10 s deadline a lie. */
 const DEADLINE_CHECK_MS = 1000;
 
+/**
+ * How long a client that has ended its side is waited with for what the origin or the device has yet to bring. Nothing tells one that has left altogether from one
+ * that has only said its last (`nc -N`, some health checks): the end looks alike, and only what is written to who has left comes back as a reset.
+ */
+const HALF_CLOSED_MS = 2000;
 /** For a client that was refused to take the answer and go. */
 const LINGER_MS = 5000;
 /** Requests that a client may have sent ahead of the response in progress; apt sends ten. */
@@ -70,6 +75,8 @@ interface Turn {
 /** Requests of one connection, which are answered one after the other, as they came. */
 interface ConnectionState {
   isBusy: boolean;
+  /** It is looked for the end of the client's side. */
+  isWatched: boolean;
   /** The newest one; while its content is still to come, whatever goes wrong on the connection goes wrong in it. */
   newest: Turn | undefined;
   readonly waiting: Turn[];
@@ -127,7 +134,15 @@ export class Listener {
     this.#server.on('upgrade', (request, socket, first) => this.#upgrade(request, socket, first));
     this.#server.maxConnections = options.connectionsMax;
     this.#server.on('drop', () => services.metrics.add('connectionsDropped'));
-    this.#toHttp = takeOverConnections(this.#server);
+    // Or a request would be dropped as soon as its client has ended its side; #onHalfClosed() looks after those.
+    Object.assign(this.#server, { httpAllowHalfOpen: true });
+    const toHttp = takeOverConnections(this.#server);
+    this.#toHttp = (socket) => {
+      const state = this.#stateOf(socket);
+      if (!state.isWatched) socket.once('end', () => this.#onHalfClosed(socket));
+      state.isWatched = true;
+      toHttp(socket);
+    };
     this.#lane = this.#openLane(options, this.#toHttp);
     this.#http2 = new Http2Door({ ...options, services, keepAliveMs: KEEP_ALIVE_MS });
     this.#door = this.#openDoor(this.#toHttp);
@@ -246,7 +261,7 @@ export class Listener {
   #begin(turn: Turn, state: ConnectionState): void {
     const { request, response } = turn;
     state.isBusy = true;
-    if (this.#isClosing) response.shouldKeepAlive = false;
+    if (this.#isClosing || this.#isOutdated(turn.socket)) response.shouldKeepAlive = false;
     response.once('close', () => this.#next(turn, state));
     turn.context = new RequestContext(request, response, this.#originOf(request, turn.socket));
     void handleRequest(turn.context, this.#services);
@@ -268,7 +283,7 @@ export class Listener {
     });
     this.#upgrades.add(attempt);
     socket.once('close', () => this.#upgrades.delete(attempt));
-    if (this.#isClosing) attempt.response.shouldKeepAlive = false;
+    if (this.#isClosing || this.#isOutdated(socket)) attempt.response.shouldKeepAlive = false;
     const upgrade = attempt.protocol === undefined ? undefined : attempt;
     const context = new RequestContext(request, attempt.response, { ...this.#originOf(request, socket), upgrade });
     void handleRequest(context, this.#services);
@@ -288,6 +303,27 @@ export class Listener {
     const turn = state.waiting.shift();
     if (turn !== undefined) this.#begin(turn, state);
     else if (state.refusal !== undefined) this.#endWith(state.refusal, socket);
+    else if (this.#isOutdated(socket)) socket.end();
+  }
+
+  /** Whether it is of before a reload that lets clients in otherwise: what goes on would go on in the open, or untold by the balancer. */
+  #isOutdated(socket: Duplex): boolean {
+    const peer = this.#peers.get(socket);
+    return peer !== undefined && !isAsExpected(peer, this.#services.service.transport);
+  }
+
+  /** The client asks for nothing more. What it has asked for it gets, as long as that comes without long breaks. @param sentBytes at the last look */
+  #onHalfClosed(socket: Socket, sentBytes?: number): void {
+    if (socket.destroyed || this.#connections.get(socket)?.isBusy !== true) return;
+    // A client that takes nothing is cut by the limit for that.
+    if (socket.bytesWritten === sentBytes && socket.writableLength === 0) return void socket.destroy();
+    const { bytesWritten } = socket;
+    const timer = this.#services.clock.startTimer(HALF_CLOSED_MS, () => {
+      socket.off('close', stop);
+      this.#onHalfClosed(socket, bytesWritten);
+    });
+    const stop = (): void => timer.stop();
+    socket.once('close', stop);
   }
 
   /** Nobody else looks after the connection: what comes yet is thrown away, so that its end is seen, and it is not waited for it for long. */
@@ -299,7 +335,7 @@ export class Listener {
   }
 
   #stateOf(socket: Duplex): ConnectionState {
-    const state = this.#connections.get(socket) ?? { isBusy: false, newest: undefined, waiting: [], refusal: undefined };
+    const state = this.#connections.get(socket) ?? { isBusy: false, isWatched: false, newest: undefined, waiting: [], refusal: undefined };
     this.#connections.set(socket, state);
     return state;
   }

@@ -195,3 +195,53 @@ test('who was refused and stays is not waited for: the connection ends, and so d
   await eventually(() => edge.services.load.connections === 0, { what: 'the end of all connections' });
   for (const socket of sockets) socket.destroy();
 });
+
+/** Sends this, ends its side, and reads to the end of the other one. */
+async function halfClose(port: number, text: string): Promise<string> {
+  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  const pieces: Buffer[] = [];
+  socket.on('error', () => undefined).on('data', (bytes: Buffer) => pieces.push(bytes));
+  socket.end(text);
+  await once(socket, 'close');
+  return Buffer.concat(pieces).toString('latin1');
+}
+
+test('a client that ends its side after its request gets its answer, whichever lane has it', async () => {
+  await using origin = await Origin.start({ resolve: () => ({ lengthBytes: 100_000, cacheControl: 'max-age=600' }) });
+  await using edge = await startEdge({ origin });
+  const ask = (path: string, more = ''): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n${more}\r\n`;
+  const asked = {
+    miss: ask('/a'),
+    hit: ask('/a'),
+    general: ask('/a', 'X-Unknown: 1\r\nIf-Match: *\r\n'),
+    several: ask('/a') + ask('/b') + ask('/a'),
+  };
+  for (const [what, text] of Object.entries(asked)) {
+    const count = text.split('GET ').length - 1;
+    const answer = await halfClose(edge.port, text);
+    assert.equal(answer.split('HTTP/1.1 200 OK').length - 1, count, what);
+    assert.ok(answer.length > 100_000 * count, what);
+    await edge.settle();
+  }
+  // The origin takes its time.
+  origin.misbehave('/slow', { holdHead: true }, 1);
+  const slow = halfClose(edge.port, ask('/slow'));
+  await origin.waitForHeld('/slow');
+  origin.release('/slow');
+  assert.match(await slow, /^HTTP\/1\.1 200 OK/);
+});
+
+test('one that has left altogether is not waited for: its request to the origin ends', async () => {
+  await using origin = await Origin.start();
+  await using edge = await startEdge({ origin });
+  origin.misbehave('/a', { holdHead: true }, 9);
+  for (const method of ['GET', 'POST']) {
+    const client = await ClientConnection.open({ port: edge.port });
+    client.write(`${method} /a HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await origin.waitForHeld('/a');
+    client.destroy();
+    await edge.settle();
+    await eventually(() => origin.connections.open === 0, { what: `the end of the connection to the origin (${method})` });
+  }
+  assert.equal(edge.services.load.connections, 0);
+});

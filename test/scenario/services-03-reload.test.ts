@@ -7,11 +7,13 @@ import { test } from 'node:test';
 import { FileWatcher } from '../../src/app/file-watcher.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { KIB } from '../../src/base/units.ts';
+import { certificateFiles } from '../helpers/certificate.ts';
 import { ClientConnection, request } from '../helpers/client.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { Http2Client } from '../helpers/http2-client.ts';
 import { Origin } from '../helpers/origin.ts';
 import { withReloadableEdge } from '../helpers/reloadable-edge.ts';
-import { withTemporaryDirectory } from '../helpers/temp.ts';
+import { temporaryDirectory, withTemporaryDirectory } from '../helpers/temp.ts';
 import { WebSocketOrigin } from '../helpers/websocket-origin.ts';
 
 const OBJECT = { lengthBytes: 200 * KIB, cacheControl: 'max-age=600' };
@@ -223,5 +225,44 @@ test('a tunnel outlives the node that it leads to, and the drain of the old set;
       client.close();
       await closed;
     }
+  });
+});
+
+test('a reload that brings certificates ends connections that go on in the open, with their next response; those by TLS stay', async (context) => {
+  await using origin = await Origin.start({ resolve: () => OBJECT });
+  const files = certificateFiles(await temporaryDirectory(context), 'edge', ['localhost']);
+  if (files === undefined) return context.skip('openssl is not installed');
+  const text = (more: string): string =>
+    `upstream: { url: "${origin.url}" }\nservices: [{ name: s, listen: "127.0.0.1:0", http2: true${more} }]\n`;
+  const secure = `, certificates: [{ cert: "${files.cert}", key: "${files.key}" }]`;
+  await withReloadableEdge(text(''), async ({ edge, change, port }) => {
+    const [busy, general, lane] = await Promise.all([0, 1, 2].map(() => ClientConnection.open({ port: port() })));
+    assert(busy !== undefined && general !== undefined && lane !== undefined);
+    const h2 = await Http2Client.open(port());
+    assert.equal((await h2.get('/a')).status, 200);
+    for (const connection of [general, lane, lane])
+      assert.equal((await connection.request({ path: '/a' })).headers.connection, 'keep-alive');
+    origin.misbehave('/slow', { pauseAfterBytes: 1000 }, 1);
+    const slow = busy.request({ path: '/slow' });
+    await origin.waitForHeld('/slow');
+    const told = once(h2.session, 'goaway');
+    assert.equal((await change(text(secure))).outcome, 'applied');
+    await told;
+    origin.release('/slow');
+    assert.deepEqual([(await slow).status, (await slow).isComplete], [200, true]);
+    await eventually(() => busy.isClosed, { what: 'the end of the connection whose response had begun' });
+    for (const connection of [general, lane]) {
+      const answer = await connection.request({ path: '/a' });
+      assert.deepEqual([answer.status, answer.headers.connection], [200, 'close']);
+      await eventually(() => connection.isClosed, { what: 'the end of the connection' });
+    }
+    if (!h2.session.closed) await once(h2.session, 'close');
+    const secured = await Http2Client.open(port(), { ALPNProtocols: ['h2'] });
+    assert.equal((await secured.get('/a')).status, 200);
+    assert.equal((await change(`${text(secure)}limits: { requests: 500 }\n`)).outcome, 'applied');
+    assert.equal((await secured.get('/a')).status, 200);
+    assert.equal(secured.session.closed, false);
+    await secured[Symbol.asyncDispose]();
+    await eventually(() => edge.listeners.open.length === 1, { what: 'the listener' });
   });
 });

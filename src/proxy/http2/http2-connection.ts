@@ -9,11 +9,11 @@ import type { Timer } from '../../base/clock.ts';
 import { EdgeError, systemErrorCode } from '../../base/errors.ts';
 import { KIB } from '../../base/units.ts';
 import { translateHead } from '../../http/http2-head.ts';
-import type { Peer } from '../client-door.ts';
+import { isAsExpected, type Peer } from '../client-door.ts';
 import { handleRequest } from '../pipeline.ts';
 import type { HTTP2_LIMITS } from '../proxy-metrics.ts';
 import { RequestContext, type RequestFault } from '../request-context.ts';
-import type { ProxyServices } from '../services.ts';
+import type { ProxyServices, ServiceTransport } from '../services.ts';
 import { FrameBudget, type FrameRate } from './frame-budget.ts';
 import { Http2Request } from './http2-request.ts';
 import { Http2Response } from './http2-response.ts';
@@ -95,6 +95,13 @@ export class Http2Connection {
     if (this.#isAnnounced || this.#session.destroyed || this.#session.closed) return;
     this.#isAnnounced = true;
     this.#session.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
+  }
+
+  /** Clients are let in like this now; who has come in otherwise is told to come again. */
+  meet(transport: ServiceTransport): void {
+    if (transport.hasHttp2 && isAsExpected(this.#peer, transport)) return;
+    this.beginClosing();
+    if (this.#streams === 0) this.#waitIdle();
   }
 
   /** Ends the connection once its streams have ended. */

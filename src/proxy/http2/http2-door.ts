@@ -18,6 +18,8 @@ export class Http2Door {
     this.#share.services = services;
     this.#share.streamsMax = limits.streamsMax;
     this.#share.headerTimeoutMs = limits.headerTimeoutMs;
+    const { transport } = services.service;
+    for (const connection of this.#connections) connection.meet(transport);
   }
 
   /** Takes a connection over whose first bytes are, or will be, the preface of HTTP/2. */
