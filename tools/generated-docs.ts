@@ -21,7 +21,7 @@ import {
   SERVICE_KEYS,
 } from '../src/config/service-tables.ts';
 import { RULE_KEYS } from '../src/config/site-rules.ts';
-import { SHIPPED } from '../src/middleware/shipped/shipped.ts';
+import { SHIPPED, SHIPPED_OPTIONS } from '../src/middleware/shipped/shipped.ts';
 
 /** Pages with generated parts, relative to the root of the project. */
 export const GENERATED_PAGES = ['README.md', 'METRICS.md'] as const;
@@ -31,7 +31,7 @@ export const SCHEMA_FILE = 'config/schema.json';
 
 /** The text of that file. */
 export function renderSchema(): string {
-  return `${JSON.stringify(configJsonSchema(), undefined, 2)}\n`;
+  return `${JSON.stringify(configJsonSchema(SHIPPED_OPTIONS), undefined, 2)}\n`;
 }
 
 /** Metric tables by the folder of their layer. */

@@ -3,7 +3,26 @@
  * in it as soon as it is one. It knows the shape of each value, not what values mean together; `config check` has the last word. What a table says in
  * words only (the keys of lists) has its form below; a key without one may be anything. Printed by `rawslice config schema`; config/schema.json is this.
  */
+import type { OptionTable } from '../base/module-options.ts';
 import { FORWARDED_FIELDS, TLS_MIN_VERSIONS } from './edge-config.ts';
+import {
+  ADDRESS,
+  BOOLEAN,
+  countFrom,
+  DURATION,
+  type JsonSchema,
+  listOf,
+  NAME,
+  oneOf,
+  oneOrMore,
+  orNothing,
+  PATH,
+  plain,
+  SIZE,
+  TEXT,
+  URL_TEXT,
+} from './json-forms.ts';
+import { moduleConditions } from './module-schema.ts';
 import { BALANCE_WORDS, listOptions, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
 import {
   CERTIFICATE_KEYS,
@@ -18,28 +37,6 @@ import {
   type TableKey,
 } from './service-tables.ts';
 import { RULE_KEYS } from './site-rules.ts';
-
-/** A schema, or a part of one. */
-export type JsonSchema = Readonly<Record<string, unknown>>;
-
-/** As YAML reads them, and as texts. */
-const BOOLEAN: JsonSchema = {
-  anyOf: [{ type: 'boolean' }, { type: 'string', pattern: '^(?:[Tt]rue|TRUE|[Ff]alse|FALSE|[Yy]es|YES|[Nn]o|NO|[Oo]n|ON|[Oo]ff|OFF)$' }],
-};
-const SIZE: JsonSchema = {
-  anyOf: [
-    { type: 'integer', minimum: 0 },
-    { type: 'string', pattern: '^\\s*\\d{1,16}(?:\\.\\d{1,9})?\\s*(?:[bB]|[kmgtKMGT](?:[iI]?[bB])?)?\\s*$' },
-  ],
-};
-const DURATION: JsonSchema = {
-  anyOf: [{ const: 0 }, { type: 'string', pattern: '^\\s*(?:0|(?:\\d{1,15}(?:\\.\\d{1,9})?\\s*(?:ms|[smhdwy])\\s*)+)$' }],
-};
-const TEXT: JsonSchema = { type: 'string', minLength: 1 };
-const NAME: JsonSchema = { anyOf: [{ type: 'string', pattern: '^[\\w.-]{1,64}$' }, { type: 'number' }] };
-const ADDRESS: JsonSchema = { type: 'string', pattern: '^\\s*(?:(?:\\[[^\\]]+\\]|[^:\\s]+):\\d{1,5}|unix:/.+)\\s*$' };
-const URL_TEXT: JsonSchema = { type: 'string', pattern: '^\\s*[hH][tT][tT][pP][sS]?://[^?#\\s]+\\s*$' };
-const PATH: JsonSchema = { type: 'string', pattern: '^/' };
 
 /** What an option's value looks like, by its kind. */
 const KINDS: Readonly<Record<OptionKind, (row: OptionRow) => JsonSchema>> = {
@@ -160,7 +157,7 @@ const GROUP_FORMS: Forms<typeof GROUP_KEYS> = {
   connections: countFrom(1, 4096),
 };
 
-/** What `options` may be is for the module to say. */
+/** What `options` may be is for the module to say, which moduleConditions() does for those that are shipped. */
 const MIDDLEWARE_FORMS: Forms<typeof MIDDLEWARE_KEYS> = {
   name: NAME,
   use: TEXT,
@@ -176,8 +173,12 @@ const TABLES: Readonly<Partial<Record<TableKey, JsonSchema>>> = {
   middlewares: record(MIDDLEWARE_KEYS, MIDDLEWARE_FORMS, ['name', 'use']),
 };
 
-/** The whole schema, in the dialect that editors speak (draft 7). */
-export function configJsonSchema(): JsonSchema {
+/**
+ * The whole schema, in the dialect that editors speak (draft 7).
+ *
+ * @param shipped option tables of the middlewares that are shipped, by the words that `use` names them with
+ */
+export function configJsonSchema(shipped: ReadonlyMap<string, OptionTable>): JsonSchema {
   const properties: Record<string, JsonSchema> = {};
   const sections = new Map<string, Record<string, JsonSchema>>();
   for (const [key, row] of listOptions()) {
@@ -197,7 +198,10 @@ export function configJsonSchema(): JsonSchema {
   // A section whose keys are all commented out is an empty one.
   for (const [section, keys] of sections) properties[section] = { type: ['object', 'null'], additionalProperties: false, properties: keys };
   properties.rules = orNothing(ruleList());
-  for (const table of TABLE_KEYS) properties[table] = orNothing(listOf(TABLES[table] ?? {}));
+  for (const table of TABLE_KEYS) {
+    const conditions = table === 'middlewares' ? { allOf: moduleConditions(shipped) } : {};
+    properties[table] = orNothing(listOf({ ...TABLES[table], ...conditions }));
+  }
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: 'rawslice configuration',
@@ -221,34 +225,4 @@ function record<Keys extends Readonly<Record<string, string>>>(
 function ruleList(): JsonSchema {
   const either = [{ required: ['match'] }, { required: ['prefix'] }];
   return { type: 'array', items: { ...record(RULE_KEYS, RULE_FORMS, ['name']), oneOf: either } };
-}
-
-function listOf(items: JsonSchema): JsonSchema {
-  return { type: 'array', minItems: 1, items };
-}
-
-function oneOrMore(form: JsonSchema): JsonSchema {
-  return { anyOf: [form, { type: 'array', minItems: 1, items: form }] };
-}
-
-function orNothing(form: JsonSchema): JsonSchema {
-  return { anyOf: [form, { type: 'null' }] };
-}
-
-function oneOf(words: readonly string[]): JsonSchema {
-  return { enum: [...words] };
-}
-
-function countFrom(minimum: number, maximum: number): JsonSchema {
-  return {
-    anyOf: [
-      { type: 'integer', minimum, maximum },
-      { type: 'string', pattern: '^\\s*\\d{1,15}\\s*$' },
-    ],
-  };
-}
-
-/** Editors show the text as it is. */
-function plain(markdown: string): string {
-  return markdown.replaceAll('`', '');
 }

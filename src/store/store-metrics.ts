@@ -205,6 +205,11 @@ export const STORE_METRICS = {
     label: 'reason',
     values: ['full', 'unavailable', 'journal-full', 'not-durable'],
   },
+  purgesWidened: {
+    kind: 'counter',
+    name: 'rawslice_store_purges_widened_total',
+    help: 'Times that so many purges came while no device was attached (1,024) that everything is purged instead on those that come',
+  },
   purgeEpochs: { kind: 'gauge', name: 'rawslice_store_purge_epochs', help: 'Purges by prefix and tag that the index is held against' },
   purgeEpochsRetiring: {
     kind: 'gauge',

@@ -6,15 +6,16 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { Ajv } from 'ajv';
 import { parse } from 'yaml';
+import { loadEdgeConfig } from '../../src/app/load-config.ts';
 import { configJsonSchema } from '../../src/config/json-schema.ts';
-import { loadConfig } from '../../src/config/load.ts';
+import { SHIPPED_OPTIONS } from '../../src/middleware/shipped/shipped.ts';
 import { withTemporaryDirectory } from '../helpers/temp.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const BASE = 'device: { path: cache }\nupstream: { url: http://o.test }\n';
 
 // Unknown formats and keywords of ours would be a mistake: strict, but for several types in a row.
-const validate = new Ajv({ strict: true, allowUnionTypes: true, strictRequired: false }).compile(configJsonSchema());
+const validate = new Ajv({ strict: true, allowUnionTypes: true, strictRequired: false }).compile(configJsonSchema(SHIPPED_OPTIONS));
 
 function isShapely(text: string): boolean {
   return validate(parse(text));
@@ -25,7 +26,11 @@ test('every file in config is valid by the schema that it names', () => {
     const text = readFileSync(path.join(ROOT, file), 'utf8');
     assert.equal(isShapely(text), true, `${file}: ${JSON.stringify(validate.errors)}`);
     const [, named = ''] = /^# yaml-language-server: \$schema=(.*)\n/.exec(text) ?? [];
-    assert.deepEqual(JSON.parse(readFileSync(path.resolve(ROOT, path.dirname(file), named), 'utf8')), configJsonSchema(), file);
+    assert.deepEqual(
+      JSON.parse(readFileSync(path.resolve(ROOT, path.dirname(file), named), 'utf8')),
+      configJsonSchema(SHIPPED_OPTIONS),
+      file,
+    );
   }
 });
 
@@ -87,13 +92,42 @@ const FILES: readonly (readonly [text: string, isValid: boolean])[] = [
   ['device: { path: a }\nupstreams: [{ name: a, nodes: [{ url: "http://a.test" }], retries: 11 }]\n', false],
 ];
 
+/** Options of a middleware: what stands behind `use`. */
+const MIDDLEWARES: readonly (readonly [text: string, isValid: boolean])[] = [
+  ['access, options: { allow: [10.0.0.0/8, "::1"], deny: 10.0.0.1 }', true],
+  ['access, options: { alow: 10.0.0.0/8 }', false],
+  ['headers, options: { setRequest: { x-tenant: red, x-level: 5, x-on: true }, removeResponse: [server, x-powered-by] }', true],
+  ['headers, options: { setRequest: [x] }', false],
+  ['headers, options: { removeRequest: "a b" }', false],
+  ['cors, options: { origins: "*", maxAge: 1h }', true],
+  ['cors, options: { maxAge: 1h }', false],
+  ['cors', false],
+  ['cors, options: { origins: "*", maxAge: 5 }', false],
+  ['redirect, options: { to: /x, status: 308, insecureOnly: yes }', true],
+  ['redirect, options: { to: /x, status: "301" }', true],
+  ['redirect, options: { to: /x, status: 200 }', false],
+  ['basic, options: { file: users, userField: X-User }', true],
+  ['bearer, options: { tokens: { shop: correct-horse, other: 1234567890 } }', true],
+  ['bearer, options: { tokens: { shop: short } }', false],
+  ['rateLimit, options: { requests: 10, per: 1m, by: header, header: x-key, tell: false }', true],
+  ['rateLimit, options: { requests: 0 }', false],
+  ['rateLimit, options: { requests: 1, by: nobody }', false],
+  ['bandwidth, options: { perClient: 2MiB/s, total: 500k/s, burst: 64KiB }', true],
+  ['bandwidth, options: { perClient: 2MiB }', false],
+  ['split, options: { weights: { default: 1001 } }', false],
+];
+
+const OPTIONS = MIDDLEWARES.map(([use, isValid]) => [`${BASE}middlewares: [{ name: m, use: ${use} }]\n`, isValid] as const);
+
 test('what config check refuses for its shape the schema refuses, and takes what it takes', async () => {
   await withTemporaryDirectory(async (folder) => {
     const file = path.join(folder, 'edge.yaml');
-    for (const [text, isValid] of FILES) {
+    for (const [text, isValid] of [...FILES, ...OPTIONS]) {
       await writeFile(file, text);
-      assert.equal(loadConfig({ file, environment: {} }).kind, isValid ? 'ok' : 'invalid', `config check: ${text}`);
+      assert.equal(loadEdgeConfig({ file, environment: {} }).kind, isValid ? 'ok' : 'invalid', `config check: ${text}`);
       assert.equal(isShapely(text), isValid, `the schema: ${text} ${JSON.stringify(validate.errors)}`);
     }
   });
+  // It is for groups that there are.
+  assert.equal(isShapely('middlewares: [{ name: m, use: split, options: { weights: { stable: 95, canary: 5 }, cookie: c } }]'), true);
 });

@@ -13,7 +13,17 @@ import { placementOrder } from '../../src/store/devices/placement.ts';
 import { emptyResident, runSliceStoreContract, type StoreUnderTest } from '../contract/slice-store.ts';
 import { VirtualClock } from '../simulation/virtual-clock.ts';
 import { makeSlots, openSet, type SetBench, type Slot } from './set-bench.ts';
-import { assertNoLeases, hashOf, makeManifest, offerOne, readAndCheck, SLICE_BYTES, sliceCount, storeObject } from './store-bench.ts';
+import {
+  assertNoLeases,
+  hashOf,
+  makeManifest,
+  offerOne,
+  readAndCheck,
+  SLICE_BYTES,
+  sliceCount,
+  storeObject,
+  clock as systemClock,
+} from './store-bench.ts';
 
 runSliceStoreContract('two devices:', async () => {
   const slots = await makeSlots(1, 2);
@@ -350,4 +360,59 @@ test('a device alone that is there and fails keeps nothing from starting; it is 
   const later = await clock.wait(storeObject({ store, arena }, 'y', SLICE_BYTES), 'storing', SECOND_MS);
   assert.ok(later.generation < early.generation);
   await clock.wait(store.close(), 'closing', SECOND_MS);
+});
+
+test('purges while no device is there are bounded: past 1,024 everything goes, and that is counted', async () => {
+  const slots = await makeSlots(11, 1);
+  const [slot] = slots as [Slot];
+  const first = await openSet(slots, 1);
+  for (const key of ['x', 'y']) await storeObject(first, key, SLICE_BYTES);
+  await first.store.close();
+  let isFailing = true;
+  const device = {
+    path: slot.path,
+    open: async () => {
+      if (isFailing) throw new EdgeError('DEVICE_FAULT', 'The first block cannot be read (EIO)');
+      return slot.disk.open();
+    },
+  };
+  const shared = { arena: first.arena, clock: systemClock, random: new SeededRandom(2), logger: createSilentLogger() };
+  const store = await openDeviceSet({ ...shared, devices: [device] });
+  await store.recover();
+  const purge = (key: string) => assert.rejects(store.purge({ kind: 'object', objectHash: hashOf(key) }), { code: 'STORE_UNAVAILABLE' });
+  await purge('x');
+  for (let count = 1; count < 1024; count += 1) await purge(`other-${count}`);
+  assert.equal(store.count('purgesWidened'), 0);
+  await purge('last');
+  assert.equal(store.count('purgesWidened'), 1);
+  await purge('after it');
+  assert.equal(store.count('purgesWidened'), 1);
+  isFailing = false;
+  assert.equal((await store.attach(slot.path)).state, 'online');
+  for (const key of ['x', 'y']) assert.equal((await store.readManifest(hashOf(key))).kind, 'absent', key);
+  await store.close();
+});
+
+test('a device alone that failed at the start is taken in with all that it holds', async () => {
+  const slots = await makeSlots(12, 1);
+  const [slot] = slots as [Slot];
+  const first = await openSet(slots, 1);
+  const manifest = await storeObject(first, 'x', 2 * SLICE_BYTES);
+  await first.store.close();
+  let isFailing = true;
+  const device = {
+    path: slot.path,
+    open: async () => {
+      if (isFailing) throw new EdgeError('DEVICE_FAULT', 'The first block cannot be read (EIO)');
+      return slot.disk.open();
+    },
+  };
+  const shared = { arena: first.arena, clock: systemClock, random: new SeededRandom(2), logger: createSilentLogger() };
+  const store = await openDeviceSet({ ...shared, devices: [device] });
+  await store.recover();
+  assert.equal(store.state, 'failed');
+  isFailing = false;
+  assert.equal((await store.attach(slot.path)).state, 'online');
+  assert.equal(await readAndCheck(store, manifest, 1), 'device');
+  await store.close();
 });

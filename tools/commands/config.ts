@@ -9,6 +9,7 @@ import type { ConfigOverride } from '../../src/config/environment.ts';
 import { configJsonSchema } from '../../src/config/json-schema.ts';
 import type { LoadResult } from '../../src/config/load.ts';
 import type { ConfigProblem } from '../../src/config/problem.ts';
+import { SHIPPED_OPTIONS } from '../../src/middleware/shipped/shipped.ts';
 import type { CommandIo } from '../command-io.ts';
 import { addSetOption, complainAbout, summarize } from '../config-options.ts';
 import { EXIT_CODES } from '../exit-codes.ts';
@@ -25,7 +26,7 @@ export function addConfigCommand(program: Command, io: CommandIo): void {
   config
     .command('schema')
     .description('print the JSON Schema of configuration files, for editors')
-    .action(() => io.terminal.printJson(configJsonSchema()));
+    .action(() => io.terminal.printJson(configJsonSchema(SHIPPED_OPTIONS)));
   const check = config
     .command('check')
     .description('check a configuration file; exit code 78 when it is not valid')

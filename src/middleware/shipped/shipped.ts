@@ -25,3 +25,6 @@ export const SHIPPED: ReadonlyMap<string, MiddlewareModule<OptionTable>> = new M
   ['bandwidth', BANDWIDTH],
   ['split', SPLIT],
 ]);
+
+/** Their option tables. */
+export const SHIPPED_OPTIONS: ReadonlyMap<string, OptionTable> = new Map([...SHIPPED].map(([word, { options }]) => [word, options]));

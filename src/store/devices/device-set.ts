@@ -214,10 +214,10 @@ export class DeviceSet implements SliceStore {
   }
 
   #await(purge: AwaitingPurge): void {
+    if (this.#awaiting.length < AWAITING_MAX) return void this.#awaiting.push(purge);
     // More than anybody names by hand: then everything goes, which covers them all.
-    if (this.#awaiting.length >= AWAITING_MAX)
-      this.#awaiting.splice(0, Number.POSITIVE_INFINITY, { target: { kind: 'everything' }, options: {} });
-    else this.#awaiting.push(purge);
+    this.#awaiting.splice(0, Number.POSITIVE_INFINITY, { target: { kind: 'everything' }, options: {} });
+    for (const { metrics } of this.members) metrics.add('purgesWidened');
   }
 
   /** In the same turn in which they are first here: nothing of them has been served. Whether it lasts over a crash, who purged was not promised. */

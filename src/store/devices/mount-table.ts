@@ -75,7 +75,8 @@ export class MountTable {
       if (isLoaded(store)) this.#history ??= nextMount(this.#mountId, store.superblock);
     }
     await Promise.all(withRole('away', 'new').map((store) => this.#load(store, this.#missed(store, 'away', strangers))));
-    this.#history ??= nextMount(this.#mountId, { mountId: this.#mountId, earlierMountIds: [] });
+    // Where none is there yet, the first that comes leads: it is no stranger to a mount that has held nothing.
+    if (present.length > 0) this.#history ??= nextMount(this.#mountId, { mountId: this.#mountId, earlierMountIds: [] });
     for (const store of withRole('leader', 'in-step', 'away', 'new', 'stranger')) await this.#join(store);
     for (const member of present) if (storeOf(member).state !== 'online') member.retryLater();
   }
