@@ -73,6 +73,8 @@ interface ConnectionState {
   /** The newest one; while its content is still to come, whatever goes wrong on the connection goes wrong in it. */
   newest: Turn | undefined;
   readonly waiting: Turn[];
+  /** Node's parser reads nothing more, and says so for every packet. */
+  isBroken: boolean;
   /** What is sent after the response in progress, when the client has gone on with something that is not HTTP. */
   refusal: string | undefined;
 }
@@ -112,7 +114,7 @@ export class Listener {
       },
       (request, response) => this.#handle(request, response),
     );
-    this.#server.on('clientError', (error, socket) => this.#refuse(error, socket));
+    this.#server.on('clientError', (error, socket) => this.#refuseSoon(error, socket));
     // Beyond its own limit node:http would drop fields without a word; admit has one that refuses.
     this.#server.maxHeadersCount = 0;
     // Without listeners node:http answers these itself: with 100 before anybody was asked, with 417 past log and metrics.
@@ -299,9 +301,20 @@ export class Listener {
   }
 
   #stateOf(socket: Duplex): ConnectionState {
-    const state = this.#connections.get(socket) ?? { isBusy: false, newest: undefined, waiting: [], refusal: undefined };
+    const state = this.#connections.get(socket) ?? { isBusy: false, newest: undefined, waiting: [], isBroken: false, refusal: undefined };
     this.#connections.set(socket, state);
     return state;
+  }
+
+  /**
+   * Refuses what node's parser has stopped in, once. It tells so before what stands in front of it was begun or long after, depending on how the bytes
+   * came to it; in either case that has its turn first, so that both lanes give one answer.
+   */
+  #refuseSoon(error: Error, socket: Duplex): void {
+    const state = this.#stateOf(socket);
+    if (state.isBroken) return;
+    state.isBroken = true;
+    this.#services.clock.defer(() => this.#refuse(error, socket));
   }
 
   #refuse(error: Error, socket: Duplex): void {
@@ -315,7 +328,7 @@ export class Listener {
       state.waiting.pop();
       this.#refuseWith('content', socket);
     } else if (newest.response.headersSent) {
-      this.#services.metrics.add('refused', 1, 'content');
+      if (newest.context.error === undefined) this.#services.metrics.add('refused', 1, 'content');
       socket.destroy();
     } else newest.context.refuse(refusal(this.#services, 'content', "The request's content is malformed"));
   }
