@@ -26,8 +26,6 @@ export interface DuelTally {
   silences: number;
   /** Connections of which one side's answer was cut because the client sent more than was wanted. */
   resets: number;
-  /** Connections that end with one refusal in two forms. */
-  refusals: number;
 }
 
 /** How long both may say nothing before the client ends the connection. */
@@ -92,7 +90,6 @@ export async function duel(options: {
     handovers: {},
     silences: 0,
     resets: 0,
-    refusals: 0,
   };
   const run = async (duellist: number): Promise<void> => {
     const prefix = `/d${duellist}`;
@@ -156,10 +153,6 @@ async function runScript(
     tally.resets += 1;
     if (comparable(longer.received).startsWith(comparable(shorter.received))) return;
   }
-  if (withoutWords(left) === withoutWords(right)) {
-    tally.refusals += 1;
-    return;
-  }
   if ((one.wasSilent || other.wasSilent) && silenceMs !== LONG_SILENCE_MS)
     return runScript(script, { express, general, seed, tally }, LONG_SILENCE_MS);
   const at = [...left].findIndex((character, index) => character !== right[index]);
@@ -183,17 +176,6 @@ function comparable(received: Buffer): string {
     .replace(/; ttl=-?\d+/g, '; ttl=#')
     .replace(/\r\n(date|Date): [^\r]*\r\n/g, '\r\n$1: #\r\n')
     .replace(/rawslice-[0-9a-f]{8}/g, 'LOOP');
-}
-
-/**
- * With no more of a refusal at the end than its status and code. A request that cannot be framed is refused by *admit* or by the parser, whichever
- * comes first, and that depends on how far the requests before it were: also without the express lane.
- */
-function withoutWords(text: string): string {
-  return text.replace(
-    /HTTP\/1\.1 (4\d\d) [^\r]+\r\n(?:[^\r]+\r\n)*proxy-status: rawslice; [^\r]*details="(\w+)"\r\n(?:[^\r]+\r\n)*\r\n[^\r]*$/,
-    '$1 $2',
-  );
 }
 
 /** Sends a script and takes what comes until the connection has ended. */
