@@ -364,15 +364,15 @@ function takeOverConnections(server: Server): (socket: Socket) => void {
 
 /** A request line that means something, of a method that node's parser does not know. */
 const UNKNOWN_METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [!-~]+ HTTP\/1\.[01]\r\n/;
-/** A request line to its end, of whatever version. */
-const WHOLE_LINE = /^[^\r\n]+ HTTP\/\d\.\d\r\n/;
+/** What node's parser says of a version that is one, and not spoken; it says other things of what is none. */
+const UNKNOWN_VERSION = 'Invalid HTTP version';
 /** A target beyond MAX_TARGET_BYTES, which is what made the head too large. */
 const LONG_TARGET = new RegExp(`^[A-Z]+ [!-~]{${MAX_TARGET_BYTES + 1}}`);
 
 const LF = 10;
 
 /** What node's parser has found wrong before there was a request. */
-function kindOf(error: Error & { readonly rawPacket?: unknown; readonly bytesParsed?: unknown }): RefusalKind {
+function kindOf(error: Error & { readonly rawPacket?: unknown; readonly bytesParsed?: unknown; readonly reason?: unknown }): RefusalKind {
   const { bytesParsed } = error;
   const bytes = Buffer.isBuffer(error.rawPacket) ? error.rawPacket : Buffer.alloc(0);
   // Requests that were sent ahead of this one may stand in the same packet; it begins with the line in which the parser stopped.
@@ -384,7 +384,8 @@ function kindOf(error: Error & { readonly rawPacket?: unknown; readonly bytesPar
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return 'head-time';
     case 'HPE_INVALID_VERSION':
-      return WHOLE_LINE.test(packet) ? 'version' : 'syntax';
+      // The line may have come in several packets, so its text is not asked.
+      return error.reason === UNKNOWN_VERSION ? 'version' : 'syntax';
     case 'HPE_INVALID_METHOD':
       return UNKNOWN_METHOD.test(packet) ? 'method' : 'syntax';
     default:

@@ -26,6 +26,8 @@ export interface DuelTally {
   silences: number;
   /** Connections of which one side's answer was cut because the client sent more than was wanted. */
   resets: number;
+  /** Connections whose last request line was called malformed by one side, and of an unknown method by the other. */
+  lines: number;
 }
 
 /** How long both may say nothing before the client ends the connection. */
@@ -90,6 +92,7 @@ export async function duel(options: {
     handovers: {},
     silences: 0,
     resets: 0,
+    lines: 0,
   };
   const run = async (duellist: number): Promise<void> => {
     const prefix = `/d${duellist}`;
@@ -153,6 +156,10 @@ async function runScript(
     tally.resets += 1;
     if (comparable(longer.received).startsWith(comparable(shorter.received))) return;
   }
+  if (withoutMethod(left) === withoutMethod(right)) {
+    tally.lines += 1;
+    return;
+  }
   if ((one.wasSilent || other.wasSilent) && silenceMs !== LONG_SILENCE_MS)
     return runScript(script, { express, general, seed, tally }, LONG_SILENCE_MS);
   const at = [...left].findIndex((character, index) => character !== right[index]);
@@ -176,6 +183,17 @@ function comparable(received: Buffer): string {
     .replace(/; ttl=-?\d+/g, '; ttl=#')
     .replace(/\r\n(date|Date): [^\r]*\r\n/g, '\r\n$1: #\r\n')
     .replace(/rawslice-[0-9a-f]{8}/g, 'LOOP');
+}
+
+/**
+ * With one refusal for a line that is none and for one of an unknown method. Node's parser shows no more of it than the packet in which it stopped,
+ * and how much that is depends on what else was going on: also without the express lane.
+ */
+function withoutMethod(text: string): string {
+  return text.replace(
+    /HTTP\/1\.1 (?:400|501) [^\r]+\r\n(?:[^\r]+\r\n)*proxy-status: [^\r]+details="(?:REQUEST_INVALID|METHOD_UNSUPPORTED)"\r\n\r\n[^\r]*$/,
+    'LINE',
+  );
 }
 
 /** Sends a script and takes what comes until the connection has ended. */
