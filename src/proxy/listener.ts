@@ -279,7 +279,7 @@ export class Listener {
   #originOf(request: IncomingMessage, socket: Duplex): RequestOrigin {
     const { clock, service } = this.#services;
     const peer = this.#peers.get(socket) ?? { address: request.socket.remoteAddress, isSecure: false };
-    return { startedMs: clock.monotonicMs(), peer, isTrustedProxy: service.transport.isTrustedProxy };
+    return { startedMs: clock.monotonicMs(), peer, trust: service.transport.trust };
   }
 
   /** A response has ended: the next request of the connection has its turn. */
@@ -345,8 +345,8 @@ export class Listener {
 
 /** Whether connections begin in the express lane, which knows no TLS, and no client but the other end of the connection. */
 function isForLane({ service }: ProxyServices, { hasExpressLane }: ListenerOptions): boolean {
-  const { certificates, takesProxyProtocol, isTrustedProxy } = service.transport;
-  return hasExpressLane && certificates === undefined && !takesProxyProtocol && isTrustedProxy === undefined;
+  const { certificates, takesProxyProtocol, trust } = service.transport;
+  return hasExpressLane && certificates === undefined && !takesProxyProtocol && trust === undefined;
 }
 
 /**

@@ -400,7 +400,7 @@ test('after a reload by which clients are known by the word of a proxy, node:htt
   await askAgain();
   assert.equal(lanes(edge).express, 1);
   const { service } = edge.services;
-  const transport = { ...service.transport, isTrustedProxy: () => true };
+  const transport = { ...service.transport, trust: { isTrusted: () => true, field: 'x-forwarded-for' } as const };
   for (const listener of edge.listeners)
     listener.use({ ...edge.services, service: { ...service, transport } }, { ...LISTENING, hasExpressLane: true });
   await askAgain();
