@@ -9,17 +9,10 @@ import { ERRORS } from '../src/base/errors.ts';
 import type { MetricRow } from '../src/base/metrics.ts';
 import { DISCOVER_KEYS } from '../src/config/discovery-table.ts';
 import { environmentName } from '../src/config/environment.ts';
+import { CHECK_KEYS, GROUP_KEYS, NODE_KEYS, OUTLIER_KEYS } from '../src/config/group-table.ts';
 import { configJsonSchema } from '../src/config/json-schema.ts';
 import { listOptions, type OptionRow } from '../src/config/options.ts';
-import {
-  CHECK_KEYS,
-  GROUP_KEYS,
-  MIDDLEWARE_KEYS,
-  NODE_KEYS,
-  OUTLIER_KEYS,
-  ROUTE_KEYS,
-  SERVICE_KEYS,
-} from '../src/config/service-tables.ts';
+import { MIDDLEWARE_KEYS, ROUTE_KEYS, SERVICE_KEYS } from '../src/config/service-tables.ts';
 import { RULE_KEYS } from '../src/config/site-rules.ts';
 import { SHIPPED, SHIPPED_OPTIONS } from '../src/middleware/shipped/shipped.ts';
 

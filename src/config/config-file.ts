@@ -5,18 +5,10 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { systemErrorCode } from '../base/errors.ts';
 import { KIB } from '../base/units.ts';
+import { readGroups } from './group-table.ts';
 import { isOptionKey, OPTION_KEYS, OPTIONS, type OptionKey, type OptionKind } from './options.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
-import {
-  isTableKey,
-  readGroups,
-  readMiddlewares,
-  readRoutes,
-  readServices,
-  type ServiceTables,
-  TABLE_KEYS,
-  type TableKey,
-} from './service-tables.ts';
+import { isTableKey, readMiddlewares, readRoutes, readServices, type ServiceTables, TABLE_KEYS, type TableKey } from './service-tables.ts';
 import { type PlacedRule, readRules } from './site-rules.ts';
 import { findSuggestion } from './suggestion.ts';
 import { parseYamlTree, type YamlEntry, type YamlNode } from './yaml-tree.ts';

@@ -1,4 +1,4 @@
-/** The record `discover` of an upstream group: where its nodes are found. Called by service-tables.ts. */
+/** The record `discover` of an upstream group: where its nodes are found. Called by group-table.ts. */
 import { isIP } from 'node:net';
 import type { ConfigConsulDiscovery, ConfigDiscovery, ConfigSecret } from './edge-config.ts';
 import { parseFile } from './file-path.ts';

@@ -5,6 +5,7 @@
  */
 import type { OptionTable } from '../base/module-options.ts';
 import { FORWARDED_FIELDS, TLS_MIN_VERSIONS } from './edge-config.ts';
+import { CHECK_KEYS, GROUP_KEYS, NODE_KEYS, OUTLIER_KEYS } from './group-table.ts';
 import {
   ADDRESS,
   BOOLEAN,
@@ -24,18 +25,7 @@ import {
 } from './json-forms.ts';
 import { moduleConditions } from './module-schema.ts';
 import { BALANCE_WORDS, listOptions, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
-import {
-  CERTIFICATE_KEYS,
-  CHECK_KEYS,
-  GROUP_KEYS,
-  MIDDLEWARE_KEYS,
-  NODE_KEYS,
-  OUTLIER_KEYS,
-  ROUTE_KEYS,
-  SERVICE_KEYS,
-  TABLE_KEYS,
-  type TableKey,
-} from './service-tables.ts';
+import { CERTIFICATE_KEYS, MIDDLEWARE_KEYS, ROUTE_KEYS, SERVICE_KEYS, TABLE_KEYS, type TableKey } from './service-tables.ts';
 import { RULE_KEYS } from './site-rules.ts';
 
 /** What an option's value looks like, by its kind. */

@@ -4,11 +4,12 @@
  */
 import type { AnyOptions, OptionFault, OptionTable } from '../base/module-options.ts';
 import type { ConfigMiddleware, ConfigModule } from './edge-config.ts';
+import type { GivenModule } from './given-module.ts';
 import { readModuleOptions } from './module-options.ts';
 import { quoteText } from './parsed.ts';
 import type { ConfigProblem, SourcePlace } from './problem.ts';
 import { type Placed, withoutNamesakes } from './record-reader.ts';
-import type { GivenMiddleware, GivenModule, ServiceTables } from './service-tables.ts';
+import type { GivenMiddleware, ServiceTables } from './service-tables.ts';
 import { findSuggestion } from './suggestion.ts';
 import type { YamlNode } from './yaml-tree.ts';
 

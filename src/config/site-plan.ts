@@ -13,6 +13,7 @@ import {
   FORWARDED_FIELDS,
   TLS_MIN_VERSIONS,
 } from './edge-config.ts';
+import { DEFAULT_OUTLIER, type GivenGroup } from './group-table.ts';
 import { formatServiceAddress, type ListenAddress, type ServiceAddress } from './listen-address.ts';
 import { joinModule, type ModuleCatalogue, planMiddlewares } from './middleware-plan.ts';
 import type { PresetName } from './options.ts';
@@ -21,7 +22,7 @@ import { type Preset, readPreset } from './presets.ts';
 import type { ConfigProblem } from './problem.ts';
 import { type Placed, withoutNamesakes } from './record-reader.ts';
 import type { OptionValues } from './schema.ts';
-import { DEFAULT_OUTLIER, type GivenGroup, type GivenRoute, type GivenService, type ServiceTables } from './service-tables.ts';
+import type { GivenRoute, GivenService, ServiceTables } from './service-tables.ts';
 import type { PlacedRule } from './site-rules.ts';
 import { formatSize } from './size.ts';
 import { findSuggestion } from './suggestion.ts';
