@@ -22,8 +22,8 @@ function verdicts(bytes: Buffer): Set<string> {
   const found = new Set<string>();
   for (let cut = 0; cut <= bytes.length; cut += 1) {
     const parser = newParser();
-    const first = cut === 0 ? 'incomplete' : parser.parse(bytes.subarray(0, cut), 0);
-    const last = first === 'incomplete' ? parser.parse(bytes, 0) : first;
+    const first = cut === 0 ? 'incomplete' : parser.parse(bytes.subarray(0, cut), 0, cut);
+    const last = first === 'incomplete' ? parser.parse(bytes, 0, bytes.length) : first;
     found.add(
       last === 'foreign' ? `foreign ${parser.reason}` : last === 'complete' ? `complete ${parser.target} ${parser.endOffset}` : last,
     );
@@ -59,10 +59,10 @@ for (const [bytes, verdict] of HEADS) {
 
 test('HeadParser gives up at the first byte that is not its own, and at its bounds', () => {
   for (const start of ['\x16', 'P', 'GET x', 'GET / HTTP/2', 'GET / HTTP/1.1\r\nCook\0', 'GET / HTTP/1.1\r\nHost: \x80'])
-    assert.equal(newParser().parse(Buffer.from(start, 'latin1'), 0), 'foreign', JSON.stringify(start));
+    assert.equal(newParser().parse(Buffer.from(start, 'latin1'), 0, start.length), 'foreign', JSON.stringify(start));
   const long = Buffer.from(`GET / HTTP/1.1\r\nHost: ${'x'.repeat(100)}`);
-  assert.equal(newParser(long.length).parse(long, 0), 'incomplete');
-  assert.equal(newParser(long.length - 1).parse(long, 0), 'foreign');
+  assert.equal(newParser(long.length).parse(long, 0, long.length), 'incomplete');
+  assert.equal(newParser(long.length - 1).parse(long, 0, long.length), 'foreign');
 });
 
 test('HeadParser reads one head after another', () => {
@@ -70,12 +70,12 @@ test('HeadParser reads one head after another', () => {
   const bytes = Buffer.from(
     'GET /1 HTTP/1.1\r\nHost: x\r\nRange: bytes=0-0\r\nUser-Agent: a b\r\n\r\nHEAD /2 HTTP/1.1\r\nHost: y\r\nConnection: close\r\n\r\n',
   );
-  assert.equal(parser.parse(bytes, 0), 'complete');
+  assert.equal(parser.parse(bytes, 0, bytes.length), 'complete');
   assert.deepEqual(
     [parser.isHead, parser.target, parser.host, parser.range, parser.userAgent, parser.isLast],
     [false, '/1', 'x', 'bytes=0-0', 'a b', false],
   );
-  assert.equal(parser.parse(bytes, parser.endOffset), 'complete');
+  assert.equal(parser.parse(bytes, parser.endOffset, bytes.length), 'complete');
   assert.deepEqual(
     [parser.isHead, parser.target, parser.host, parser.range, parser.userAgent, parser.isLast],
     [true, '/2', 'y', undefined, undefined, true],

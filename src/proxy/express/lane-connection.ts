@@ -2,7 +2,7 @@
  * One connection in the express lane. Requests are answered in the order in which they came; what is not for this lane waits until nothing
  * is being written, and then goes to node:http with everything behind it. No more is read from a client than it takes answers for.
  *
- *   reading ----> answering (two writes at most, or a stream) ----> reading
+ *   reading ----> answering (a write, or a stream) ----> reading
  *      |                |
  *      `---- leaving <--'  when the last write is done: node:http has the socket, and this object is through
  *      `---- ending        after a last response, a refusal or the client's end
@@ -10,19 +10,17 @@
 import type { Socket } from 'node:net';
 import { EdgeError } from '../../base/errors.ts';
 import { KIB } from '../../base/units.ts';
-import type { PooledBuffer } from '../../memory/buffer-pool.ts';
-import type { Lease } from '../../memory/lease.ts';
-import { type ClientPace, paceOf } from '../client-pace.ts';
+import { ANSWER_BODY_BYTES_MAX } from '../answer-shelf.ts';
 import { COPY_BYTES, LARGE_COPY_BYTES } from '../copy-pool.ts';
 import type { HandoverReason } from '../proxy-metrics.ts';
 import type { RefusalKind } from '../refusal.ts';
 import type { ProxyServices } from '../services.ts';
+import { DirectSocket } from './direct-socket.ts';
 import { HeadParser } from './head-parser.ts';
 import { HitFinder, type LaneTables } from './hit-finder.ts';
 import type { KnownFields } from './known-fields.ts';
-import { LaneAccount } from './lane-account.ts';
 import { streamHit } from './lane-stream.ts';
-import type { StoredHead } from './stored-head.ts';
+import { LaneWrite, type RenderedHead, type ResidentBytes } from './lane-write.ts';
 
 /** What all connections of a lane share. */
 export interface LaneShare {
@@ -41,24 +39,12 @@ export interface LaneShare {
   readonly onGone: (connection: LaneConnection) => void;
 }
 
-/** Writes under way at a time. */
-const WRITES_MAX = 2;
 /** A proven client is sent a slot instead of a copy from here on; below, copying costs less than a second piece in the write. */
 const PINNED_BYTES_MIN = 32 * KIB;
 /** How long the kernel may take for what a closing connection has yet to send, at least. */
 const ENDING_MS = 2000;
 
 const NO_BYTES = Buffer.alloc(0);
-
-/** A response that was handed to the kernel in one write. */
-interface LaneWrite {
-  readonly account: LaneAccount;
-  copy: PooledBuffer | undefined;
-  /** Of a slot that the kernel reads; counted in the pin budget. */
-  lease: Lease | undefined;
-  bytes: number;
-  startedMs: number;
-}
 
 /** One connection, from its first byte to its end or its handover. */
 export class LaneConnection {
@@ -69,13 +55,11 @@ export class LaneConnection {
   readonly #socket: Socket;
   readonly #parser: HeadParser;
   #finder: HitFinder;
-  readonly #pace: ClientPace;
-  #writes: readonly [LaneWrite, LaneWrite];
-  #oldestWrite = 0;
-  #writeCount = 0;
-  /** What was received and not yet answered. */
+  #write: LaneWrite;
+  /** What was received and not yet answered stands in [at, end). */
   #bytes: Buffer = NO_BYTES;
   #at = 0;
+  #end = 0;
   /** Of the request that is being answered. */
   #headBytes = 0;
   /** Begin of what is being waited for: a head, or the next request. */
@@ -100,10 +84,10 @@ export class LaneConnection {
     this.#socket = socket;
     this.#parser = new HeadParser({ known: share.known, bytesMax: share.headBytesMax, readsUserAgent: services.keepsAccounts });
     this.#finder = new HitFinder(services, share.tables);
-    this.#pace = paceOf(socket);
-    this.#writes = this.#newWrites();
+    this.#write = new LaneWrite(socket, services, this.#onTaken);
     this.#sinceMs = services.clock.monotonicMs();
-    socket.on('data', this.#onData);
+    if (socket instanceof DirectSocket) socket.onBytes = this.#onBytes;
+    else socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
     socket.on('close', this.#onClose);
@@ -111,7 +95,7 @@ export class LaneConnection {
 
   /** Whether nothing is going on. */
   get isIdle(): boolean {
-    return this.#writeCount === 0 && !this.#isBusy && this.#bytes.length === this.#at;
+    return !this.#write.isUnderWay && !this.#isBusy && this.#at === this.#end;
   }
 
   /** Requests that come from now on are answered with these. */
@@ -123,19 +107,13 @@ export class LaneConnection {
   /** Between two requests, so that each ends with what it began with. */
   #adopt(): void {
     const share = this.#nextShare;
-    if (share === undefined || this.#isBusy || this.#writeCount > 0) return;
+    if (share === undefined || this.#isBusy || this.#write.isUnderWay) return;
     this.#nextShare = undefined;
     this.#share = share;
     this.#services = share.services;
     this.#parser.readsUserAgent = share.services.keepsAccounts;
     this.#finder = new HitFinder(share.services, share.tables);
-    this.#writes = this.#newWrites();
-  }
-
-  #newWrites(): readonly [LaneWrite, LaneWrite] {
-    const writes = [newWrite(this.#services), newWrite(this.#services)] as const;
-    if (this.#services.keepsAccounts) for (const { account } of writes) account.clientAddress = this.#socket.remoteAddress;
-    return writes;
+    this.#write = new LaneWrite(this.#socket, share.services, this.#onTaken);
   }
 
   /** Ends the connection now. */
@@ -145,17 +123,15 @@ export class LaneConnection {
 
   /** Looks at the deadlines; the lane calls it every second. */
   check(nowMs: number): void {
-    const { limits, metrics } = this.#services;
     // What is being streamed has a writer with deadlines of its own.
     if (this.#isBusy) return;
-    if (this.#isEnding && this.#writeCount === 0) {
-      if (nowMs - this.#sinceMs > ENDING_MS) this.destroy();
-    } else if (this.#writeCount > 0) {
-      const { startedMs, bytes } = this.#writeAt(0);
-      if (nowMs - startedMs <= limits.clientStallMs * Math.max(1, Math.min(4, bytes / COPY_BYTES))) return;
-      metrics.add('stalled');
+    if (this.#write.isUnderWay) {
+      if (!this.#write.hasStalled(nowMs)) return;
+      this.#services.metrics.add('stalled');
       this.#isStalled = true;
       this.destroy();
+    } else if (this.#isEnding) {
+      if (nowMs - this.#sinceMs > ENDING_MS) this.destroy();
     } else this.#checkWaiting(nowMs - this.#sinceMs);
   }
 
@@ -166,23 +142,27 @@ export class LaneConnection {
     } else if (waitedMs > headerTimeoutMs) this.#refuse('head-time');
   }
 
-  readonly #onData = (chunk: Buffer): void => {
+  readonly #onData = (chunk: Buffer): void => this.#onBytes(chunk, chunk.length);
+
+  /** @param bytes of which `length` are new; they are their owner's again when this returns */
+  readonly #onBytes = (bytes: Buffer, length: number): void => {
     if (this.#isEnding) return;
-    if (this.#bytes.length === this.#at) {
-      this.#bytes = chunk;
-      this.#at = 0;
-    } else {
-      this.#bytes = Buffer.concat([this.#bytes.subarray(this.#at), chunk]);
-      this.#at = 0;
-    }
+    const isBehind = this.#at < this.#end;
+    this.#bytes = isBehind ? Buffer.concat([this.#bytes.subarray(this.#at, this.#end), bytes.subarray(0, length)]) : bytes;
+    this.#end = isBehind ? this.#bytes.length : length;
+    this.#at = 0;
     this.#process();
+    if (this.#at === this.#end || this.#bytes !== bytes) return;
+    this.#bytes = Buffer.from(bytes.subarray(this.#at, this.#end));
+    this.#end = this.#bytes.length;
+    this.#at = 0;
   };
 
   /** Answers as much as may be answered now. */
   #process(): void {
     if (this.#nextShare !== undefined) this.#adopt();
-    while (this.#at < this.#bytes.length && this.#isReading) {
-      const verdict = this.#parser.parse(this.#bytes, this.#at);
+    while (this.#at < this.#end && this.#isReading) {
+      const verdict = this.#parser.parse(this.#bytes, this.#at, this.#end);
       if (verdict === 'complete') this.#answer();
       else if (verdict === 'foreign') this.#leave(this.#parser.reason);
       else {
@@ -191,12 +171,15 @@ export class LaneConnection {
       }
     }
     if (this.#isGone) return;
-    if (this.#at === this.#bytes.length && this.#at > 0) {
-      this.#bytes = NO_BYTES;
-      this.#at = 0;
-    }
+    if (this.#at === this.#end) this.#letGoOfBytes();
     this.#paceReading();
     if (this.#hasClientEnded) this.#endWithClient();
+  }
+
+  #letGoOfBytes(): void {
+    this.#bytes = NO_BYTES;
+    this.#at = 0;
+    this.#end = 0;
   }
 
   /** The rest of a head has its deadline from its first bytes on; that of the first head from the connection's begin. */
@@ -207,13 +190,13 @@ export class LaneConnection {
 
   /** Whether the next request may be looked at. After a reload not until what was answered before it is written, however much was sent ahead. */
   get #isReading(): boolean {
-    const isFree = !this.#isBusy && this.#writeCount < WRITES_MAX && this.#nextShare === undefined;
-    return isFree && this.#leaving === undefined && !this.#isEnding && !this.#isGone;
+    const isFree = !this.#isBusy && !this.#write.isUnderWay && this.#nextShare === undefined;
+    return isFree && this.#leaving === undefined && !this.#isEnding && !this.#isGone && !this.#socket.destroyed;
   }
 
   /** While requests wait for their turn nothing more is read, not even the client's end. */
   #paceReading(): void {
-    const mayRead = this.#at === this.#bytes.length || this.#isReading || this.#isEnding;
+    const mayRead = this.#at === this.#end || this.#isReading || this.#isEnding;
     if (mayRead !== this.#isPaused) return;
     this.#isPaused = !mayRead;
     if (mayRead) this.#socket.resume();
@@ -246,96 +229,96 @@ export class LaneConnection {
   }
 
   #sendHead(nowMs: number): void {
-    const write = this.#begin(nowMs);
-    const bytes = this.#renderHead(nowMs, write.account);
-    write.copy = this.#services.copies.take(bytes.length);
-    write.bytes = bytes.copy(write.copy.bytes);
-    this.#socket.write(write.copy.bytes.subarray(0, write.bytes), this.#onWritten);
-    write.account.noteFirstByte();
+    const isLast = this.#isLast;
+    this.#write.begin(this.#parser, this.#finder, nowMs);
+    const head = this.#renderHead(nowMs, isLast);
+    this.#noteRequest();
+    this.#accept(isLast);
+    this.#write.sendHead(head);
+    this.#noteWritten();
   }
 
-  /** Sends a slice that is in memory in one write, if the client has earned so much; else begins to stream. */
+  /** Sends what is in memory in one write; else begins to stream. */
   #sendBody(nowMs: number): void {
-    const { copies, pins, store } = this.#services;
-    const { start, end, heads, onlySlice, target } = this.#finder;
-    if (heads === undefined || target === undefined) return;
+    const { head, start, end } = this.#finder;
+    const isLast = this.#isLast;
+    const answer = isLast ? undefined : head?.answerAt(nowMs);
+    if (answer === undefined) return this.#sendResident(nowMs, isLast);
+    this.#write.begin(this.#parser, this.#finder, nowMs);
+    if (head?.idOffset !== undefined) this.#stampId(answer.bytes, head.idOffset);
+    this.#accept(false);
+    this.#write.sendAnswer(answer, end - start);
+    this.#noteWritten();
+  }
+
+  /** The same if it is not ready: a slice in one write, if it is in memory and the client has earned so much. */
+  #sendResident(nowMs: number, isLast: boolean): void {
+    const { pins, store, answers } = this.#services;
+    const { start, end, heads, onlySlice } = this.#finder;
+    if (heads === undefined) return;
     const bodyBytes = end - start;
-    const isPinned = bodyBytes >= PINNED_BYTES_MIN && this.#pace.isProven && onlySlice !== undefined && pins.tryTake();
-    const copyMax = this.#pace.isQuick && copies.hasLarge ? LARGE_COPY_BYTES : COPY_BYTES;
-    const head = this.#renderHead(nowMs, this.#writeAt(this.#writeCount).account);
-    const { generation, sliceSizeBytes } = heads.manifest;
-    const isSmall = isPinned || bodyBytes <= COPY_BYTES || head.length + bodyBytes <= copyMax;
-    const sliceStart = (onlySlice ?? 0) * sliceSizeBytes;
-    const resident =
-      onlySlice === undefined || !isSmall
-        ? undefined
-        : store.tryReadResident({
-            objectHash: target.fill.objectHash,
-            generation,
-            sliceNumber: onlySlice,
-            startBytes: start - sliceStart,
-            endBytes: end - sliceStart,
-          });
-    if (resident !== undefined) {
-      const write = this.#begin(nowMs);
-      if (isPinned) this.#writePinned(write, head, resident);
-      else this.#writeCopy(write, head, resident);
-      write.account.noteResident(bodyBytes);
-      write.account.noteFirstByte();
-      return;
-    }
+    const isPinned = bodyBytes >= PINNED_BYTES_MIN && this.#write.pace.isProven && onlySlice !== undefined && pins.tryTake();
+    const rendered = this.#renderHead(nowMs, isLast);
+    const isSmall = isPinned || bodyBytes <= COPY_BYTES || rendered.bytes.length + bodyBytes <= this.#copyBytesMax;
+    const resident = onlySlice !== undefined && isSmall ? this.#findResident(onlySlice) : undefined;
+    if (resident !== undefined) return this.#sendFound(resident, rendered, { nowMs, isLast, isPinned });
     if (isPinned) pins.giveBack();
-    if (onlySlice !== undefined && !store.hasSlice(generation, onlySlice)) this.#leave('partial');
+    rendered.head?.dropAnswer(answers);
+    if (onlySlice !== undefined && !store.hasSlice(heads.manifest.generation, onlySlice)) this.#leave('partial');
     else void this.#stream();
   }
 
-  #writeCopy(write: LaneWrite, head: Buffer, { lease, bytes }: { readonly lease: Lease; readonly bytes: Buffer }): void {
-    // A body that just fits into a small copy has its head beside it.
-    const isApart = bytes.length <= COPY_BYTES && head.length + bytes.length > COPY_BYTES;
-    const start = isApart ? 0 : head.length;
-    const copy = this.#services.copies.take(start + bytes.length);
-    // Not set(): from the memory that threads share that goes word by word.
-    bytes.copy(copy.bytes, start);
-    write.bytes = head.length + bytes.length;
-    write.copy = copy;
-    lease.end();
-    write.account.noteCopy();
-    if (isApart) return this.#writeApart(Buffer.from(head), copy.bytes.subarray(0, bytes.length));
-    copy.bytes.set(head);
-    this.#socket.write(copy.bytes.subarray(0, write.bytes), this.#onWritten);
+  get #copyBytesMax(): number {
+    return this.#write.pace.isQuick && this.#services.copies.hasLarge ? LARGE_COPY_BYTES : COPY_BYTES;
   }
 
-  #writePinned(write: LaneWrite, head: Buffer, { lease, bytes }: { readonly lease: Lease; readonly bytes: Buffer }): void {
-    write.lease = lease;
-    write.bytes = bytes.length;
-    this.#writeApart(Buffer.from(head), bytes);
+  #findResident(sliceNumber: number): ResidentBytes | undefined {
+    const { start, end, heads, target } = this.#finder;
+    if (heads === undefined || target === undefined) return undefined;
+    const { generation, sliceSizeBytes } = heads.manifest;
+    const sliceStart = sliceNumber * sliceSizeBytes;
+    return this.#services.store.tryReadResident({
+      objectHash: target.fill.objectHash,
+      generation,
+      sliceNumber,
+      startBytes: start - sliceStart,
+      endBytes: end - sliceStart,
+    });
   }
 
-  /** @param head not the stored one, which is written anew when its second is over, perhaps before the kernel has taken it */
-  #writeApart(head: Buffer, body: Buffer): void {
-    this.#socket.cork();
-    this.#socket.write(head);
-    this.#socket.write(body, this.#onWritten);
-    this.#socket.uncork();
+  #sendFound(
+    resident: ResidentBytes,
+    rendered: RenderedHead,
+    { nowMs, isLast, isPinned }: { readonly nowMs: number; readonly isLast: boolean; readonly isPinned: boolean },
+  ): void {
+    const { answers, pins } = this.#services;
+    const write = this.#write;
+    const bodyBytes = resident.bytes.length;
+    const isForAnswer = !isLast && bodyBytes <= ANSWER_BODY_BYTES_MAX;
+    const answer = isForAnswer ? rendered.head?.tryMakeAnswer(resident.bytes, { shelf: answers, nowMs }) : undefined;
+    write.begin(this.#parser, this.#finder, nowMs);
+    this.#noteRequest();
+    this.#accept(isLast);
+    if (answer !== undefined) {
+      resident.lease.end();
+      if (isPinned) pins.giveBack();
+      write.sendAnswer(answer, bodyBytes);
+    } else if (isPinned) write.sendPinned(rendered, resident);
+    else write.sendCopy(rendered, resident);
+    this.#noteWritten();
   }
 
-  /** A request is being answered: it is taken off what was received, and noted. */
-  #begin(nowMs: number): LaneWrite {
-    const write = this.#writeAt(this.#writeCount);
-    this.#writeCount += 1;
-    write.startedMs = this.#services.clock.monotonicMs();
-    write.account.open(this.#parser, this.#finder, { nowMs, startedMs: write.startedMs });
-    this.#accept();
-    return write;
-  }
-
-  #accept(): void {
-    const { target, noteBytes } = this.#finder;
+  /** A request is being answered: it is taken off what was received. */
+  #accept(isLast: boolean): void {
     this.#at += this.#headBytes;
     this.#hasAnswered = true;
     this.#hasHeadBegun = false;
     this.#wasRead = false;
-    this.#isEnding = this.#isLast;
+    this.#isEnding = isLast;
+  }
+
+  #noteRequest(): void {
+    const { target, noteBytes } = this.#finder;
     if (target !== undefined) this.#services.store.noteRequest(target.fill.objectHash, noteBytes);
   }
 
@@ -348,50 +331,37 @@ export class LaneConnection {
     return this.#parser.isLast || this.#isDraining;
   }
 
-  #renderHead(nowMs: number, account: LaneAccount): Buffer {
-    const head: StoredHead | undefined = this.#finder.head;
-    const bytes = head?.render(nowMs, this.#finder, this.#isLast) ?? NO_BYTES;
-    if (head?.idOffset === undefined) account.requestId = undefined;
-    else {
-      account.requestId = this.#services.requestIds.next();
-      bytes.write(account.requestId, head.idOffset, 'latin1');
-    }
-    return bytes;
+  #renderHead(nowMs: number, isLast: boolean): RenderedHead {
+    const { head } = this.#finder;
+    const bytes = head?.render(nowMs, this.#finder, isLast) ?? NO_BYTES;
+    if (head?.idOffset === undefined) this.#write.account.requestId = undefined;
+    else this.#stampId(bytes, head.idOffset);
+    return { head, bytes };
   }
 
-  #writeAt(index: number): LaneWrite {
-    return this.#writes[this.#oldestWrite === 0 ? (index === 0 ? 0 : 1) : index === 0 ? 1 : 0];
+  #stampId(bytes: Buffer, offset: number): void {
+    const id = this.#services.requestIds.next();
+    this.#write.account.requestId = id;
+    bytes.write(id, offset, 'latin1');
   }
 
-  readonly #onWritten = (error?: Error | null): void => {
-    if (this.#writeCount === 0) return;
-    this.#settleOldest(error === undefined || error === null ? undefined : new EdgeError('CLIENT_GONE'));
+  /** A response was written: if it is the last one and has been taken, the connection ends. */
+  #noteWritten(): void {
+    if (this.#write.isUnderWay) return;
+    this.#sinceMs = this.#write.endedMs;
+    if (this.#isEnding) this.#socket.destroySoon();
+  }
+
+  readonly #onTaken = (): void => {
+    this.#sinceMs = this.#write.endedMs;
     this.#goOn();
   };
-
-  /** The oldest write is over. */
-  #settleOldest(error: EdgeError | undefined): void {
-    const { pins, clock } = this.#services;
-    const write = this.#writeAt(0);
-    this.#oldestWrite = 1 - this.#oldestWrite;
-    this.#writeCount -= 1;
-    if (write.lease !== undefined) {
-      write.lease.end();
-      pins.giveBack();
-    }
-    write.copy?.end();
-    write.lease = undefined;
-    write.copy = undefined;
-    this.#sinceMs = clock.monotonicMs();
-    this.#pace.note(write.bytes, this.#sinceMs - write.startedMs);
-    write.account.close(error);
-  }
 
   /** Something has ended. */
   #goOn(): void {
     if (this.#isGone) return;
     if (this.#isEnding) {
-      if (this.#writeCount === 0 && !this.#isBusy) this.#socket.destroySoon();
+      if (!this.#write.isUnderWay && !this.#isBusy) this.#socket.destroySoon();
     } else if (this.#leaving !== undefined) this.#leave(this.#leaving);
     else {
       this.#process();
@@ -407,18 +377,20 @@ export class LaneConnection {
     if (resolution === undefined) return this.#leave('absent');
     this.#isBusy = true;
     this.#abort = new AbortController();
-    // Nothing is being written, or this request would wait; so the record is free.
-    const { account } = this.#writeAt(this.#writeCount);
+    // Nothing is being written, or this request would wait; so the account is free.
+    const { account } = this.#write;
     const startedMs = clock.monotonicMs();
     let hasBegun = false;
     account.open(this.#parser, this.#finder, { nowMs: clock.wallMs(), startedMs });
     const commit = (): Buffer => {
       hasBegun = true;
-      const head = this.#renderHead(clock.wallMs(), account);
-      this.#accept();
-      account.noteFirstByte();
+      const isLast = this.#isLast;
+      const { bytes } = this.#renderHead(clock.wallMs(), isLast);
+      this.#noteRequest();
+      this.#accept(isLast);
+      account.noteFirstByte(clock.monotonicMs());
       // It may be written anew before the kernel has taken it.
-      return Buffer.from(head);
+      return Buffer.from(bytes);
     };
     const { signal } = this.#abort;
     const error = await streamHit({ socket: this.#socket, resolution, start, end, account, signal, commit }, this.#services);
@@ -434,12 +406,11 @@ export class LaneConnection {
   /** The next request is for node:http; so is everything behind it. */
   #leave(reason: HandoverReason): void {
     this.#leaving = reason;
-    if (this.#writeCount > 0 || this.#isBusy || this.#isGone) return;
+    if (this.#write.isUnderWay || this.#isBusy || this.#isGone) return;
     this.#services.metrics.add('handovers', 1, reason);
     this.#detach();
-    const rest = this.#bytes.subarray(this.#at);
-    this.#bytes = NO_BYTES;
-    this.#at = 0;
+    const rest = Buffer.from(this.#bytes.subarray(this.#at, this.#end));
+    this.#letGoOfBytes();
     const socket = this.#socket;
     socket.pause();
     if (rest.length > 0) socket.unshift(rest);
@@ -460,8 +431,8 @@ export class LaneConnection {
 
   /** The client sends nothing more; what it asked for it gets. */
   #endWithClient(): void {
-    if (this.#isEnding || this.#isBusy || this.#writeCount > 0 || this.#leaving !== undefined || this.#isGone) return;
-    if (this.#at < this.#bytes.length) this.#refuse('syntax');
+    if (this.#isEnding || this.#isBusy || this.#write.isUnderWay || this.#leaving !== undefined || this.#isGone) return;
+    if (this.#at < this.#end) this.#refuse('syntax');
     else this.#socket.destroySoon();
   }
 
@@ -471,21 +442,18 @@ export class LaneConnection {
 
   readonly #onClose = (): void => {
     this.#detach();
-    while (this.#writeCount > 0) this.#settleOldest(new EdgeError(this.#isStalled ? 'CLIENT_STALLED' : 'CLIENT_GONE'));
+    this.#write.abandon(new EdgeError(this.#isStalled ? 'CLIENT_STALLED' : 'CLIENT_GONE'));
     this.#abort?.abort();
   };
 
   #detach(): void {
     const socket = this.#socket;
     this.#isGone = true;
-    socket.removeListener('data', this.#onData);
+    if (socket instanceof DirectSocket) socket.onBytes = undefined;
+    else socket.removeListener('data', this.#onData);
     socket.removeListener('end', this.#onEnd);
     socket.removeListener('error', this.#onError);
     socket.removeListener('close', this.#onClose);
     this.#share.onGone(this);
   }
-}
-
-function newWrite(services: ProxyServices): LaneWrite {
-  return { account: new LaneAccount(services), copy: undefined, lease: undefined, bytes: 0, startedMs: 0 };
 }
