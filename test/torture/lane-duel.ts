@@ -99,7 +99,7 @@ export async function duel(options: {
     const tagOf = await prepare({ origin, edges: [express, general], prefix });
     for (let round = 0; !options.isOver(tally); round += 1) {
       const seed = options.seed + duellist * 2 ** 22 + round;
-      const script = makeScript(new SeededRandom(seed), prefix, { tagOf, loopId: 'LOOP' });
+      const script = makeScript(new SeededRandom(seed), prefix, { tagOf, loopId: 'LOOP', repeats: seed % 4 === 3 });
       await runScript(script, { express, general, seed, tally });
       if (duellist === 0) options.onProgress?.(tally);
     }
