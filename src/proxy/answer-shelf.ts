@@ -93,6 +93,11 @@ export class AnswerShelf {
     return this.#heldBytes;
   }
 
+  /** Whether nobody is being sent one. */
+  get isIdle(): boolean {
+    return this.#heldBytes === this.#shelvedBytes && [...this.#answers].every(({ isWritable }) => isWritable);
+  }
+
   /** An answer to be written now. @param nowMs of the wall; @returns undefined when there is no room */
   tryAdd(lengthBytes: number, nowMs: number): ShelvedAnswer | undefined {
     if (!this.#makeRoom(lengthBytes, nowMs)) {

@@ -83,6 +83,46 @@ test('HeadParser reads one head after another', () => {
   assert.equal(parser.endOffset, bytes.length);
 });
 
+test('HeadParser knows fields that it has just read, and no others', () => {
+  const parser = newParser();
+  const read = (text: string): string => {
+    const bytes = Buffer.from(`${text}garbage`, 'latin1');
+    const verdict = parser.parse(bytes, 0, text.length);
+    return verdict === 'complete' ? `${parser.target} ${parser.host} ${parser.range} ${parser.userAgent} ${parser.endOffset}` : verdict;
+  };
+  for (const filling of ['', `Accept: ${'x'.repeat(300)}\r\n`, `Accept: ${'x'.repeat(3000)}\r\n`]) {
+    const fields = `Host: x\r\nUser-Agent: a\r\n${filling}Range: bytes=0-0\r\n\r\n`;
+    const length = `GET /1 HTTP/1.1\r\n${fields}`.length;
+    for (const target of ['/1', '/2', '/2']) assert.equal(read(`GET ${target} HTTP/1.1\r\n${fields}`), `${target} x bytes=0-0 a ${length}`);
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields.replace('0-0', '0-1')}`), `/1 x bytes=0-1 a ${length}`);
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields.replace('x', 'y')}`), `/1 y bytes=0-0 a ${length}`);
+    assert.equal(read(`GET /1 HTTP/1.1\r\nHost: x\r\n\r\n`), `/1 x undefined undefined 28`);
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields}`), `/1 x bytes=0-0 a ${length}`);
+    // Cut anywhere, what was known before counts for nothing.
+    for (let cut = 17; cut < length; cut += 7) {
+      assert.equal(read(`GET /1 HTTP/1.1\r\n${fields}`.slice(0, cut)), 'incomplete');
+      assert.equal(read(`GET /1 HTTP/1.1\r\n${fields}`), `/1 x bytes=0-0 a ${length}`);
+    }
+    parser.readsUserAgent = false;
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields}`), `/1 x bytes=0-0  ${length}`);
+    parser.readsUserAgent = true;
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields}`), `/1 x bytes=0-0 a ${length}`);
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields.replace('Range', 'Rang\u00e9')}`), 'foreign');
+  }
+});
+
+test('a head of which half was read on other terms is not known afterwards', () => {
+  const parser = newParser();
+  parser.readsUserAgent = false;
+  const bytes = Buffer.from('GET / HTTP/1.1\r\nUser-Agent: a\r\nHost: x\r\n\r\n');
+  assert.equal(parser.parse(bytes, 0, bytes.length - 4), 'incomplete');
+  parser.readsUserAgent = true;
+  assert.equal(parser.parse(bytes, 0, bytes.length), 'complete');
+  assert.equal(parser.userAgent, '');
+  assert.equal(parser.parse(bytes, 0, bytes.length), 'complete');
+  assert.equal(parser.userAgent, 'a');
+});
+
 test('a silent connection, half a head and an idle connection are ended by the lane itself', async () => {
   await using origin = await Origin.start();
   origin.setObject('/a', { lengthBytes: 10, cacheControl: 'max-age=600' });
