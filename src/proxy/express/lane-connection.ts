@@ -9,9 +9,6 @@
  */
 import type { Socket } from 'node:net';
 import { EdgeError } from '../../base/errors.ts';
-import { KIB } from '../../base/units.ts';
-import { ANSWER_BODY_BYTES_MAX } from '../answer-shelf.ts';
-import { COPY_BYTES, LARGE_COPY_BYTES } from '../copy-pool.ts';
 import type { HandoverReason } from '../proxy-metrics.ts';
 import type { RefusalKind } from '../refusal.ts';
 import type { ProxyServices } from '../services.ts';
@@ -19,8 +16,10 @@ import { DirectSocket } from './direct-socket.ts';
 import { HeadParser } from './head-parser.ts';
 import { HitFinder, type LaneTables } from './hit-finder.ts';
 import type { KnownFields } from './known-fields.ts';
+import { LaneSender } from './lane-sender.ts';
 import { streamHit } from './lane-stream.ts';
-import { LaneWrite, type RenderedHead, type ResidentBytes } from './lane-write.ts';
+import type { LaneWrite } from './lane-write.ts';
+import { ReceivedBytes } from './received-bytes.ts';
 
 /** What all connections of a lane share. */
 export interface LaneShare {
@@ -39,12 +38,8 @@ export interface LaneShare {
   readonly onGone: (connection: LaneConnection) => void;
 }
 
-/** A proven client is sent a slot instead of a copy from here on; below, copying costs less than a second piece in the write. */
-const PINNED_BYTES_MIN = 32 * KIB;
 /** How long the kernel may take for what a closing connection has yet to send, at least. */
 const ENDING_MS = 2000;
-
-const NO_BYTES = Buffer.alloc(0);
 
 /** One connection, from its first byte to its end or its handover. */
 export class LaneConnection {
@@ -55,11 +50,9 @@ export class LaneConnection {
   readonly #socket: Socket;
   readonly #parser: HeadParser;
   #finder: HitFinder;
+  #sender: LaneSender;
   #write: LaneWrite;
-  /** What was received and not yet answered stands in [at, end). */
-  #bytes: Buffer = NO_BYTES;
-  #at = 0;
-  #end = 0;
+  readonly #received = new ReceivedBytes();
   /** Of the request that is being answered. */
   #headBytes = 0;
   /** Begin of what is being waited for: a head, or the next request. */
@@ -84,7 +77,8 @@ export class LaneConnection {
     this.#socket = socket;
     this.#parser = new HeadParser({ known: share.known, bytesMax: share.headBytesMax, readsUserAgent: services.keepsAccounts });
     this.#finder = new HitFinder(services, share.tables);
-    this.#write = new LaneWrite(socket, services, this.#onTaken);
+    this.#sender = this.#newSender();
+    this.#write = this.#sender.write;
     this.#sinceMs = services.clock.monotonicMs();
     if (socket instanceof DirectSocket) socket.onBytes = this.#onBytes;
     else socket.on('data', this.#onData);
@@ -95,7 +89,7 @@ export class LaneConnection {
 
   /** Whether nothing is going on. */
   get isIdle(): boolean {
-    return !this.#write.isUnderWay && !this.#isBusy && this.#at === this.#end;
+    return !this.#write.isUnderWay && !this.#isBusy && this.#received.isEmpty;
   }
 
   /** Requests that come from now on are answered with these. */
@@ -113,7 +107,13 @@ export class LaneConnection {
     this.#services = share.services;
     this.#parser.readsUserAgent = share.services.keepsAccounts;
     this.#finder = new HitFinder(share.services, share.tables);
-    this.#write = new LaneWrite(this.#socket, share.services, this.#onTaken);
+    this.#sender = this.#newSender();
+    this.#write = this.#sender.write;
+  }
+
+  #newSender(): LaneSender {
+    const parts = { socket: this.#socket, request: this.#parser, hit: this.#finder, onTaken: this.#onTaken };
+    return new LaneSender(this.#services, parts);
   }
 
   /** Ends the connection now. */
@@ -144,25 +144,19 @@ export class LaneConnection {
 
   readonly #onData = (chunk: Buffer): void => this.#onBytes(chunk, chunk.length);
 
-  /** @param bytes of which `length` are new; they are their owner's again when this returns */
   readonly #onBytes = (bytes: Buffer, length: number): void => {
     if (this.#isEnding) return;
-    const isBehind = this.#at < this.#end;
-    this.#bytes = isBehind ? Buffer.concat([this.#bytes.subarray(this.#at, this.#end), bytes.subarray(0, length)]) : bytes;
-    this.#end = isBehind ? this.#bytes.length : length;
-    this.#at = 0;
+    this.#received.add(bytes, length);
     this.#process();
-    if (this.#at === this.#end || this.#bytes !== bytes) return;
-    this.#bytes = Buffer.from(bytes.subarray(this.#at, this.#end));
-    this.#end = this.#bytes.length;
-    this.#at = 0;
+    this.#received.keep();
   };
 
   /** Answers as much as may be answered now. */
   #process(): void {
     if (this.#nextShare !== undefined) this.#adopt();
-    while (this.#at < this.#end && this.#isReading) {
-      const verdict = this.#parser.parse(this.#bytes, this.#at, this.#end);
+    const received = this.#received;
+    while (!received.isEmpty && this.#isReading) {
+      const verdict = this.#parser.parse(received.bytes, received.start, received.end);
       if (verdict === 'complete') this.#answer();
       else if (verdict === 'foreign') this.#leave(this.#parser.reason);
       else {
@@ -171,15 +165,9 @@ export class LaneConnection {
       }
     }
     if (this.#isGone) return;
-    if (this.#at === this.#end) this.#letGoOfBytes();
+    if (received.isEmpty) received.clear();
     this.#paceReading();
     if (this.#hasClientEnded) this.#endWithClient();
-  }
-
-  #letGoOfBytes(): void {
-    this.#bytes = NO_BYTES;
-    this.#at = 0;
-    this.#end = 0;
   }
 
   /** The rest of a head has its deadline from its first bytes on; that of the first head from the connection's begin. */
@@ -196,7 +184,7 @@ export class LaneConnection {
 
   /** While requests wait for their turn nothing more is read, not even the client's end. */
   #paceReading(): void {
-    const mayRead = this.#at === this.#end || this.#isReading || this.#isEnding;
+    const mayRead = this.#received.isEmpty || this.#isReading || this.#isEnding;
     if (mayRead !== this.#isPaused) return;
     this.#isPaused = !mayRead;
     if (mayRead) this.#socket.resume();
@@ -205,14 +193,26 @@ export class LaneConnection {
 
   #answer(): void {
     // Where the head ends is said as its length: what comes meanwhile moves what was received.
-    this.#headBytes = this.#parser.endOffset - this.#at;
+    this.#headBytes = this.#parser.endOffset - this.#received.start;
     if (!this.#share.lifecycle.isOpen) return this.#leave('rule');
     const nowMs = this.#services.clock.wallMs();
     const verdict = this.#finder.find(this.#parser, this.#wasRead, nowMs);
     if (verdict === 'unread') void this.#readManifest();
     else if (verdict !== 'hit') this.#leave(verdict);
-    else if (this.#finder.end === this.#finder.start) this.#sendHead(nowMs);
-    else this.#sendBody(nowMs);
+    else this.#send(nowMs);
+  }
+
+  #send(nowMs: number): void {
+    const isLast = this.#isLast;
+    const verdict = this.#sender.trySend({ nowMs, isLast });
+    if (verdict === 'partial') this.#leave('partial');
+    else if (verdict === 'stream') void this.#stream();
+    else {
+      this.#accept(isLast);
+      if (this.#write.isUnderWay) return;
+      this.#sinceMs = this.#write.endedMs;
+      if (isLast) this.#socket.destroySoon();
+    }
   }
 
   /** Brings the manifest into memory, and looks again. */
@@ -228,98 +228,13 @@ export class LaneConnection {
     if (!this.#isGone) this.#process();
   }
 
-  #sendHead(nowMs: number): void {
-    const isLast = this.#isLast;
-    this.#write.begin(this.#parser, this.#finder, nowMs);
-    const head = this.#renderHead(nowMs, isLast);
-    this.#noteRequest();
-    this.#accept(isLast);
-    this.#write.sendHead(head);
-    this.#noteWritten();
-  }
-
-  /** Sends what is in memory in one write; else begins to stream. */
-  #sendBody(nowMs: number): void {
-    const { head, start, end } = this.#finder;
-    const isLast = this.#isLast;
-    const answer = isLast ? undefined : head?.answerAt(nowMs);
-    if (answer === undefined) return this.#sendResident(nowMs, isLast);
-    this.#write.begin(this.#parser, this.#finder, nowMs);
-    if (head?.idOffset !== undefined) this.#stampId(answer.bytes, head.idOffset);
-    this.#accept(false);
-    this.#write.sendAnswer(answer, end - start);
-    this.#noteWritten();
-  }
-
-  /** The same if it is not ready: a slice in one write, if it is in memory and the client has earned so much. */
-  #sendResident(nowMs: number, isLast: boolean): void {
-    const { pins, store, answers } = this.#services;
-    const { start, end, heads, onlySlice } = this.#finder;
-    if (heads === undefined) return;
-    const bodyBytes = end - start;
-    const isPinned = bodyBytes >= PINNED_BYTES_MIN && this.#write.pace.isProven && onlySlice !== undefined && pins.tryTake();
-    const rendered = this.#renderHead(nowMs, isLast);
-    const isSmall = isPinned || bodyBytes <= COPY_BYTES || rendered.bytes.length + bodyBytes <= this.#copyBytesMax;
-    const resident = onlySlice !== undefined && isSmall ? this.#findResident(onlySlice) : undefined;
-    if (resident !== undefined) return this.#sendFound(resident, rendered, { nowMs, isLast, isPinned });
-    if (isPinned) pins.giveBack();
-    rendered.head?.dropAnswer(answers);
-    if (onlySlice !== undefined && !store.hasSlice(heads.manifest.generation, onlySlice)) this.#leave('partial');
-    else void this.#stream();
-  }
-
-  get #copyBytesMax(): number {
-    return this.#write.pace.isQuick && this.#services.copies.hasLarge ? LARGE_COPY_BYTES : COPY_BYTES;
-  }
-
-  #findResident(sliceNumber: number): ResidentBytes | undefined {
-    const { start, end, heads, target } = this.#finder;
-    if (heads === undefined || target === undefined) return undefined;
-    const { generation, sliceSizeBytes } = heads.manifest;
-    const sliceStart = sliceNumber * sliceSizeBytes;
-    return this.#services.store.tryReadResident({
-      objectHash: target.fill.objectHash,
-      generation,
-      sliceNumber,
-      startBytes: start - sliceStart,
-      endBytes: end - sliceStart,
-    });
-  }
-
-  #sendFound(
-    resident: ResidentBytes,
-    rendered: RenderedHead,
-    { nowMs, isLast, isPinned }: { readonly nowMs: number; readonly isLast: boolean; readonly isPinned: boolean },
-  ): void {
-    const { answers, pins } = this.#services;
-    const write = this.#write;
-    const bodyBytes = resident.bytes.length;
-    const isForAnswer = !isLast && bodyBytes <= ANSWER_BODY_BYTES_MAX;
-    const answer = isForAnswer ? rendered.head?.tryMakeAnswer(resident.bytes, { shelf: answers, nowMs }) : undefined;
-    write.begin(this.#parser, this.#finder, nowMs);
-    this.#noteRequest();
-    this.#accept(isLast);
-    if (answer !== undefined) {
-      resident.lease.end();
-      if (isPinned) pins.giveBack();
-      write.sendAnswer(answer, bodyBytes);
-    } else if (isPinned) write.sendPinned(rendered, resident);
-    else write.sendCopy(rendered, resident);
-    this.#noteWritten();
-  }
-
   /** A request is being answered: it is taken off what was received. */
   #accept(isLast: boolean): void {
-    this.#at += this.#headBytes;
+    this.#received.start += this.#headBytes;
     this.#hasAnswered = true;
     this.#hasHeadBegun = false;
     this.#wasRead = false;
     this.#isEnding = isLast;
-  }
-
-  #noteRequest(): void {
-    const { target, noteBytes } = this.#finder;
-    if (target !== undefined) this.#services.store.noteRequest(target.fill.objectHash, noteBytes);
   }
 
   /** Whether connections end with their next response. */
@@ -329,27 +244,6 @@ export class LaneConnection {
 
   get #isLast(): boolean {
     return this.#parser.isLast || this.#isDraining;
-  }
-
-  #renderHead(nowMs: number, isLast: boolean): RenderedHead {
-    const { head } = this.#finder;
-    const bytes = head?.render(nowMs, this.#finder, isLast) ?? NO_BYTES;
-    if (head?.idOffset === undefined) this.#write.account.requestId = undefined;
-    else this.#stampId(bytes, head.idOffset);
-    return { head, bytes };
-  }
-
-  #stampId(bytes: Buffer, offset: number): void {
-    const id = this.#services.requestIds.next();
-    this.#write.account.requestId = id;
-    bytes.write(id, offset, 'latin1');
-  }
-
-  /** A response was written: if it is the last one and has been taken, the connection ends. */
-  #noteWritten(): void {
-    if (this.#write.isUnderWay) return;
-    this.#sinceMs = this.#write.endedMs;
-    if (this.#isEnding) this.#socket.destroySoon();
   }
 
   readonly #onTaken = (): void => {
@@ -385,8 +279,8 @@ export class LaneConnection {
     const commit = (): Buffer => {
       hasBegun = true;
       const isLast = this.#isLast;
-      const { bytes } = this.#renderHead(clock.wallMs(), isLast);
-      this.#noteRequest();
+      const { bytes } = this.#sender.renderHead({ nowMs: clock.wallMs(), isLast });
+      this.#sender.noteRequest();
       this.#accept(isLast);
       account.noteFirstByte(clock.monotonicMs());
       // It may be written anew before the kernel has taken it.
@@ -409,8 +303,8 @@ export class LaneConnection {
     if (this.#write.isUnderWay || this.#isBusy || this.#isGone) return;
     this.#services.metrics.add('handovers', 1, reason);
     this.#detach();
-    const rest = Buffer.from(this.#bytes.subarray(this.#at, this.#end));
-    this.#letGoOfBytes();
+    const rest = this.#received.copy();
+    this.#received.clear();
     const socket = this.#socket;
     socket.pause();
     if (rest.length > 0) socket.unshift(rest);
@@ -432,7 +326,7 @@ export class LaneConnection {
   /** The client sends nothing more; what it asked for it gets. */
   #endWithClient(): void {
     if (this.#isEnding || this.#isBusy || this.#write.isUnderWay || this.#leaving !== undefined || this.#isGone) return;
-    if (this.#at < this.#end) this.#refuse('syntax');
+    if (!this.#received.isEmpty) this.#refuse('syntax');
     else this.#socket.destroySoon();
   }
 
