@@ -318,6 +318,24 @@ test('what is asked for again and again is sent as it stands ready, and never af
   }
 });
 
+test('what stands ready is sent with an id of its own each time, where clients are told', async () => {
+  await using origin = await Origin.start();
+  origin.setObject('/a', { lengthBytes: 4 * KIB, cacheControl: 'max-age=600' });
+  const stream = new CapturedStream();
+  const logger = createLogger({ level: 'info', stream });
+  await using edge = await startEdge({ origin, makeStore: tinyDevice, logger, set: { requestId: 'client', 'log.access': 'true' } });
+  await edge.get('/a');
+  await edge.settle();
+  const head = `GET /a HTTP/1.1\r\n${FIELDS}`;
+  const text = await ask(edge, `${`${head}\r\n`.repeat(19)}${head}${LAST}`);
+  const told = [...text.matchAll(/\r\nx-request-id: (\S+)/g)].map(([, id]) => id);
+  assert.equal(new Set(told).size, 20);
+  assert.ok(edge.services.answers.heldBytes > 0);
+  await edge.settle();
+  const logged = [...stream.text.matchAll(/"http\.request\.id":"([^"]+)"/g)].map(([, id]) => id);
+  assert.deepEqual(logged.slice(-20), told);
+});
+
 function counts({ services }: TestEdge): { copiedWrites: number; ram: number } {
   return { copiedWrites: services.metrics.value('copiedWrites'), ram: services.metrics.value('bodyBytes', 'ram') };
 }
