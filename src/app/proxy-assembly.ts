@@ -14,6 +14,7 @@ import { Purger } from '../fill/purger.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { BufferPool } from '../memory/buffer-pool.ts';
+import { AnswerShelf } from '../proxy/answer-shelf.ts';
 import { CopyPool } from '../proxy/copy-pool.ts';
 import { Listener, type ListenerOptions } from '../proxy/listener.ts';
 import { PinBudget } from '../proxy/pin-budget.ts';
@@ -286,6 +287,7 @@ export class AssembledProxy {
       metrics: this.#proxyMetrics,
       pins: this.#pins,
       copies: new CopyPool(),
+      answers: new AnswerShelf(this.#proxyMetrics),
       buffers,
       random,
       accessOutput: this.#accessOutput,
@@ -297,8 +299,8 @@ export class AssembledProxy {
   }
 
   #watchLoad(): void {
-    const { load, copies, buffers } = this.#common;
-    this.#proxyMetrics.setGauge('bufferBytes', () => copies.heldBytes + buffers.heldBytes);
+    const { load, copies, answers, buffers } = this.#common;
+    this.#proxyMetrics.setGauge('bufferBytes', () => copies.heldBytes + answers.heldBytes + buffers.heldBytes);
     this.#proxyMetrics.setGauge('surplusClients', () => this.#surplus.clientCount);
     this.#proxyMetrics.setGauge('inFlight', () => load.requests);
     this.#proxyMetrics.setGauge('tunnelsOpen', () => load.tunnels);

@@ -59,8 +59,17 @@ export class MetricSet<Table extends MetricTable> {
 
   /** Records one observation (in the unit of the name) in a histogram. */
   observe<Key extends keyof Table>(key: Key, value: number): void {
+    this.observeAt(this.histogramCell(key), value);
+  }
+
+  /** Where a histogram stands, as `cell` says it of a counter. */
+  histogramCell<Key extends keyof Table>(key: Key): HistogramCell {
     const { row, first: base } = must(this.#places.get(key), 'unknown metric');
-    const buckets = must(row.buckets, 'observe: metric has no buckets');
+    return { base, buckets: must(row.buckets, 'metric has no buckets') };
+  }
+
+  /** Records one observation in the histogram that stands there, which is one of this set. */
+  observeAt({ base, buckets }: HistogramCell, value: number): void {
     let bucket = 0;
     while (bucket < buckets.length && value > (buckets[bucket] ?? 0)) bucket += 1;
     this.#cells[base + bucket] = (this.#cells[base + bucket] ?? 0) + 1;
@@ -99,6 +108,12 @@ export class MetricSet<Table extends MetricTable> {
     assert(cell !== undefined, () => `metric ${row.name} has no ${row.label ?? 'label'} ${String(label)}`);
     return cell;
   }
+}
+
+/** Where a histogram stands. */
+export interface HistogramCell {
+  readonly base: number;
+  readonly buckets: readonly number[];
 }
 
 /** Where a metric's cells are. */

@@ -8,9 +8,11 @@ import type { Duplex } from 'node:stream';
 import { assert } from '../base/assert.ts';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import { listeningFd } from '../base/listening-fd.ts';
+import { KIB } from '../base/units.ts';
 import { formatHttpDate } from '../http/http-date.ts';
 import { MAX_TARGET_BYTES } from '../http/request-target.ts';
 import { ClientDoor, isAsExpected, type Peer } from './client-door.ts';
+import { DirectSocket } from './express/direct-socket.ts';
 import { ExpressLane } from './express/express-lane.ts';
 import { Http2Door } from './http2/http2-door.ts';
 import { handleRequest } from './pipeline.ts';
@@ -49,6 +51,8 @@ export interface ListenerEnd {
 
 /** How long an idle connection is kept; longer than the clients' own habit, so that the client is the one who closes. */
 const KEEP_ALIVE_MS = 65_000;
+/** What libuv would read at a time. */
+const RECEIVE_BYTES = 64 * KIB;
 /** How often deadlines of connections are looked at; node's own default of 30 s would make a 10 s deadline a lie. */
 const DEADLINE_CHECK_MS = 1000;
 
@@ -101,6 +105,8 @@ export class Listener {
   readonly #upgrades = new Set<UpgradeAttempt>();
 
   readonly #lane: ExpressLane;
+  /** Whatever connections of the lane receive is read into this. */
+  readonly #received = Buffer.allocUnsafeSlow(RECEIVE_BYTES);
   readonly #http2: Http2Door;
 
   constructor(services: ProxyServices, options: ListenerOptions) {
@@ -149,7 +155,8 @@ export class Listener {
     this.#http2 = new Http2Door({ ...options, services, keepAliveMs: KEEP_ALIVE_MS });
     this.#door = this.#openDoor(this.#toHttp);
     const { load } = services;
-    this.#server.on('connection', (socket: Socket) => {
+    this.#server.on('connection', (accepted: Socket) => {
+      const socket = this.#receive(accepted);
       load.connections += 1;
       this.#sockets.add(socket);
       socket.once('close', () => {
@@ -174,6 +181,12 @@ export class Listener {
         else toHttp(socket);
       },
     });
+  }
+
+  /** Who begins in the express lane, and with a request, is read from without a stream. */
+  #receive(accepted: Socket): Socket {
+    const isDirect = this.#lane.isOpen && !this.#services.service.transport.hasHttp2;
+    return isDirect ? DirectSocket.adopt(accepted, this.#received) : accepted;
   }
 
   /** Requests that come from now on are handled with these. `headerBytesMax` stays what it is. */

@@ -101,6 +101,11 @@ export const PROXY_METRICS = {
     name: 'rawslice_http_lane_targets_forgotten_total',
     help: 'Request targets, with their stored heads, that the express lane forgot because others were asked for lately',
   },
+  answersDeclined: {
+    kind: 'counter',
+    name: 'rawslice_http_lane_answers_declined_total',
+    help: 'Answers to what is asked for again and again that the express lane had no memory left to keep ready in one piece; they were put together for each request',
+  },
   connectionsDropped: {
     kind: 'counter',
     name: 'rawslice_http_connections_dropped_total',
@@ -179,7 +184,7 @@ export const PROXY_METRICS = {
   bufferBytes: {
     kind: 'gauge',
     name: 'rawslice_http_buffer_bytes',
-    help: 'Memory beside the arena for copies to clients and for bodies that are not stored, in use or kept',
+    help: 'Memory beside the arena for copies to clients, for answers that stand ready and for bodies that are not stored, in use or kept',
   },
   unrouted: {
     kind: 'counter',

@@ -15,6 +15,7 @@ import type { MiddlewareInstance } from '../middleware/middleware-instance.ts';
 import type { SliceStore } from '../store/slice-store.ts';
 import type { UpstreamTransport } from '../upstream/upstream-transport.ts';
 import type { AccessOutput } from './access-log.ts';
+import type { AnswerShelf } from './answer-shelf.ts';
 import type { CertificateSet } from './certificates.ts';
 import type { CopyPool } from './copy-pool.ts';
 import type { PinBudget } from './pin-budget.ts';
@@ -115,6 +116,7 @@ export interface ProxyServices {
   readonly limits: ProxyLimits;
   readonly pins: PinBudget;
   readonly copies: CopyPool;
+  readonly answers: AnswerShelf;
   /** For bodies that pass through unstored. */
   readonly buffers: BufferPool;
   readonly surplus: SurplusBudget;

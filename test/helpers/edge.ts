@@ -115,6 +115,7 @@ export async function startEdge(options: EdgeOptions) {
       );
       assert.equal(proxy.services.pins.taken, 0, 'no pin is left');
       assert.equal(proxy.services.copies.takenCount, 0, 'no copy is left');
+      assert.ok(proxy.services.answers.isIdle, 'no answer is being sent');
       assert.equal(proxy.services.buffers.takenCount, 0, 'no private buffer is left');
       assert.equal(heldGenerations(store), 0, 'no generation is held');
       await store.close();

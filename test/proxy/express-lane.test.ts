@@ -22,8 +22,8 @@ function verdicts(bytes: Buffer): Set<string> {
   const found = new Set<string>();
   for (let cut = 0; cut <= bytes.length; cut += 1) {
     const parser = newParser();
-    const first = cut === 0 ? 'incomplete' : parser.parse(bytes.subarray(0, cut), 0);
-    const last = first === 'incomplete' ? parser.parse(bytes, 0) : first;
+    const first = cut === 0 ? 'incomplete' : parser.parse(bytes.subarray(0, cut), 0, cut);
+    const last = first === 'incomplete' ? parser.parse(bytes, 0, bytes.length) : first;
     found.add(
       last === 'foreign' ? `foreign ${parser.reason}` : last === 'complete' ? `complete ${parser.target} ${parser.endOffset}` : last,
     );
@@ -59,10 +59,10 @@ for (const [bytes, verdict] of HEADS) {
 
 test('HeadParser gives up at the first byte that is not its own, and at its bounds', () => {
   for (const start of ['\x16', 'P', 'GET x', 'GET / HTTP/2', 'GET / HTTP/1.1\r\nCook\0', 'GET / HTTP/1.1\r\nHost: \x80'])
-    assert.equal(newParser().parse(Buffer.from(start, 'latin1'), 0), 'foreign', JSON.stringify(start));
+    assert.equal(newParser().parse(Buffer.from(start, 'latin1'), 0, start.length), 'foreign', JSON.stringify(start));
   const long = Buffer.from(`GET / HTTP/1.1\r\nHost: ${'x'.repeat(100)}`);
-  assert.equal(newParser(long.length).parse(long, 0), 'incomplete');
-  assert.equal(newParser(long.length - 1).parse(long, 0), 'foreign');
+  assert.equal(newParser(long.length).parse(long, 0, long.length), 'incomplete');
+  assert.equal(newParser(long.length - 1).parse(long, 0, long.length), 'foreign');
 });
 
 test('HeadParser reads one head after another', () => {
@@ -70,17 +70,57 @@ test('HeadParser reads one head after another', () => {
   const bytes = Buffer.from(
     'GET /1 HTTP/1.1\r\nHost: x\r\nRange: bytes=0-0\r\nUser-Agent: a b\r\n\r\nHEAD /2 HTTP/1.1\r\nHost: y\r\nConnection: close\r\n\r\n',
   );
-  assert.equal(parser.parse(bytes, 0), 'complete');
+  assert.equal(parser.parse(bytes, 0, bytes.length), 'complete');
   assert.deepEqual(
     [parser.isHead, parser.target, parser.host, parser.range, parser.userAgent, parser.isLast],
     [false, '/1', 'x', 'bytes=0-0', 'a b', false],
   );
-  assert.equal(parser.parse(bytes, parser.endOffset), 'complete');
+  assert.equal(parser.parse(bytes, parser.endOffset, bytes.length), 'complete');
   assert.deepEqual(
     [parser.isHead, parser.target, parser.host, parser.range, parser.userAgent, parser.isLast],
     [true, '/2', 'y', undefined, undefined, true],
   );
   assert.equal(parser.endOffset, bytes.length);
+});
+
+test('HeadParser knows fields that it has just read, and no others', () => {
+  const parser = newParser();
+  const read = (text: string): string => {
+    const bytes = Buffer.from(`${text}garbage`, 'latin1');
+    const verdict = parser.parse(bytes, 0, text.length);
+    return verdict === 'complete' ? `${parser.target} ${parser.host} ${parser.range} ${parser.userAgent} ${parser.endOffset}` : verdict;
+  };
+  for (const filling of ['', `Accept: ${'x'.repeat(300)}\r\n`, `Accept: ${'x'.repeat(3000)}\r\n`]) {
+    const fields = `Host: x\r\nUser-Agent: a\r\n${filling}Range: bytes=0-0\r\n\r\n`;
+    const length = `GET /1 HTTP/1.1\r\n${fields}`.length;
+    for (const target of ['/1', '/2', '/2']) assert.equal(read(`GET ${target} HTTP/1.1\r\n${fields}`), `${target} x bytes=0-0 a ${length}`);
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields.replace('0-0', '0-1')}`), `/1 x bytes=0-1 a ${length}`);
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields.replace('x', 'y')}`), `/1 y bytes=0-0 a ${length}`);
+    assert.equal(read(`GET /1 HTTP/1.1\r\nHost: x\r\n\r\n`), `/1 x undefined undefined 28`);
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields}`), `/1 x bytes=0-0 a ${length}`);
+    // Cut anywhere, what was known before counts for nothing.
+    for (let cut = 17; cut < length; cut += 7) {
+      assert.equal(read(`GET /1 HTTP/1.1\r\n${fields}`.slice(0, cut)), 'incomplete');
+      assert.equal(read(`GET /1 HTTP/1.1\r\n${fields}`), `/1 x bytes=0-0 a ${length}`);
+    }
+    parser.readsUserAgent = false;
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields}`), `/1 x bytes=0-0  ${length}`);
+    parser.readsUserAgent = true;
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields}`), `/1 x bytes=0-0 a ${length}`);
+    assert.equal(read(`GET /1 HTTP/1.1\r\n${fields.replace('Range', 'Rang\u00e9')}`), 'foreign');
+  }
+});
+
+test('a head of which half was read on other terms is not known afterwards', () => {
+  const parser = newParser();
+  parser.readsUserAgent = false;
+  const bytes = Buffer.from('GET / HTTP/1.1\r\nUser-Agent: a\r\nHost: x\r\n\r\n');
+  assert.equal(parser.parse(bytes, 0, bytes.length - 4), 'incomplete');
+  parser.readsUserAgent = true;
+  assert.equal(parser.parse(bytes, 0, bytes.length), 'complete');
+  assert.equal(parser.userAgent, '');
+  assert.equal(parser.parse(bytes, 0, bytes.length), 'complete');
+  assert.equal(parser.userAgent, 'a');
 });
 
 test('a silent connection, half a head and an idle connection are ended by the lane itself', async () => {

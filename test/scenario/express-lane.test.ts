@@ -45,8 +45,8 @@ function lanes({ services }: TestEdge): { express: number; general: number; hand
 
 /** One origin, an edge with the lane and one without, both with everything stored. */
 async function startBoth(origin: Origin): Promise<{ lane: TestEdge; plain: TestEdge }> {
-  const lane = await startEdge({ origin });
-  const plain = await startEdge({ origin, set: { expressLane: 'false' } });
+  const lane = await startEdge({ origin, makeStore: tinyDevice });
+  const plain = await startEdge({ origin, makeStore: tinyDevice, set: { expressLane: 'false' } });
   for (const edge of [lane, plain]) for (const path of ['/a', '/b', '/empty']) await edge.get(path);
   for (const edge of [lane, plain]) await edge.settle();
   return { lane, plain };
@@ -293,11 +293,58 @@ test('a head that comes byte by byte is one head, in either lane', async () => {
   assert.deepEqual([lanes(edge).express, edge.services.metrics.value('handovers', 'field')], [1, 1]);
 });
 
+test('what is asked for again and again is sent as it stands ready, and never after a purge', async () => {
+  await using origin = await Origin.start();
+  await using edge = await startEdge({ origin, makeStore: tinyDevice });
+  const head = `GET /a HTTP/1.1\r\n${FIELDS}`;
+  let version: string | undefined;
+  for (const lengthBytes of [4 * KIB, 5 * KIB]) {
+    origin.setObject('/a', { lengthBytes, cacheControl: 'max-age=600' });
+    const { express } = lanes(edge);
+    await edge.get('/a');
+    await edge.settle();
+    const { copiedWrites, ram } = counts(edge);
+    const answers = (await ask(edge, `${`${head}\r\n`.repeat(19)}${head}${LAST}`)).split(/(?=HTTP\/1\.1 200)/);
+    assert.equal(answers.length, 20);
+    assert.equal(new Set(answers.slice(0, 19)).size, 1, 'all alike');
+    assert.notEqual(answers[0], version);
+    [version] = answers;
+    assert.equal(lanes(edge).express, express + 20);
+    // The first, the last, and the first of each second are put together.
+    assert.ok(counts(edge).copiedWrites < copiedWrites + 10, `${counts(edge).copiedWrites} copies`);
+    assert.equal(counts(edge).ram, ram + 20 * lengthBytes);
+    assert.ok(edge.services.answers.heldBytes > 0);
+    await edge.services.purger.purge({ kind: 'everything' }, false);
+  }
+});
+
+test('what stands ready is sent with an id of its own each time, where clients are told', async () => {
+  await using origin = await Origin.start();
+  origin.setObject('/a', { lengthBytes: 4 * KIB, cacheControl: 'max-age=600' });
+  const stream = new CapturedStream();
+  const logger = createLogger({ level: 'info', stream });
+  await using edge = await startEdge({ origin, makeStore: tinyDevice, logger, set: { requestId: 'client', 'log.access': 'true' } });
+  await edge.get('/a');
+  await edge.settle();
+  const head = `GET /a HTTP/1.1\r\n${FIELDS}`;
+  const text = await ask(edge, `${`${head}\r\n`.repeat(19)}${head}${LAST}`);
+  const told = [...text.matchAll(/\r\nx-request-id: (\S+)/g)].map(([, id]) => id);
+  assert.equal(new Set(told).size, 20);
+  assert.ok(edge.services.answers.heldBytes > 0);
+  await edge.settle();
+  const logged = [...stream.text.matchAll(/"http\.request\.id":"([^"]+)"/g)].map(([, id]) => id);
+  assert.deepEqual(logged.slice(-20), told);
+});
+
+function counts({ services }: TestEdge): { copiedWrites: number; ram: number } {
+  return { copiedWrites: services.metrics.value('copiedWrites'), ram: services.metrics.value('bodyBytes', 'ram') };
+}
+
 test('a client that does not read is cut off, and holds nothing', async () => {
   await using origin = await Origin.start();
   origin.setObject('/c', { lengthBytes: 64 * KIB - 2000, cacheControl: 'max-age=600' });
   origin.setObject('/large', { lengthBytes: 12 * MIB, cacheControl: 'max-age=600' });
-  await using edge = await startEdge({ origin, arenaBytes: 64 * MIB, set: { 'limits.clientStall': '1s' } });
+  await using edge = await startEdge({ origin, arenaBytes: 64 * MIB, makeStore: tinyDevice, set: { 'limits.clientStall': '1s' } });
   for (const path of ['/c', '/large']) await edge.get(path);
   const socket = net.connect({ port: edge.port, host: '127.0.0.1' });
   socket.on('error', () => undefined);
@@ -315,7 +362,7 @@ test('a client that goes away in the middle leaves nothing behind', async () => 
   await using origin = await Origin.start();
   origin.setObject('/large', { lengthBytes: 12 * MIB, cacheControl: 'max-age=600' });
   origin.setObject('/c', { lengthBytes: 64 * KIB - 2000, cacheControl: 'max-age=600' });
-  await using edge = await startEdge({ origin, arenaBytes: 64 * MIB });
+  await using edge = await startEdge({ origin, arenaBytes: 64 * MIB, makeStore: tinyDevice });
   for (const path of ['/c', '/large']) await edge.get(path);
   for (const path of ['/large', '/c']) {
     const socket = net.connect({ port: edge.port, host: '127.0.0.1' });
@@ -513,7 +560,7 @@ test('a reload holds for what a client has sent ahead, however full it keeps the
   await using edge = await startEdge({ origin, logger, set: { 'log.access': 'true' } });
   await edge.get('/a');
   await edge.settle();
-  // The line of the first answer, when the second is being written.
+  // The line of the first answer, before the second request is looked at.
   onLine = () => {
     onLine = () => undefined;
     for (const listener of edge.listeners) listener.use({ ...edge.services, showsCacheKey: true }, { ...LISTENING, hasExpressLane: true });
@@ -523,7 +570,7 @@ test('a reload holds for what a client has sent ahead, however full it keeps the
   assert.equal(answers.length, 21);
   assert.deepEqual(
     answers.slice(0, 20).map((answer) => answer.includes('key=')),
-    [false, false, ...Array.from({ length: 18 }, () => true)],
+    [false, ...Array.from({ length: 19 }, () => true)],
   );
   assert.equal(lanes(edge).express, 20);
 });

@@ -12,6 +12,7 @@ import { HANDOVER_REASONS } from '../../src/proxy/proxy-metrics.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { Origin } from '../helpers/origin.ts';
 import type { ObjectDefinition } from '../helpers/origin-script.ts';
+import { tinyDevice } from '../helpers/tiny-device.ts';
 import { DUEL_PATHS, type LaneScript, makeScript } from './lane-script.ts';
 
 /** What a duel came to. */
@@ -81,8 +82,8 @@ export async function duel(options: {
 }): Promise<DuelTally> {
   await using origin = await Origin.start();
   const set = { 'limits.headerTimeout': '1m' };
-  await using express = await startEdge({ origin, set, yaml: MIDDLEWARES });
-  await using general = await startEdge({ origin, set: { ...set, expressLane: 'false' }, yaml: MIDDLEWARES });
+  await using express = await startEdge({ origin, set, yaml: MIDDLEWARES, makeStore: tinyDevice });
+  await using general = await startEdge({ origin, set: { ...set, expressLane: 'false' }, yaml: MIDDLEWARES, makeStore: tinyDevice });
   const tally: DuelTally = {
     connections: 0,
     requests: 0,
@@ -99,7 +100,7 @@ export async function duel(options: {
     const tagOf = await prepare({ origin, edges: [express, general], prefix });
     for (let round = 0; !options.isOver(tally); round += 1) {
       const seed = options.seed + duellist * 2 ** 22 + round;
-      const script = makeScript(new SeededRandom(seed), prefix, { tagOf, loopId: 'LOOP' });
+      const script = makeScript(new SeededRandom(seed), prefix, { tagOf, loopId: 'LOOP', repeats: seed % 4 === 3 });
       await runScript(script, { express, general, seed, tally });
       if (duellist === 0) options.onProgress?.(tally);
     }

@@ -184,6 +184,8 @@ const BAD_FIELDS = [
 export interface ScriptWords {
   readonly tagOf: (path: string) => string;
   readonly loopId: string;
+  /** Most requests have the fields of the one before, byte by byte or but for one byte, as those of most clients. */
+  readonly repeats: boolean;
 }
 
 /** A connection. @param prefix of the paths, of this duellist alone */
@@ -195,12 +197,24 @@ export function makeScript(random: SeededRandom, prefix: string, words: ScriptWo
   // Most connections have no more than one thing that is wrong, late in them, so that much is answered before it.
   const wildness = pick([0, 0, 5, 20, 60]);
   const texts = Array.from({ length: count }, () => makeRequest({ pick, chance, random, wildness, prefix, words }));
+  if (words.repeats) repeatFields(texts, { chance, random });
   const isEnded = random.integerBelow(200) > 0;
   if (isEnded) texts.push(`GET ${prefix}/small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
   else if (chance(50)) texts.push('GET /cut HTTP/1.1\r\nHost: x\r\nAcce'.slice(0, 1 + random.integerBelow(30)));
   let bytes: Buffer = Buffer.from(texts.join(''), 'latin1');
   if (wildness >= 20 && chance(20)) bytes = mutate(bytes, random);
   return { pieces: cut(bytes, random), requests: texts.length, isEnded };
+}
+
+function repeatFields(texts: string[], { chance, random }: Pick<Maker, 'chance' | 'random'>): void {
+  for (let index = 1; index < texts.length; index += 1) {
+    if (chance(20)) continue;
+    const lineOf = (text: string | undefined): string => /^[^\n]*\n/.exec(text ?? '')?.[0] ?? '';
+    const fields = (texts[index - 1] ?? '').slice(lineOf(texts[index - 1]).length);
+    const isChanged = chance(5);
+    const changed = isChanged ? mutate(Buffer.from(fields, 'latin1'), random).toString('latin1') : fields;
+    texts[index] = lineOf(texts[index]) + changed;
+  }
 }
 
 interface Maker {
@@ -257,7 +271,7 @@ function respell(
 }
 
 function mutate(bytes: Buffer, random: SeededRandom): Buffer {
-  const at = random.integerBelow(bytes.length);
+  const at = random.integerBelow(Math.max(1, bytes.length));
   const byte = Buffer.from([random.integerBelow(256)]);
   const kept = random.integerBelow(3) === 0 ? at : at + 1;
   return Buffer.concat([bytes.subarray(0, at), random.integerBelow(3) === 0 ? Buffer.alloc(0) : byte, bytes.subarray(kept)]);

@@ -14,7 +14,7 @@ import type { HandoverReason } from '../proxy-metrics.ts';
 import type { ProxyServices } from '../services.ts';
 import type { HeadParser } from './head-parser.ts';
 import type { ObjectHeads, StoredHead } from './stored-head.ts';
-import type { ForeignTarget, LaneTarget, TargetTable } from './target-table.ts';
+import type { LaneTarget, TargetTable } from './target-table.ts';
 
 /** `hit`: the finder's fields say what to send. `unread`: the manifest is on a device, and not in memory. Else why it is not for this lane. */
 export type FinderVerdict = 'hit' | 'unread' | HandoverReason;
@@ -37,7 +37,6 @@ export class HitFinder {
   noteBytes = 0;
   readonly #services: ProxyServices;
   readonly #tables: LaneTables;
-  #targetTable: TargetTable | undefined;
 
   constructor(services: ProxyServices, tables: LaneTables) {
     this.#services = services;
@@ -50,8 +49,9 @@ export class HitFinder {
     if (load.requests >= limits.requestsMax) return 'overload';
     if (request.cdnLoop !== undefined && countCdnLoop(request.cdnLoop, loopId) > 0) return 'field';
     const table = request.isHead ? this.#tables.head : this.#tables.get;
-    const target = this.#targetOf(request, table);
+    const target = table.find(request);
     if (target.kind === 'foreign') return target.reason;
+    this.target = target;
     const lookup = termsOf(request, target);
     if (lookup === undefined) return 'directive';
     const manifest = resolver.findFresh(target.fill, lookup, nowMs);
@@ -79,15 +79,6 @@ export class HitFinder {
       path,
       rule,
     });
-  }
-
-  /** A client often asks for one target again and again, part by part or to see whether it has changed. */
-  #targetOf(request: HeadParser, table: TargetTable): LaneTarget | ForeignTarget {
-    if (this.target !== undefined && request.isSameTarget && this.#targetTable === table) return this.target;
-    const target = table.find(request.host, request.target);
-    this.target = target.kind === 'target' ? target : undefined;
-    this.#targetTable = table;
-    return target;
   }
 
   /** What `plan` does: conditions, then the range, then whether its slices are there. */

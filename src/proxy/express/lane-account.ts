@@ -1,5 +1,6 @@
 /** The accounts of requests that the express lane answered: the same counts and the same line in the log as stage *finish* keeps of the others. */
 import type { EdgeError } from '../../base/errors.ts';
+import type { HistogramCell } from '../../base/metrics.ts';
 import { statusClass } from '../finish.ts';
 import type { ProxyServices } from '../services.ts';
 import type { RequestSpan } from '../tracing.ts';
@@ -44,6 +45,7 @@ export class LaneAccount {
     this.#status = hit.head?.status ?? 0;
     this.#target = hit.target;
     this.#services.load.requests += 1;
+    if (!this.#services.keepsAccounts) return;
     this.#span = this.#services.tracing?.begin({
       method: request.isHead ? 'HEAD' : 'GET',
       target: request.target,
@@ -52,7 +54,6 @@ export class LaneAccount {
       httpVersion: '1.1',
       fields: [['host', request.host], ...(request.traceparent === undefined ? [] : [['traceparent', request.traceparent] as const])],
     });
-    if (!this.#services.keepsAccounts) return;
     this.#generation = hit.heads?.manifest.generation ?? 0;
     this.#cacheStatus = hit.heads?.cacheStatusAt(times.nowMs) ?? '';
     this.#isHead = request.isHead;
@@ -62,19 +63,21 @@ export class LaneAccount {
     this.#traceparent = request.traceparent;
   }
 
-  /** Its head is on its way. */
-  noteFirstByte(): void {
-    const { clock, metrics } = this.#services;
-    this.firstByteMs = clock.monotonicMs() - this.startedMs;
-    metrics.addAt(this.#cells.laneRequests, 1);
-    metrics.addAt(this.#cells.hits, 1);
-    if (this.#status < 300) metrics.addAt(this.#cells.successes, 1);
+  /** Its head is on its way. @param nowMs monotonic */
+  noteFirstByte(nowMs: number): void {
+    const { metrics } = this.#services;
+    const cells = this.#cells;
+    this.firstByteMs = nowMs - this.startedMs;
+    metrics.addAt(cells.laneRequests, 1);
+    metrics.addAt(cells.hits, 1);
+    if (this.#status < 300) metrics.addAt(cells.successes, 1);
     else metrics.add('responses', 1, statusClass(this.#status));
-    this.#target?.route.metrics.add('requests', 1, 'HIT');
-    metrics.observe('firstByteSeconds', this.firstByteMs / 1000);
+    const target = this.#target;
+    target?.route.metrics.addAt(target.cells.hits, 1);
+    metrics.observeAt(cells.firstByte, this.firstByteMs / 1000);
   }
 
-  /** A slice in memory is sent in one write. */
+  /** What is in memory is sent in one write. */
   noteResident(bytes: number): void {
     this.sentBytes = bytes;
     this.cachedBytes = bytes;
@@ -89,12 +92,13 @@ export class LaneAccount {
   /** It has ended. @param error why it did before its end */
   close(error: EdgeError | undefined): void {
     const { load, metrics, keepsAccounts } = this.#services;
+    const target = this.#target;
     load.requests -= 1;
     if (error !== undefined) {
       metrics.add('aborted');
-      this.#target?.route.metrics.add('failures');
+      target?.route.metrics.add('failures');
     }
-    this.#target?.route.metrics.add('bodyBytes', this.sentBytes);
+    target?.route.metrics.addAt(target.cells.bodyBytes, this.sentBytes);
     if (keepsAccounts) this.#tell(error);
   }
 
@@ -143,6 +147,7 @@ interface Cells {
   readonly laneRequests: number;
   readonly hits: number;
   readonly successes: number;
+  readonly firstByte: HistogramCell;
   readonly ramBytes: number;
   readonly copiedWrites: number;
 }
@@ -152,6 +157,7 @@ function cellsOf(metrics: ProxyServices['metrics']): Cells {
     laneRequests: metrics.cell('laneRequests', 'express'),
     hits: metrics.cell('requests', 'HIT'),
     successes: metrics.cell('responses', '2xx'),
+    firstByte: metrics.histogramCell('firstByteSeconds'),
     ramBytes: metrics.cell('bodyBytes', 'ram'),
     copiedWrites: metrics.cell('copiedWrites'),
   };

@@ -12,6 +12,7 @@ import type { Manifest } from '../../format/manifest.ts';
 import type { FieldList } from '../../http/header-fields.ts';
 import { formatHttpDate } from '../../http/http-date.ts';
 import { formatContentRange } from '../../http/range.ts';
+import type { AnswerShelf, ShelvedAnswer } from '../answer-shelf.ts';
 import { notModifiedFields, unsatisfiedFields } from '../plan.ts';
 import { REQUEST_ID_CHARACTERS, REQUEST_ID_FIELD } from '../request-id.ts';
 import { answerFields, type CacheStory, cacheStory, tellStory, ttlSeconds } from '../respond.ts';
@@ -23,6 +24,8 @@ export interface ConnectionTails {
   /** Behind the status line: a field with room for a request's id; empty where clients are not told. */
   readonly idField: string;
 }
+
+const NO_BYTES = Buffer.alloc(0);
 
 /** What goes into a hole. */
 type Hole = 'age' | 'ttl' | 'length' | 'range' | 'date';
@@ -46,9 +49,14 @@ export class StoredHead {
   readonly #texts: readonly string[];
   readonly #holes: readonly Hole[];
   readonly #isFixed: boolean;
-  #age = -1;
-  #ttl = -1;
-  #bytes: Buffer = Buffer.alloc(0);
+  #bytes: Buffer = NO_BYTES;
+  /** When `#bytes` holds, on the wall clock; exclusive of the end. */
+  #sinceMs = 0;
+  #untilMs = 0;
+  /** It was asked for once more while `#bytes` held. */
+  #isRepeated = false;
+  #answer: ShelvedAnswer | undefined;
+  #isAnswerWritten = false;
 
   constructor(manifest: Manifest, head: { readonly status: number; readonly fields: FieldList }, tails: ConnectionTails) {
     this.status = head.status;
@@ -66,19 +74,65 @@ export class StoredHead {
    * Writes the head.
    *
    * @param part.start of the body, `part.end` exclusive; looked at where the head is that of a part
-   * @returns valid until the next call
+   * @returns valid until the next call; for longer after `lend`
    */
   render(nowMs: number, part: { readonly start: number; readonly end: number }, isLast: boolean): Buffer {
+    const isKept = this.#isFixed && !isLast;
+    if (isKept && this.#holdsAt(nowMs)) {
+      this.#isRepeated = true;
+      return this.#bytes;
+    }
     const age = currentAgeSeconds(this.#manifest, nowMs);
     const ttl = ttlSeconds(this.#manifest, nowMs);
-    const values = { age, ttl, nowMs, start: part.start, end: part.end };
-    if (isLast || !this.#isFixed) return Buffer.from(this.#text(values, isLast), 'latin1');
-    if (age !== this.#age || ttl !== this.#ttl) {
-      this.#age = age;
-      this.#ttl = ttl;
-      this.#bytes = Buffer.from(this.#text(values, false), 'latin1');
+    const bytes = Buffer.from(this.#text({ age, ttl, nowMs, start: part.start, end: part.end }, isLast), 'latin1');
+    if (!isKept) return bytes;
+    const { receivedAtMs, initialAgeSeconds, freshUntilMs } = this.#manifest;
+    this.#bytes = bytes;
+    this.#sinceMs = nowMs;
+    this.#untilMs = Math.min(receivedAtMs + (age + 1 - initialAgeSeconds) * 1000, freshUntilMs - ttl * 1000 + 1);
+    this.#isRepeated = false;
+    this.#isAnswerWritten = false;
+    return bytes;
+  }
+
+  /** The bytes that `render` gave are being sent, and must not be written into. */
+  lend(): void {
+    this.#untilMs = 0;
+  }
+
+  /** The whole answer as it is to be sent now; undefined when it has to be made. Only of heads of whole objects. */
+  answerAt(nowMs: number): ShelvedAnswer | undefined {
+    return this.#isAnswerWritten && this.#holdsAt(nowMs) ? this.#answer : undefined;
+  }
+
+  /** Makes the whole answer, if it is asked for often enough. @param head as just rendered, not for the last response of a connection */
+  tryMakeAnswer(body: Buffer, { shelf, nowMs }: { readonly shelf: AnswerShelf; readonly nowMs: number }): ShelvedAnswer | undefined {
+    if (!this.#isRepeated && this.#answer === undefined) return undefined;
+    const head = this.#bytes;
+    const lengthBytes = head.length + body.length;
+    if (this.#answer?.isWritable !== true || this.#answer.lengthBytes !== lengthBytes) {
+      this.dropAnswer(shelf);
+      this.#answer = shelf.tryAdd(lengthBytes, nowMs);
     }
-    return this.#bytes;
+    const answer = this.#answer;
+    if (answer === undefined) return undefined;
+    answer.writtenMs = nowMs;
+    answer.bytes.set(head);
+    // Not set(): from the memory that threads share that goes word by word.
+    body.copy(answer.bytes, head.length);
+    this.#isAnswerWritten = true;
+    return answer;
+  }
+
+  /** What it is made of is not at hand any more. */
+  dropAnswer(shelf: AnswerShelf): void {
+    if (this.#answer !== undefined) shelf.remove(this.#answer);
+    this.#answer = undefined;
+    this.#isAnswerWritten = false;
+  }
+
+  #holdsAt(nowMs: number): boolean {
+    return nowMs < this.#untilMs && nowMs >= this.#sinceMs;
   }
 
   #text(values: HoleValues, isLast: boolean): string {

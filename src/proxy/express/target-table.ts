@@ -1,8 +1,8 @@
 /**
  * What the express lane knows of request targets that were asked for lately, by Host and target as they were sent: where they lead, on which
  * terms a plain request is looked up, and the heads of what is stored there. All of it is what the stages route and identify would find;
- * whether something is stored, and fresh, is asked anew for each request. Bounded: two tables, the older of which is forgotten when the
- * newer one is full.
+ * whether something is stored, and fresh, is asked anew for each request. They are found by the bytes of the target, of which no string is made.
+ * Bounded: two tables, the older of which is forgotten when the newer one is full.
  */
 import { cacheKey, keySiteName } from '../../cache/cache-key.ts';
 import { judgeRequest, type Lookup } from '../../cache/request-policy.ts';
@@ -21,6 +21,8 @@ const TARGETS_MAX = 4096;
 /** A target that leads somewhere. */
 export interface LaneTarget {
   readonly kind: 'target';
+  /** As it was sent. */
+  readonly bytes: Uint8Array;
   readonly path: string;
   readonly query: string | undefined;
   /** For keys that are kept apart by host, and for the origin. */
@@ -30,17 +32,35 @@ export interface LaneTarget {
   readonly fill: FillTarget;
   /** Terms of a request without directives. */
   readonly lookup: Lookup;
+  /** Where the route counts. */
+  readonly cells: RouteCells;
   /** Of the manifest that was found last. */
   heads: ObjectHeads | undefined;
+}
+
+/** Counters of a route that every hit adds to. */
+export interface RouteCells {
+  readonly hits: number;
+  readonly bodyBytes: number;
 }
 
 /** One that is left to node:http. */
 export interface ForeignTarget {
   readonly kind: 'foreign';
+  readonly bytes: Uint8Array;
   readonly reason: HandoverReason;
 }
 
-type Targets = Map<string, LaneTarget | ForeignTarget>;
+/** What is looked for; a HeadParser is one. */
+export interface WantedTarget {
+  readonly host: string;
+  readonly targetHash: number;
+  readonly target: string;
+  isTarget(bytes: Uint8Array): boolean;
+}
+
+/** By hash: of two with the same the later takes the place of the earlier. */
+type Targets = Map<number, LaneTarget | ForeignTarget>;
 
 /** Targets of one listener and method. */
 export class TargetTable {
@@ -59,9 +79,16 @@ export class TargetTable {
     this.#tails = tails;
   }
 
-  /** Where a request leads. @param host the Host field's value */
-  find(host: string, target: string): LaneTarget | ForeignTarget {
-    return this.#newer.get(host)?.get(target) ?? this.#keep(host, target, this.#older.get(host)?.get(target) ?? this.#make(host, target));
+  /** Where a request leads. */
+  find(wanted: WantedTarget): LaneTarget | ForeignTarget {
+    const known = this.#newer.get(wanted.host)?.get(wanted.targetHash);
+    return known !== undefined && wanted.isTarget(known.bytes) ? known : this.#findElsewhere(wanted);
+  }
+
+  #findElsewhere(wanted: WantedTarget): LaneTarget | ForeignTarget {
+    const known = this.#older.get(wanted.host)?.get(wanted.targetHash);
+    const isKnown = known !== undefined && wanted.isTarget(known.bytes);
+    return this.#keep(wanted, isKnown ? known : this.#make(wanted.host, wanted.target));
   }
 
   /** The heads of what is stored there. */
@@ -72,7 +99,7 @@ export class TargetTable {
     return target.heads;
   }
 
-  #keep(host: string, text: string, target: LaneTarget | ForeignTarget): LaneTarget | ForeignTarget {
+  #keep({ host, targetHash }: WantedTarget, target: LaneTarget | ForeignTarget): LaneTarget | ForeignTarget {
     if (this.#newerCount >= TARGETS_MAX) {
       if (this.#olderCount > 0) this.#services.metrics.add('targetsForgotten', this.#olderCount);
       this.#older = this.#newer;
@@ -81,27 +108,30 @@ export class TargetTable {
       this.#newerCount = 0;
     }
     const siblings = this.#newer.get(host);
-    if (siblings === undefined) this.#newer.set(host, new Map([[text, target]]));
-    else siblings.set(text, target);
-    this.#newerCount += 1;
-    if (this.#older.get(host)?.delete(text) === true) this.#olderCount -= 1;
+    if (siblings?.has(targetHash) !== true) this.#newerCount += 1;
+    if (siblings === undefined) this.#newer.set(host, new Map([[targetHash, target]]));
+    else siblings.set(targetHash, target);
+    if (this.#older.get(host)?.delete(targetHash) === true) this.#olderCount -= 1;
     return target;
   }
 
   #make(hostText: string, text: string): LaneTarget | ForeignTarget {
     const method = this.#method;
+    const bytes = Buffer.from(text, 'latin1');
+    const foreign = (reason: HandoverReason): ForeignTarget => ({ kind: 'foreign', bytes, reason });
     const found = findRoute({ url: text, hostHeader: hostText, method }, this.#services.service.router);
-    if (found.kind === 'invalid') return { kind: 'foreign', reason: 'target' };
+    if (found.kind === 'invalid') return foreign('target');
     const { path, query, host, verdict } = found;
-    if (verdict.kind === 'absent') return { kind: 'foreign', reason: 'target' };
+    if (verdict.kind === 'absent') return foreign('target');
     const { route } = verdict;
-    if (route.chain !== undefined) return { kind: 'foreign', reason: 'middleware' };
+    if (route.chain !== undefined) return foreign('middleware');
     const rule = ruleOf(route, path);
     const lookup = judgeRequest({ method, fields: [], rule });
-    if (lookup.kind === 'bypass') return { kind: 'foreign', reason: 'rule' };
+    if (lookup.kind === 'bypass') return foreign('rule');
     const key = cacheKey({ siteName: keySiteName(route.site, host), path, query });
-    if (key === undefined) return { kind: 'foreign', reason: 'size' };
+    if (key === undefined) return foreign('size');
     const fill = fillTarget({ host, query, fields: [] }, this.#services, { site: route.site, key, path, rule });
-    return { kind: 'target', path, query, host, route, rule, fill, lookup, heads: undefined };
+    const cells = { hits: route.metrics.cell('requests', 'HIT'), bodyBytes: route.metrics.cell('bodyBytes') };
+    return { kind: 'target', bytes, path, query, host, route, rule, fill, lookup, cells, heads: undefined };
   }
 }
