@@ -5,6 +5,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { divFloor } from '../base/units.ts';
+import { SLICE_ORDER } from './checkpoint-order.ts';
 import { crc32Around } from './checksum.ts';
 import { defineLayout, getNumber, isAscii, putAscii, putNumber } from './field-layout.ts';
 import { CHECKPOINT_PART_BYTES } from './geometry.ts';
@@ -12,8 +13,13 @@ import { CHECKPOINT_PART_BYTES } from './geometry.ts';
 /** First bytes of a part of it. */
 export const CONTENTS_MAGIC = 'RSCONTEN';
 
+/** A part of it begins with a header of so many bytes. */
+export const CONTENTS_HEADER_BYTES = 64;
+/** Bytes of one of its entries. */
+export const CONTENTS_ENTRY_BYTES = 8;
+
 /** FORMAT.md, "Table of contents". */
-export const CONTENTS_HEADER = defineLayout(64, [
+export const CONTENTS_HEADER = defineLayout(CONTENTS_HEADER_BYTES, [
   ['magic', 'ascii', 8],
   ['sequence', 'u64'],
   ['ownOffset', 'u64'],
@@ -27,15 +33,12 @@ export const CONTENTS_HEADER = defineLayout(64, [
 ]);
 
 /** FORMAT.md, "Table of contents entry". */
-export const CONTENTS_ENTRY = defineLayout(8, [
+export const CONTENTS_ENTRY = defineLayout(CONTENTS_ENTRY_BYTES, [
   ['firstOrder', 'u32'],
   ['crc', 'u32'],
 ]);
-
-const HEADER_BYTES = 64;
-const ENTRY_BYTES = 8;
 /** Parts of a checkpoint that one part of its table of contents lists. */
-export const CONTENTS_PART_ENTRIES = divFloor(CHECKPOINT_PART_BYTES - HEADER_BYTES, ENTRY_BYTES);
+export const CONTENTS_PART_ENTRIES = divFloor(CHECKPOINT_PART_BYTES - CONTENTS_HEADER_BYTES, CONTENTS_ENTRY_BYTES);
 
 /** How many places objects and slices were put in order by. */
 export interface CheckpointPlaces {
@@ -76,8 +79,8 @@ export function encodeContentsPart(
   putNumber(part, 0, CONTENTS_HEADER.objectPlaces, places.objectPlaces);
   putNumber(part, 0, CONTENTS_HEADER.slicePlaces, places.slicePlaces);
   for (const [number, entry] of entries.entries()) {
-    putNumber(part, HEADER_BYTES + number * ENTRY_BYTES, CONTENTS_ENTRY.firstOrder, entry.firstOrder);
-    putNumber(part, HEADER_BYTES + number * ENTRY_BYTES, CONTENTS_ENTRY.crc, entry.crc);
+    putNumber(part, CONTENTS_HEADER_BYTES + number * CONTENTS_ENTRY_BYTES, CONTENTS_ENTRY.firstOrder, entry.firstOrder);
+    putNumber(part, CONTENTS_HEADER_BYTES + number * CONTENTS_ENTRY_BYTES, CONTENTS_ENTRY.crc, entry.crc);
   }
   putNumber(part, 0, CONTENTS_HEADER.crc, crc32Around(part, part.length, CONTENTS_HEADER.crc));
 }
@@ -95,9 +98,12 @@ export function decodeContentsPart(
   const tagAt = CONTENTS_HEADER.deviceTag.offset;
   if (Buffer.compare(part.subarray(tagAt, tagAt + 8), place.deviceTag) !== 0) return undefined;
   if (number('crc') !== crc32Around(part, part.length, CONTENTS_HEADER.crc)) return undefined;
+  const places = { objectPlaces: number('objectPlaces'), slicePlaces: number('slicePlaces') };
+  if (Math.min(places.objectPlaces, places.slicePlaces) < 1 || Math.max(places.objectPlaces, places.slicePlaces) > SLICE_ORDER)
+    return undefined;
   const entries = Array.from({ length: number('count') }, (_, entry) => ({
-    firstOrder: getNumber(part, HEADER_BYTES + entry * ENTRY_BYTES, CONTENTS_ENTRY.firstOrder),
-    crc: getNumber(part, HEADER_BYTES + entry * ENTRY_BYTES, CONTENTS_ENTRY.crc),
+    firstOrder: getNumber(part, CONTENTS_HEADER_BYTES + entry * CONTENTS_ENTRY_BYTES, CONTENTS_ENTRY.firstOrder),
+    crc: getNumber(part, CONTENTS_HEADER_BYTES + entry * CONTENTS_ENTRY_BYTES, CONTENTS_ENTRY.crc),
   }));
-  return { places: { objectPlaces: number('objectPlaces'), slicePlaces: number('slicePlaces') }, entries };
+  return { places, entries };
 }
