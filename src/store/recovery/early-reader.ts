@@ -58,6 +58,7 @@ export class EarlyReader {
   /** Generations whose record was read and held against the purges. */
   readonly #admitted = new Map<number, ObjectHash>();
   readonly #dropped = new Set<ObjectHash>();
+  #isEnded = false;
 
   constructor(options: EarlyReaderOptions) {
     this.#options = options;
@@ -125,6 +126,11 @@ export class EarlyReader {
     }
   }
 
+  /** From here on the index answers, or another reader. What is still being read must not reach the shelf: it may be stale since. */
+  end(): void {
+    this.#isEnded = true;
+  }
+
   /** Resolves when no read is in progress at the device. */
   async idle(): Promise<void> {
     await this.#manifests.idle();
@@ -173,6 +179,7 @@ export class EarlyReader {
 
   /** In the turn in which it is handed out: a purge may have come while the device was reading. */
   #admit(manifest: Manifest): ManifestVerdict {
+    if (this.#isEnded) return { kind: 'absent' };
     const { purges, shelf, limits } = this.#options;
     const { objectHash, generation } = manifest;
     const verdict = purges.judgeLoading(manifest);
