@@ -9,6 +9,7 @@ import type { Geometry } from '../../src/format/geometry.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { createStore, type DeviceStore } from '../../src/store/device-store.ts';
+import { objectTag } from '../../src/store/index/slice-index.ts';
 import { writeCheckpoint } from '../../src/store/recovery/checkpoint.ts';
 import { recoverState } from '../../src/store/recovery/recovery.ts';
 import { RootArea, readRoot } from '../../src/store/recovery/root-area.ts';
@@ -116,13 +117,13 @@ const KEYS = ['plain', 'small', 'renewed', 'dropped', 'replaced', 'purged', 'tag
 type Objects = Readonly<Record<(typeof KEYS)[number], Manifest>>;
 const TAGS: Readonly<Record<string, readonly string[]>> = { tagged: ['red'], stale: ['soft'], late: ['blue'] };
 const FAR_MS = 4_000_000_000_000;
-/** Objects beside those, where a checkpoint is to have many parts. */
-const OTHERS = 9000;
+/** Slices beside those, where a checkpoint is to have many parts. */
+const SURPLUS = 9000;
 
 /** Everything is in a checkpoint; some of it the journal has a word on since; then power fails. */
-async function prepare(held: HeldDisk, others = 0): Promise<Objects> {
+async function prepare(held: HeldDisk, surplus = 0): Promise<Objects> {
   const device = held.disk.open();
-  await formatTiny(device, tinyParameters({ journalBlocks: 16, entryCount: 512 + 2 * others }), 95);
+  await formatTiny(device, tinyParameters({ journalBlocks: 16, entryCount: 512 + surplus }), 95);
   await device.close();
   let bench = await openBench(held.disk.open());
   held.geometry = bench.store.geometry;
@@ -136,9 +137,9 @@ async function prepare(held: HeldDisk, others = 0): Promise<Objects> {
     objects[key] = manifest;
   }
   await bench.store.checkpoint();
-  if (others > 0) {
+  if (surplus > 0) {
     await bench.store.close();
-    await addOthers(held.disk, others);
+    await addSlices(held.disk, (objects as Objects).plain, surplus);
     bench = await openBench(held.disk.open());
   }
   const { renewed, dropped, replaced, purged } = objects as Objects;
@@ -156,27 +157,25 @@ async function prepare(held: HeldDisk, others = 0): Promise<Objects> {
   return objects as Objects;
 }
 
-/** Objects of a block each, in a checkpoint that counts. */
-async function addOthers(disk: SimulatedDisk, count: number): Promise<void> {
+/** Slices of a block each, far behind those that are asked for, in a checkpoint that counts. */
+async function addSlices(disk: SimulatedDisk, { objectHash }: Manifest, count: number): Promise<void> {
   const device = disk.open();
   const arena = new Arena({ sizeBytes: 8 * MIB, clock });
   const root = await readRoot(device, arena);
   const { geometry, deviceUuid } = root.format;
   const place = { device, arena, geometry, deviceTag: deviceUuid.subarray(0, 8) };
-  const { index, allocator, generation, writeSequence } = await recoverState(place, root);
-  const random = new SeededRandom(95);
+  const { index, allocator, writeSequence } = await recoverState(place, root);
+  const generation = index.generation(index.recordOf(index.findTag(objectTag(objectHash))));
   for (let number = 0; number < count; number += 1) {
-    const tag = { tagLow: random.integerBelow(2 ** 32), tagHigh: random.integerBelow(2 ** 32) };
-    const block = allocator.reserve(1, 'manifest');
+    const block = allocator.reserve(1, 'small');
     assert.ok(block !== undefined);
-    const record = index.recordOf(index.putManifest(tag, generation + number));
-    index.setPlace(record, { block, blocks: 1, writeSequence: writeSequence + number, flags: 0 });
+    index.putSlice(generation, 1000 + number, { block, blocks: 1, writeSequence: writeSequence + number, flags: 0 });
   }
   const { checkpoint } = root.superblock;
   const target = { zone: 1 - checkpoint.zone, sequence: checkpoint.sequence + 1 };
   const written = { ...checkpoint, ...target, ...(await writeCheckpoint(place, { index, besides: [] }, target)) };
-  const floors = { generationFloor: generation + count, writeSequenceFloor: writeSequence + count };
-  await new RootArea({ device, arena, clock, root }).commit(() => ({ checkpoint: written, previous: checkpoint, ...floors }));
+  const changes = { checkpoint: written, previous: checkpoint, writeSequenceFloor: writeSequence + count };
+  await new RootArea({ device, arena, clock, root }).commit(() => changes);
   await device.close();
 }
 
@@ -256,7 +255,7 @@ test('what only the checkpoint knows is served before the index is whole, what j
 
 test('a checkpoint of many parts is asked before it is loaded, and journal and purges count all the same', async () => {
   const held = new HeldDisk(100, 64 * MIB);
-  const objects = await prepare(held, OTHERS);
+  const objects = await prepare(held, SURPLUS);
   const arena = new Arena({ sizeBytes: 8 * MIB, clock });
   const store = await createStore({ device: held.disk.open(), arena, clock, logger: createSilentLogger() });
   assert.ok(store.superblock.checkpoint.parts >= 7);
@@ -279,7 +278,7 @@ test('a checkpoint of many parts is asked before it is loaded, and journal and p
   const gone = { dropped: 'absent', replaced: 'newer', purged: 'absent', tagged: 'absent' };
   const whole = { ...early, renewed: 'stale', ...gone };
   assert.deepEqual(await lookUpAll(store, objects), whole);
-  assert.ok(store.usage.entries > 2 * OTHERS && store.usage.entries < 2 * OTHERS + 100, 'nothing is there twice');
+  assert.ok(store.usage.entries > SURPLUS && store.usage.entries < SURPLUS + 100, 'nothing is there twice');
   assert.equal(store.findContradiction(), undefined);
   assertNoLeases(arena);
   await store.close();
