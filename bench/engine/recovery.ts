@@ -1,7 +1,7 @@
 /**
  * How soon a large device serves again after a kill: a sparse file of 10 TB with a checkpoint of 9.5 million synthetic records and a journal
- * half full, both through the product's own writers, and two real objects: one whose entries come first in the checkpoint, one whose come
- * last. Then the store is opened as after kill -9, and asked for both all the while.
+ * half full, both through the product's own writers, and two real objects: one whose entries come first in the checkpoint, among objects and
+ * among slices, and one whose come last. Then the store is opened as after kill -9, and asked for both all the while.
  */
 import { strict as assert } from 'node:assert';
 import { open } from 'node:fs/promises';
@@ -16,6 +16,7 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { GIB, MIB } from '../../src/base/units.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
 import { openDirectDevice } from '../../src/device/direct-device.ts';
+import { hashOfGeneration, hashOfTag } from '../../src/format/checkpoint-order.ts';
 import { EMPTY_RECORD, JOURNAL_TYPES, journalRecordsPerBlock } from '../../src/format/journal-block.ts';
 import type { ObjectHash } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
@@ -37,8 +38,8 @@ const BLOCKS = 257;
 /** Of the device that the records fill at most. */
 const FILLED_SHARE = 0.9;
 const SLICES_PER_OBJECT = 19;
-const FIRST = '1'.repeat(32) as ObjectHash;
-const LAST = '2'.repeat(32) as ObjectHash;
+/** Share of the order of a checkpoint that counts as its beginning, or as its end. */
+const EDGE = 0.01;
 const clock = new SystemClock();
 const logger = createSilentLogger();
 
@@ -73,11 +74,11 @@ export async function timeRecovery(directory: string, size: RecoverySize, say: (
   const handle = await open(file, 'wx');
   await handle.truncate(size.capacityBytes - (size.capacityBytes % MIB));
   await handle.close();
-  await store(file, size.records);
+  const objects = await store(file, size.records);
   say('two objects are stored; adding synthetic records');
   const written = await synthesize(file, size);
   say(`checkpoint and journal are written (${written.checkpointMs.toFixed(0)} ms)`);
-  const { firstHitMs, figures } = await measure(file);
+  const { firstHitMs, figures } = await measure(file, objects);
   return { firstHitMs, figures: [...figuresOf('checkpoint', written), ...figures] };
 }
 
@@ -85,13 +86,21 @@ function openFile(file: string, arena: Arena): Promise<BlockDevice> {
   return openDirectDevice({ path: file, access: 'read-write', arena, clock, logger });
 }
 
-async function store(file: string, records: number): Promise<void> {
+/** @returns the object whose entries will come first, and the one whose will come last */
+async function store(file: string, records: number): Promise<readonly ObjectHash[]> {
   const arena = new Arena({ sizeBytes: ARENA_BYTES, clock });
   const device = await openFile(file, arena);
   await formatDevice(device, { clock, random: new SeededRandom(1), parameters: { entryCount: Math.ceil(records * 1.15) } });
   const opened = await openStore({ device, arena, clock, logger });
-  for (const objectHash of [FIRST, LAST]) {
-    const generation = opened.nextGeneration();
+  const random = new SeededRandom(2);
+  const objects = [(share: number) => share < EDGE, (share: number) => share > 1 - EDGE].map((isThere) => {
+    let generation = opened.nextGeneration();
+    while (!isThere(hashOfGeneration(generation) / 2 ** 32)) generation = opened.nextGeneration();
+    let objectHash = nextHash(random);
+    while (!isThere(hashOfTag(objectTag(objectHash)) / 2 ** 32)) objectHash = nextHash(random);
+    return { objectHash, generation };
+  });
+  for (const { objectHash, generation } of objects) {
     const shape = { status: 200, fields: [], tags: [], lengthBytes: SLICE_BYTES, sliceSizeBytes: SLICE_BYTES } as const;
     const freshness = { receivedAtMs: clock.wallMs(), initialAgeSeconds: 0, freshUntilMs: clock.wallMs() };
     opened.offerManifest({ ...shape, ...freshness, generation, objectHash, keyText: `bench/${objectHash}` }, opened.purgeSequence);
@@ -102,6 +111,11 @@ async function store(file: string, records: number): Promise<void> {
     await opened.drain();
   }
   await opened.close();
+  return objects.map(({ objectHash }) => objectHash);
+}
+
+function nextHash(random: SeededRandom): ObjectHash {
+  return Buffer.from(random.bytes(16)).toString('hex') as ObjectHash;
 }
 
 /** Fills the device's index through the codecs; leaves it as a kill does. */
@@ -112,13 +126,11 @@ async function synthesize(file: string, { records, capacityBytes }: RecoverySize
   const { geometry, deviceUuid } = root.format;
   const place: CheckpointPlace = { device, arena, geometry, deviceTag: deviceUuid.subarray(0, 8) };
   const { index, allocator, journal: position } = await recoverState(place, root);
-  const last = takeOut(index, LAST);
   const journalled = Math.floor((geometry.journalBlocks / 2) * journalRecordsPerBlock(geometry.blockSizeBytes));
   const numbers = { generation: 1000, writeSequence: 1000 };
   // Four times as many records on the same device are of slices a quarter as large.
   const blocks = Math.min(BLOCKS, Math.floor((FILLED_SHARE * capacityBytes) / records / geometry.blockSizeBytes));
   while (index.recordCount < records) addObject(index, allocator, { numbers, blocks });
-  last();
   const area = new RootArea({ device, arena, clock, root });
   const delay = monitorEventLoopDelay({ resolution: 1 });
   delay.enable();
@@ -173,27 +185,6 @@ async function synthesize(file: string, { records, capacityBytes }: RecoverySize
   return { checkpointMs, pauseMs: delay.max / 1e6 };
 }
 
-/** Takes an object of one slice out of the index. @returns what puts it in again, as the newest */
-function takeOut(index: SliceIndex, objectHash: ObjectHash): () => void {
-  const row = index.findTag(objectTag(objectHash));
-  const record = index.recordOf(row);
-  const generation = index.generation(record);
-  const slice = index.findSlice(generation, 0);
-  const [manifestPlace, slicePlace, freshness] = [
-    index.place(record),
-    slice === NO_SLOT ? undefined : index.place(slice),
-    index.freshness(row),
-  ];
-  if (slice !== NO_SLOT) index.removeSlice(slice);
-  index.removeManifest(row);
-  return () => {
-    const again = index.putManifest(objectTag(objectHash), generation);
-    index.setPlace(index.recordOf(again), manifestPlace);
-    index.setFreshness(again, freshness);
-    if (slicePlace !== undefined) index.putSlice(generation, 0, slicePlace);
-  };
-}
-
 function addObject(
   index: SliceIndex,
   allocator: BlockAllocator,
@@ -213,7 +204,7 @@ function addObject(
     index.putSlice(generation, sliceNumber, place(blocks, 'large'));
 }
 
-async function measure(file: string): Promise<RecoveryTimes> {
+async function measure(file: string, objects: readonly ObjectHash[]): Promise<RecoveryTimes> {
   const arena = new Arena({ sizeBytes: ARENA_BYTES, clock });
   collectGarbage();
   const before = process.memoryUsage().rss;
@@ -224,7 +215,7 @@ async function measure(file: string): Promise<RecoveryTimes> {
   delay.enable();
   const cpu = process.cpuUsage();
   const recovering = opened.recover().then((report) => ({ report, onlineMs: performance.now() - startedAtMs }));
-  const hits = await Promise.all([FIRST, LAST].map((objectHash) => firstHit(opened, objectHash, startedAtMs)));
+  const hits = await Promise.all(objects.map((objectHash) => firstHit(opened, objectHash, startedAtMs)));
   const { report, onlineMs } = await recovering;
   const { user, system } = process.cpuUsage(cpu);
   delay.disable();

@@ -547,6 +547,7 @@ export class DeviceStore implements SliceStore {
   /** From here on hits come out of an index that is not whole yet. */
   #readEarly(view: LoadingView | undefined): void {
     if (this.#state !== 'loading') return;
+    this.#early?.end();
     this.#shelf.clear();
     this.#early = undefined;
     if (view === undefined) return;
@@ -564,6 +565,7 @@ export class DeviceStore implements SliceStore {
     const early = this.#early;
     if (early === undefined) return;
     this.#early = undefined;
+    early.end();
     this.#shelf.clear();
     for (const objectHash of early.dropped) this.dropManifest(objectHash, undefined);
   }

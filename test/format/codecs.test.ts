@@ -4,6 +4,8 @@ import { test } from 'node:test';
 import { crc32 as zlibCrc32 } from 'node:zlib';
 import { SeededRandom } from '../../src/base/random.ts';
 import { GIB, KIB, MIB, TIB } from '../../src/base/units.ts';
+import { CONTENTS_PART_ENTRIES, decodeContentsPart, encodeContentsPart } from '../../src/format/checkpoint-contents.ts';
+import { hashOfGeneration, hashOfTag, placeOfHash, stepOfSlice } from '../../src/format/checkpoint-order.ts';
 import {
   decodeCheckpointEntry,
   encodeCheckpointEntry,
@@ -183,6 +185,39 @@ test('checkpoint part and entries', () => {
   assert.deepEqual(decodeCheckpointEntry(part, 0), entry);
   assert.equal(verifyCheckpointPart(part, { ...place, partNumber: 7 }), undefined);
   fuzz(part, CHECKPOINT_PART_BYTES, (noise) => verifyCheckpointPart(noise, place));
+});
+
+test('table of contents of a checkpoint', () => {
+  const part = Buffer.alloc(CHECKPOINT_PART_BYTES, 1);
+  const entries = Array.from({ length: CONTENTS_PART_ENTRIES }, (_, number) => ({ firstOrder: number * 3, crc: 2 ** 32 - 1 - number }));
+  const content = { places: { objectPlaces: 1, slicePlaces: 2 ** 31 }, entries };
+  const place = { sequence: 5, ownOffset: 65_536, deviceTag, firstPart: CONTENTS_PART_ENTRIES };
+  encodeContentsPart(part, place, content);
+  assert.deepEqual(decodeContentsPart(part, place), content);
+  assert.equal(decodeContentsPart(part, { ...place, firstPart: 0 }), undefined);
+  assert.equal(decodeContentsPart(part, { ...place, sequence: 6 }), undefined);
+  fuzz(part, CHECKPOINT_PART_BYTES, (noise) => decodeContentsPart(noise, place));
+  encodeContentsPart(part, place, { ...content, places: { objectPlaces: 0, slicePlaces: 1 } });
+  assert.equal(decodeContentsPart(part, place), undefined);
+});
+
+test('the order of a checkpoint is the one of FORMAT.md', () => {
+  const mul = (left: number, right: number): number => Number((BigInt(left) * BigInt(right)) % 2n ** 32n);
+  const xor = (left: number, right: number): number => (left ^ right) >>> 0;
+  for (let round = 0; round < 1000; round += 1) {
+    const generation = random.integerBelow(2 ** 38);
+    const [tagLow, tagHigh] = [random.integerBelow(2 ** 32), random.integerBelow(2 ** 32)];
+    const places = 1 + random.integerBelow(2 ** 31 - 1);
+    const step = random.integerBelow(places);
+    const x = xor(mul(generation % 2 ** 32, 0x9e3779b1), mul(Math.floor(generation / 2 ** 32) + 1, 0x85ebca6b));
+    const y = mul(xor(x, x >>> 15), 0x2c1b3c6d);
+    const z = mul(xor(y, y >>> 13), 0x297a2d39);
+    assert.equal(hashOfGeneration(generation), xor(z, z >>> 16));
+    assert.equal(hashOfTag({ tagLow, tagHigh }), mul(xor(tagLow, tagHigh), 0x9e3779b1));
+    const hash = random.integerBelow(2 ** 32);
+    assert.equal(placeOfHash(hash, places, stepOfSlice(step)), (Math.floor(hash * (places / 2 ** 32)) + step + 1) % places);
+  }
+  assert.equal(placeOfHash(2 ** 32 - 1, 2 ** 31), 2 ** 31 - 1);
 });
 
 test('extent header with the longest key and the most chunks, and every chunk checked', () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { CONTENTS_ENTRY, CONTENTS_HEADER, CONTENTS_MAGIC } from '../../src/format/checkpoint-contents.ts';
 import { CHECKPOINT_ENTRY, CHECKPOINT_HEADER, CHECKPOINT_MAGIC } from '../../src/format/checkpoint-part.ts';
 import { EXTENT_HEADER, EXTENT_MAGIC } from '../../src/format/extent-header.ts';
 import type { Field } from '../../src/format/field-layout.ts';
@@ -20,6 +21,8 @@ const TABLES: Readonly<Record<string, Readonly<Record<string, Field>>>> = {
   'Journal record': JOURNAL_RECORD,
   'Checkpoint part': CHECKPOINT_HEADER,
   'Checkpoint entry': CHECKPOINT_ENTRY,
+  'Table of contents': CONTENTS_HEADER,
+  'Table of contents entry': CONTENTS_ENTRY,
   'Extent header': EXTENT_HEADER,
   'Manifest record': MANIFEST_RECORD,
 };
@@ -35,7 +38,7 @@ for (const [title, layout] of Object.entries(TABLES)) {
 
 test('FORMAT.md has no other tables of fields, and names every magic', () => {
   assert.equal(PAGE.match(/^\| offset \|/gm)?.length, Object.keys(TABLES).length);
-  for (const magic of [FORMAT_MAGIC, SUPERBLOCK_MAGIC, JOURNAL_MAGIC, CHECKPOINT_MAGIC, EXTENT_MAGIC, MANIFEST_MAGIC]) {
+  for (const magic of [FORMAT_MAGIC, SUPERBLOCK_MAGIC, JOURNAL_MAGIC, CHECKPOINT_MAGIC, CONTENTS_MAGIC, EXTENT_MAGIC, MANIFEST_MAGIC]) {
     assert.ok(PAGE.includes(`\`${magic}\``), magic);
   }
   assert.ok(PAGE.includes(`\`${FORMAT_FIRST_WORDS}`));

@@ -23,6 +23,7 @@ export interface Mutant extends Change {
 }
 
 const RECOVERY = 'src/store/recovery/recovery.ts';
+const LOADER = 'src/store/recovery/checkpoint-loader.ts';
 const JOURNAL = 'src/store/recovery/journal.ts';
 const KEEPER = 'src/store/recovery/root-keeper.ts';
 const ROOT = 'src/store/recovery/root-area.ts';
@@ -48,11 +49,32 @@ export const MUTANTS: readonly Mutant[] = [
     redundant: 'what it misses was not durable; what it has too much is unproved and refuted by its header',
   },
   {
-    name: 'a checkpoint with what was replaced and is kept for its readers',
-    file: 'src/store/recovery/checkpoint.ts',
-    text: '  if (tagSlot !== NO_SLOT && !index.isFoundByTag(tagSlot)) return undefined;\n',
+    name: 'a table of contents of another checkpoint',
+    file: LOADER,
+    text: ' || crc !== this.#reference.crc) return undefined;',
+    instead: ') return undefined;',
+    test: 'test/store/checkpoint-loader.test.ts',
+  },
+  {
+    name: 'a part of another checkpoint than the table of contents is of',
+    file: LOADER,
+    text: ' && whole.crc === (this.#contents?.crcs[part] ?? whole.crc)',
     instead: '',
-    test: 'test/store/held-generations.test.ts',
+    test: 'test/store/checkpoint-loader.test.ts',
+  },
+  {
+    name: 'a part of a checkpoint is taken as often as it is asked for',
+    file: LOADER,
+    text: ' if (this.#states[part] === UNTOUCHED) return part;',
+    instead: ' if (this.#states[part] !== TAKEN) return part;',
+    test: 'test/store/checkpoint-loader.test.ts',
+  },
+  {
+    name: 'what the journal names is answered from the checkpoint',
+    file: 'src/store/recovery/early-reader.ts',
+    text: ' || this.#options.view.named.has(tagLow, tagHigh)',
+    instead: '',
+    test: 'test/store/loading.test.ts',
   },
   {
     name: 'a purge that leaves what was replaced to its readers',

@@ -38,6 +38,8 @@ export interface PlayReport {
   readonly bytesChecked: number;
   readonly evictions: number;
   readonly checkpoints: number;
+  /** Slices that were read before the index was loaded. */
+  readonly loadingHits: number;
   readonly struck: Readonly<Record<string, number>>;
 }
 
@@ -86,6 +88,7 @@ class Play {
   #foundAgain = 0;
   #evictions = 0;
   #checkpoints = 0;
+  #loadingHits = 0;
 
   constructor(options: PlayOptions) {
     this.#options = options;
@@ -96,6 +99,7 @@ class Play {
     this.#faults = new FaultPlanner(this.#world, this.profile);
     this.#work = new Work(this.#world, this.#model, this.profile);
     this.#promises = DISK_PROMISES[this.profile];
+    this.#world.onLoading = (mount) => this.#work.askWhileLoading(mount);
     this.#world.onCrash = () => {
       if (this.#world.mount !== undefined) this.#expected = this.#model.expectations(this.#world.mount.store);
     };
@@ -147,6 +151,7 @@ class Play {
       bytesChecked: this.#model.bytesChecked,
       evictions: this.#evictions,
       checkpoints: this.#checkpoints,
+      loadingHits: this.#loadingHits,
       struck: Object.fromEntries(disk.struck),
     };
   }
@@ -201,6 +206,7 @@ class Play {
     const { metrics } = mount.store;
     this.#evictions += metrics.value('evicted', 'blocks') + metrics.value('evicted', 'entries');
     this.#checkpoints += metrics.value('checkpoints');
+    this.#loadingHits += metrics.value('loadingHits');
   }
 
   /** Opens what the last mount left; the power may fail meanwhile, more than once. */

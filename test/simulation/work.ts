@@ -50,6 +50,19 @@ export class Work {
     else this.#spawn(this.#checkpoint(mount));
   }
 
+  /** Asks for whatever there may be until the index is loaded. */
+  async askWhileLoading(mount: Mount): Promise<void> {
+    while (mount.store.state === 'loading' && !this.#isOver(mount)) {
+      const keyText = this.#key();
+      await this.#readManifest(mount, keyText);
+      const versions = this.#model.versionsOf(keyText);
+      const version = versions[this.#random.integerBelow(versions.length + 1)] ?? versions.at(-1);
+      if (version !== undefined && version.lengthBytes > 0)
+        await this.#readSlice(mount, version, this.#random.integerBelow(sliceCountOf(version)));
+      await this.#world.stage.clock.sleep(this.#random.integerBelow(16) / 8);
+    }
+  }
+
   /** Resolves when no work is in progress. @throws what any of it found */
   async idle(): Promise<void> {
     while (this.#workers.size > 0) await Promise.all([...this.#workers]);

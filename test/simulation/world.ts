@@ -50,7 +50,7 @@ export interface Mount {
   /** Lines of the log at level warn and above. */
   readonly complaints: string[];
   /** Journal records that were dropped before the mount was handed over. */
-  readonly journalDroppedAtStart: number;
+  journalDroppedAtStart: number;
 }
 
 /** Moments at which the power may fail inside an operation. */
@@ -73,6 +73,8 @@ export class World {
   hasCrashed = false;
   /** Called at the very moment of a crash, before anything in memory changes. */
   onCrash: () => void = () => undefined;
+  /** Called when a store begins to load; it is not open before this has ended, too. */
+  onLoading: (mount: Mount) => Promise<void> = () => Promise.resolve();
   #crashPlan: CrashPlan | undefined;
   readonly #hash = createHash('sha256');
 
@@ -120,16 +122,21 @@ export class World {
       this.log(`            log: ${line}`);
       if (!line.includes('"level":30')) complaints.push(line);
     });
-    let store: DeviceStore | undefined;
+    let mount: Mount | undefined;
+    let asking: Promise<void> | undefined;
     try {
-      store = await this.wait(createStore({ device, arena, clock, logger, limits, admission, compression }), 'reading the labels');
-      await this.wait(store.recover(), 'recovery');
+      const created = createStore({ device, arena, clock, logger, limits, admission, compression });
+      mount = { store: await this.wait(created, 'reading the labels'), isOver: false, complaints, journalDroppedAtStart: 0 };
+      const recovering = mount.store.recover();
+      asking = this.onLoading(mount);
+      await this.wait(recovering, 'recovery');
+      await this.wait(asking, 'questions while loading');
     } catch (error) {
-      await this.wait(store?.close() ?? device.close(), 'closing what could not be opened');
+      await this.wait(mount?.store.close() ?? device.close(), 'closing what could not be opened');
+      await this.wait(asking ?? Promise.resolve(), 'questions while loading');
       throw error;
     }
-    const journalDroppedAtStart = store.metrics.value('journalDropped');
-    const mount: Mount = { store, isOver: false, complaints, journalDroppedAtStart };
+    mount.journalDroppedAtStart = mount.store.metrics.value('journalDropped');
     this.mount = mount;
     this.note(`opened: ${mount.store.state}, ${mount.store.usage.entries} entries`);
     return mount;

@@ -4,10 +4,15 @@ import { test } from 'node:test';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { MIB } from '../../src/base/units.ts';
+import { CONTENTS_MAGIC } from '../../src/format/checkpoint-contents.ts';
 import type { Geometry } from '../../src/format/geometry.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
 import { Arena } from '../../src/memory/arena.ts';
 import { createStore, type DeviceStore } from '../../src/store/device-store.ts';
+import { objectTag } from '../../src/store/index/slice-index.ts';
+import { writeCheckpoint } from '../../src/store/recovery/checkpoint.ts';
+import { recoverState } from '../../src/store/recovery/recovery.ts';
+import { RootArea, readRoot } from '../../src/store/recovery/root-area.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
 import {
@@ -30,10 +35,13 @@ class HeldDisk {
   geometry: Geometry | undefined;
   #state: 'open' | 'watching' | 'loaded' | 'held' = 'open';
   #release: () => void = () => undefined;
+  #extentWait: Promise<void> | undefined;
+  #partsWait: Promise<void> | undefined;
+  #isPartHeld = false;
 
-  constructor(seed: number) {
+  constructor(seed: number, capacityBytes = 8 * MIB) {
     this.disk = new SimulatedDisk({
-      capacityBytes: 8 * MIB,
+      capacityBytes,
       random: new SeededRandom(seed),
       delay: (operation, at) => this.#delay(operation, at),
     });
@@ -52,10 +60,50 @@ class HeldDisk {
     this.#release();
   }
 
+  /** The next read of an extent takes until what is returned is called. */
+  holdExtent(): () => void {
+    let release = (): void => undefined;
+    this.#extentWait = new Promise((resolve) => {
+      release = resolve;
+    });
+    return release;
+  }
+
+  /** From the second part on, parts of checkpoints take until what is returned is called. */
+  holdParts(): () => void {
+    let release = (): void => undefined;
+    this.#partsWait = new Promise((resolve) => {
+      release = resolve;
+    });
+    return release;
+  }
+
+  /** Whether one of them has begun. */
+  get isPartHeld(): boolean {
+    return this.#isPartHeld;
+  }
+
+  /** Whether that read has begun. */
+  get isExtentHeld(): boolean {
+    return this.#extentWait === undefined;
+  }
+
   async #delay(operation: string, offsetBytes: number): Promise<void> {
-    if (this.geometry === undefined || operation !== 'read' || this.#state === 'open') return;
+    if (this.geometry === undefined || operation !== 'read') return;
     const { journalOffset, checkpointOffsets, groupsOffset } = this.geometry;
-    if (offsetBytes >= checkpointOffsets[0] && offsetBytes < groupsOffset) this.#state = 'loaded';
+    if (offsetBytes >= groupsOffset) {
+      const wait = this.#extentWait;
+      this.#extentWait = undefined;
+      return wait;
+    }
+    if (this.#state === 'open') return;
+    if (offsetBytes >= checkpointOffsets[0]) {
+      this.#state = 'loaded';
+      const isContents = this.disk.peek(offsetBytes, 8).toString('latin1') === CONTENTS_MAGIC;
+      if (checkpointOffsets.includes(offsetBytes) || isContents) return;
+      this.#isPartHeld = true;
+      return this.#partsWait;
+    }
     const isJournal = offsetBytes >= journalOffset && offsetBytes < checkpointOffsets[0];
     if (!isJournal || this.#state !== 'loaded') return;
     this.#state = 'held';
@@ -65,17 +113,19 @@ class HeldDisk {
   }
 }
 
-const KEYS = ['plain', 'small', 'renewed', 'dropped', 'purged', 'tagged', 'stale', 'invalid', 'late'] as const;
+const KEYS = ['plain', 'small', 'renewed', 'dropped', 'replaced', 'purged', 'tagged', 'stale', 'invalid', 'late'] as const;
 type Objects = Readonly<Record<(typeof KEYS)[number], Manifest>>;
 const TAGS: Readonly<Record<string, readonly string[]>> = { tagged: ['red'], stale: ['soft'], late: ['blue'] };
 const FAR_MS = 4_000_000_000_000;
+/** Slices beside those, where a checkpoint is to have many parts. */
+const SURPLUS = 9000;
 
 /** Everything is in a checkpoint; some of it the journal has a word on since; then power fails. */
-async function prepare(held: HeldDisk): Promise<Objects> {
+async function prepare(held: HeldDisk, surplus = 0): Promise<Objects> {
   const device = held.disk.open();
-  await formatTiny(device, tinyParameters({ journalBlocks: 16 }), 95);
+  await formatTiny(device, tinyParameters({ journalBlocks: 16, entryCount: 512 + surplus }), 95);
   await device.close();
-  const bench = await openBench(held.disk.open());
+  let bench = await openBench(held.disk.open());
   held.geometry = bench.store.geometry;
   const objects: Record<string, Manifest> = {};
   for (const key of KEYS) {
@@ -87,15 +137,46 @@ async function prepare(held: HeldDisk): Promise<Objects> {
     objects[key] = manifest;
   }
   await bench.store.checkpoint();
-  const { renewed, dropped, purged } = objects as Objects;
+  if (surplus > 0) {
+    await bench.store.close();
+    await addSlices(held.disk, (objects as Objects).plain, surplus);
+    bench = await openBench(held.disk.open());
+  }
+  const { renewed, dropped, replaced, purged } = objects as Objects;
   bench.store.refreshManifest(renewed.objectHash, renewed.generation, { receivedAtMs: 9, initialAgeSeconds: 0, freshUntilMs: 9 });
   bench.store.dropManifest(dropped.objectHash, dropped.generation);
+  const young = makeManifest('replaced', bench.store.nextGeneration(), 10, { freshUntilMs: FAR_MS });
+  assert.ok(young.generation > replaced.generation);
+  bench.store.offerManifest(young, bench.store.purgeSequence);
+  offerOne(bench, young, 0);
   await bench.store.purge({ kind: 'object', objectHash: purged.objectHash });
   await bench.store.purge({ kind: 'tag', tag: 'red' });
   await bench.store.purge({ kind: 'tag', tag: 'soft' }, { isSoft: true });
   await bench.store.drain();
   held.disk.crash(new SeededRandom(95), 'all');
   return objects as Objects;
+}
+
+/** Slices of a block each, far behind those that are asked for, in a checkpoint that counts. */
+async function addSlices(disk: SimulatedDisk, { objectHash }: Manifest, count: number): Promise<void> {
+  const device = disk.open();
+  const arena = new Arena({ sizeBytes: 8 * MIB, clock });
+  const root = await readRoot(device, arena);
+  const { geometry, deviceUuid } = root.format;
+  const place = { device, arena, geometry, deviceTag: deviceUuid.subarray(0, 8) };
+  const { index, allocator, writeSequence } = await recoverState(place, root);
+  const generation = index.generation(index.recordOf(index.findTag(objectTag(objectHash))));
+  for (let number = 0; number < count; number += 1) {
+    const block = allocator.reserve(1, 'small');
+    assert.ok(block !== undefined);
+    index.putSlice(generation, 1000 + number, { block, blocks: 1, writeSequence: writeSequence + number, flags: 0 });
+  }
+  const { checkpoint } = root.superblock;
+  const target = { zone: 1 - checkpoint.zone, sequence: checkpoint.sequence + 1 };
+  const written = { ...checkpoint, ...target, ...(await writeCheckpoint(place, { index, besides: [] }, target)) };
+  const changes = { checkpoint: written, previous: checkpoint, writeSequenceFloor: writeSequence + count };
+  await new RootArea({ device, arena, clock, root }).commit(() => changes);
+  await device.close();
 }
 
 async function startLoading(held: HeldDisk): Promise<Bench & { recovering: Promise<unknown> }> {
@@ -114,6 +195,10 @@ async function lookUp(store: DeviceStore, manifest: Manifest): Promise<string> {
   for (let number = 0; number < sliceCount(manifest); number += 1) kinds.add(await readAndCheck(store, manifest, number));
   assert.equal(kinds.size, 1, manifest.keyText);
   const [kind] = kinds;
+  if (verdict.kind === 'hit' && verdict.manifest.generation > manifest.generation) {
+    assert.equal(kind, 'absent');
+    return 'newer';
+  }
   assert.equal(verdict.kind === 'hit', kind !== 'absent', manifest.keyText);
   if (verdict.kind !== 'hit') return 'absent';
   assert.equal(store.findManifest(manifest.objectHash)?.generation, manifest.generation);
@@ -131,7 +216,7 @@ test('what only the checkpoint knows is served before the index is whole, what j
   const held = new HeldDisk(95);
   const objects = await prepare(held);
   const { store, arena, recovering } = await startLoading(held);
-  const absent = { renewed: 'absent', dropped: 'absent', purged: 'absent', tagged: 'absent' };
+  const absent = { renewed: 'absent', dropped: 'absent', replaced: 'absent', purged: 'absent', tagged: 'absent' };
   assert.deepEqual(await lookUpAll(store, objects), {
     plain: 'fresh',
     small: 'fresh',
@@ -155,7 +240,7 @@ test('what only the checkpoint knows is served before the index is whole, what j
   held.release();
   await recovering;
   assert.equal(store.state, 'online');
-  const gone = { dropped: 'absent', purged: 'absent', tagged: 'absent', invalid: 'absent', late: 'absent' };
+  const gone = { dropped: 'absent', replaced: 'newer', purged: 'absent', tagged: 'absent', invalid: 'absent', late: 'absent' };
   const whole = { plain: 'stale', small: 'fresh', renewed: 'stale', ...gone, stale: 'stale' };
   assert.deepEqual(await lookUpAll(store, objects), whole);
   await store.walked();
@@ -166,6 +251,37 @@ test('what only the checkpoint knows is served before the index is whole, what j
   const again = await openBench(held.disk.open());
   assert.deepEqual(await lookUpAll(again.store, objects), whole);
   await again.store.close();
+});
+
+test('a checkpoint of many parts is asked before it is loaded, and journal and purges count all the same', async () => {
+  const held = new HeldDisk(100, 64 * MIB);
+  const objects = await prepare(held, SURPLUS);
+  const arena = new Arena({ sizeBytes: 8 * MIB, clock });
+  const store = await createStore({ device: held.disk.open(), arena, clock, logger: createSilentLogger() });
+  assert.ok(store.superblock.checkpoint.parts >= 7);
+  const release = held.holdParts();
+  held.hold();
+  const recovering = store.recover();
+  await eventually(() => held.isPartHeld, { what: 'the second part of the checkpoint' });
+  // All of them wait for parts that are not loaded; each is answered before the journal is replayed.
+  const answers = KEYS.map((key) => lookUp(store, objects[key]));
+  release();
+  const absent = { renewed: 'absent', dropped: 'absent', replaced: 'absent', purged: 'absent', tagged: 'absent' };
+  const early = { plain: 'fresh', small: 'fresh', ...absent, stale: 'stale', invalid: 'fresh', late: 'fresh' };
+  assert.deepEqual(
+    await Promise.all(answers),
+    KEYS.map((key) => early[key]),
+  );
+  assert.equal(store.state, 'loading');
+  held.release();
+  await recovering;
+  const gone = { dropped: 'absent', replaced: 'newer', purged: 'absent', tagged: 'absent' };
+  const whole = { ...early, renewed: 'stale', ...gone };
+  assert.deepEqual(await lookUpAll(store, objects), whole);
+  assert.ok(store.usage.entries > SURPLUS && store.usage.entries < SURPLUS + 100, 'nothing is there twice');
+  assert.equal(store.findContradiction(), undefined);
+  assertNoLeases(arena);
+  await store.close();
 });
 
 test('a purge of everything while loading hides all at once; reads in flight end with nothing', async () => {
@@ -179,6 +295,24 @@ test('a purge of everything while loading hides all at once; reads in flight end
   held.release();
   await recovering;
   for (const key of KEYS) assert.equal(await lookUp(store, objects[key]), 'absent', key);
+  await store.close();
+});
+
+test('what was being read when the index became whole is read anew, and is stale where a purge wants it', async () => {
+  const held = new HeldDisk(99);
+  const { stale } = await prepare(held);
+  const { store, recovering } = await startLoading(held);
+  const release = held.holdExtent();
+  const reading = store.readManifest(stale.objectHash);
+  await eventually(() => held.isExtentHeld, { what: 'the read of the record' });
+  held.release();
+  await recovering;
+  // Nothing is held against the purge any more that was carried out.
+  await store.walked();
+  release();
+  const verdict = await reading;
+  assert.ok(verdict.kind === 'hit' && verdict.manifest.freshUntilMs < FAR_MS);
+  assert.equal(await lookUp(store, stale), 'stale');
   await store.close();
 });
 

@@ -51,7 +51,8 @@ export async function mountRoot(disk: SimulatedDisk): Promise<RootBench> {
     logger: createSilentLogger(),
     root,
     generations: new PersistentCounter(1, 0),
-    writeSequences: new PersistentCounter(1, 0),
+    // Above those that putObject gives.
+    writeSequences: new PersistentCounter(2 ** 20, 0),
     purges: new PurgeMemory({ scopesMax: 8, epochsMax: 8, clearedMax: 8 }),
     isOnline: () => true,
     onExhausted: () => assert.fail('numbers are used up'),

@@ -1,4 +1,11 @@
 /** A block as hexadecimal with its fields named, by the layouts that the codecs themselves use. */
+import {
+  CONTENTS_ENTRY,
+  CONTENTS_ENTRY_BYTES,
+  CONTENTS_HEADER,
+  CONTENTS_HEADER_BYTES,
+  CONTENTS_MAGIC,
+} from '../../src/format/checkpoint-contents.ts';
 import { CHECKPOINT_ENTRY, CHECKPOINT_HEADER, CHECKPOINT_MAGIC } from '../../src/format/checkpoint-part.ts';
 import { EXTENT_HEADER, EXTENT_MAGIC } from '../../src/format/extent-header.ts';
 import { type Field, getNumber } from '../../src/format/field-layout.ts';
@@ -137,6 +144,21 @@ const STRUCTURES: readonly {
         bytes: CHECKPOINT_ENTRY_BYTES,
         count: getNumber(block, 0, CHECKPOINT_HEADER.count),
         layout: CHECKPOINT_ENTRY,
+        name: 'entry',
+      }),
+    ],
+  },
+  {
+    name: 'table of contents of a checkpoint',
+    magic: CONTENTS_MAGIC,
+    magicAt: 0,
+    fields: (block) => [
+      ...layoutFields(block, 0, CONTENTS_HEADER),
+      ...repeatedFields(block, {
+        at: CONTENTS_HEADER_BYTES,
+        bytes: CONTENTS_ENTRY_BYTES,
+        count: getNumber(block, 0, CONTENTS_HEADER.count),
+        layout: CONTENTS_ENTRY,
         name: 'entry',
       }),
     ],

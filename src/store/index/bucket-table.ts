@@ -5,6 +5,7 @@
  */
 import { assert } from '../../base/assert.ts';
 import { divCeil } from '../../base/units.ts';
+import { placeOfHash } from '../../format/checkpoint-order.ts';
 
 /** No row. */
 export const NO_ROW = 2 ** 32 - 1;
@@ -25,8 +26,8 @@ export class BucketTable {
   readonly #words: Uint32Array;
   readonly #stride: number;
   readonly #chain: number;
-  readonly #count: number;
-  readonly #bucketOfHash: number;
+  /** Buckets; in the order of the hashes. */
+  readonly count: number;
 
   constructor(rowCount: number, rows: ChainedRows) {
     const buckets = divCeil(rowCount, 2);
@@ -34,20 +35,23 @@ export class BucketTable {
     this.#words = rows.words;
     this.#stride = rows.stride;
     this.#chain = rows.chain;
-    this.#count = buckets;
-    this.#bucketOfHash = buckets / 2 ** 32;
+    this.count = buckets;
   }
 
   /** Bucket number `step` behind the one of a 32-bit hash. Keys that are looked for one after the other lie side by side that way. */
   bucketOf(hash: number, step = 0): number {
-    const bucket = Math.floor(hash * this.#bucketOfHash) + step;
-    return bucket < this.#count ? bucket : bucket % this.#count;
+    return placeOfHash(hash, this.count, step);
   }
 
   /** First row of a bucket's chain, or NO_ROW. */
   first(bucket: number): number {
     const head = this.#buckets[bucket] ?? 0;
     return head === 0 ? NO_ROW : head - 1;
+  }
+
+  /** The row behind `row` in its chain, or NO_ROW. */
+  next(row: number): number {
+    return this.#words[row * this.#stride + this.#chain] ?? NO_ROW;
   }
 
   add(bucket: number, row: number): void {

@@ -6,6 +6,7 @@
  *   row    tag low   tag high   record's slot       slices   received   age   chain   fresh   fresh.high | received.high
  */
 import { assert } from '../../base/assert.ts';
+import { hashOfTag } from '../../format/checkpoint-order.ts';
 import type { ManifestFreshness } from '../../format/manifest.ts';
 import { storedTime } from '../../format/manifest-record.ts';
 import { BUCKET_BYTES_PER_ROW, BucketTable, NO_ROW } from './bucket-table.ts';
@@ -45,13 +46,28 @@ export class ObjectTable {
     this.#buckets = new BucketTable(rowCount, { words: this.#words, stride: WORDS, chain: CHAIN });
   }
 
+  /** Rows that a tag finds lie in so many places (checkpoint-order.ts). */
+  get places(): number {
+    return this.#buckets.count;
+  }
+
+  /** First of the rows that are found in `place`, or NO_ROW. */
+  firstAt(place: number): number {
+    return this.#buckets.first(place);
+  }
+
+  /** The row that is found behind `row` in its place, or NO_ROW. */
+  nextOf(row: number): number {
+    return this.#buckets.next(row);
+  }
+
   get used(): number {
     return this.#used;
   }
 
   find(tag: ObjectTag): number {
     for (
-      let row = this.#buckets.first(this.#buckets.bucketOf(hashOf(tag)));
+      let row = this.#buckets.first(this.#buckets.bucketOf(hashOfTag(tag)));
       row !== NO_ROW;
       row = this.#words[row * WORDS + CHAIN] ?? NO_ROW
     ) {
@@ -73,7 +89,7 @@ export class ObjectTable {
     this.#words[at + TAG_LOW] = tag.tagLow;
     this.#words[at + TAG_HIGH] = tag.tagHigh;
     this.#words[at + RECORD] = record;
-    this.#buckets.add(this.#buckets.bucketOf(hashOf(tag)), row);
+    this.#buckets.add(this.#buckets.bucketOf(hashOfTag(tag)), row);
     this.#used += 1;
     return row;
   }
@@ -81,7 +97,7 @@ export class ObjectTable {
   /** The row is not found by its tag any more, so that another may take that; it stays until it is removed. */
   hide(row: number): void {
     assert(this.isFound(row), 'a row is hidden once');
-    this.#buckets.remove(this.#buckets.bucketOf(hashOf(this.tag(row))), row);
+    this.#buckets.remove(this.#buckets.bucketOf(hashOfTag(this.tag(row))), row);
   }
 
   /** Whether the row is the one that its tag finds. */
@@ -133,8 +149,4 @@ export class ObjectTable {
     this.#words[at + TIME_HIGHS] = Math.floor(received / 2 ** 32) * 65536 + Math.floor(fresh / 2 ** 32);
     this.#words[at + AGE] = storedTime(freshness.initialAgeSeconds, 2 ** 32 - 1);
   }
-}
-
-function hashOf({ tagLow, tagHigh }: ObjectTag): number {
-  return Math.imul(tagLow ^ tagHigh, 0x9e3779b1) >>> 0;
 }

@@ -15,6 +15,7 @@
  */
 import { assert } from '../../base/assert.ts';
 import { divFloor } from '../../base/units.ts';
+import { hashOfGeneration, stepOfSlice } from '../../format/checkpoint-order.ts';
 import { ENTRY_FLAGS } from '../../format/entry-flags.ts';
 import { MANIFEST_NUMBER } from '../../format/journal-block.ts';
 import type { ManifestFreshness } from '../../format/manifest.ts';
@@ -120,6 +121,31 @@ export class SliceIndex {
   /** No slot from here on was ever used; a walk over slots ends here. */
   get slotLimit(): number {
     return this.#slotLimit;
+  }
+
+  /** Places of objects and of slices, in the order of a checkpoint (checkpoint-order.ts). */
+  get places(): { readonly objectPlaces: number; readonly slicePlaces: number } {
+    return { objectPlaces: this.#objects.places, slicePlaces: this.#buckets.count };
+  }
+
+  /** Row of the first object that is found in a place, or NO_SLOT. Objects that no tag finds are in none. */
+  firstObjectAt(place: number): number {
+    return this.#objects.firstAt(place);
+  }
+
+  /** The one behind it. */
+  nextObjectOf(tagSlot: number): number {
+    return this.#objects.nextOf(tagSlot);
+  }
+
+  /** Slot of the first record in a place of slices, where those of manifests are too; or NO_SLOT. */
+  firstRecordAt(place: number): number {
+    return this.#buckets.first(place);
+  }
+
+  /** The one behind it. */
+  nextRecordOf(slot: number): number {
+    return this.#buckets.next(slot);
   }
 
   /** Negative while replay uses spare ones. */
@@ -407,7 +433,7 @@ export class SliceIndex {
 
   /** The slices of an object lie in buckets one behind the other, its manifest before them: whoever wants one wants the next. */
   #bucketOf(generation: number, sliceNumber: number): number {
-    return this.#buckets.bucketOf(hashOf(generation), sliceNumber === MANIFEST_NUMBER ? 0 : sliceNumber + 1);
+    return this.#buckets.bucketOf(hashOfGeneration(generation), sliceNumber === MANIFEST_NUMBER ? 0 : stepOfSlice(sliceNumber));
   }
 
   #addRecord(kind: number, generation: number, sliceNumber: number): number {
@@ -502,13 +528,6 @@ function* sortPass(from: SortKeys, to: SortKeys, pass: number): Generator<void, 
     to.highs[target] = highs[at] ?? 0;
   }
   return true;
-}
-
-function hashOf(generation: number): number {
-  let hash = Math.imul(generation % 2 ** 32, 0x9e3779b1) ^ Math.imul(Math.floor(generation / 2 ** 32) + 1, 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  hash = Math.imul(hash ^ (hash >>> 13), 0x297a2d39);
-  return (hash ^ (hash >>> 16)) >>> 0;
 }
 
 /** The tag of an object hash, which is lower-case hexadecimal. Asked for several times with each hit, so no buffer is made. */

@@ -1,31 +1,30 @@
 /**
- * Checkpoints: the index as an image, A and B in turn, written beside traffic and read at start. Entries are copied slot by slot while the
- * index goes on changing: replay of the journal from where it stood at the beginning makes up for that, since records are upserts.
+ * Checkpoints: the index as an image, A and B in turn, written beside traffic; checkpoint-loader.ts reads them. Entries are copied place by
+ * place (format/checkpoint-order.ts) while the index goes on changing: replay of the journal from where it stood at the beginning makes up for
+ * that, since records are upserts. What is newer than the beginning is left to the journal, so that the image of a full index stays in its zone.
  */
-import { assert } from '../../base/assert.ts';
-import { divFloor } from '../../base/units.ts';
+import { EdgeError } from '../../base/errors.ts';
+import { divCeil } from '../../base/units.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
+import { CONTENTS_PART_ENTRIES, type ContentsEntry, encodeContentsPart } from '../../format/checkpoint-contents.ts';
+import { SLICE_ORDER } from '../../format/checkpoint-order.ts';
 import {
   CHECKPOINT_KINDS,
   type CheckpointEntry,
-  decodeCheckpointEntry,
   EMPTY_ENTRY,
   encodeCheckpointEntry,
   sealCheckpointPart,
-  verifyCheckpointPart,
 } from '../../format/checkpoint-part.ts';
 import { crc32 } from '../../format/checksum.ts';
 import { CHECKPOINT_PART_BYTES, CHECKPOINT_PART_ENTRIES, type Geometry } from '../../format/geometry.ts';
-import type { CheckpointReference } from '../../format/superblock.ts';
+import { MANIFEST_NUMBER } from '../../format/journal-block.ts';
 import type { Arena } from '../../memory/arena.ts';
-import { tryRead, withStaging } from '../device-io.ts';
+import { withStaging } from '../device-io.ts';
 import type { BlockAllocator } from '../index/block-allocator.ts';
 import { NO_SLOT, type SliceIndex } from '../index/slice-index.ts';
 
-/** Parts that are read at a time. Between two turns of the event loop so many are taken in at most, a millisecond or two each. */
-const PARTS_IN_FLIGHT = 4;
-/** Slots that are looked at for one part; an index that has become empty is not walked through in one turn. */
-const SLOTS_PER_PART = 65_536;
+/** Places that are looked at in one turn; an index that has become empty is not walked through in one. */
+const PLACES_PER_TURN = 65_536;
 
 /** Where a checkpoint is written to or read from. */
 export interface CheckpointPlace {
@@ -40,6 +39,10 @@ export interface CheckpointSource {
   readonly index: SliceIndex;
   /** Entries besides those of the index; they come first, and of them the purges. At most as many as the geometry sets apart. */
   readonly besides: readonly CheckpointEntry[];
+  /** Records of this write sequence and later ones are left to the journal; all are taken when undefined. */
+  readonly endSequence?: number | undefined;
+  /** Lets others run where a long stretch of places is empty. */
+  readonly pause?: (() => Promise<void>) | undefined;
 }
 
 /** Bad blocks as entries of a checkpoint. */
@@ -50,147 +53,181 @@ export function badRunEntries(allocator: BlockAllocator): CheckpointEntry[] {
 /**
  * Writes the index and what stands besides it into a zone; not flushed.
  *
- * @throws EdgeError DEVICE_FAULT, STORE_UNAVAILABLE (no slot)
+ * @throws EdgeError DEVICE_FAULT, STORE_UNAVAILABLE (no slot, or the index was fuller than the zone)
  */
 export async function writeCheckpoint(
   place: CheckpointPlace,
   source: CheckpointSource,
   target: { readonly zone: number; readonly sequence: number },
 ): Promise<{ readonly entries: number; readonly parts: number; readonly crc: number }> {
-  // What is put beyond it meanwhile is in the journal. Following it would write part after part, each for a few entries, out of the zone.
-  const cursor = { besides: 0, slot: 0, endSlot: source.index.slotLimit };
+  const walk = new CheckpointWalk(source);
+  const contents: ContentsEntry[] = [];
+  const { geometry, device, arena, deviceTag } = place;
   let entries = 0;
-  let parts = 0;
   let crc = 0;
-  while (cursor.besides < source.besides.length || cursor.slot < cursor.endSlot) {
-    await withStaging(place.arena, CHECKPOINT_PART_BYTES, async (bytes) => {
-      const count = fillPart(bytes, source, cursor);
-      if (count === 0 && cursor.slot === cursor.endSlot) return;
-      const ownOffset = partOffset(place.geometry, target.zone, parts);
-      assert((parts + 1) * CHECKPOINT_PART_BYTES <= place.geometry.checkpointBytes, 'a checkpoint stays in its zone');
-      const identity = { sequence: target.sequence, partNumber: parts, ownOffset, deviceTag: place.deviceTag };
-      const partCrc = sealCheckpointPart(bytes, identity, count);
-      await place.device.write([bytes], ownOffset);
+  while (!walk.isOver) {
+    await withStaging(arena, CHECKPOINT_PART_BYTES, async (bytes) => {
+      const { count, firstOrder } = await walk.fill(bytes);
+      if (count === 0) return;
+      const partNumber = contents.length;
+      if ((partNumber + 1) * CHECKPOINT_PART_BYTES > geometry.checkpointBytes)
+        throw new EdgeError(
+          'STORE_UNAVAILABLE',
+          'The index was too full for a checkpoint beside what came meanwhile; a later one tries again',
+        );
+      const ownOffset = partOffset(geometry, target.zone, partNumber);
+      const partCrc = sealCheckpointPart(bytes, { sequence: target.sequence, partNumber, ownOffset, deviceTag }, count);
+      await device.write([bytes], ownOffset);
       entries += count;
-      parts += 1;
       crc = chainCrc(crc, partCrc);
+      contents.push({ firstOrder, crc: partCrc });
     });
   }
-  return { entries, parts, crc };
+  await writeContents(place, { ...target, places: source.index.places, contents });
+  return { entries, parts: contents.length, crc };
 }
 
-/** What reading a checkpoint met. */
-export interface CheckpointReport {
-  readonly entries: number;
-  readonly damagedParts: number;
-  /** All parts verified and their CRCs are the ones that the superblock vouches for. */
-  readonly isWhole: boolean;
-  /** No purge is missing: the parts up to the first entry of another kind verified. */
-  readonly arePurgesWhole: boolean;
-}
-
-/** Reads a checkpoint part by part; damaged ones are left out (their entries are forgotten). `take` gets every entry, unchecked, and whether all purges came before it. */
-export async function readCheckpoint(
-  place: CheckpointPlace,
-  reference: CheckpointReference,
-  take: (entry: CheckpointEntry, arePurgesWhole: boolean) => void,
-): Promise<CheckpointReport> {
-  let entries = 0;
-  let damagedParts = 0;
-  let crc = 0;
-  let purgesDamaged = false;
-  let arePurgesOver = false;
-  const partsMax = divFloor(place.geometry.checkpointBytes, CHECKPOINT_PART_BYTES);
-  const parts = reference.zone <= 1 ? Math.min(reference.parts, partsMax) : 0;
-  const inFlight = Math.max(1, Math.min(PARTS_IN_FLIGHT, parts));
-  await withStaging(place.arena, inFlight * CHECKPOINT_PART_BYTES, async (staging) => {
-    const bytesOf = (partNumber: number): Buffer => {
-      const at = (partNumber % inFlight) * CHECKPOINT_PART_BYTES;
-      return staging.subarray(at, at + CHECKPOINT_PART_BYTES);
-    };
-    const read = (partNumber: number): Promise<boolean> =>
-      tryRead(place.device, bytesOf(partNumber), partOffset(place.geometry, reference.zone, partNumber));
-    const reads: Promise<boolean>[] = [];
-    try {
-      while (reads.length < Math.min(inFlight, parts)) reads.push(read(reads.length));
-      for (let partNumber = 0; partNumber < parts; partNumber += 1) {
-        const bytes = bytesOf(partNumber);
-        const ownOffset = partOffset(place.geometry, reference.zone, partNumber);
-        const identity = { sequence: reference.sequence, partNumber, ownOffset, deviceTag: place.deviceTag };
-        const part = (await reads[partNumber % inFlight]) === true ? verifyCheckpointPart(bytes, identity) : undefined;
-        if (part === undefined) {
-          damagedParts += 1;
-          purgesDamaged ||= !arePurgesOver;
-        }
-        for (let number = 0; number < (part?.count ?? 0); number += 1) {
-          const entry = decodeCheckpointEntry(bytes, number);
-          arePurgesOver ||= entry.kind !== CHECKPOINT_KINDS.purge;
-          take(entry, arePurgesOver && !purgesDamaged);
-        }
-        entries += part?.count ?? 0;
-        if (part !== undefined) crc = chainCrc(crc, part.crc);
-        if (partNumber + inFlight < parts) reads[partNumber % inFlight] = read(partNumber + inFlight);
-      }
-    } finally {
-      // The device must be through with the slot before it is given back.
-      await Promise.allSettled(reads);
-    }
-  });
-  const isWhole = damagedParts === 0 && parts === reference.parts && crc === reference.crc && entries === reference.entries;
-  // Parts that verify and are not those that the superblock vouches for may be of an earlier attempt, which knew of fewer purges.
-  const isOfAnother = !isWhole && damagedParts === 0;
-  return { entries, damagedParts, isWhole, arePurgesWhole: reference.purgeSequence === 0 || !(purgesDamaged || isOfAnother) };
-}
-
-/** Encodes the next entries. @returns how many */
-function fillPart(bytes: Buffer, source: CheckpointSource, cursor: { besides: number; slot: number; readonly endSlot: number }): number {
-  let count = 0;
-  const end = Math.min(cursor.endSlot, cursor.slot + SLOTS_PER_PART);
-  while (count < CHECKPOINT_PART_ENTRIES && (cursor.besides < source.besides.length || cursor.slot < end)) {
-    const besides = source.besides[cursor.besides];
-    const entry = besides ?? checkpointEntry(source.index, cursor.slot);
-    if (besides === undefined) cursor.slot += 1;
-    else cursor.besides += 1;
-    if (entry === undefined) continue;
-    encodeCheckpointEntry(entry, bytes, count);
-    count += 1;
+/** Goes without where the zone has no room behind the parts: nothing is asked of the checkpoint then before it is loaded. */
+async function writeContents(
+  { geometry, device, arena, deviceTag }: CheckpointPlace,
+  written: {
+    readonly zone: number;
+    readonly sequence: number;
+    readonly places: SliceIndex['places'];
+    readonly contents: readonly ContentsEntry[];
+  },
+): Promise<void> {
+  const { zone, sequence, places, contents } = written;
+  const parts = divCeil(contents.length, CONTENTS_PART_ENTRIES);
+  if ((contents.length + parts) * CHECKPOINT_PART_BYTES > geometry.checkpointBytes) return;
+  for (let firstPart = 0; firstPart < contents.length; firstPart += CONTENTS_PART_ENTRIES) {
+    const ownOffset = contentsOffset(geometry, { zone, parts: contents.length }, firstPart);
+    const entries = contents.slice(firstPart, firstPart + CONTENTS_PART_ENTRIES);
+    await withStaging(arena, CHECKPOINT_PART_BYTES, async (bytes) => {
+      encodeContentsPart(bytes, { sequence, ownOffset, deviceTag, firstPart }, { places, entries });
+      await device.write([bytes], ownOffset);
+    });
   }
-  return count;
+}
+
+/** Where a part of a checkpoint lies. */
+export function partOffset(geometry: Geometry, zone: number, partNumber: number): number {
+  return (geometry.checkpointOffsets[zone] ?? 0) + partNumber * CHECKPOINT_PART_BYTES;
+}
+
+/** Where the part of the table of contents lies that lists the parts from `firstPart` on. */
+export function contentsOffset(
+  geometry: Geometry,
+  checkpoint: { readonly zone: number; readonly parts: number },
+  firstPart: number,
+): number {
+  return partOffset(geometry, checkpoint.zone, checkpoint.parts + divCeil(firstPart, CONTENTS_PART_ENTRIES));
+}
+
+/** CRC over the CRCs of parts, one after the other. */
+export function chainCrc(crc: number, partCrc: number): number {
+  const word = new Uint8Array(4);
+  new DataView(word.buffer).setUint32(0, partCrc, true);
+  return crc32(word, crc);
+}
+
+/** An entry that a part had no room for. */
+interface Waiting {
+  readonly order: number;
+  readonly entry: CheckpointEntry;
+}
+
+/** A walk over what a checkpoint is made of. All of a place is taken in one turn: what changes there later, the image has or has not. */
+class CheckpointWalk {
+  readonly #source: CheckpointSource;
+  readonly #endSequence: number;
+  readonly #objectPlaces: number;
+  readonly #placesEnd: number;
+  /** Objects' places, then those of slices. */
+  #place = 0;
+  #waiting: readonly Waiting[];
+  /** The part that is being filled. */
+  #bytes: Buffer | undefined;
+  #count = 0;
+  #firstOrder = 0;
+  /** Of the place that it ended in. */
+  #surplus: Waiting[] = [];
+
+  constructor(source: CheckpointSource) {
+    this.#source = source;
+    this.#endSequence = source.endSequence ?? Number.POSITIVE_INFINITY;
+    const { objectPlaces, slicePlaces } = source.index.places;
+    this.#objectPlaces = objectPlaces;
+    this.#placesEnd = objectPlaces + slicePlaces;
+    this.#waiting = source.besides.map((entry) => ({ order: 0, entry }));
+  }
+
+  get isOver(): boolean {
+    return this.#waiting.length === 0 && this.#place === this.#placesEnd;
+  }
+
+  /** Encodes the next entries. @returns how many, and the order of the first */
+  async fill(bytes: Buffer): Promise<{ readonly count: number; readonly firstOrder: number }> {
+    this.#bytes = bytes;
+    this.#count = 0;
+    this.#surplus = [];
+    for (const { order, entry } of this.#waiting) this.#encode(order, entry);
+    for (let looked = 1; this.#place < this.#placesEnd && this.#count < CHECKPOINT_PART_ENTRIES; looked += 1) {
+      if (looked % PLACES_PER_TURN === 0) await this.#source.pause?.();
+      this.#takePlace(this.#place);
+      this.#place += 1;
+    }
+    this.#waiting = this.#surplus;
+    return { count: this.#count, firstOrder: this.#firstOrder };
+  }
+
+  #takePlace(place: number): void {
+    const { index } = this.#source;
+    if (place < this.#objectPlaces) {
+      for (let row = index.firstObjectAt(place); row !== NO_SLOT; row = index.nextObjectOf(row)) this.#take(index.recordOf(row), place);
+      return;
+    }
+    const order = SLICE_ORDER + place - this.#objectPlaces;
+    for (let slot = index.firstRecordAt(place - this.#objectPlaces); slot !== NO_SLOT; slot = index.nextRecordOf(slot))
+      if (index.kind(slot) === 'slice') this.#take(slot, order);
+  }
+
+  #take(slot: number, order: number): void {
+    const { index } = this.#source;
+    if (index.blocks(slot) > 0 && index.writeSequence(slot) < this.#endSequence) this.#encode(order, checkpointEntry(index, slot));
+  }
+
+  #encode(order: number, entry: CheckpointEntry): void {
+    if (this.#bytes === undefined || this.#count === CHECKPOINT_PART_ENTRIES) {
+      this.#surplus.push({ order, entry });
+      return;
+    }
+    if (this.#count === 0) this.#firstOrder = order;
+    encodeCheckpointEntry(entry, this.#bytes, this.#count);
+    this.#count += 1;
+  }
 }
 
 const NO_TAG = { tagLow: 0, tagHigh: 0 };
 const NO_FRESHNESS = { initialAgeSeconds: 0, receivedAtMs: 0, freshUntilMs: 0 };
 
-function checkpointEntry(index: SliceIndex, slot: number): CheckpointEntry | undefined {
-  const kind = index.kind(slot);
-  if (kind === 'free' || index.blocks(slot) === 0) return undefined;
-  const tagSlot = kind === 'manifest' ? index.tagSlotOf(slot) : NO_SLOT;
-  // Replaced, and kept for its readers: a start must not find it. Its slices are orphans there, and given up.
-  if (tagSlot !== NO_SLOT && !index.isFoundByTag(tagSlot)) return undefined;
-  const { tagLow, tagHigh } = tagSlot === NO_SLOT ? NO_TAG : index.tag(tagSlot);
-  const { initialAgeSeconds, receivedAtMs, freshUntilMs } = tagSlot === NO_SLOT ? NO_FRESHNESS : index.freshness(tagSlot);
+function checkpointEntry(index: SliceIndex, slot: number): CheckpointEntry {
+  const isManifest = index.kind(slot) === 'manifest';
+  const tagSlot = isManifest ? index.tagSlotOf(slot) : NO_SLOT;
+  const { tagLow, tagHigh } = isManifest ? index.tag(tagSlot) : NO_TAG;
+  const { initialAgeSeconds, receivedAtMs, freshUntilMs } = isManifest ? index.freshness(tagSlot) : NO_FRESHNESS;
   return {
-    kind: CHECKPOINT_KINDS[kind],
+    kind: isManifest ? CHECKPOINT_KINDS.manifest : CHECKPOINT_KINDS.slice,
     flags: index.flags(slot),
     blocks: index.blocks(slot),
     block: index.block(slot),
     generation: index.generation(slot),
     writeSequence: index.writeSequence(slot),
-    sliceNumber: index.sliceNumber(slot),
+    sliceNumber: isManifest ? MANIFEST_NUMBER : index.sliceNumber(slot),
     tagLow,
     tagHigh,
     initialAgeSeconds,
     receivedAtMs,
     freshUntilMs,
   };
-}
-
-function partOffset(geometry: Geometry, zone: number, partNumber: number): number {
-  return (geometry.checkpointOffsets[zone] ?? 0) + partNumber * CHECKPOINT_PART_BYTES;
-}
-
-function chainCrc(crc: number, partCrc: number): number {
-  const word = new Uint8Array(4);
-  new DataView(word.buffer).setUint32(0, partCrc, true);
-  return crc32(word, crc);
 }

@@ -1,10 +1,11 @@
 /**
  * Hits while the index is still loading. The journal was looked through first: an object that no record of it names is as the checkpoint says,
- * and is handed out as soon as its entry is there, unless a purge covers it. Slices prove themselves by their headers. Nothing is changed here:
+ * and is handed out, unless a purge covers it; the part of the checkpoint that its entry is in is loaded next, whatever its turn. Slices prove themselves by their headers. Nothing is changed here:
  * a mismatch is a miss, and what the layers above drop is remembered until the index is whole.
  */
 import type { Clock } from '../../base/clock.ts';
 import type { MetricSet } from '../../base/metrics.ts';
+import { divCeil } from '../../base/units.ts';
 import { MANIFEST_NUMBER } from '../../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../../format/manifest.ts';
 import { decodeManifestRecord } from '../../format/manifest-record.ts';
@@ -20,11 +21,14 @@ import type { PurgeMemory } from '../purges/purge-memory.ts';
 import type { ManifestEntry, ManifestVerdict, SliceRead, SliceVerdict } from '../slice-store.ts';
 import type { StoreLimits } from '../store-limits.ts';
 import type { STORE_METRICS } from '../store-metrics.ts';
+import type { CheckpointLoader } from './checkpoint-loader.ts';
 
 /** What can be looked up in an index that is still loading. */
 export interface LoadingView {
   /** It fills. */
   readonly index: SliceIndex;
+  /** Fills it, and first with what is asked for. */
+  readonly loader: Pick<CheckpointLoader, 'bringObject' | 'bringSlices'>;
   /** Tags of objects that the journal has a record of, and perhaps some others. */
   readonly named: BloomFilter;
   /** Purges in force, of checkpoint and journal. */
@@ -54,6 +58,7 @@ export class EarlyReader {
   /** Generations whose record was read and held against the purges. */
   readonly #admitted = new Map<number, ObjectHash>();
   readonly #dropped = new Set<ObjectHash>();
+  #isEnded = false;
 
   constructor(options: EarlyReaderOptions) {
     this.#options = options;
@@ -121,6 +126,11 @@ export class EarlyReader {
     }
   }
 
+  /** From here on the index answers, or another reader. What is still being read must not reach the shelf: it may be stale since. */
+  end(): void {
+    this.#isEnded = true;
+  }
+
   /** Resolves when no read is in progress at the device. */
   async idle(): Promise<void> {
     await this.#manifests.idle();
@@ -129,9 +139,12 @@ export class EarlyReader {
 
   /** The object's entry, unless something besides the checkpoint speaks of it. */
   #find(objectHash: ObjectHash): number {
-    const { index, named } = this.#options.view;
-    const tag = objectTag(objectHash);
-    return this.#dropped.has(objectHash) || named.has(tag.tagLow, tag.tagHigh) ? NO_SLOT : index.findTag(tag);
+    return this.#isDoubtful(objectHash) ? NO_SLOT : this.#options.view.index.findTag(objectTag(objectHash));
+  }
+
+  #isDoubtful(objectHash: ObjectHash): boolean {
+    const { tagLow, tagHigh } = objectTag(objectHash);
+    return this.#dropped.has(objectHash) || this.#options.view.named.has(tagLow, tagHigh);
   }
 
   /** The slice's entry, or that of the manifest in whose extent it rides. */
@@ -144,9 +157,10 @@ export class EarlyReader {
   }
 
   async #loadManifest(objectHash: ObjectHash): Promise<ManifestVerdict> {
+    const { extents, view } = this.#options;
+    if (!this.#isDoubtful(objectHash)) await view.loader.bringObject(objectTag(objectHash));
     const tagSlot = this.#find(objectHash);
     if (tagSlot === NO_SLOT) return { kind: 'absent' };
-    const { extents, view } = this.#options;
     const record = view.index.recordOf(tagSlot);
     const generation = view.index.generation(record);
     const freshness = view.index.freshness(tagSlot);
@@ -156,12 +170,16 @@ export class EarlyReader {
     if (outcome.kind !== 'loaded') return { kind: 'absent' };
     const manifest = decodeManifestRecord(outcome.lease.bytes.subarray(outcome.header.presentEnd, outcome.header.rawBytes));
     outcome.lease.end();
-    const isIt = manifest?.objectHash === objectHash && manifest.generation === generation;
-    return isIt ? { kind: 'hit', manifest: { ...manifest, ...freshness } } : { kind: 'absent' };
+    if (manifest?.objectHash !== objectHash || manifest.generation !== generation) return { kind: 'absent' };
+    // So that hasSlice knows of them.
+    const count = divCeil(manifest.lengthBytes ?? 0, manifest.sliceSizeBytes);
+    await view.loader.bringSlices({ generation, firstSlice: 0, count });
+    return { kind: 'hit', manifest: { ...manifest, ...freshness } };
   }
 
   /** In the turn in which it is handed out: a purge may have come while the device was reading. */
   #admit(manifest: Manifest): ManifestVerdict {
+    if (this.#isEnded) return { kind: 'absent' };
     const { purges, shelf, limits } = this.#options;
     const { objectHash, generation } = manifest;
     const verdict = purges.judgeLoading(manifest);
@@ -180,6 +198,7 @@ export class EarlyReader {
 
   async #loadSlice({ objectHash, generation, sliceNumber, startBytes, endBytes }: SliceRead): Promise<SliceOutcome> {
     const { extents, view } = this.#options;
+    await view.loader.bringSlices({ generation, firstSlice: sliceNumber, count: 1 });
     const slot = this.#findSlice(generation, sliceNumber);
     if (slot === NO_SLOT) return { kind: 'absent' };
     const isRiding = view.index.kind(slot) === 'manifest';

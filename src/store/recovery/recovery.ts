@@ -28,7 +28,8 @@ import { COUNTER_MAX, EXTENT_BLOCKS_MAX, NO_SLOT, SliceIndex } from '../index/sl
 import { isEpoch, type Purge, purgeOfEntry, purgeOfRecord } from '../purges/purge.ts';
 import type { RememberedPurges } from '../purges/purge-memory.ts';
 import { PurgeTable } from '../purges/purge-table.ts';
-import { type CheckpointPlace, readCheckpoint } from './checkpoint.ts';
+import type { CheckpointPlace } from './checkpoint.ts';
+import { CheckpointLoader } from './checkpoint-loader.ts';
 import type { LoadingView } from './early-reader.ts';
 import type { JournalPosition } from './journal.ts';
 import type { DeviceRoot } from './root-area.ts';
@@ -136,7 +137,6 @@ class Recovery {
   readonly #pause: RecoveryHooks['pause'];
   /** What the journal says, before it is replayed; undefined where it cannot be believed. */
   #foreseen: JournalOutlook | undefined;
-  #isReadable = false;
   #index: SliceIndex;
   #allocator: BlockAllocator;
   #purgeSequence = 0;
@@ -210,29 +210,30 @@ class Recovery {
 
   async #loadCheckpoint(): Promise<{ reference: CheckpointReference; arePurgesWhole: boolean }> {
     const { checkpoint, previous } = this.#root.superblock;
-    const current = await readCheckpoint(this.#place, checkpoint, (entry, arePurgesWhole) => {
-      if (arePurgesWhole && !this.#isReadable) this.#becomeReadable();
-      this.#takeEntry(entry);
+    const loader = new CheckpointLoader(this.#place, checkpoint, {
+      take: (entry) => this.#takeEntry(entry),
+      onPurgesTaken: () => this.#becomeReadable(loader),
     });
+    const current = await loader.load();
     this.#report.damagedParts = current.damagedParts;
     this.#report.checkpointEntries = current.entries;
     this.#report.isCheckpointWhole = current.isWhole;
     const isUsable = current.arePurgesWhole && (current.isWhole || current.entries > 0);
     if (isUsable || previous.sequence === 0) return { reference: checkpoint, arePurgesWhole: current.arePurgesWhole };
     this.#reset();
-    const older = await readCheckpoint(this.#place, previous, (entry) => this.#takeEntry(entry));
+    const older = await new CheckpointLoader(this.#place, previous, { take: (entry) => this.#takeEntry(entry) }).load();
     this.#report.checkpointEntries = older.entries;
     this.#report.usedPrevious = true;
     return { reference: previous, arePurgesWhole: older.arePurgesWhole };
   }
 
   /** Every purge of the checkpoint is known, and every object that the journal names. */
-  #becomeReadable(): void {
-    this.#isReadable = true;
+  #becomeReadable(loader: CheckpointLoader): void {
     if (this.#foreseen === undefined) return;
-    const { named, epochs, purgedGeneration } = this.#foreseen;
+    const { named, epochs } = this.#foreseen;
     const known = [...this.#epochs.values(), ...epochs];
-    this.#onReadable?.({ index: this.#index, named, epochs: known, purgedGeneration: Math.max(this.#purgedGeneration, purgedGeneration) });
+    const purgedGeneration = Math.max(this.#purgedGeneration, this.#foreseen.purgedGeneration);
+    this.#onReadable?.({ index: this.#index, loader, named, epochs: known, purgedGeneration });
   }
 
   #reset(): void {

@@ -198,7 +198,7 @@ export class RootKeeper {
   }
 
   async #writeCheckpoint(parts: MountedParts): Promise<void> {
-    const { device, metrics, purges, onFailure } = this.#options;
+    const { device, metrics, clock, purges, writeSequences, onFailure } = this.#options;
     const { journal, catalogue } = parts;
     const current = this.#area.current.checkpoint;
     // Where the older one had to serve, the newer one's zone is the one that may be written over.
@@ -206,6 +206,7 @@ export class RootKeeper {
     const target = { zone: 1 - readable.zone, sequence: current.sequence + 1 };
     const { nextSequence, previousCrc } = journal.position;
     const purgeSequence = purges.newestSequence;
+    const endSequence = writeSequences.next;
     const { active, recent, retired } = purges.forCheckpoint();
     const besides = [
       ...active.map((purge) => purgeEntry(purge, false)),
@@ -213,7 +214,8 @@ export class RootKeeper {
       ...badRunEntries(catalogue.allocator),
     ];
     try {
-      const written = await writeCheckpoint(this.checkpointPlace, { index: catalogue.index, besides }, target);
+      const source = { index: catalogue.index, besides, endSequence, pause: () => new Promise<void>((resolve) => clock.defer(resolve)) };
+      const written = await writeCheckpoint(this.checkpointPlace, source, target);
       // The copy was made while the index changed; it is only good together with the records of those changes.
       await journal.flush();
       await device.flush();

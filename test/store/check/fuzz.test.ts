@@ -8,6 +8,7 @@ import { before, test } from 'node:test';
 import { EdgeError } from '../../../src/base/errors.ts';
 import { type Random, SeededRandom } from '../../../src/base/random.ts';
 import { KIB, MIB } from '../../../src/base/units.ts';
+import { CONTENTS_ENTRY, CONTENTS_HEADER, CONTENTS_MAGIC } from '../../../src/format/checkpoint-contents.ts';
 import { CHECKPOINT_ENTRY, CHECKPOINT_HEADER, CHECKPOINT_MAGIC } from '../../../src/format/checkpoint-part.ts';
 import { crc32Around, macOf } from '../../../src/format/checksum.ts';
 import { EXTENT_HEADER, EXTENT_MAGIC } from '../../../src/format/extent-header.ts';
@@ -88,6 +89,13 @@ const STRUCTURES: readonly Structure[] = [
     lengthBytes: CHECKPOINT_PART_BYTES,
     fields: [...Object.values(CHECKPOINT_HEADER), ...rows(CHECKPOINT_ENTRY, 64, 8, 48)],
     seal: sealCrc(CHECKPOINT_HEADER.crc, CHECKPOINT_PART_BYTES),
+  },
+  {
+    magic: CONTENTS_MAGIC,
+    magicAt: 0,
+    lengthBytes: CHECKPOINT_PART_BYTES,
+    fields: [...Object.values(CONTENTS_HEADER), ...rows(CONTENTS_ENTRY, 64, 8, 8)],
+    seal: sealCrc(CONTENTS_HEADER.crc, CHECKPOINT_PART_BYTES),
   },
   {
     magic: EXTENT_MAGIC,
