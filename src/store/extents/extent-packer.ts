@@ -168,10 +168,7 @@ export class ExtentPacker {
   }
 }
 
-function asItCame(
-  { content, lengthBytes }: RawExtent,
-  memory: Pick<PackedExtent, 'header' | 'payload' | 'end'>,
-): PackedExtent {
+function asItCame({ content, lengthBytes }: RawExtent, memory: Pick<PackedExtent, 'header' | 'payload' | 'end'>): PackedExtent {
   return {
     content,
     codec: 'raw',
