@@ -12,7 +12,7 @@ import { KIB } from '../../base/units.ts';
 import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
 import type { CodecJob, CodecResult, CodecWorkerData } from './codec-worker.ts';
 
-/** What is this short is done at once: handing it over takes more of the caller's time (DECISIONS.md 63). */
+/** What is this short is compressed at once: handing it over takes more of the caller's time (DECISIONS.md 63). */
 const INLINE_BYTES_MAX = 16 * KIB;
 /** Slices under way at a time; at 3 ms each the compressor is a few hundredths of a second behind then. */
 const COMPRESSIONS_MAX = 8;
@@ -46,7 +46,6 @@ export class ThreadCodec implements ChunkCodec {
   }
 
   async decompress(source: Buffer, lengths: readonly number[], target: Buffer): Promise<boolean> {
-    if (target.length <= INLINE_BYTES_MAX) return INLINE_CODEC.decompress(source, lengths, target);
     const result = await this.#decompressor.run(source.buffer, { ...places(source, target), lengths });
     return result?.isDone === true;
   }
