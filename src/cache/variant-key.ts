@@ -49,6 +49,8 @@ const PERSONAL: ReadonlySet<string> = new Set(['cookie', 'authorization']);
 
 /** What a request selects. */
 export interface Selection {
+  /** The fields that select, present or absent. */
+  readonly names: readonly string[];
   /** One line for each field: its name, and `=` and its normal form unless it is absent. */
   readonly text: string;
   /** The fields to ask the origin with, in their normal form. */
@@ -80,7 +82,7 @@ export function selectionOf(names: readonly string[], requestFields: FieldList):
     lines.push(value === undefined ? name : `${name}=${value}`);
     if (value !== undefined) fields.push([name, value]);
   }
-  return { text: lines.join(SEPARATOR), fields };
+  return { names, text: lines.join(SEPARATOR), fields };
 }
 
 /** The selection's hash among those of one marker: who asks alike waits for one answer. */
@@ -119,9 +121,10 @@ export function printableKeyText(keyText: string): string {
 
 /** The fields of a request, with those that select in the place of its own; `coding` when only that one will do. */
 export function withSelection(fields: FieldList, selection: Selection, coding?: ContentCoding | undefined): FieldList {
+  if (coding === undefined && selection.names.every((name) => fieldValue(fields, name) === fieldValue(selection.fields, name)))
+    return fields;
   const selected = selection.fields.map(([name, value]) => [name, name === ACCEPT_ENCODING ? (coding ?? value) : value] as const);
-  const names = selection.text.split(SEPARATOR).map((line) => line.split('=', 1)[0] ?? line);
-  return [...fields.filter(([name]) => !names.includes(name)), ...selected];
+  return [...fields.filter(([name]) => !selection.names.includes(name)), ...selected];
 }
 
 function normalForm(name: string, value: string | undefined): string | undefined {

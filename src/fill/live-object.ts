@@ -377,6 +377,7 @@ export class LiveObject {
 
   /** Over a copy: a run that reads on may come to its end at once and leave the list. */
   #resumeRuns(): void {
+    if (this.runs.length === 0) return;
     for (const run of [...this.runs]) run.resumeIfPaced();
   }
 

@@ -3,6 +3,7 @@
  * finds the newest version even while the store knows nothing of it (growing, declined, or no store at all).
  */
 import { EdgeError } from '../base/errors.ts';
+import { TurnoverMap } from '../base/turnover-map.ts';
 import type { Manifest, ObjectHash } from '../format/manifest.ts';
 import type { FillContext, FillTarget } from './fill-context.ts';
 import { LiveObject, type LiveObjectOwner } from './live-object.ts';
@@ -10,8 +11,8 @@ import { LiveObject, type LiveObjectOwner } from './live-object.ts';
 /** The table of live objects. */
 export class LiveObjects implements LiveObjectOwner {
   readonly #context: FillContext;
-  readonly #byGeneration = new Map<number, LiveObject>();
-  readonly #current = new Map<ObjectHash, LiveObject>();
+  readonly #byGeneration = new TurnoverMap<number, LiveObject>();
+  readonly #current = new TurnoverMap<ObjectHash, LiveObject>();
 
   constructor(context: FillContext) {
     this.#context = context;
@@ -56,12 +57,12 @@ export class LiveObjects implements LiveObjectOwner {
 
   /** Nobody new joins what is being filled for keys that match (they were purged). */
   detachAll(matches: (manifest: Manifest) => boolean): void {
-    for (const [objectHash, object] of [...this.#current]) if (matches(object.manifest)) this.#current.delete(objectHash);
+    for (const [objectHash, object] of this.#current.entries()) if (matches(object.manifest)) this.#current.delete(objectHash);
   }
 
   /** Objects that match are stale from `atMs` on: new requests ask the origin first. */
   makeStale(matches: (manifest: Manifest) => boolean, atMs: number): void {
-    for (const object of this.#current.values()) {
+    for (const [, object] of this.#current.entries()) {
       const { manifest } = object;
       if (matches(manifest) && manifest.freshUntilMs > atMs) object.replaceManifest({ ...manifest, freshUntilMs: atMs });
     }

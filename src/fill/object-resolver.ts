@@ -4,6 +4,7 @@
  * not to be storable, all of them go to the origin at once and the key is marked, so that nobody waits there again for a while.
  */
 import { EdgeError } from '../base/errors.ts';
+import { TurnoverMap } from '../base/turnover-map.ts';
 import { hashKeyText } from '../cache/cache-key.ts';
 import { isFresh } from '../cache/freshness.ts';
 import { KeyMarks } from '../cache/key-marks.ts';
@@ -78,7 +79,7 @@ export class ObjectResolver {
   readonly #background: BackgroundRenewals;
   readonly #markers: VariantMarkers;
   readonly #lookup: VariantLookup;
-  readonly #pending = new Map<ObjectHash, OriginQuestion>();
+  readonly #pending = new TurnoverMap<ObjectHash, OriginQuestion>();
   /** Asked with one client's credentials: nobody else waits for them. */
   readonly #alone = new Set<OriginQuestion>();
 
@@ -166,7 +167,7 @@ export class ObjectResolver {
     for (const question of this.#alone) if (question.isAbout(matches)) question.detach();
     // What was asked for before the purge is for those who wait for it already, and for nobody else. What tags an answer will have is not
     // known before it comes; the store then refuses it by those.
-    for (const [objectHash, question] of this.#pending) {
+    for (const [objectHash, question] of this.#pending.entries()) {
       const isCovered = question.isAbout(matches);
       if (isCovered) question.detach();
       if (isCovered || target.kind === 'tag') this.#pending.delete(objectHash);

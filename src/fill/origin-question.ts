@@ -104,7 +104,7 @@ export class OriginQuestion {
   #isOpen = true;
   #isDetached = false;
   #waiting = 0;
-  readonly #interimListeners = new Set<(head: UpstreamHead) => void>();
+  #interimListeners: readonly ((head: UpstreamHead) => void)[] = [];
   /** Held for those who wait, until each of them has a hold of its own. */
   #held: LiveObject | undefined;
 
@@ -172,7 +172,7 @@ export class OriginQuestion {
    */
   async join({ signal, onInterim }: Pick<ResolveRequest, 'signal' | 'onInterim'>): Promise<HeadOutcome> {
     this.#waiting += 1;
-    if (onInterim !== undefined) this.#interimListeners.add(onInterim);
+    if (onInterim !== undefined) this.#interimListeners = [...this.#interimListeners, onInterim];
     try {
       const outcome = await unlessGone(this.#outcome.promise, signal);
       if (outcome.kind === 'object') {
@@ -182,7 +182,7 @@ export class OriginQuestion {
       return outcome;
     } finally {
       this.#waiting -= 1;
-      if (onInterim !== undefined) this.#interimListeners.delete(onInterim);
+      if (onInterim !== undefined) this.#interimListeners = this.#interimListeners.filter((listener) => listener !== onInterim);
       if (this.#waiting === 0) this.#endWaiting();
     }
   }

@@ -70,9 +70,10 @@ function checkPart(head: UpstreamHead, contentLength: number | undefined): Usabl
 
 /** The one value of Content-Length; repeated equal values count as one (RFC 9110 s8.6). */
 export function contentLengthOf(head: UpstreamHead): number | undefined | 'invalid' {
-  const lines = fieldLines(head.fields, 'content-length').flatMap((line) => line.split(',').map((part) => part.trim()));
-  const [first] = lines;
-  if (first === undefined) return undefined;
+  const text = fieldValue(head.fields, 'content-length');
+  if (text === undefined) return undefined;
+  const lines = text.includes(',') ? text.split(',').map((part) => part.trim()) : [text];
+  const [first = ''] = lines;
   if (!lines.every((line) => line === first) || !/^\d{1,16}$/.test(first)) return 'invalid';
   const value = Number(first);
   return Number.isSafeInteger(value) ? value : 'invalid';

@@ -131,7 +131,7 @@ export class SliceSource implements Follower {
       if (this.#position >= this.#stopBytes()) return undefined;
       if (this.#private?.isOver === true) this.#endPrivate();
       const limit = Math.min(limitBytes, this.#stop - this.#position);
-      const piece = this.#isPrivate ? await this.#nextFromPrivate() : await this.#nextFromSlices(limit);
+      const piece = this.#isPrivate ? await this.#nextFromPrivate() : (this.#takeInMemory(limit) ?? (await this.#fetchPiece(limit)));
       if (piece === undefined) continue;
       this.#position += piece.bytes.length;
       this.#object.onFollowerProgress();
@@ -168,8 +168,8 @@ export class SliceSource implements Follower {
     this.wake();
   };
 
-  /** One attempt; undefined means: look again. */
-  async #nextFromSlices(limitBytes: number): Promise<Piece | undefined> {
+  /** What is at hand now; undefined when it has to be waited for. */
+  #takeInMemory(limitBytes: number): Piece | undefined {
     const object = this.#object;
     const read = this.#readAt(this.#position, limitBytes);
     const held = this.#takeHeld(read);
@@ -182,7 +182,13 @@ export class SliceSource implements Follower {
     const filling = object.tryRead(read.sliceNumber, read.startBytes, read.endBytes);
     if (filling !== undefined) return { ...filling, tier: 'fill' };
     const part = object.tryReadPart(this.#position, this.#position + read.endBytes - read.startBytes);
-    if (part !== undefined) return { bytes: part, lease: undefined, tier: 'ram' };
+    return part === undefined ? undefined : { bytes: part, lease: undefined, tier: 'ram' };
+  }
+
+  /** One attempt to have what is not at hand; undefined means: look again. */
+  async #fetchPiece(limitBytes: number): Promise<Piece | undefined> {
+    const object = this.#object;
+    const read = this.#readAt(this.#position, limitBytes);
     const run = object.findRunFor(this.#position);
     if (run !== undefined) return this.#waitForProgress(run, read.sliceNumber);
     const stored = await this.#readStored(read, limitBytes);

@@ -7,7 +7,7 @@
 import { assert } from '../base/assert.ts';
 import { alignUp, divCeil, divFloor, MIB, PAGE_BYTES } from '../base/units.ts';
 import { chunkCrcSeed, crc32, crc32Around, macOf } from './checksum.ts';
-import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putNumber } from './field-layout.ts';
+import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putHex, putNumber } from './field-layout.ts';
 import { CHUNK_BYTES } from './geometry.ts';
 import type { ObjectHash } from './manifest.ts';
 
@@ -108,10 +108,10 @@ export function encodeExtentHeader(
   buffers: { readonly target: Buffer; readonly payload: Buffer; readonly chunkLengths?: readonly number[] | undefined },
 ): void {
   const { target, payload } = buffers;
-  const key = Buffer.from(header.keyText, 'utf8');
+  const keyBytes = Buffer.byteLength(header.keyText);
   const chunkCount = divCeil(header.rawBytes, CHUNK_BYTES);
-  const headerBytes = FIXED_BYTES + chunkCount * CHUNK_ENTRY_BYTES + key.length;
-  assert(key.length <= KEY_BYTES_MAX && payload.length <= PAYLOAD_BYTES_MAX, 'key and payload are within their limits');
+  const headerBytes = FIXED_BYTES + chunkCount * CHUNK_ENTRY_BYTES + keyBytes;
+  assert(keyBytes <= KEY_BYTES_MAX && payload.length <= PAYLOAD_BYTES_MAX, 'key and payload are within their limits');
   assert(header.storedBytes === payload.length, 'stored length is the payload');
   assert(header.allocatedBytes === target.length + alignUp(payload.length, target.length), 'allocation fits header and payload');
   target.fill(0);
@@ -120,10 +120,10 @@ export function encodeExtentHeader(
   putNumber(target, 0, EXTENT_HEADER.headerBytes, headerBytes);
   putNumber(target, 0, EXTENT_HEADER.chunkLog2, Math.log2(CHUNK_BYTES));
   putBytes(target, 0, EXTENT_HEADER.cacheUuid, identity.cacheUuid);
-  putBytes(target, 0, EXTENT_HEADER.keyHash, Buffer.from(header.objectHash, 'hex'));
-  putBytes(target, 0, EXTENT_HEADER.objectKeyHash, Buffer.from(header.objectHash, 'hex'));
+  putHex(target, 0, EXTENT_HEADER.keyHash, header.objectHash);
+  putHex(target, 0, EXTENT_HEADER.objectKeyHash, header.objectHash);
   putNumber(target, 0, EXTENT_HEADER.chunkCount, chunkCount);
-  putNumber(target, 0, EXTENT_HEADER.keyBytes, key.length);
+  putNumber(target, 0, EXTENT_HEADER.keyBytes, keyBytes);
   for (const name of NUMBERS) putNumber(target, 0, EXTENT_HEADER[name], header[name]);
   const seed = chunkCrcSeed(header.writeSequence);
   let from = 0;
@@ -135,7 +135,7 @@ export function encodeExtentHeader(
     from += bytes.length;
   }
   assert(from === payload.length, 'the chunks are the payload');
-  target.set(key, FIXED_BYTES + chunkCount * CHUNK_ENTRY_BYTES);
+  target.write(header.keyText, FIXED_BYTES + chunkCount * CHUNK_ENTRY_BYTES);
   putBytes(target, 0, EXTENT_HEADER.mac, headerMac(target, headerBytes, identity));
   putNumber(target, 0, EXTENT_HEADER.crc, crc32Around(target, target.length, EXTENT_HEADER.crc));
 }

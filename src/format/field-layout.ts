@@ -73,6 +73,12 @@ export function putBytes(buffer: Buffer, base: number, field: Field, value: Uint
   buffer.set(value, at);
 }
 
+/** Writes a byte field that `digits`, two for each byte, fill exactly. */
+export function putHex(buffer: Buffer, base: number, field: Field, digits: string): void {
+  assert(digits.length === 2 * field.size, () => `field at ${field.offset} takes ${2 * field.size} digits, not ${digits.length}`);
+  assert(buffer.write(digits, base + field.offset, 'hex') === field.size, 'digits are hexadecimal');
+}
+
 /** A copy of a byte field. */
 export function getBytes(buffer: Buffer, base: number, field: Field): Uint8Array {
   return Uint8Array.from(buffer.subarray(base + field.offset, base + field.offset + field.size));
@@ -80,7 +86,10 @@ export function getBytes(buffer: Buffer, base: number, field: Field): Uint8Array
 
 /** Writes a fixed word, such as a magic. */
 export function putAscii(buffer: Buffer, base: number, field: Field, text: string): void {
-  putBytes(buffer, base, field, Buffer.from(text, 'latin1'));
+  assert(text.length <= field.size, () => `field at ${field.offset} takes ${field.size} bytes, not ${text.length}`);
+  const at = base + field.offset;
+  buffer.fill(0, at + text.length, at + field.size);
+  buffer.write(text, at, 'latin1');
 }
 
 /** Whether the field holds exactly `text`, padded with zeros. */

@@ -8,7 +8,7 @@ import { assert } from '../base/assert.ts';
 import { isPowerOfTwo, KIB, MIB } from '../base/units.ts';
 import { crc32Around } from './checksum.ts';
 import { KEY_BYTES_MAX } from './extent-header.ts';
-import { defineLayout, getBytes, getNumber, isAscii, putAscii, putBytes, putNumber } from './field-layout.ts';
+import { defineLayout, getBytes, getNumber, isAscii, putAscii, putHex, putNumber } from './field-layout.ts';
 import type { HeaderField, Manifest, ObjectHash } from './manifest.ts';
 
 /** First bytes of a manifest record. */
@@ -21,6 +21,8 @@ export const TAGS_MAX = 256;
 export const MANIFEST_RECORD_BYTES_MAX = 32 * KIB;
 /** Longest object whose bytes lie in the same extent, before its record. */
 export const BODY_BYTES_MAX = 64 * KIB;
+/** Longest name, value or tag: their lengths have 16 bits. */
+const LIST_TEXT_BYTES_MAX = 0xffff;
 const SLICE_SIZE_MIN = 64 * KIB;
 const SLICE_SIZE_MAX = 8 * MIB;
 /** Generations and times on disk have 48 bits. */
@@ -52,42 +54,66 @@ export function storedTime(value: number, max = U48_MAX): number {
   return Math.min(max, Math.max(0, Math.floor(value)));
 }
 
-/** The manifest as a record in a fresh buffer, or undefined when it is longer than MANIFEST_RECORD_BYTES_MAX. */
-export function encodeManifestRecord(manifest: Manifest): Buffer | undefined {
-  assert(manifest.lengthBytes !== undefined, 'a growing manifest is not written');
-  const key = Buffer.from(manifest.keyText, 'utf8');
-  const parts: Buffer[] = [];
-  let recordBytes = FIXED_BYTES + key.length;
+/** How long the manifest's record is, in bytes; undefined when there is none, since it is longer than MANIFEST_RECORD_BYTES_MAX or a part of it is too long. */
+export function manifestRecordBytes(manifest: Manifest): number | undefined {
+  const keyBytes = Buffer.byteLength(manifest.keyText);
+  let recordBytes = FIXED_BYTES + keyBytes;
   for (const [name, value] of manifest.fields) {
-    const field = encodeField(name, value);
-    if (field === undefined) return undefined;
-    parts.push(field);
-    recordBytes += field.length;
+    const [nameBytes, valueBytes] = [Buffer.byteLength(name), Buffer.byteLength(value)];
+    if (nameBytes > LIST_TEXT_BYTES_MAX || valueBytes > LIST_TEXT_BYTES_MAX) return undefined;
+    recordBytes += 4 + nameBytes + valueBytes;
   }
   for (const tag of manifest.tags) {
-    const encoded = encodeTag(tag);
-    if (encoded === undefined) return undefined;
-    parts.push(encoded);
-    recordBytes += encoded.length;
+    const tagBytes = Buffer.byteLength(tag);
+    if (tagBytes > LIST_TEXT_BYTES_MAX) return undefined;
+    recordBytes += 2 + tagBytes;
   }
-  if (manifest.tags.length > TAGS_MAX || key.length > KEY_BYTES_MAX || recordBytes > MANIFEST_RECORD_BYTES_MAX) return undefined;
-  const head = Buffer.from(new ArrayBuffer(FIXED_BYTES));
-  putAscii(head, 0, MANIFEST_RECORD.magic, MANIFEST_MAGIC);
-  putNumber(head, 0, MANIFEST_RECORD.version, MANIFEST_VERSION);
-  putNumber(head, 0, MANIFEST_RECORD.status, manifest.status);
-  putNumber(head, 0, MANIFEST_RECORD.sliceSizeLog2, Math.log2(manifest.sliceSizeBytes));
-  putNumber(head, 0, MANIFEST_RECORD.keyBytes, key.length);
-  putNumber(head, 0, MANIFEST_RECORD.recordBytes, recordBytes);
-  putNumber(head, 0, MANIFEST_RECORD.fieldCount, manifest.fields.length);
-  putNumber(head, 0, MANIFEST_RECORD.tagCount, manifest.tags.length);
-  putNumber(head, 0, MANIFEST_RECORD.generation, manifest.generation);
-  putBytes(head, 0, MANIFEST_RECORD.objectHash, Buffer.from(manifest.objectHash, 'hex'));
-  putNumber(head, 0, MANIFEST_RECORD.lengthBytes, manifest.lengthBytes);
-  putNumber(head, 0, MANIFEST_RECORD.receivedAtMs, storedTime(manifest.receivedAtMs));
-  putNumber(head, 0, MANIFEST_RECORD.freshUntilMs, storedTime(manifest.freshUntilMs));
-  putNumber(head, 0, MANIFEST_RECORD.initialAgeSeconds, storedTime(manifest.initialAgeSeconds, 2 ** 32 - 1));
-  const record = Buffer.concat([head, key, ...parts]);
-  putNumber(record, 0, MANIFEST_RECORD.crc, crc32Around(record, recordBytes, MANIFEST_RECORD.crc));
+  const isTooLong = manifest.tags.length > TAGS_MAX || keyBytes > KEY_BYTES_MAX || recordBytes > MANIFEST_RECORD_BYTES_MAX;
+  return isTooLong ? undefined : recordBytes;
+}
+
+/** Writes the manifest as a record into `record`, which is as long as manifestRecordBytes() says. */
+export function putManifestRecord(record: Buffer, manifest: Manifest): void {
+  assert(manifest.lengthBytes !== undefined, 'a growing manifest is not written');
+  const keyBytes = record.write(manifest.keyText, FIXED_BYTES);
+  let at = FIXED_BYTES + keyBytes;
+  for (const [name, value] of manifest.fields) {
+    const nameBytes = record.write(name, at + 4);
+    const valueBytes = record.write(value, at + 4 + nameBytes);
+    record.writeUInt16LE(nameBytes, at);
+    record.writeUInt16LE(valueBytes, at + 2);
+    at += 4 + nameBytes + valueBytes;
+  }
+  for (const tag of manifest.tags) {
+    const tagBytes = record.write(tag, at + 2);
+    record.writeUInt16LE(tagBytes, at);
+    at += 2 + tagBytes;
+  }
+  assert(at === record.length, 'a record is as long as it was said to be');
+  record.fill(0, 0, FIXED_BYTES);
+  putAscii(record, 0, MANIFEST_RECORD.magic, MANIFEST_MAGIC);
+  putNumber(record, 0, MANIFEST_RECORD.version, MANIFEST_VERSION);
+  putNumber(record, 0, MANIFEST_RECORD.status, manifest.status);
+  putNumber(record, 0, MANIFEST_RECORD.sliceSizeLog2, Math.log2(manifest.sliceSizeBytes));
+  putNumber(record, 0, MANIFEST_RECORD.keyBytes, keyBytes);
+  putNumber(record, 0, MANIFEST_RECORD.recordBytes, record.length);
+  putNumber(record, 0, MANIFEST_RECORD.fieldCount, manifest.fields.length);
+  putNumber(record, 0, MANIFEST_RECORD.tagCount, manifest.tags.length);
+  putNumber(record, 0, MANIFEST_RECORD.generation, manifest.generation);
+  putHex(record, 0, MANIFEST_RECORD.objectHash, manifest.objectHash);
+  putNumber(record, 0, MANIFEST_RECORD.lengthBytes, manifest.lengthBytes);
+  putNumber(record, 0, MANIFEST_RECORD.receivedAtMs, storedTime(manifest.receivedAtMs));
+  putNumber(record, 0, MANIFEST_RECORD.freshUntilMs, storedTime(manifest.freshUntilMs));
+  putNumber(record, 0, MANIFEST_RECORD.initialAgeSeconds, storedTime(manifest.initialAgeSeconds, 2 ** 32 - 1));
+  putNumber(record, 0, MANIFEST_RECORD.crc, crc32Around(record, record.length, MANIFEST_RECORD.crc));
+}
+
+/** The manifest as a record in a fresh buffer, or undefined when it has none. */
+export function encodeManifestRecord(manifest: Manifest): Buffer | undefined {
+  const recordBytes = manifestRecordBytes(manifest);
+  if (recordBytes === undefined) return undefined;
+  const record = Buffer.alloc(recordBytes);
+  putManifestRecord(record, manifest);
   return record;
 }
 
@@ -123,24 +149,6 @@ export function decodeManifestRecord(source: Buffer): Manifest | undefined {
 /** Whether `bytes` is a slice size that a manifest may name. */
 export function isSliceSize(bytes: number): boolean {
   return bytes >= SLICE_SIZE_MIN && bytes <= SLICE_SIZE_MAX && isPowerOfTwo(bytes);
-}
-
-function encodeField(name: string, value: string): Buffer | undefined {
-  const nameBytes = Buffer.from(name, 'utf8');
-  const valueBytes = Buffer.from(value, 'utf8');
-  if (nameBytes.length > 0xffff || valueBytes.length > 0xffff) return undefined;
-  const lengths = Buffer.from(new ArrayBuffer(4));
-  lengths.writeUInt16LE(nameBytes.length, 0);
-  lengths.writeUInt16LE(valueBytes.length, 2);
-  return Buffer.concat([lengths, nameBytes, valueBytes]);
-}
-
-function encodeTag(tag: string): Buffer | undefined {
-  const text = Buffer.from(tag, 'utf8');
-  if (text.length > 0xffff) return undefined;
-  const length = Buffer.from(new ArrayBuffer(2));
-  length.writeUInt16LE(text.length, 0);
-  return Buffer.concat([length, text]);
 }
 
 /** Fields and tags, which must fill `source` exactly. */

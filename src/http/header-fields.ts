@@ -84,7 +84,7 @@ export function parseRawFields(rawPairs: readonly (string | Buffer)[]): FieldLis
 export function endToEndFields(fields: FieldList): FieldList {
   const connection = fieldValue(fields, 'connection');
   const named = connection === undefined ? [] : splitList(connection.toLowerCase());
-  return fields.filter(([name]) => !HOP_BY_HOP.has(name) && !named.includes(name));
+  return fields.filter((field) => !HOP_BY_HOP.has(field[0]) && !named.includes(field[0]));
 }
 
 /** What the fields take in a message, or a little more: name, value as UTF-8, and 4 bytes for ": " and CRLF each. */
@@ -99,6 +99,10 @@ export function fieldsSizeBytes(fields: FieldList): number {
  * a quote that is never closed is an ordinary character, so that it cannot hide the members behind it.
  */
 export function splitList(value: string): string[] {
+  if (!value.includes(',')) {
+    const member = trimWhitespace(value);
+    return member === '' ? [] : [member];
+  }
   const members: string[] = [];
   let memberStart = 0;
   let index = 0;

@@ -97,7 +97,8 @@ export function isKeptAlive(head: ResponseHead, framing: Framing): boolean {
 
 /** The one value of all lines and list members (RFC 9110 s8.6); undefined when they differ, or are no length that we can count. */
 function oneLength(lines: readonly string[]): number | undefined {
-  const members = lines.flatMap((line) => line.split(',').map(trimWhitespace));
+  const [only = ''] = lines;
+  const members = lines.length === 1 && !only.includes(',') ? lines : lines.flatMap((line) => line.split(',').map(trimWhitespace));
   const [first = ''] = members;
   if (!/^\d{1,16}$/.test(first) || members.some((member) => member !== first)) return undefined;
   const length = Number(first);

@@ -5,7 +5,7 @@
  */
 import type { Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Timer } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import { KIB } from '../base/units.ts';
@@ -56,7 +56,8 @@ interface PendingWrite {
 export class ClientWriter {
   readonly #options: ClientWriterOptions;
   readonly #pace: ClientPace;
-  readonly #pending = new Set<PendingWrite>();
+  /** Two at most. */
+  readonly #pending: PendingWrite[] = [];
   #holdsPin = false;
   #wake: (() => void) | undefined;
   #failure: 'CLIENT_GONE' | 'CLIENT_STALLED' | undefined;
@@ -158,7 +159,9 @@ export class ClientWriter {
     const startedMs = clock.monotonicMs();
     const write: PendingWrite = {
       finish: () => {
-        if (!this.#pending.delete(write)) return;
+        const index = this.#pending.indexOf(write);
+        if (index < 0) return;
+        this.#pending.splice(index, 1);
         if (isPinned) {
           pins.giveBack();
           lease.end();
@@ -169,33 +172,42 @@ export class ClientWriter {
         this.#wake?.();
       },
     };
-    this.#pending.add(write);
+    this.#pending.push(write);
     response.write(bytes, write.finish);
   }
 
   /** Waits until fewer than `count` writes are under way, as long as the client takes bytes at all. */
   async #waitUntilBelow(count: number, bytes: number): Promise<void> {
-    if (this.#pending.size < count) {
+    if (this.#pending.length < count) {
       if (this.#failure !== undefined) throw new EdgeError(this.#failure);
       return;
     }
-    const { clock, stallMs, metrics, onSlow } = this.#options;
-    const slow = clock.startTimer(PROMPT_MS, onSlow);
-    const scale = Math.min(STALL_SCALE_MAX, Math.max(1, bytes / COPY_BYTES));
-    const timer = clock.startTimer(stallMs * scale, () => {
-      metrics.add('stalled');
-      this.#failure = 'CLIENT_STALLED';
-      this.close();
-    });
-    while (this.#pending.size >= count && this.#failure === undefined) {
+    const timer = this.#watchClient(bytes);
+    while (this.#pending.length >= count && this.#failure === undefined) {
       assert(this.#wake === undefined, 'one caller writes at a time');
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
       this.#wake = undefined;
     }
-    slow.stop();
     timer.stop();
     if (this.#failure !== undefined) throw new EdgeError(this.#failure);
+  }
+
+  /** Notices that the client is slow, and then that it stalls: one after the other, since nearly all waits are over before either. */
+  #watchClient(bytes: number): Timer {
+    const { clock, stallMs, metrics, onSlow } = this.#options;
+    const limitMs = stallMs * Math.min(STALL_SCALE_MAX, Math.max(1, bytes / COPY_BYTES));
+    const promptMs = Math.min(PROMPT_MS, limitMs);
+    const onStalled = (): void => {
+      metrics.add('stalled');
+      this.#failure = 'CLIENT_STALLED';
+      this.close();
+    };
+    let timer = clock.startTimer(promptMs, () => {
+      timer = clock.startTimer(limitMs - promptMs, onStalled);
+      onSlow();
+    });
+    return { stop: () => timer.stop() };
   }
 }

@@ -2,7 +2,7 @@
  * The one record of a request on its way through the pipeline. Each field says which stage fills it; no stage changes what another filled,
  * except that a request which starts over (`again`) is resolved and planned anew.
  */
-import { assert } from '../base/assert.ts';
+import { AssertionFailure } from '../base/assert.ts';
 import type { EdgeError } from '../base/errors.ts';
 import type { CacheKey } from '../cache/cache-key.ts';
 import type { Lookup } from '../cache/request-policy.ts';
@@ -196,7 +196,7 @@ export class RequestContext {
     key: Key,
   ): NonNullable<this[Key]> {
     const value = this[key];
-    assert(value !== undefined && value !== null, () => `stage needs ${key}, which no stage has filled`);
+    if (value === undefined || value === null) throw new AssertionFailure(`stage needs ${key}, which no stage has filled`);
     return value;
   }
 }

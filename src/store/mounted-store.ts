@@ -8,7 +8,7 @@ import { extentBlocks, PAYLOAD_BYTES_MAX } from '../format/extent-header.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { MANIFEST_NUMBER } from '../format/journal-block.ts';
 import type { Manifest, ManifestFreshness, ObjectHash } from '../format/manifest.ts';
-import { encodeManifestRecord, isSliceSize } from '../format/manifest-record.ts';
+import { isSliceSize, manifestRecordBytes } from '../format/manifest-record.ts';
 import type { Lease } from '../memory/lease.ts';
 import type { Catalogue } from './index/catalogue.ts';
 import type { HeldGenerations } from './index/held-generations.ts';
@@ -143,7 +143,7 @@ export class MountedStore {
     if (parts === undefined) return this.#decline('unavailable');
     const manifest = verdict.kind === 'stale' ? staleFrom(offered, verdict.atMs) : offered;
     const isGrowing = manifest.lengthBytes === undefined;
-    if (encodeManifestRecord(isGrowing ? { ...manifest, lengthBytes: 0 } : manifest) === undefined) return this.#decline('too-large');
+    if (manifestRecordBytes(manifest) === undefined) return this.#decline('too-large');
     if (parts.journal.isFull) return this.#decline('journal-full');
     const { catalogue, writer } = parts;
     let tagSlot = catalogue.findObject(objectHash);

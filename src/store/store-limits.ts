@@ -11,6 +11,8 @@ export interface StoreLimits {
   readonly queueBytes: number;
   /** Writes at the device at a time. */
   readonly writesMax: number;
+  /** How long a small record waits for others that are written with it. */
+  readonly gatherMs: number;
   /** Manifests that wait in memory for their first slice. */
   readonly pendingManifests: number;
   /** Decoded manifests kept, and their fields' and keys' characters. */
@@ -50,6 +52,7 @@ export const DEFAULT_STORE_LIMITS: StoreLimits = {
   queueSlices: 256,
   queueBytes: 64 * MIB,
   writesMax: 4,
+  gatherMs: 10,
   pendingManifests: 4096,
   manifestCacheEntries: 16384,
   manifestCacheCharacters: 32 * MIB,

@@ -24,6 +24,7 @@ import { upstreamError, upstreamTimeout } from './upstream-error.ts';
 import type { BodySink } from './upstream-transport.ts';
 
 const SCRATCH_BYTES = 16 * KIB;
+const HEAD_END = '\r\n\r\n';
 /** An origin's own limit is stayed below by this much, so that we are the ones who close. */
 const KEEP_ALIVE_MARGIN_MS = SECOND_MS;
 
@@ -95,6 +96,8 @@ export class OriginConnection {
   #isKept = false;
   #keepAliveMs: number;
   #timer: Timer | undefined;
+  /** When it fires. */
+  #dueMs = 0;
   #limitMs = 0;
   #lastMs = 0;
 
@@ -291,8 +294,10 @@ export class OriginConnection {
 
   #takeHead(piece: Buffer): number {
     const before = this.#headText.length;
-    const text = this.#headText + piece.toString('latin1');
-    const end = text.indexOf('\r\n\r\n', Math.max(0, before - 3));
+    // What lies behind the head is not looked at as text; only its end may be in two pieces.
+    const endInPiece = piece.indexOf(HEAD_END);
+    const text = this.#headText + piece.toString('latin1', 0, endInPiece < 0 ? piece.length : endInPiece + HEAD_END.length);
+    const end = text.indexOf(HEAD_END, Math.max(0, before - 3));
     if (end < 0 ? text.length > this.#options.headBytesMax : end > this.#options.headBytesMax) return this.#refuse(piece, 'HEAD_TOO_LARGE');
     if (end < 0) {
       // What is no HTTP is told at once: it may never end.
@@ -306,7 +311,7 @@ export class OriginConnection {
     if (verdict.kind === 'invalid') return this.#refuse(piece, verdict.why);
     if (verdict.head.status >= 200) this.#beginBody(verdict.head);
     else this.#takeInterim(verdict.head);
-    return end + 4 - before;
+    return end + HEAD_END.length - before;
   }
 
   #takeInterim(head: ResponseHead): void {
@@ -430,21 +435,23 @@ export class OriginConnection {
     this.#socket.resume();
   }
 
-  /** From now on so long may pass without a byte; a timer that is due looks at when the last one came. */
+  /** From now on so long may pass without a byte. A timer that is due before that is left alone: it looks at when the last one came. */
   #watch(limitMs: number): void {
     this.#limitMs = limitMs;
     this.#lastMs = this.#options.clock.monotonicMs();
+    if (this.#timer === undefined || this.#dueMs > this.#lastMs + limitMs) this.#startTimer(limitMs);
+  }
+
+  #startTimer(delayMs: number): void {
     this.#timer?.stop();
-    this.#timer = this.#options.clock.startTimer(limitMs, () => this.#checkTime());
+    this.#dueMs = this.#options.clock.monotonicMs() + delayMs;
+    this.#timer = this.#options.clock.startTimer(delayMs, () => this.#checkTime());
   }
 
   #checkTime(): void {
     const idleMs = this.#isReading ? this.#options.clock.monotonicMs() - this.#lastMs : 0;
     // Timers count whole milliseconds.
-    if (idleMs + 1 < this.#limitMs) {
-      this.#timer = this.#options.clock.startTimer(this.#limitMs - idleMs, () => this.#checkTime());
-      return;
-    }
+    if (idleMs + 1 < this.#limitMs) return this.#startTimer(this.#limitMs - idleMs);
     if (this.#state === 'idle') return this.#close();
     this.#fail(upstreamTimeout(this.#options.origin, TIMEOUTS[this.#state]));
   }

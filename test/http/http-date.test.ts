@@ -38,6 +38,10 @@ const INVALID = [
   'Sun, 06 Nov 1994 08:49:37',
   'Sun,  06 Nov 1994 08:49:37 GMT',
   'Sun, 06 Nov 94 08:49:37 GMT',
+  'Fri, 01 Jan 0099 00:00:00 GMT',
+  'Sun, 32 Nov 1994 08:49:37 GMT',
+  'Sun, 0x Nov 1994 08:49:37 GMT',
+  'Sun, 06-Nov-1994 08:49:37 GMT',
   'Thu, 30 Feb 2024 00:00:00 GMT',
   'Wed, 29 Feb 2023 00:00:00 GMT',
   'Sun, 06 Nov 1994 24:00:00 GMT',
@@ -51,6 +55,16 @@ const INVALID = [
 for (const text of INVALID) {
   test(`parseHttpDate(${JSON.stringify(text)}) is no date (9110 s5.6.7)`, () => assert.equal(parseHttpDate(text), undefined));
 }
+
+test('parseHttpDate() reads what formatHttpDate() writes, on every day, and on no other day of the week (9110 s5.6.7)', () => {
+  const DAY_MS = 24 * 3600 * 1000;
+  const names = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
+  for (let dayMs = Date.UTC(1970, 0, 1); dayMs < Date.UTC(2110, 0, 1); dayMs += DAY_MS) {
+    const text = formatHttpDate(dayMs + 86_399_000);
+    assert.equal(parseHttpDate(text), dayMs + 86_399_000);
+    for (const name of names) if (!text.startsWith(name)) assert.equal(parseHttpDate(name + text.slice(3)), undefined);
+  }
+});
 
 test('formatHttpDate() writes IMF-fixdate and stays within what it can say (9110 s5.6.7)', () => {
   assert.equal(formatHttpDate(EXAMPLE_MS), 'Sun, 06 Nov 1994 08:49:37 GMT');

@@ -1,6 +1,7 @@
 /** Objects of up to 64 KiB: one record, one write and one read for manifest and bytes; small records gathered into one write. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SeededRandom } from '../../src/base/random.ts';
 import { KIB, MIB } from '../../src/base/units.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
@@ -48,14 +49,19 @@ async function reopen(stage: Stage): Promise<Stage> {
   return { ...stage, ...(await openBench(stage.disk.open())) };
 }
 
-/** Offers objects at one moment, so that their records wait together. */
+/** Offers objects at one moment, so that their records wait together, and sees them written. */
 async function offerTogether(stage: Bench, names: readonly string[], lengthBytes: number): Promise<readonly Manifest[]> {
+  const manifests = offer(stage, names, lengthBytes);
+  await stage.store.drain();
+  return manifests;
+}
+
+function offer(stage: Bench, names: readonly string[], lengthBytes: number): readonly Manifest[] {
   const manifests = names.map((name) => makeManifest(name, stage.store.nextGeneration(), lengthBytes));
   for (const manifest of manifests) {
     assert.deepEqual(stage.store.offerManifest(manifest, stage.store.purgeSequence), { kind: 'admitted' });
     assert.deepEqual(offerOne(stage, manifest, 0), { kind: 'admitted' });
   }
-  await stage.store.drain();
   return manifests;
 }
 
@@ -84,6 +90,33 @@ test('a small object takes one write, one record and, after a restart, one read'
   assert.equal(stage.store.findContradiction(), undefined);
   assertNoLeases(stage.arena);
   await stage.store.close();
+});
+
+test('records that come one after the other wait a moment for each other, and not when somebody waits for them', async () => {
+  const stage = await makeStage({ limits: { gatherMs: 3_600_000 } });
+  const manifests: Manifest[] = [];
+  for (const name of names('apart', 6)) {
+    manifests.push(...offer(stage, [name], 3000));
+    await nextTurn();
+    await nextTurn();
+  }
+  assert.equal(stage.store.metrics.value('writes'), 0);
+  await stage.store.drain();
+  assert.deepEqual([stage.store.metrics.value('writes'), stage.store.metrics.value('writtenRecords')], [1, 6]);
+  emptyResident(stage.arena);
+  for (const manifest of manifests) assert.equal(await readAndCheck(stage.store, manifest, 0), 'device');
+  await stage.store.close();
+});
+
+test('records are written when their moment is over, or when a write is full', async () => {
+  const stage = await makeStage({ limits: { gatherMs: 1 } });
+  offer(stage, ['alone'], 3000);
+  while (stage.store.metrics.value('writtenRecords') < 1) await nextTurn();
+  await stage.store.close();
+  const other = await makeStage({ limits: { gatherMs: 3_600_000 } });
+  offer(other, names('many', 40), 3000);
+  while (other.store.metrics.value('writtenRecords') < 32) await nextTurn();
+  await other.store.close();
 });
 
 test('the longest small object rides, one byte more does not', async () => {

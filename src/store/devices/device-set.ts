@@ -78,7 +78,9 @@ export class DeviceSet implements SliceStore {
   }
 
   get purgeSequence(): number {
-    return Math.max(0, ...this.#stores().map((store) => store.purgeSequence));
+    let newest = 0;
+    for (const { store } of this.members) newest = Math.max(newest, store?.purgeSequence ?? 0);
+    return newest;
   }
 
   /** Every configured device, in order. */
@@ -240,6 +242,8 @@ export class DeviceSet implements SliceStore {
 
   holdGeneration(manifest: Manifest): () => void {
     const releases = this.#stores().map((store) => store.holdGeneration(manifest));
+    const [only] = releases;
+    if (only !== undefined && releases.length === 1) return only;
     return () => {
       for (const release of releases) release();
     };
@@ -311,12 +315,15 @@ export class DeviceSet implements SliceStore {
   }
 
   #stores(): readonly DeviceStore[] {
-    return this.members.map(({ store }) => store).filter((store) => store !== undefined);
+    const stores: DeviceStore[] = [];
+    for (const { store } of this.members) if (store !== undefined) stores.push(store);
+    return stores;
   }
 
   /** Stores in the placement order of a slice's unit. Devices that were never seen have no place in it. */
   #ordered(objectHash: ObjectHash, sliceNumber: number): readonly DeviceStore[] {
     const stores = this.#stores();
+    if (stores.length <= 1) return stores;
     const identities = stores.map(({ identity }) => identity);
     return placementOrder(identities, objectHash, sliceNumber).map((place) => must(stores[place], 'a store for each identity'));
   }
@@ -327,9 +334,10 @@ export class DeviceSet implements SliceStore {
 
   /** Stores with the object's highest generation, in its placement order. */
   #holders(objectHash: ObjectHash): readonly DeviceStore[] {
-    const stores = this.#ordered(objectHash, 0);
-    const generation = Math.max(0, ...stores.map((store) => store.generationOf(objectHash)));
-    return generation === 0 ? [] : stores.filter((store) => store.generationOf(objectHash) === generation);
+    let generation = 0;
+    for (const { store } of this.members) generation = Math.max(generation, store?.generationOf(objectHash) ?? 0);
+    if (generation === 0) return [];
+    return this.#ordered(objectHash, 0).filter((store) => store.generationOf(objectHash) === generation);
   }
 
   #dropOlder(objectHash: ObjectHash, generation: number): void {

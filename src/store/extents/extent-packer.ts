@@ -58,6 +58,8 @@ export interface RawExtent {
   readonly content: ExtentContent;
   /** From the payload's first byte, which lies on a page, to the end of its slot. */
   readonly slot: Buffer;
+  /** The block before it, where that is the caller's too: then the extent is one piece of memory, and takes no slot of its own. */
+  readonly header?: Buffer | undefined;
   readonly lengthBytes: number;
 }
 
@@ -84,29 +86,24 @@ export class ExtentPacker {
   }
 
   /** As it came. @returns undefined when there is no slot in time */
-  async packRaw(raw: RawExtent): Promise<PackedExtent | undefined> {
-    const { content, lengthBytes } = raw;
-    const blockSizeBytes = this.#blockSizeBytes;
-    const alignedBytes = alignUp(lengthBytes, blockSizeBytes);
+  packRaw(raw: RawExtent): PackedExtent | undefined | Promise<PackedExtent | undefined> {
+    const { header, slot, lengthBytes } = raw;
+    const alignedBytes = alignUp(lengthBytes, this.#blockSizeBytes);
     // A slot of pages may be shorter than a block.
+    if (header !== undefined && slot.length >= alignedBytes) {
+      return asItCame(raw, { header, payload: slot.subarray(0, alignedBytes), end: () => undefined });
+    }
+    return this.#packBesides(raw, alignedBytes);
+  }
+
+  async #packBesides(raw: RawExtent, alignedBytes: number): Promise<PackedExtent | undefined> {
+    const blockSizeBytes = this.#blockSizeBytes;
     const needsCopy = raw.slot.length < alignedBytes;
     const staging = await leaseStaging(this.#arena, blockSizeBytes + (needsCopy ? alignedBytes : 0), STAGING_WAIT_MS);
     if (staging === undefined) return undefined;
-    const header = staging.bytes.subarray(0, blockSizeBytes);
     const payload = (needsCopy ? staging.bytes.subarray(blockSizeBytes) : raw.slot).subarray(0, alignedBytes);
-    if (needsCopy) raw.slot.copy(payload, 0, 0, lengthBytes);
-    return {
-      content,
-      codec: 'raw',
-      band: bandOf(content),
-      flags: flagsOf(content),
-      header,
-      payload,
-      rawBytes: lengthBytes,
-      storedBytes: lengthBytes,
-      chunkLengths: undefined,
-      end: () => staging.end(),
-    };
+    if (needsCopy) raw.slot.copy(payload, 0, 0, raw.lengthBytes);
+    return asItCame(raw, { header: staging.bytes.subarray(0, blockSizeBytes), payload, end: () => staging.end() });
   }
 
   /**
@@ -115,16 +112,21 @@ export class ExtentPacker {
    * @param options.isBehind the device waits: no time for compressing
    * @returns undefined when there is no slot in time
    */
-  async pack(
+  pack(
     raw: RawExtent,
     options: { readonly manifest: Manifest | undefined; readonly isBehind: boolean },
-  ): Promise<PackedExtent | undefined> {
+  ): PackedExtent | undefined | Promise<PackedExtent | undefined> {
     const decision = this.#policy.decide(raw.content, options.manifest);
     if (decision === 'off') return this.packRaw(raw);
     if (decision !== 'try') return this.#skip(raw, decision);
+    // It cannot become a block less.
+    if (raw.lengthBytes <= this.#blockSizeBytes) return this.#skip(raw, 'probe');
     if (options.isBehind || this.#codec.isCompressorBusy) return this.#skip(raw, 'load');
     const staging = this.#arena.tryLease('staging', this.#blockSizeBytes + alignUp(raw.lengthBytes, this.#blockSizeBytes));
-    if (staging === undefined) return this.#skip(raw, 'load');
+    return staging === undefined ? this.#skip(raw, 'load') : this.#tryPack(raw, staging);
+  }
+
+  async #tryPack(raw: RawExtent, staging: Lease): Promise<PackedExtent | undefined> {
     const packed = await this.#compress(raw, staging);
     this.#policy.remember(raw.content.generation, packed !== undefined);
     if (packed === undefined) {
@@ -137,7 +139,7 @@ export class ExtentPacker {
     return packed;
   }
 
-  #skip(raw: RawExtent, reason: 'type' | 'memory' | 'probe' | 'load'): Promise<PackedExtent | undefined> {
+  #skip(raw: RawExtent, reason: 'type' | 'memory' | 'probe' | 'load'): ReturnType<ExtentPacker['packRaw']> {
     this.#metrics.add('compression', 1, reason);
     return this.packRaw(raw);
   }
@@ -164,6 +166,19 @@ export class ExtentPacker {
       end: () => staging.end(),
     };
   }
+}
+
+function asItCame({ content, lengthBytes }: RawExtent, memory: Pick<PackedExtent, 'header' | 'payload' | 'end'>): PackedExtent {
+  return {
+    content,
+    codec: 'raw',
+    band: bandOf(content),
+    flags: flagsOf(content),
+    rawBytes: lengthBytes,
+    storedBytes: lengthBytes,
+    chunkLengths: undefined,
+    ...memory,
+  };
 }
 
 /** Whether a manifest's extent begins with the object's one slice. */

@@ -55,7 +55,7 @@ export class ExtentWriter {
       assert(extent.place.block === nextBlock, 'extents of one write lie one behind the other');
       nextBlock += extent.place.blocks;
       this.#encode(extent);
-      buffers.push(extent.packed.header, extent.packed.payload);
+      buffers.push(...piecesOf(extent.packed));
     }
     await this.#device.write(buffers, first.place.block * this.blockSizeBytes);
   }
@@ -80,4 +80,11 @@ export class ExtentWriter {
     };
     encodeExtentHeader(fields, this.#identity, { target: header, payload: payload.subarray(0, storedBytes), chunkLengths });
   }
+}
+
+/** One piece where header and payload lie one behind the other. */
+function piecesOf({ header, payload }: PackedExtent): readonly Buffer[] {
+  const { buffer, byteOffset, length } = header;
+  const isJoined = payload.buffer === buffer && payload.byteOffset === byteOffset + length;
+  return isJoined ? [Buffer.from(buffer, byteOffset, length + payload.length)] : [header, payload];
 }

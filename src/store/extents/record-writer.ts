@@ -1,12 +1,13 @@
 /**
- * Writes records: a bounded queue, a few writes at a time, small records that wait one behind the other gathered into one write. It decides
- * where a record goes and what a failed write means; what becomes of a record that is written is the job's own business (slice-writer).
+ * Writes records: a bounded queue, a few writes at a time, small records gathered for a moment into one write, since a call to the device costs
+ * more than what it writes. It decides where a record goes and what a failed write means; what becomes of a record that is written is the job's
+ * own business (slice-writer).
  *
  *   waiting -> wanted still? -> packed -> wanted still? -> blocks reserved -> written | dropped -> settled, exactly once
  */
 import { assert } from '../../base/assert.ts';
 import { BoundedQueue } from '../../base/bounded-queue.ts';
-import type { Clock } from '../../base/clock.ts';
+import type { Clock, Timer } from '../../base/clock.ts';
 import { EdgeError } from '../../base/errors.ts';
 import type { MetricSet } from '../../base/metrics.ts';
 import { extentBlocks } from '../../format/extent-header.ts';
@@ -37,7 +38,7 @@ export interface RecordJob {
   readonly lengthBytes: number;
   isWanted(): boolean;
   /** @returns undefined when there is no slot in time; may be called again then */
-  pack(): Promise<PackedExtent | undefined>;
+  pack(): PackedExtent | undefined | Promise<PackedExtent | undefined>;
   settle(verdict: WriteVerdict): void;
 }
 
@@ -69,6 +70,11 @@ export class RecordWriter {
   readonly #idlers: (() => void)[] = [];
   #active = 0;
   #isPumpDue = false;
+  /** Of the jobs that came since the last pump. */
+  #gatheredBlocks = 0;
+  #gatherTimer: Timer | undefined;
+  /** Jobs are left that should be under way. */
+  #isBehind = false;
 
   constructor(options: RecordWriterOptions) {
     this.#options = options;
@@ -83,8 +89,24 @@ export class RecordWriter {
   /** Queues a job. The caller asked for room. */
   push(job: RecordJob): void {
     assert(this.#queue.tryPush(job), 'the write queue was asked for room');
+    this.#gatheredBlocks += this.#blocksFor(job);
+    const isDue = job.lengthBytes > SMALL_BYTES || this.#gatheredBlocks >= GATHERED_BLOCKS_MAX || this.#idlers.length > 0;
+    if (isDue) this.#pumpSoon();
+    else this.#gatherTimer ??= this.#options.clock.startTimer(this.#options.limits.gatherMs, () => this.#pump());
+  }
+
+  /** Resolves when nothing is queued or being written, which is not waited for longer than it takes. */
+  async idle(): Promise<void> {
+    while (this.#active > 0 || this.#queue.length > 0) {
+      const ended = new Promise<void>((resolve) => this.#idlers.push(resolve));
+      this.#pumpSoon();
+      await ended;
+    }
+  }
+
+  /** Those who wait for the slice's bytes come first: encoding and the call to the device are nobody's first byte. */
+  #pumpSoon(): void {
     if (this.#isPumpDue) return;
-    // Those who wait for the slice's bytes come first: encoding and the call to the device are nobody's first byte.
     this.#isPumpDue = true;
     this.#options.clock.defer(() => {
       this.#isPumpDue = false;
@@ -92,21 +114,21 @@ export class RecordWriter {
     });
   }
 
-  /** Resolves when nothing is queued or being written. */
-  async idle(): Promise<void> {
-    while (this.#active > 0 || this.#queue.length > 0) await new Promise<void>((resolve) => this.#idlers.push(resolve));
-  }
-
+  /** Begins as many writes as there may be; what is left over is begun as soon as one of them has ended. */
   #pump(): void {
+    this.#gatherTimer?.stop();
+    this.#gatherTimer = undefined;
+    this.#gatheredBlocks = 0;
     while (this.#active < this.#options.limits.writesMax && this.#queue.length > 0) {
       this.#active += 1;
       void this.#run(this.#takeJobs()).finally(() => {
         this.#active -= 1;
         this.#options.onProgress();
-        this.#pump();
+        if (this.#isBehind || this.#idlers.length > 0) this.#pump();
         if (this.#active === 0 && this.#queue.length === 0) for (const resolve of this.#idlers.splice(0)) resolve();
       });
     }
+    this.#isBehind = this.#queue.length > 0;
   }
 
   /** The next job, and the small ones behind it when it is small itself. */
@@ -114,7 +136,7 @@ export class RecordWriter {
     const jobs: RecordJob[] = [];
     let blocks = 0;
     for (let job = this.#queue.first; job !== undefined; job = this.#queue.first) {
-      blocks += extentBlocks(job.lengthBytes, this.#options.extents.blockSizeBytes);
+      blocks += this.#blocksFor(job);
       if (jobs.length > 0 && (job.lengthBytes > SMALL_BYTES || blocks > GATHERED_BLOCKS_MAX)) break;
       this.#queue.shift();
       jobs.push(job);
@@ -225,6 +247,10 @@ export class RecordWriter {
 
   #place(block: number, blocks: number, packed: PackedExtent): ExtentPlace {
     return { block, blocks, writeSequence: this.#options.writeSequences.take(), flags: packed.flags };
+  }
+
+  #blocksFor({ lengthBytes }: RecordJob): number {
+    return extentBlocks(lengthBytes, this.#options.extents.blockSizeBytes);
   }
 
   #blocksOf(packed: PackedExtent): number {

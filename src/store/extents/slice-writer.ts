@@ -7,10 +7,10 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import type { MetricSet } from '../../base/metrics.ts';
-import { SECOND_MS } from '../../base/units.ts';
+import { alignUp, SECOND_MS } from '../../base/units.ts';
 import { MANIFEST_NUMBER } from '../../format/journal-block.ts';
 import type { Manifest, ObjectHash } from '../../format/manifest.ts';
-import { BODY_BYTES_MAX, encodeManifestRecord } from '../../format/manifest-record.ts';
+import { BODY_BYTES_MAX, manifestRecordBytes, putManifestRecord } from '../../format/manifest-record.ts';
 import type { Arena } from '../../memory/arena.ts';
 import type { Lease } from '../../memory/lease.ts';
 import { leaseStaging } from '../device-io.ts';
@@ -153,7 +153,7 @@ export class SliceWriter {
     return shelf.isPendingFull ? undefined : shelf.addPending(manifest);
   }
 
-  #packSlice(slice: ResidentSlice, objectHash: ObjectHash): Promise<PackedExtent | undefined> {
+  #packSlice(slice: ResidentSlice, objectHash: ObjectHash): ReturnType<RecordJob['pack']> {
     const { shelf, packer } = this.#options;
     const { generation, sliceNumber, lengthBytes, lease } = slice;
     const manifest = shelf.find(objectHash, generation);
@@ -181,24 +181,26 @@ export class SliceWriter {
     else slice.lease.moveTo('resident');
   }
 
+  /** Header, body and record lie in one slot, one behind the other. */
   async #packManifest(pending: PendingManifest, manifest: Manifest): Promise<PackedExtent | undefined> {
-    const { arena, packer } = this.#options;
-    const record = encodeManifestRecord(manifest);
+    const { arena, packer, extents } = this.#options;
+    const { blockSizeBytes } = extents;
+    const recordBytes = manifestRecordBytes(manifest);
     // Refused when it was offered; a renewal changes nothing that makes it longer.
-    if (record === undefined) return undefined;
-    const body = await this.#findBody(pending, manifest);
+    if (recordBytes === undefined) return undefined;
+    const body = this.#bodyInMemory(pending, manifest) ?? (await this.#readBody(manifest));
     const presentEnd = body?.lengthBytes ?? 0;
-    const lease = await leaseStaging(arena, presentEnd + record.length, STAGING_WAIT_MS);
-    if (lease !== undefined) {
-      body?.lease.bytes.copy(lease.bytes, 0, 0, presentEnd);
-      record.copy(lease.bytes, presentEnd);
-    }
+    const lengthBytes = presentEnd + recordBytes;
+    const lease = await leaseStaging(arena, blockSizeBytes + alignUp(lengthBytes, blockSizeBytes), STAGING_WAIT_MS);
+    const slot = lease?.bytes.subarray(blockSizeBytes);
+    if (slot !== undefined) body?.lease.bytes.copy(slot, 0, 0, presentEnd);
     body?.lease.end();
-    if (lease === undefined) return undefined;
+    if (lease === undefined || slot === undefined) return undefined;
+    putManifestRecord(slot.subarray(presentEnd, lengthBytes), manifest);
     const { objectHash, keyText, generation } = manifest;
     const present = { presentStart: 0, presentEnd };
     const content: ExtentContent = { kind: 'manifest', objectHash, keyText, generation, sliceNumber: MANIFEST_NUMBER, ...present };
-    const raw = { content, slot: lease.bytes, lengthBytes: presentEnd + record.length };
+    const raw = { content, slot, header: lease.bytes.subarray(0, blockSizeBytes), lengthBytes };
     const { isBehind } = this;
     const packed = await (body === undefined ? packer.packRaw(raw) : packer.pack(raw, { manifest, isBehind }));
     if (packed === undefined) {
@@ -212,18 +214,27 @@ export class SliceWriter {
     return { ...packed, end };
   }
 
-  /** What is to ride in the record: the slice that was queued for it, or what rides in the record that it replaces. */
-  async #findBody(pending: PendingManifest, manifest: Manifest): Promise<Body | undefined> {
+  /** What is to ride in the record: the slice that was queued for it, or what rides in the record that it replaces, if that is in memory. */
+  #bodyInMemory(pending: PendingManifest, { generation, objectHash }: Manifest): Body | undefined {
+    const { catalogue } = this.#options;
+    const slice =
+      pending.body ?? (this.#hasBody(catalogue.findCurrent(objectHash, generation)) ? catalogue.resident.find(generation, 0) : undefined);
+    return slice === undefined ? undefined : { lease: slice.lease.share(), lengthBytes: slice.lengthBytes };
+  }
+
+  /** What rides in the record that is to be replaced. */
+  async #readBody({ objectHash, generation, lengthBytes }: Manifest): Promise<Body | undefined> {
     const { catalogue, reader } = this.#options;
-    const { objectHash, generation } = manifest;
     const tagSlot = catalogue.findCurrent(objectHash, generation);
-    const hadBody = tagSlot !== NO_SLOT && catalogue.index.hasBody(catalogue.index.recordOf(tagSlot));
-    const slice = pending.body ?? (hadBody ? catalogue.resident.find(generation, 0) : undefined);
-    if (slice !== undefined) return { lease: slice.lease.share(), lengthBytes: slice.lengthBytes };
-    if (!hadBody || manifest.lengthBytes === undefined) return undefined;
-    const read = { objectHash, generation, sliceNumber: 0, startBytes: 0, endBytes: manifest.lengthBytes };
+    if (lengthBytes === undefined || !this.#hasBody(tagSlot)) return undefined;
+    const read = { objectHash, generation, sliceNumber: 0, startBytes: 0, endBytes: lengthBytes };
     const verdict = await reader.readBody(read, tagSlot, undefined);
-    return verdict.kind === 'hit' ? { lease: verdict.lease, lengthBytes: manifest.lengthBytes } : undefined;
+    return verdict.kind === 'hit' ? { lease: verdict.lease, lengthBytes } : undefined;
+  }
+
+  #hasBody(tagSlot: number): boolean {
+    const { index } = this.#options.catalogue;
+    return tagSlot !== NO_SLOT && index.hasBody(index.recordOf(tagSlot));
   }
 
   #settleManifest(pending: PendingManifest, written: Manifest, verdict: WriteVerdict): void {

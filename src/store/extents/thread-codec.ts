@@ -8,9 +8,12 @@
 import { Worker } from 'node:worker_threads';
 import { assert } from '../../base/assert.ts';
 import type { Logger } from '../../base/log.ts';
-import type { ChunkCodec } from './chunk-codec.ts';
+import { KIB } from '../../base/units.ts';
+import { type ChunkCodec, INLINE_CODEC } from './chunk-codec.ts';
 import type { CodecJob, CodecResult, CodecWorkerData } from './codec-worker.ts';
 
+/** What is this short is compressed at once: handing it over takes more of the caller's time (DECISIONS.md 63). */
+const INLINE_BYTES_MAX = 16 * KIB;
 /** Slices under way at a time; at 3 ms each the compressor is a few hundredths of a second behind then. */
 const COMPRESSIONS_MAX = 8;
 const DECOMPRESSIONS_MAX = 16;
@@ -37,6 +40,7 @@ export class ThreadCodec implements ChunkCodec {
   }
 
   async compress(source: Buffer, target: Buffer): Promise<readonly number[] | undefined> {
+    if (source.length <= INLINE_BYTES_MAX) return INLINE_CODEC.compress(source, target);
     const result = await this.#compressor.run(source.buffer, places(source, target));
     return result?.lengths;
   }
