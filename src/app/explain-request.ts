@@ -4,6 +4,7 @@ import { cacheKey, keySiteName } from '../cache/cache-key.ts';
 import { findSiteRule } from '../cache/site-rule.ts';
 import type { ConfigGroup, ConfigRoute, ConfigRule, EdgeConfig } from '../config/edge-config.ts';
 import { describeRule } from '../config/effective-options.ts';
+import { formatNetworks } from '../config/network.ts';
 import type { RequestTarget } from '../http/request-target.ts';
 import { type RouteMatch, Router, withoutPrefix } from '../proxy/router.ts';
 import { authorityOf, siteName } from './site-assembly.ts';
@@ -24,6 +25,8 @@ export type Explanation =
       /** Where the route is written; undefined for the short form's. */
       readonly routeSource: string | undefined;
       readonly group: string;
+      /** Who the client is by whose word; undefined: the other end of the connection. */
+      readonly trusts: string | undefined;
       /** Names, in the order in which they are asked. */
       readonly middlewares: readonly string[];
       /** The URL at each node, in the order of the configuration. */
@@ -51,7 +54,7 @@ export function explainRequest(
   const { target, method } = request;
   const routes = new Map(config.routes.map((route): [string, PlacedRoute] => [route.name, { match: route, route }]));
   const groups = new Map(config.groups.map((group) => [group.name, group]));
-  return config.services.map(({ name: service, routes: names, middlewares }): Explanation => {
+  return config.services.map(({ name: service, routes: names, middlewares, trustedProxies, forwardedField }): Explanation => {
     const router = new Router(names.map((name) => must(routes.get(name), 'a service has routes that there are')));
     const verdict = router.find({ host: target.host, path: target.path, method });
     if (verdict.kind === 'absent') return { kind: 'unrouted', service, status: STATUSES[verdict.why] };
@@ -61,6 +64,7 @@ export function explainRequest(
     return {
       kind: 'routed',
       service,
+      trusts: trustedProxies === undefined ? undefined : `${forwardedField} of ${formatNetworks(trustedProxies)}`,
       middlewares: asked,
       ...explainRoute(route, group, target),
       ...sourcesOf(route, target.path, sources),

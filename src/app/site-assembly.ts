@@ -91,14 +91,15 @@ function serveRoute(
 }
 
 function transportOf(
-  { takesProxyProtocol, hasHttp2, trustedProxies }: ConfigService,
+  { takesProxyProtocol, hasHttp2, trustedProxies, forwardedField }: ConfigService,
   certificates: CertificateSet | undefined,
 ): ServiceTransport {
   const shared = { certificates, takesProxyProtocol, hasHttp2 };
-  if (trustedProxies === undefined) return { ...shared, isTrustedProxy: undefined };
+  if (trustedProxies === undefined) return { ...shared, trust: undefined };
   const trusted = new BlockList();
   for (const { address, prefixBits, family } of trustedProxies) trusted.addSubnet(address, prefixBits, family);
-  return { ...shared, isTrustedProxy: (address) => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4') };
+  const isTrusted = (address: string): boolean => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+  return { ...shared, trust: { isTrusted, field: forwardedField } };
 }
 
 interface SiteParts {

@@ -37,18 +37,40 @@ export interface SiteDirectory {
 /**
  * A purge for each site that may hold what is named.
  *
+ * @param within the sites that it may reach, where that may not be all
  * @returns at least one
  * @throws EdgeError REQUEST_INVALID when nothing that is stored could be meant
  */
-export function resolvePurges(named: NamedPurge, sites: SiteDirectory): readonly ResolvedPurge[] {
-  if (named.kind === 'tag' || named.kind === 'everything') return [resolvePurge(named, ANY_SITE)];
+export function resolvePurges(named: NamedPurge, sites: SiteDirectory, within: SiteDirectory = sites): readonly ResolvedPurge[] {
+  if (named.kind === 'tag' || named.kind === 'everything') {
+    const { target, key } = resolvePurge(named, ANY_SITE);
+    const reached = within === sites ? undefined : someOf(within, sites);
+    return reached === undefined ? [{ target, key }] : reached.map((site) => limited(target, site));
+  }
   const place = placeOf(named);
-  const found = sites.find(place);
+  const found = within.find(place);
   if (found.length === 0) {
     const what = place.host === undefined ? `the path ${place.path ?? '/'}` : `${place.host}${place.path ?? ''}`;
     throw invalid(`No route answers for ${what}, so nothing of it is stored`);
   }
   return found.map((site) => resolvePurge(named, site));
+}
+
+/** The sites of one directory; undefined when they are all that there are. */
+function someOf(within: SiteDirectory, sites: SiteDirectory): readonly KeyedSite[] | undefined {
+  const every = { host: undefined, path: undefined };
+  const reached = within.find(every);
+  const names = new Set(reached.map(({ name }) => name));
+  return sites.find(every).every(({ name }) => names.has(name)) ? undefined : reached;
+}
+
+/** A purge by tag or of everything, of one site. */
+function limited(target: PurgeTarget, site: KeyedSite): ResolvedPurge {
+  // What ends the site's name, so that no other site's begins alike (cache-key.ts).
+  const keyPrefix = `${site.name}${site.preservesHost ? '@' : '/'}`;
+  return target.kind === 'tag'
+    ? { target: { ...target, keyPrefix }, key: `${keyPrefix}:${target.tag}` }
+    : { target: { kind: 'prefix', keyPrefix }, key: keyPrefix };
 }
 
 /** For what is not about a site. */

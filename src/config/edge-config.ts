@@ -240,6 +240,9 @@ export const TLS_MIN_VERSIONS = ['1.2', '1.3'] as const;
 /** One of TLS_MIN_VERSIONS. */
 export type TlsMinVersion = (typeof TLS_MIN_VERSIONS)[number];
 
+/** Fields that trusted proxies may tell clients by; the first is the default. */
+export const FORWARDED_FIELDS = ['x-forwarded-for', 'forwarded'] as const;
+
 /** Paths of PEM files. */
 export interface ConfigCertificate {
   readonly certFile: string;
@@ -263,6 +266,8 @@ export interface ConfigService {
   readonly hasHttp2: boolean;
   /** Whose word about the client of a request counts; undefined: nobody's, and what clients say of it is passed on. */
   readonly trustedProxies: readonly Network[] | undefined;
+  /** The one in which it counts. */
+  readonly forwardedField: (typeof FORWARDED_FIELDS)[number];
   /** Names, in the order in which they are asked, before those of the route. */
   readonly middlewares: readonly string[];
 }

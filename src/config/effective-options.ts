@@ -133,12 +133,13 @@ function describeRoute({
 }
 
 function describeService(service: ConfigService): string {
-  const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, hasHttp2, trustedProxies, middlewares } = service;
+  const { listen, routes, certificates, tlsMinVersion, takesProxyProtocol, hasHttp2, trustedProxies, forwardedField, middlewares } =
+    service;
   const parts = [`listen ${listen.map(formatServiceAddress).join(' ')}`, `routes ${routes.join(' ')}`];
   if (certificates.length > 0) parts.push(`TLS ${tlsMinVersion} and later with ${certificates.map(({ certFile }) => certFile).join(' ')}`);
   if (takesProxyProtocol) parts.push('PROXY protocol');
   if (hasHttp2) parts.push('HTTP/2');
-  if (trustedProxies !== undefined) parts.push(`trusted proxies ${formatNetworks(trustedProxies)}`);
+  if (trustedProxies !== undefined) parts.push(`trusted proxies ${formatNetworks(trustedProxies)} by ${forwardedField}`);
   if (middlewares.length > 0) parts.push(`middlewares ${middlewares.join(' ')}`);
   return parts.join(', ');
 }

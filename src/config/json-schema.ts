@@ -3,7 +3,7 @@
  * in it as soon as it is one. It knows the shape of each value, not what values mean together; `config check` has the last word. What a table says in
  * words only (the keys of lists) has its form below; a key without one may be anything. Printed by `rawslice config schema`; config/schema.json is this.
  */
-import { TLS_MIN_VERSIONS } from './edge-config.ts';
+import { FORWARDED_FIELDS, TLS_MIN_VERSIONS } from './edge-config.ts';
 import { BALANCE_WORDS, listOptions, type OptionKind, type OptionRow, PRESET_NAMES } from './options.ts';
 import {
   CERTIFICATE_KEYS,
@@ -118,6 +118,7 @@ const SERVICE_FORMS: Forms<typeof SERVICE_KEYS> = {
   tlsMinVersion: { enum: [...TLS_MIN_VERSIONS, ...TLS_MIN_VERSIONS.map(Number)] },
   proxyProtocol: BOOLEAN,
   trustedProxies: oneOrMore(TEXT),
+  forwardedField: oneOf(FORWARDED_FIELDS),
   middlewares: oneOrMore(NAME),
 };
 

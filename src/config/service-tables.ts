@@ -10,6 +10,7 @@ import {
   type ConfigHealthCheck,
   type ConfigNode,
   type ConfigOutlier,
+  FORWARDED_FIELDS,
   ORIGIN_PROTOCOLS,
   type OriginProtocol,
   type PathMatch,
@@ -55,7 +56,9 @@ export const SERVICE_KEYS = {
   http2:
     '`true`: HTTP/2 beside HTTP/1.1, by ALPN where the service speaks TLS (where `true` is the default), else with clients that begin with it (prior knowledge, h2c); `false`: HTTP/1.1 only',
   trustedProxies:
-    'Networks whose `Forwarded` or `X-Forwarded-For` tells who the client is, in logs, limits and `purge.allow`; what others say there is not passed on',
+    'Networks whose `forwardedField` tells who the client is, in logs, limits and `purge.allow`; what others say there is not passed on',
+  forwardedField:
+    'The field that all of `trustedProxies` write: `x-forwarded-for` (the default, with `X-Forwarded-Proto`), or `forwarded` (RFC 7239). The other one passes them as the client sent it, so it is neither believed nor passed on',
   middlewares: 'Name or list of names of middlewares that hold for all routes of this service, in their order, before those of the route',
 } as const;
 
@@ -172,6 +175,7 @@ export interface GivenService {
   readonly takesProxyProtocol: boolean;
   readonly hasHttp2: boolean;
   readonly trustedProxies: readonly Network[] | undefined;
+  readonly forwardedField: (typeof FORWARDED_FIELDS)[number];
   readonly middlewares: readonly Placed<string>[];
 }
 
@@ -271,6 +275,10 @@ export function readServices(node: YamlNode, problems: ConfigProblem[]): readonl
     if (listen === undefined) reader.report('listen', 'is required');
     const certificates = readCertificates(reader, key, problems);
     const minVersion = reader.read('tlsMinVersion', (text) => parseChoice(text, TLS_MIN_VERSIONS));
+    const trustedProxies = reader.readList('trustedProxies', parseNetworks, NETWORKS_MAX)?.flatMap(({ value }) => value);
+    const forwardedField = reader.read('forwardedField', (text) => parseChoice(text, FORWARDED_FIELDS));
+    if (forwardedField !== undefined && trustedProxies === undefined)
+      reader.report('forwardedField', 'is about trustedProxies, and there are none');
     if (minVersion !== undefined && certificates.length === 0)
       reader.report('tlsMinVersion', 'is about TLS, and there are no certificates');
     const service = {
@@ -278,7 +286,8 @@ export function readServices(node: YamlNode, problems: ConfigProblem[]): readonl
       tlsMinVersion: minVersion?.value ?? TLS_MIN_VERSIONS[0],
       takesProxyProtocol: reader.read('proxyProtocol', parseBoolean)?.value ?? false,
       hasHttp2: reader.read('http2', parseBoolean)?.value ?? certificates.length > 0,
-      trustedProxies: reader.readList('trustedProxies', parseNetworks, NETWORKS_MAX)?.flatMap(({ value }) => value),
+      trustedProxies,
+      forwardedField: forwardedField?.value ?? FORWARDED_FIELDS[0],
       middlewares: reader.readList('middlewares', parseName, MIDDLEWARES_MAX) ?? [],
     };
     return name === undefined ? undefined : { name, listen: listen ?? [], routes, ...service };

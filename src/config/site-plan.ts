@@ -10,6 +10,7 @@ import {
   type ConfigModule,
   type ConfigRoute,
   type ConfigService,
+  FORWARDED_FIELDS,
   TLS_MIN_VERSIONS,
 } from './edge-config.ts';
 import { formatServiceAddress, type ListenAddress, type ServiceAddress } from './listen-address.ts';
@@ -39,6 +40,7 @@ const PLAIN = {
   takesProxyProtocol: false,
   hasHttp2: false,
   trustedProxies: undefined,
+  forwardedField: FORWARDED_FIELDS[0],
   middlewares: [],
 } as const;
 
@@ -248,7 +250,7 @@ class Joiner {
   }
 
   #joinService(given: GivenService, names: readonly string[]): ConfigService {
-    const { name, listen, routes, certificates, tlsMinVersion, takesProxyProtocol, hasHttp2, trustedProxies } = given;
+    const { name, listen, routes, certificates, tlsMinVersion, takesProxyProtocol, hasHttp2, trustedProxies, forwardedField } = given;
     this.#note('services', name);
     const known = new Set((this.#input.tables.routes ?? []).map((route) => route.name.value));
     for (const route of routes ?? []) {
@@ -267,6 +269,7 @@ class Joiner {
       takesProxyProtocol,
       hasHttp2,
       trustedProxies,
+      forwardedField,
       middlewares: given.middlewares.map(({ value }) => value),
     };
   }

@@ -44,7 +44,7 @@ export const RULE_KEYS = {
   encodings:
     '`client` (the default): the origin is asked for what the client accepts of br, zstd and gzip, and each encoding is a variant of its own; `identity`: it is asked for none, so that there is one representation for all',
   followRedirects:
-    'Redirects in a row that are followed in place of the client, 0 (the default) to 10; the answer is stored under the URL that was asked for',
+    'Redirects in a row that are followed in place of the client, 0 (the default) to 10; the answer is stored under the URL that was asked for. Another origin is sent what says which representation is wanted (`Accept`, `Range` and the like), and nothing of who asks',
   redirectHosts:
     'Hosts that redirects may lead to beside the origin itself, separated by spaces: `host`, `*.suffix` or `*` on the usual port of the scheme at public addresses; `host:port` at any',
 } as const;

@@ -2,9 +2,10 @@
  * The one way to purge, for both ports: through the store, so that it stays purged over a crash, and through what is being filled and asked
  * for, so that nobody joins it. It remembers the last purges, whose counts grow while the index is walked.
  */
+import { EdgeError } from '../base/errors.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import type { InvalidationCause } from '../cache/invalidation.ts';
-import { type NamedPurge, resolvePurges, type SiteDirectory } from '../cache/named-purge.ts';
+import { type NamedPurge, type ResolvedPurge, resolvePurges, type SiteDirectory } from '../cache/named-purge.ts';
 import type { PurgeTarget, SliceStore } from '../store/slice-store.ts';
 import type { FILL_METRICS } from './fill-metrics.ts';
 import type { ObjectResolver } from './object-resolver.ts';
@@ -14,7 +15,7 @@ export interface PurgeReport {
   /** Its number; later ones are higher. */
   readonly id: number;
   readonly kind: NamedPurge['kind'];
-  /** The key, the beginning of keys, or the tag; empty for everything. Of several sites each, with a space between them. */
+  /** The key, the beginning of keys, or the tag (behind a site's name and a colon where it is not about all); empty for everything. Of several sites each, with a space between them. */
   readonly key: string;
   /** It made stale instead of forgetting. */
   readonly isSoft: boolean;
@@ -26,6 +27,9 @@ export interface PurgeReport {
 
 /** Purges that are remembered. */
 const REPORTS_MAX = 256;
+
+/** Several that are named at once, on each site that they reach: each is a record in the journal of every device. */
+const PURGES_AT_ONCE_MAX = 256;
 
 /** Dependencies of a purger. */
 export interface PurgerOptions {
@@ -62,11 +66,15 @@ export class Purger {
    * Forgets for good, or makes stale: when this resolves, no request that comes later is answered with what is covered before the origin was
    * asked, crash or no crash.
    *
+   * @param within the sites that it may reach; all where it is left out
    * @throws EdgeError REQUEST_INVALID, STORE_UNAVAILABLE
    */
-  async purge(named: NamedPurge, isSoft: boolean): Promise<PurgeReport> {
-    const { sites, metrics } = this.#options;
-    const resolved = resolvePurges(named, sites);
+  async purge(named: NamedPurge, isSoft: boolean, within?: SiteDirectory): Promise<PurgeReport> {
+    return this.#purge(named, isSoft, resolvePurges(named, this.#options.sites, within));
+  }
+
+  async #purge(named: NamedPurge, isSoft: boolean, resolved: readonly ResolvedPurge[]): Promise<PurgeReport> {
+    const { metrics } = this.#options;
     metrics.add('purges', 1, isSoft ? `soft-${named.kind}` : named.kind);
     const parts = await Promise.all(resolved.map(({ target }) => this.#purgeOne(target, isSoft)));
     const key = resolved.map((part) => part.key).join(' ');
@@ -92,8 +100,15 @@ export class Purger {
   }
 
   /** As purge(), for several at a time, which share the flushes of the devices. @throws EdgeError when any of them could not be kept */
-  async purgeAll(named: readonly NamedPurge[], isSoft: boolean): Promise<readonly PurgeReport[]> {
-    return Promise.all(named.map((one) => this.purge(one, isSoft)));
+  async purgeAll(named: readonly NamedPurge[], isSoft: boolean, within: SiteDirectory): Promise<readonly PurgeReport[]> {
+    const resolved = named.map((one) => ({ one, parts: resolvePurges(one, this.#options.sites, within) }));
+    const count = resolved.reduce((sum, { parts }) => sum + parts.length, 0);
+    if (named.length > 1 && count > PURGES_AT_ONCE_MAX)
+      throw new EdgeError(
+        'REQUEST_INVALID',
+        `Name fewer: it takes ${count} purges, since each is one for each site, and ${PURGES_AT_ONCE_MAX} go at once`,
+      );
+    return Promise.all(resolved.map(({ one, parts }) => this.#purge(one, isSoft, parts)));
   }
 
   /**

@@ -1,6 +1,6 @@
 /**
- * Who the client is behind proxies that are trusted: `Forwarded` (RFC 7239) or `X-Forwarded-For`, read from the nearest hop on, as far as each
- * hop was written by somebody trusted. Pure. Used by proxy/request-context.ts.
+ * Who the client is behind proxies that are trusted: `X-Forwarded-For` or `Forwarded` (RFC 7239), whichever they write, read from the nearest hop on, as far as
+ * each hop was written by somebody trusted. The other one passes them as the client sent it, so it is not looked at. Pure. Used by proxy/request-context.ts.
  */
 import { isIP } from 'node:net';
 import { type FieldList, fieldLines } from './header-fields.ts';
@@ -10,6 +10,17 @@ export interface ForwardedClient {
   readonly address: string | undefined;
   /** Of the client's own request, where a trusted proxy says. */
   readonly isSecure: boolean;
+}
+
+/** The fields that proxies tell clients by. */
+export type ForwardedField = 'forwarded' | 'x-forwarded-for';
+
+/** Whom to believe, and by which field. */
+export interface ForwardingTrust {
+  /** Whether what this address says of others is believed. */
+  readonly isTrusted: (address: string) => boolean;
+  /** The one that they write; what a client says there does not get past them unmarked. */
+  readonly field: ForwardedField;
 }
 
 /** A hop as a proxy wrote it; without address where it is hidden or malformed. */
@@ -24,23 +35,24 @@ const HOPS_MAX = 32;
 /**
  * The nearest hop that is not a trusted proxy. A hop that cannot be read ends the search: the client is then the proxy that wrote it.
  *
- * @param peer      the other end of the connection
- * @param isTrusted whether what this address says of others is believed
+ * @param peer the other end of the connection
  */
-export function forwardedClient(fields: FieldList, peer: ForwardedClient, isTrusted: (address: string) => boolean): ForwardedClient {
+export function forwardedClient(fields: FieldList, peer: ForwardedClient, { isTrusted, field }: ForwardingTrust): ForwardedClient {
   if (peer.address === undefined || !isTrusted(peer.address)) return peer;
   let client = peer;
-  for (const { address, scheme } of hopsOf(fields).reverse().slice(0, HOPS_MAX)) {
+  for (const { address, scheme } of hopsOf(fields, field).reverse().slice(0, HOPS_MAX)) {
     if (address === undefined || client.address === undefined || !isTrusted(client.address)) break;
     client = { address, isSecure: scheme === undefined ? client.isSecure : scheme === 'https' };
   }
   return client;
 }
 
-/** The client's side first. `Forwarded` is the standard; where it is there, the others are not looked at. */
-function hopsOf(fields: FieldList): Hop[] {
-  const standard = fieldLines(fields, 'forwarded');
-  if (standard.length > 0) return splitOutsideQuotes(standard.join(','), ',').map(parseElement);
+/** The client's side first. */
+function hopsOf(fields: FieldList, field: ForwardedField): Hop[] {
+  if (field === 'forwarded') {
+    const lines = fieldLines(fields, 'forwarded');
+    return lines.length === 0 ? [] : splitOutsideQuotes(lines.join(','), ',').map(parseElement);
+  }
   const addresses = fieldLines(fields, 'x-forwarded-for').join(',').split(',');
   const [scheme] = fieldLines(fields, 'x-forwarded-proto');
   if (addresses.length === 1 && addresses[0]?.trim() === '') return [];

@@ -7,6 +7,7 @@ import { toEdgeError } from '../base/errors.ts';
 import { BodyReader } from '../fill/body-reader.ts';
 import { type ForwardReason, formatCacheStatus } from '../http/cache-status.ts';
 import { endToEndFields, type FieldList, fieldLines, fieldValue, splitList } from '../http/header-fields.ts';
+import { BODILESS_STATUSES } from '../http/response-head.ts';
 import { appendVia } from '../http/via.ts';
 import type { UpstreamHead } from '../upstream/upstream-transport.ts';
 import { affinityOf } from './affinity.ts';
@@ -165,13 +166,14 @@ function passedResponseFields(context: RequestContext, head: UpstreamHead): (rea
   ];
 }
 
-/** One length, however often the origin has said it (RFC 9110 s8.6); a 204 has none. What contradicts itself came no further than its head. */
+/** One length, however often the origin has said it (RFC 9110 s8.6); a 204 has none, and a 205 none but 0. What contradicts itself came no further than its head. */
 function lengthFields({ fields, status }: UpstreamHead): (readonly [string, string])[] {
+  if (status === 205) return [['content-length', '0']];
   const [length] = fieldLines(fields, 'content-length').flatMap(splitList);
   return length === undefined || status === 204 ? [] : [['content-length', length]];
 }
 
-/** RFC 9110 s6.4.1. */
+/** RFC 9110 s6.4.1. An origin may have sent content with a 205 all the same: it is read, and dropped. */
 function hasBody(context: RequestContext, head: UpstreamHead): boolean {
-  return context.method !== 'HEAD' && head.status !== 204 && head.status !== 304;
+  return context.method !== 'HEAD' && !BODILESS_STATUSES.has(head.status);
 }

@@ -73,6 +73,8 @@ interface ConnectionState {
   /** The newest one; while its content is still to come, whatever goes wrong on the connection goes wrong in it. */
   newest: Turn | undefined;
   readonly waiting: Turn[];
+  /** Node's parser reads nothing more, and says so for every packet. */
+  isBroken: boolean;
   /** What is sent after the response in progress, when the client has gone on with something that is not HTTP. */
   refusal: string | undefined;
 }
@@ -112,7 +114,7 @@ export class Listener {
       },
       (request, response) => this.#handle(request, response),
     );
-    this.#server.on('clientError', (error, socket) => this.#refuse(error, socket));
+    this.#server.on('clientError', (error, socket) => this.#refuseSoon(error, socket));
     // Beyond its own limit node:http would drop fields without a word; admit has one that refuses.
     this.#server.maxHeadersCount = 0;
     // Without listeners node:http answers these itself: with 100 before anybody was asked, with 417 past log and metrics.
@@ -277,7 +279,7 @@ export class Listener {
   #originOf(request: IncomingMessage, socket: Duplex): RequestOrigin {
     const { clock, service } = this.#services;
     const peer = this.#peers.get(socket) ?? { address: request.socket.remoteAddress, isSecure: false };
-    return { startedMs: clock.monotonicMs(), peer, isTrustedProxy: service.transport.isTrustedProxy };
+    return { startedMs: clock.monotonicMs(), peer, trust: service.transport.trust };
   }
 
   /** A response has ended: the next request of the connection has its turn. */
@@ -299,9 +301,20 @@ export class Listener {
   }
 
   #stateOf(socket: Duplex): ConnectionState {
-    const state = this.#connections.get(socket) ?? { isBusy: false, newest: undefined, waiting: [], refusal: undefined };
+    const state = this.#connections.get(socket) ?? { isBusy: false, newest: undefined, waiting: [], isBroken: false, refusal: undefined };
     this.#connections.set(socket, state);
     return state;
+  }
+
+  /**
+   * Refuses what node's parser has stopped in, once. It tells so before what stands in front of it was begun or long after, depending on how the bytes
+   * came to it; in either case that has its turn first, so that both lanes give one answer.
+   */
+  #refuseSoon(error: Error, socket: Duplex): void {
+    const state = this.#stateOf(socket);
+    if (state.isBroken) return;
+    state.isBroken = true;
+    this.#services.clock.defer(() => this.#refuse(error, socket));
   }
 
   #refuse(error: Error, socket: Duplex): void {
@@ -315,7 +328,7 @@ export class Listener {
       state.waiting.pop();
       this.#refuseWith('content', socket);
     } else if (newest.response.headersSent) {
-      this.#services.metrics.add('refused', 1, 'content');
+      if (newest.context.error === undefined) this.#services.metrics.add('refused', 1, 'content');
       socket.destroy();
     } else newest.context.refuse(refusal(this.#services, 'content', "The request's content is malformed"));
   }
@@ -332,8 +345,8 @@ export class Listener {
 
 /** Whether connections begin in the express lane, which knows no TLS, and no client but the other end of the connection. */
 function isForLane({ service }: ProxyServices, { hasExpressLane }: ListenerOptions): boolean {
-  const { certificates, takesProxyProtocol, isTrustedProxy } = service.transport;
-  return hasExpressLane && certificates === undefined && !takesProxyProtocol && isTrustedProxy === undefined;
+  const { certificates, takesProxyProtocol, trust } = service.transport;
+  return hasExpressLane && certificates === undefined && !takesProxyProtocol && trust === undefined;
 }
 
 /**
@@ -351,15 +364,15 @@ function takeOverConnections(server: Server): (socket: Socket) => void {
 
 /** A request line that means something, of a method that node's parser does not know. */
 const UNKNOWN_METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [!-~]+ HTTP\/1\.[01]\r\n/;
-/** A request line to its end, of whatever version. */
-const WHOLE_LINE = /^[^\r\n]+ HTTP\/\d\.\d\r\n/;
+/** What node's parser says of a version that is one, and not spoken; it says other things of what is none. */
+const UNKNOWN_VERSION = 'Invalid HTTP version';
 /** A target beyond MAX_TARGET_BYTES, which is what made the head too large. */
 const LONG_TARGET = new RegExp(`^[A-Z]+ [!-~]{${MAX_TARGET_BYTES + 1}}`);
 
 const LF = 10;
 
 /** What node's parser has found wrong before there was a request. */
-function kindOf(error: Error & { readonly rawPacket?: unknown; readonly bytesParsed?: unknown }): RefusalKind {
+function kindOf(error: Error & { readonly rawPacket?: unknown; readonly bytesParsed?: unknown; readonly reason?: unknown }): RefusalKind {
   const { bytesParsed } = error;
   const bytes = Buffer.isBuffer(error.rawPacket) ? error.rawPacket : Buffer.alloc(0);
   // Requests that were sent ahead of this one may stand in the same packet; it begins with the line in which the parser stopped.
@@ -371,7 +384,8 @@ function kindOf(error: Error & { readonly rawPacket?: unknown; readonly bytesPar
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return 'head-time';
     case 'HPE_INVALID_VERSION':
-      return WHOLE_LINE.test(packet) ? 'version' : 'syntax';
+      // The line may have come in several packets, so its text is not asked.
+      return error.reason === UNKNOWN_VERSION ? 'version' : 'syntax';
     case 'HPE_INVALID_METHOD':
       return UNKNOWN_METHOD.test(packet) ? 'method' : 'syntax';
     default:

@@ -4,6 +4,7 @@
  */
 import { EdgeError, toEdgeError } from '../base/errors.ts';
 import { formatCacheStatus } from '../http/cache-status.ts';
+import { grpcAnswer, isGrpc } from '../http/grpc.ts';
 import { type FieldList, hasField } from '../http/header-fields.ts';
 import { formatProxyStatus } from '../http/proxy-status.ts';
 import { parseRequestTarget } from '../http/request-target.ts';
@@ -67,18 +68,18 @@ function guardedRoutes({ request, fields }: RequestContext, { service }: ProxySe
   const target = isOfUrl ? parseRequestTarget(request.url ?? '', host) : undefined;
   if (target?.kind !== 'ok') return router.routes;
   const named = router.routes.filter(({ match }) => matchesPath(match.path, target.path));
-  // What it names is another service's: whoever may not ask here may not purge there from here.
+  // Nothing here answers for it: only who may ask here hears of that.
   return named.length === 0 ? router.routes : named;
 }
 
-/** With what every answer of this program has. */
+/** With what every answer of this program has; in terms of gRPC for its clients, which take any status of HTTP but 200 for a fault of the way. */
 function replyOf(
   context: RequestContext,
   { status, fields = [], text }: EarlyAnswer,
 ): { status: number; fields: FieldList; text?: string | undefined } {
   context.cacheStatus = formatCacheStatus({ forward: undefined, detail: 'middleware' });
   const content = BODILESS_STATUSES.has(status) ? undefined : text;
-  return {
+  const answer: { status: number; fields: FieldList; text?: string | undefined } = {
     status,
     fields: [
       ...fields.map(([name, value]) => [name.toLowerCase(), value] as const),
@@ -92,4 +93,5 @@ function replyOf(
     ],
     text: context.method === 'HEAD' ? undefined : content,
   };
+  return context.request.isHttp2 === true && isGrpc(context.fields) ? grpcAnswer(answer) : answer;
 }

@@ -36,7 +36,7 @@ const TURNS_MAX = 3;
 export async function handleRequest(context: RequestContext, services: ProxyServices): Promise<void> {
   services.load.requests += 1;
   if (services.requestIdAudience !== 'off') {
-    const isTrusted = context.isPeerBelieved && services.service.transport.isTrustedProxy !== undefined;
+    const isTrusted = context.isPeerBelieved && services.service.transport.trust !== undefined;
     context.requestId = services.requestIds.idOf(context.fields, isTrusted);
   }
   context.trail.span = services.tracing?.begin({

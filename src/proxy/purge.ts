@@ -1,6 +1,7 @@
 /**
  * Stage *purge*: a request with the method PURGE is an order to this cache and never reaches the origin. The target names a URL; the field
- * X-Purge-Method makes it the beginning of URLs, the site of its host, or everything; a field that carries tags in responses names tags.
+ * X-Purge-Method makes it the beginning of URLs, the site of its host, or everything; a field that carries tags in responses names tags. It reaches
+ * what the service has that was asked, whose `access` the asker has to pass; the admin port reaches all.
  * Soft-Purge: 1 (Fastly-Soft-Purge too) makes stale instead of forgetting.
  */
 import { isUtf8 } from 'node:buffer';
@@ -13,6 +14,7 @@ import { purgeRefusal } from './middlewares.ts';
 import type { PurgeRefusal } from './purge-gate.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ProxyServices } from './services.ts';
+import { siteDirectory } from './site-directory.ts';
 import { NEXT, type StageOutcome } from './stage.ts';
 
 /** Tags of one request: each is a record in the journal of every device. */
@@ -41,7 +43,12 @@ export async function purge(context: RequestContext, services: ProxyServices): P
   }
   try {
     const named = namedBy(request.url ?? '', fields);
-    const reports = await purger.purgeAll(named, isSoft(fields));
+    // What this service has: whoever may ask it may not purge through it what others have (DECISIONS 67).
+    const reports = await purger.purgeAll(
+      named,
+      isSoft(fields),
+      siteDirectory(() => [services.service.router]),
+    );
     const text = `${JSON.stringify(reports.length === 1 ? reports[0] : { purges: reports })}\n`;
     const described = [
       ['content-type', 'application/json; charset=utf-8'],

@@ -10,7 +10,7 @@ import type { SiteRule } from '../cache/site-rule.ts';
 import type { FillTarget } from '../fill/fill-context.ts';
 import type { Resolution } from '../fill/object-resolver.ts';
 import type { ForwardReason } from '../http/cache-status.ts';
-import { forwardedClient } from '../http/forwarded-chain.ts';
+import { type ForwardedField, type ForwardingTrust, forwardedClient } from '../http/forwarded-chain.ts';
 import { type FieldList, parseRawFields } from '../http/header-fields.ts';
 import type { MultipartLayout } from '../http/multipart-ranges.ts';
 import type { RangeSpec } from '../http/range.ts';
@@ -76,7 +76,7 @@ export interface RequestOrigin {
   readonly startedMs: number;
   readonly peer: Peer;
   /** See ServiceTransport. */
-  readonly isTrustedProxy: ((address: string) => boolean) | undefined;
+  readonly trust: ForwardingTrust | undefined;
   readonly fault?: RequestFault | undefined;
   /** It asks for another protocol, and its route lets it. */
   readonly upgrade?: UpgradeAttempt | undefined;
@@ -96,6 +96,7 @@ export class RequestContext {
   readonly clientAddress: string | undefined;
   /** Whether what the request says of those before the peer is passed on. */
   readonly isPeerBelieved: boolean;
+  readonly #believedField: ForwardedField | undefined;
   /** Whether the client's own request came by TLS. */
   readonly isSecure: boolean;
   readonly fault: RequestFault | undefined;
@@ -154,7 +155,7 @@ export class RequestContext {
   cachedBytes = 0;
 
   constructor(request: ClientRequest, response: ClientResponse, origin: RequestOrigin) {
-    const { startedMs, peer, isTrustedProxy, fault } = origin;
+    const { startedMs, peer, trust, fault } = origin;
     this.request = request;
     this.response = response;
     this.method = request.method ?? 'GET';
@@ -163,13 +164,19 @@ export class RequestContext {
     this.fault = fault;
     this.peer = peer;
     this.upgrade = origin.upgrade;
-    const client = isTrustedProxy === undefined ? peer : forwardedClient(this.fields, peer, isTrustedProxy);
+    const client = trust === undefined ? peer : forwardedClient(this.fields, peer, trust);
     this.clientAddress = client.address;
     this.isSecure = client.isSecure;
-    this.isPeerBelieved = isTrustedProxy === undefined || (peer.address !== undefined && isTrustedProxy(peer.address));
+    this.isPeerBelieved = trust === undefined || (peer.address !== undefined && trust.isTrusted(peer.address));
+    this.#believedField = trust?.field;
     response.on('close', () => {
       if (!response.writableFinished) this.#abort.abort();
     });
+  }
+
+  /** Whether what this field says of those before the peer is passed on: beside the one that the peer writes, the other may be a client's own word. */
+  isFieldBelieved(name: ForwardedField): boolean {
+    return this.isPeerBelieved && (this.#believedField === undefined || this.#believedField === name);
   }
 
   /** Aborts when the client leaves before its response is complete, or when the request is refused. */

@@ -7,6 +7,7 @@ import type { KeyedSite } from '../cache/cache-key.ts';
 import type { SiteRule } from '../cache/site-rule.ts';
 import type { ObjectResolver } from '../fill/object-resolver.ts';
 import type { Purger } from '../fill/purger.ts';
+import type { ForwardingTrust } from '../http/forwarded-chain.ts';
 import type { FieldList } from '../http/header-fields.ts';
 import type { RedirectRule } from '../http/redirect-target.ts';
 import type { BufferPool } from '../memory/buffer-pool.ts';
@@ -73,8 +74,8 @@ export interface ServiceTransport {
   readonly takesProxyProtocol: boolean;
   /** HTTP/2 is spoken beside HTTP/1.1: by ALPN with TLS, else with those who begin with it. */
   readonly hasHttp2: boolean;
-  /** Whether the word of this address about clients counts; undefined: nobody's does, and what clients say of it is passed on. */
-  readonly isTrustedProxy: ((address: string) => boolean) | undefined;
+  /** Whose word about clients counts; undefined: nobody's does, and what clients say of it is passed on. */
+  readonly trust: ForwardingTrust | undefined;
 }
 
 /** What the listeners of one service answer with. */

@@ -1,9 +1,9 @@
-/** Which sites answer for what a purge names, over all services. A purge reaches every site that could, whatever the method: too much only costs time. */
+/** Which sites answer for what a purge names, over some services or all. A purge reaches every site that could, whatever the method: too much only costs time. */
 import type { SiteDirectory } from '../cache/named-purge.ts';
 import { matchesPath, type Router } from './router.ts';
 import type { ServedRoute, Site } from './services.ts';
 
-/** @param routers of the present configuration; asked for at each purge */
+/** @param routers asked for at each purge */
 export function siteDirectory(routers: () => Iterable<Router<ServedRoute>>): SiteDirectory {
   return {
     find({ host, path }) {

@@ -76,7 +76,7 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
   const isLeftOut = (name: string): boolean =>
     REPLACED.has(name) ||
     (name === REQUEST_ID_FIELD && context.requestId !== undefined) ||
-    (name === 'forwarded' && !context.isPeerBelieved) ||
+    (name === 'forwarded' && !context.isFieldBelieved('forwarded')) ||
     (name === 'max-forwards' && hops !== undefined) ||
     (context.method === 'HEAD' && RANGE_FIELDS.has(name));
   const { site } = context.need('route');
@@ -84,10 +84,8 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
     endToEndFields(fields).filter(([name]) => !isLeftOut(name)),
     site,
   );
-  const { peer } = context;
   const host = fieldValue(fields, 'host');
-  const saidBefore = context.isPeerBelieved ? fieldValue(fields, 'x-forwarded-for') : undefined;
-  const forwardedFor = [saidBefore, peer.address].filter((part) => part !== undefined && part !== '').join(', ');
+  const forwardedFor = addressesBefore(context);
   return [
     ['host', hostAtOrigin(site, context.host)],
     ...kept,
@@ -101,6 +99,14 @@ export function passedRequestFields(context: RequestContext, services: ProxyServ
     // RFC 9110 s10.1.1: whether the content is wanted is for the origin to say.
     ...(expectsContinue(context) ? [['expect', '100-continue'] as const] : []),
   ];
+}
+
+/** The chain as it is believed, and the peer behind it. What proxies say in `Forwarded` is told by the client that it makes known. */
+function addressesBefore(context: RequestContext): string {
+  const { peer, clientAddress, fields } = context;
+  const known = clientAddress === peer.address ? undefined : clientAddress;
+  const before = context.isFieldBelieved('x-forwarded-for') ? fieldValue(fields, 'x-forwarded-for') : known;
+  return [before, peer.address].filter((part) => part !== undefined && part !== '').join(', ');
 }
 
 /** How many proxies may yet pass an OPTIONS on (RFC 9110 s7.6.2); undefined when the client did not say, or the method has no limit. */

@@ -88,7 +88,8 @@ export interface SliceOffer extends SliceAddress {
 export type PurgeTarget =
   | { readonly kind: 'object'; readonly objectHash: ObjectHash }
   | { readonly kind: 'prefix'; readonly keyPrefix: string }
-  | { readonly kind: 'tag'; readonly tag: string }
+  /** `keyPrefix`: of those only whose key begins so. */
+  | { readonly kind: 'tag'; readonly tag: string; readonly keyPrefix?: string | undefined }
   | { readonly kind: 'everything' };
 
 /** How to purge. */

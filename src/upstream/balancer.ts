@@ -23,7 +23,7 @@ export interface BalancedRequest {
   readonly affinity: string | undefined;
 }
 
-/** Chooses one of the nodes that may be chosen now. One per group; it may keep what it needs to remember. */
+/** Chooses one of the nodes that may be chosen now. One for each set of nodes of a group; it may keep what it needs to remember of them. */
 export interface Balancer<Node extends BalancedNode = BalancedNode> {
   /** @param candidates at least one; in the order of the configuration */
   choose(candidates: readonly Node[], request: BalancedRequest): Node;
@@ -34,23 +34,32 @@ export interface Balancer<Node extends BalancedNode = BalancedNode> {
  * chosen and pays what all gained.
  */
 export class SmoothRoundRobin<Node extends BalancedNode> implements Balancer<Node> {
-  readonly #credits = new WeakMap<Node, number>();
+  readonly #credits = new Map<Node, { left: number }>();
 
   choose(candidates: readonly Node[]): Node {
     let total = 0;
     let best: Node | undefined;
-    let bestCredit = Number.NEGATIVE_INFINITY;
+    let bestCredit = { left: Number.NEGATIVE_INFINITY };
     for (const node of candidates) {
-      const credit = (this.#credits.get(node) ?? 0) + node.weightNow;
-      this.#credits.set(node, credit);
-      total += node.weightNow;
-      if (credit <= bestCredit) continue;
+      const { weightNow } = node;
+      const credit = this.#creditOf(node);
+      credit.left += weightNow;
+      total += weightNow;
+      if (credit.left <= bestCredit.left) continue;
       best = node;
       bestCredit = credit;
     }
     assert(best !== undefined, 'a balancer is given candidates');
-    this.#credits.set(best, bestCredit - total);
+    bestCredit.left -= total;
     return best;
+  }
+
+  #creditOf(node: Node): { left: number } {
+    const known = this.#credits.get(node);
+    if (known !== undefined) return known;
+    const credit = { left: 0 };
+    this.#credits.set(node, credit);
+    return credit;
   }
 }
 
@@ -77,9 +86,8 @@ export class TwoChoices<Node extends BalancedNode> implements Balancer<Node> {
 
   choose(candidates: readonly Node[]): Node {
     const first = drawByWeight(candidates, this.#random);
-    const others = candidates.filter((node) => node !== first);
-    if (others.length === 0) return first;
-    const second = drawByWeight(others, this.#random);
+    if (candidates.length === 1) return first;
+    const second = drawByWeight(candidates, this.#random, first);
     return loadOf(second) < loadOf(first) ? second : first;
   }
 }
@@ -89,10 +97,17 @@ export class LeastConnections<Node extends BalancedNode> implements Balancer<Nod
   readonly #turns = new SmoothRoundRobin<Node>();
 
   choose(candidates: readonly Node[]): Node {
-    // Looked at once: what a node is worth while it starts slowly changes with every look.
-    const loads = candidates.map(loadOf);
-    const least = Math.min(...loads);
-    return this.#turns.choose(candidates.filter((_, index) => loads[index] === least));
+    let least = Number.POSITIVE_INFINITY;
+    let idlest: Node[] = [];
+    for (const node of candidates) {
+      // Looked at once: what a node is worth while it starts slowly changes with every look.
+      const load = loadOf(node);
+      if (load > least) continue;
+      if (load < least) idlest = [];
+      idlest.push(node);
+      least = load;
+    }
+    return this.#turns.choose(idlest);
   }
 }
 
@@ -103,11 +118,14 @@ function loadOf({ inFlight, weightNow }: BalancedNode): number {
 
 const DRAW_STEPS = 2 ** 30;
 
-function drawByWeight<Node extends BalancedNode>(candidates: readonly Node[], random: Random): Node {
-  const total = candidates.reduce((sum, { weightNow }) => sum + weightNow, 0);
+/** @param except is not drawn; there are others */
+function drawByWeight<Node extends BalancedNode>(candidates: readonly Node[], random: Random, except?: Node): Node {
+  let total = 0;
+  for (const node of candidates) if (node !== except) total += node.weightNow;
   let rest = (random.integerBelow(DRAW_STEPS) / DRAW_STEPS) * total;
   let last: Node | undefined;
   for (const node of candidates) {
+    if (node === except) continue;
     last = node;
     rest -= node.weightNow;
     if (rest < 0) break;

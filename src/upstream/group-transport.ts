@@ -102,12 +102,13 @@ export class GroupTransport implements UpstreamTransport {
 
   /** The node for a request that was tried at some already; undefined when there is no other. */
   choose(tried: ReadonlySet<UpstreamNode>, request: BalancedRequest): UpstreamNode | undefined {
+    const primary: UpstreamNode[] = [];
+    const backups: UpstreamNode[] = [];
+    for (const node of this.nodes) if (node.isAvailable && !tried.has(node)) (node.isBackup ? backups : primary).push(node);
+    if (primary.length > 0 && this.#areEnough(primary, tried)) return this.#balancer.choose(primary, request);
+    if (primary.length === 0 && backups.length > 0) return this.#balancer.choose(backups, request);
     const untried = this.nodes.filter((node) => !tried.has(node));
     if (untried.length === 0) return undefined;
-    const well = untried.filter((node) => node.isAvailable);
-    const primary = well.filter((node) => !node.isBackup);
-    if (primary.length > 0 && this.#areEnough(primary, tried)) return this.#balancer.choose(primary, request);
-    if (primary.length === 0 && well.length > 0) return this.#balancer.choose(well, request);
     // A node that may have recovered is better than an error for sure.
     this.metrics.add('panics');
     const first = untried.filter((node) => !node.isBackup);
@@ -117,8 +118,11 @@ export class GroupTransport implements UpstreamTransport {
   #areEnough(well: readonly UpstreamNode[], tried: ReadonlySet<UpstreamNode>): boolean {
     const { panicPercent } = this.#options;
     if (panicPercent === 0 || tried.size > 0) return true;
-    const weightOf = (nodes: readonly UpstreamNode[]): number => nodes.reduce((sum, { weight }) => sum + weight, 0);
-    return weightOf(well) * 100 >= panicPercent * weightOf(this.nodes.filter((node) => !node.isBackup));
+    let weightOfWell = 0;
+    for (const { weight } of well) weightOfWell += weight;
+    let weightOfAll = 0;
+    for (const { isBackup, weight } of this.nodes) if (!isBackup) weightOfAll += weight;
+    return weightOfWell * 100 >= panicPercent * weightOfAll;
   }
 
   /** The median of the nodes' times to the head, without the one that is compared with it; undefined where fewer than two others are known. */

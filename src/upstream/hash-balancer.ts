@@ -63,13 +63,47 @@ export function ketamaOrder<Node extends BalancedNode>(): Order<Node> {
   };
 }
 
-/** The node with the highest score for the affinity, then the next: weighted by -w / ln(u), so that a weight is a share. */
+/**
+ * The node with the highest score for the affinity, then the next: weighted by -w / ln(u), so that a weight is a share. Scores of one affinity are mixed from
+ * its hash and those of the nodes, which are made once.
+ */
 export function rendezvousOrder<Node extends BalancedNode>(): Order<Node> {
-  return (candidates, affinity) =>
-    candidates
-      .map((node) => ({ node, score: -node.weight / Math.log((placeOf(`${node.origin} ${affinity}`) + 1) / (2 ** 32 + 1)) }))
-      .sort((one, other) => other.score - one.score)
-      .map(({ node }) => node);
+  const places = new Map<Node, number>();
+  const placeOfNode = (node: Node): number => {
+    const place = places.get(node) ?? placeOf(node.origin);
+    places.set(node, place);
+    return place;
+  };
+  return function* (candidates, affinity) {
+    const place = placeOf(affinity);
+    const scores = candidates.map((node) => -node.weight / Math.log((mix(place, placeOfNode(node)) + 1) / (2 ** 32 + 1)));
+    // Mostly the first is taken, so they are not sorted.
+    for (const _ of candidates) {
+      const best = indexOfGreatest(scores);
+      const node = candidates[best];
+      if (node !== undefined) yield node;
+      scores[best] = -1;
+    }
+  };
+}
+
+function indexOfGreatest(numbers: readonly number[]): number {
+  let found = 0;
+  let greatest = Number.NEGATIVE_INFINITY;
+  for (const [index, number] of numbers.entries()) {
+    if (number <= greatest) continue;
+    greatest = number;
+    found = index;
+  }
+  return found;
+}
+
+/** Two numbers of 32 bits to one in which each of their bits counts for all of its (the last steps of MurmurHash3). */
+function mix(one: number, other: number): number {
+  let bits = (one ^ Math.imul(other, 0x9e3779b1)) >>> 0;
+  bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);
+  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+  return (bits ^ (bits >>> 16)) >>> 0;
 }
 
 function makeRing<Node extends BalancedNode>(nodes: readonly Node[]): readonly (readonly [number, Node])[] {

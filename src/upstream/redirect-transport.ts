@@ -1,6 +1,7 @@
 /**
  * A transport that follows redirects as a rule says, so that whoever asks sees the last response only. Every request begins at the origin
- * that is configured: a signed Location is used once and remembered nowhere, and one that has expired is replaced by asking again.
+ * that is configured: a signed Location is used once and remembered nowhere, and one that has expired is replaced by asking again. Another
+ * origin is told which representation is wanted, and nothing of who asks, whoever has said that: a client, a middleware, or this program.
  *
  *   start -> 302 -> start at its target -> ... -> the last response's head and body, as of one transfer
  */
@@ -28,8 +29,36 @@ export interface RedirectOptions {
   readonly metrics: MetricSet<typeof UPSTREAM_METRICS>;
 }
 
-/** Meant for the origin that the client asked, and for no other (RFC 9110 s15.4). */
-const NOT_FOR_OTHERS: ReadonlySet<string> = new Set(['authorization', 'cookie', 'cookie2', 'proxy-authorization']);
+/**
+ * What another origin is sent, of those that come. Any other field may be meant for the origin that the client asked (RFC 9110 s15.4 names Authorization and
+ * Cookie as examples): `X-User` of a middleware, a client's API key, the client's address.
+ */
+const FOR_OTHERS: ReadonlySet<string> = new Set([
+  'a-im',
+  'accept',
+  'accept-charset',
+  'accept-encoding',
+  'accept-language',
+  'cache-control',
+  'cdn-loop',
+  'host',
+  'if-match',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'if-unmodified-since',
+  // CORS: what may be read by whom is for the origin that answers to say.
+  'origin',
+  'pragma',
+  'prefer',
+  'range',
+  // As browsers that follow by themselves; storage may look at it.
+  'referer',
+  'user-agent',
+  'via',
+  'want-content-digest',
+  'want-repr-digest',
+]);
 
 /** Requests that end where redirects lead. */
 export class RedirectTransport implements UpstreamTransport {
@@ -163,5 +192,5 @@ class FollowedTransfer implements Transfer {
 }
 
 function fieldsFor(fields: FieldList, { authority }: RedirectTarget, isHome: boolean): FieldList {
-  return fields.filter(([name]) => isHome || !NOT_FOR_OTHERS.has(name)).map((field) => (field[0] === 'host' ? ['host', authority] : field));
+  return fields.filter(([name]) => isHome || FOR_OTHERS.has(name)).map((field) => (field[0] === 'host' ? ['host', authority] : field));
 }

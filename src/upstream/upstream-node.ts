@@ -103,6 +103,7 @@ export class UpstreamNode implements BalancedNode {
 
   get weightNow(): number {
     const { slowStartMs } = this.#options;
+    if (slowStartMs === 0) return this.#weight;
     const { wellForMs } = this.#health;
     if (wellForMs >= slowStartMs) return this.weight;
     return this.weight * Math.max(SLOW_START_SHARE_MIN, wellForMs / slowStartMs);

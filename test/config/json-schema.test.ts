@@ -69,6 +69,8 @@ const FILES: readonly (readonly [text: string, isValid: boolean])[] = [
   [`${BASE}routes: { name: a }\n`, false],
   [`${BASE}routes: [{ name: a, methods: get }]\n`, false],
   [`${BASE}services: [{ name: a, listen: 127.0.0.1:1, tlsMinVersion: 1.3, certificates: [{ cert: a, key: b }] }]\n`, true],
+  [`${BASE}services: [{ name: a, listen: 127.0.0.1:1, trustedProxies: 10.0.0.0/8, forwardedField: forwarded }]\n`, true],
+  [`${BASE}services: [{ name: a, listen: 127.0.0.1:1, trustedProxies: 10.0.0.0/8, forwardedField: x-real-ip }]\n`, false],
   [`${BASE}services: [{ name: a }]\n`, false],
   [`${BASE}services: [{ name: a, listen: 127.0.0.1:1, certificates: [{ cert: a }] }]\n`, false],
   [`${BASE}services: [{ name: a, listen: 127.0.0.1:1, certificates: [{ cert: a, key: b }], tlsMinVersion: 1.1 }]\n`, false],

@@ -54,6 +54,7 @@ test('loadConfig() fills in every default', () => {
         takesProxyProtocol: false,
         hasHttp2: false,
         trustedProxies: undefined,
+        forwardedField: 'x-forwarded-for',
         middlewares: [],
       },
     ],

@@ -43,6 +43,7 @@ services:
     tlsMinVersion: 1.3
     proxyProtocol: true
     trustedProxies: [10.0.0.0/8, "::1"]
+    forwardedField: forwarded
   - name: inner
     listen: 127.0.0.1:8082
     routes: [api, debian]
@@ -81,6 +82,7 @@ const PLAIN = {
   takesProxyProtocol: false,
   hasHttp2: false,
   trustedProxies: undefined,
+  forwardedField: 'x-forwarded-for',
   middlewares: [],
 };
 
@@ -106,6 +108,7 @@ test('services, routes and groups are joined; what they leave out comes from the
         { address: '10.0.0.0', prefixBits: 8, family: 'ipv4' },
         { address: '::1', prefixBits: 128, family: 'ipv6' },
       ],
+      forwardedField: 'forwarded',
       middlewares: [],
     },
     { ...PLAIN, name: 'inner', isImplicit: false, listen: [{ host: '127.0.0.1', port: 8082 }], routes: ['debian', 'api'] },
@@ -163,12 +166,13 @@ test('--print-effective shows the lists with their sources', () => {
   assert.ok(result.kind === 'ok');
   const shown = new Map(listEffectiveOptions(result.config, result.sources).map((option) => [option.key, option]));
   const row = (key: string): string => `${shown.get(key)?.value} # ${shown.get(key)?.source.replace(`${FOLDER}/`, '')}`;
-  assert.equal(row('services.inner'), 'listen 127.0.0.1:8082, routes debian api # edge.yaml:14');
+  assert.equal(row('services.inner'), 'listen 127.0.0.1:8082, routes debian api # edge.yaml:15');
   assert.equal(
     row('routes.debian'),
-    'host mirror.example *.mirrors.example, prefix /debian, stripPrefix /debian, addPrefix /archive, upstream mirrors, sliceSize 512KiB, upgrade websocket # edge.yaml:18',
+    'host mirror.example *.mirrors.example, prefix /debian, stripPrefix /debian, addPrefix /archive, upstream mirrors, sliceSize 512KiB, upgrade websocket # edge.yaml:19',
   );
-  assert.equal(row('routes.debian.rules.own'), '^/dists/x/, freshFor 1m # edge.yaml:26');
+  assert.equal(row('routes.debian.rules.own'), '^/dists/x/, freshFor 1m # edge.yaml:27');
+  assert.match(row('services.edge'), /, trusted proxies 10\.0\.0\.0\/8,::1\/128 by forwarded #/);
   assert.match(row('routes.debian.rules.debian-pool'), /immutable.* # preset debian$/);
   assert.match(
     row('upstreams.api'),
@@ -275,6 +279,13 @@ test('what does not fit together is said: listen beside services, a missing grou
     ],
     [group, ['configuration: routes: is required where there are several upstream groups']],
     [`${group}routes: [{ name: r }]\n`, ['edge.yaml:3:18: routes.r: needs upstream: one of g, h']],
+    [
+      `${group}routes: [{ name: r, upstream: g }]\nservices: [{ name: a, listen: 127.0.0.1:1, forwardedField: x-real-ip }, { name: b, listen: 127.0.0.1:2, forwardedField: forwarded }]\n`,
+      [
+        'edge.yaml:4:60: services.0.forwardedField: must be one of x-forwarded-for, forwarded, not "x-real-ip"',
+        'edge.yaml:4:121: services.1.forwardedField: is about trustedProxies, and there are none',
+      ],
+    ],
     ['routes: [{ name: r }]\n', ['configuration: upstream.url: is required']],
     [
       'upstream: { url: "http://o.example" }\nroutes: [x]\nservices: y\n',

@@ -282,6 +282,7 @@ const PLAYS: Readonly<Record<string, Play>> = {
       { kind: 'object', objectHash: hashOf('site/a') },
       { kind: 'prefix', keyPrefix: 'site/' },
       { kind: 'tag', tag: 'red' },
+      { kind: 'tag', tag: 'red', keyPrefix: 'site/' },
       { kind: 'everything' },
     ];
     for (const target of targets) {
@@ -370,7 +371,13 @@ const PLAYS: Readonly<Record<string, Play>> = {
   },
 
   'purges by prefix, tag and everything, in memory and on the device': async (bench) => {
-    const targets: readonly PurgeTarget[] = [{ kind: 'prefix', keyPrefix: 's/x/' }, { kind: 'tag', tag: 'red' }, { kind: 'everything' }];
+    const targets: readonly PurgeTarget[] = [
+      { kind: 'prefix', keyPrefix: 's/x/' },
+      { kind: 'tag', tag: 'red' },
+      // The other one has it too, elsewhere.
+      { kind: 'tag', tag: 'blue', keyPrefix: 's/x/' },
+      { kind: 'everything' },
+    ];
     let next = bench;
     for (const [round, target] of [...targets, ...targets].entries()) {
       // In the second round nothing of it is in memory.
@@ -388,10 +395,10 @@ const PLAYS: Readonly<Record<string, Play>> = {
       assert.deepEqual(await next.store.readManifest(covered.objectHash), { kind: 'absent' }, target.kind);
       assert.equal((await readAndCheck(next.store, other, 1)) === 'absent', isOver, target.kind);
       assert.equal((await next.store.readManifest(other.objectHash)).kind, isOver ? 'absent' : 'hit', target.kind);
-      const refused = makeManifest('s/x/late', late, 100, { tags: ['red'] });
+      const refused = makeManifest('s/x/late', late, 100, { tags: ['red', 'blue'] });
       assert.deepEqual(next.store.offerManifest(refused, before), { kind: 'declined', reason: 'purged' }, target.kind);
       if (!isOver) assert.equal(next.store.offerManifest(makeManifest('s/y/late', late, 0), before).kind, 'admitted', target.kind);
-      const again = await storeTagged(next, 's/x/a', ['red']);
+      const again = await storeTagged(next, 's/x/a', ['red', 'blue']);
       next = await next.reopen();
       assert.notEqual(await readAndCheck(next.store, again, 1), 'absent', target.kind);
       assert.equal(await readAndCheck(next.store, covered, 1), 'absent', target.kind);

@@ -9,6 +9,7 @@ import grpc from '@grpc/grpc-js';
 import { certificateFiles } from '../helpers/certificate.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { withModule } from '../helpers/module-file.ts';
 import { temporaryDirectory } from '../helpers/temp.ts';
 
 const bytes = (message: Buffer): Buffer => message;
@@ -206,6 +207,68 @@ test('gRPC: errors of ours have a status of gRPC; a server that dies in the midd
   assert.equal(gone.code, grpc.status.UNAVAILABLE);
   assert.match(gone.details, /cannot be reached|broke off/);
   assert.equal(edge.services.service.router.routes[0]?.metrics.value('failures'), 2);
+});
+
+test('gRPC: what middlewares answer has a status of gRPC, and their fields are metadata', async (context) => {
+  const server = await startServer();
+  context.after(() => server.close());
+  const members = `create: () => ({
+    onRequest: (exchange) => {
+      const status = Number(exchange.field('x-status') ?? 0);
+      if (status === 0) return undefined;
+      if (status === 1) return { status: 200, fields: [['content-type', 'application/grpc'], ['grpc-status', '9'], ['grpc-message', 'own']] };
+      return status === 503 ? { status, fields: [['content-type', 'text/html']], text: '<p>down' } : { status, text: 'schön ' + status + '\\n' };
+    },
+  })`;
+  await withModule(members, async ({ file }) => {
+    await using edge = await startEdge({
+      yaml: `
+middlewares:
+  - { name: any, use: "${file}" }
+  - { name: keys, use: bearer, options: { tokens: { shop: correct-horse } } }
+  - { name: few, use: rateLimit, options: { requests: 2, per: 1h } }
+  - { name: far, use: access, options: { allow: 203.0.113.0/24 } }
+services:
+  - { name: open, listen: "127.0.0.1:0", http2: true, middlewares: [any, keys, few] }
+  - { name: closed, listen: "127.0.0.1:0", http2: true, middlewares: far }
+upstreams: [{ name: echo, protocol: h2, nodes: [{ url: "http://127.0.0.1:${server.port}" }] }]
+`,
+    });
+    const client = openClient(context, edge.ports.get('open') ?? 0);
+    const ask = (fields: Record<string, string>, through = client): Promise<Ended> =>
+      new Promise((resolve) => {
+        const metadata = new grpc.Metadata();
+        for (const [name, value] of Object.entries(fields)) metadata.set(name, value);
+        const running = call(through, 'unary')(Buffer.from('x'), metadata, {}, () => undefined);
+        running.on('status', resolve);
+      });
+    const { code, details, metadata } = await ask({});
+    assert.deepEqual([code, details], [grpc.status.UNAUTHENTICATED, 'Credentials are needed here']);
+    assert.match(String(metadata.get('www-authenticate')), /^Bearer realm=/);
+    const key = { authorization: 'Bearer correct-horse' };
+    for (const name of ['first', 'second']) assert.equal((await ask(key)).code, grpc.status.OK, name);
+    const limited = await ask(key);
+    assert.equal(limited.code, grpc.status.RESOURCE_EXHAUSTED);
+    assert.match(String(limited.metadata.get('retry-after')), /^\d+$/);
+    const refused = await ask({}, openClient(context, edge.ports.get('closed') ?? 0));
+    assert.equal(refused.code, grpc.status.PERMISSION_DENIED);
+    for (const [status, expected, message] of [
+      ['404', grpc.status.UNIMPLEMENTED, 'schön 404'],
+      ['302', grpc.status.UNKNOWN, 'schön 302'],
+      ['503', grpc.status.UNAVAILABLE, 'Status 503 of HTTP'],
+      ['1', grpc.status.FAILED_PRECONDITION, 'own'],
+    ] as const) {
+      const ended = await ask({ ...key, 'x-status': status });
+      assert.deepEqual([ended.code, ended.details], [expected, message], status);
+    }
+    // A call with content on its way, which nobody takes.
+    const chat = call(openClient(context, edge.ports.get('closed') ?? 0), 'chat')();
+    chat.on('error', () => undefined);
+    const ended = statusOf(chat);
+    chat.write(Buffer.alloc(100_000));
+    assert.equal((await ended).code, grpc.status.PERMISSION_DENIED);
+    await edge.settle();
+  });
 });
 
 test('gRPC over TLS both ways', async (context) => {

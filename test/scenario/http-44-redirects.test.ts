@@ -121,6 +121,38 @@ test('row 44: credentials do not go to another host', async () => {
   assert.deepEqual([storage.requests[0]?.headers.authorization, storage.requests[0]?.headers.cookie], [undefined, undefined]);
 });
 
+test('row 44: nor does what middlewares and clients tell the origin of who asks', async () => {
+  await using far = await Origin.start({ resolve: () => ({ lengthBytes: 100 }) });
+  await using origin = await Origin.start({ resolve: () => ({ lengthBytes: 100 }) });
+  const yaml = `
+middlewares:
+  - { name: who, use: bearer, options: { tokens: { shop: correct-horse }, nameField: x-user, strip: false } }
+  - { name: told, use: headers, options: { setRequest: { x-edge: one, user-agent: told } } }
+services: [{ name: s, listen: "127.0.0.1:0", middlewares: who }]
+routes: [{ name: r, middlewares: told }]
+rules: [{ name: all, prefix: /, store: never, followRedirects: 2, redirectHosts: "127.0.0.1:${far.port}" }]
+`;
+  await using edge = await startEdge({ origin, yaml });
+  origin.misbehave('/a', { redirectTo: '/b' }, 9);
+  origin.misbehave('/b', { redirectTo: `${far.url}/there` }, 1);
+  const own = { authorization: 'Bearer correct-horse', cookie: 'a=b', 'x-api-key': 'secret', accept: 'text/x', range: 'bytes=0-9' };
+  assert.equal((await edge.get('/a', own)).status, 206);
+  const names = ['authorization', 'cookie', 'x-user', 'x-edge', 'x-api-key', 'x-forwarded-for', 'x-forwarded-proto', 'x-request-id'];
+  const [there] = far.requestsFor('/there');
+  assert.deepEqual(
+    Object.keys(there?.headers ?? {}).filter((name) => names.includes(name)),
+    [],
+  );
+  assert.deepEqual([there?.headers.accept, there?.headers.range, there?.headers.host], ['text/x', 'bytes=0-9', `127.0.0.1:${far.port}`]);
+  assert.notEqual(there?.headers['user-agent'], 'told');
+  // The same origin is told, before a redirect and after one.
+  for (const path of ['/a', '/b'])
+    assert.deepEqual(
+      names.slice(0, 5).map((name) => origin.requestsFor(path)[0]?.headers[name]),
+      ['Bearer correct-horse', 'a=b', 'shop', 'one', 'secret'],
+    );
+});
+
 for (const [what, hosts, location] of [
   ['a host that is not named', ['other.example'], (storage: Origin) => `${storage.url}/blob`],
   ['a loopback address under *', ['*'], (storage: Origin) => `${storage.url}/blob`],

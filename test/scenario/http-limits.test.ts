@@ -1,5 +1,6 @@
 /** Limits on what clients may send: each is told by its status, counted by its kind, and ends nothing but its own connection. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
 import { createLogger } from '../../src/base/log.ts';
@@ -39,6 +40,24 @@ for (const [what, bytes, status, kind] of CASES) {
     assert.equal(origin.requests.length, 0);
   });
 }
+
+test('another version is told as such also when its line comes in two packets', async () => {
+  await using origin = await Origin.start();
+  await using edge = await startEdge({ origin, set: { expressLane: 'false' } });
+  const socket = net.connect({ port: edge.port, host: '127.0.0.1', noDelay: true });
+  let text = '';
+  socket.on('data', (bytes) => {
+    text += bytes.toString('latin1');
+  });
+  const closed = once(socket, 'close');
+  socket.write('GET /a HTTP');
+  await eventually(() => edge.services.load.connections === 1, { what: 'the connection' });
+  // The parser has the first packet before it has the second.
+  await edge.get('/none');
+  socket.write(`/1.2\r\n${END}`);
+  await closed;
+  assert.match(text, /^HTTP\/1\.1 505 /);
+});
 
 test('a head that comes slowly, and a connection that says nothing, are ended with 408 (RFC 9110 s15.5.9)', async () => {
   await using origin = await Origin.start();

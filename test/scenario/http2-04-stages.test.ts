@@ -141,3 +141,20 @@ test('HTTP/2: early answers of any status are whole, and as over HTTP/1.1', asyn
     }
   });
 });
+
+test('205: content that an origin sends with it goes no further (RFC 9110 s15.3.6), over either protocol, stored or not', async () => {
+  await using origin = await Origin.start();
+  await using edge = await start(origin, '');
+  await using client = await Http2Client.open(edge.port);
+  for (const headers of [{}, { 'Cache-Control': 'max-age=600' }]) {
+    origin.misbehave('/reset', { status: 205, statusBody: 'nobody may see this', headers }, 99);
+    for (const method of ['GET', 'POST', 'HEAD', 'GET']) {
+      const name = JSON.stringify([method, headers]);
+      const answer = await client.get('/reset', { method });
+      assert.deepEqual([answer.status, answer.body.length, answer.resetCode, answer.headers['content-length']], [205, 0, 0, '0'], name);
+      const plain = await edge.get('/reset', {}, { method });
+      assert.deepEqual([plain.status, plain.bodyBytes, plain.isComplete, plain.headers['content-length']], [205, 0, true, '0'], name);
+    }
+  }
+  assert.equal((await client.get('/reset')).resetCode, 0, 'the connection goes on');
+});

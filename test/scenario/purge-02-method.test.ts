@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isSameSecret } from '../../src/base/same-secret.ts';
 import { PurgeGate } from '../../src/proxy/purge-gate.ts';
+import { request } from '../helpers/client.ts';
 import { startEdge, type TestEdge } from '../helpers/edge.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { Origin } from '../helpers/origin.ts';
@@ -171,4 +172,64 @@ test('a store that cannot keep a purge answers 503, and it is counted', async ()
   const answer = await purge(edge, '/a');
   assert.deepEqual([answer.status, answer.headers['retry-after']], [503, '1']);
   assert.equal(await edge.metric('rawslice_http_purges_refused_total{reason="failed"}'), 1);
+});
+
+test('a PURGE reaches what its service has, of every kind; the admin port reaches all', async () => {
+  await using origin = await Origin.start({ resolve: () => ({ ...FRESH, headers: { 'Cache-Tag': 'red' } }) });
+  const yaml = `
+middlewares: [{ name: far, use: access, options: { allow: 203.0.113.0/24 } }]
+services:
+  - { name: closed, listen: "127.0.0.1:0", routes: [mine, both, hosts], middlewares: far }
+  - { name: open, listen: "127.0.0.1:0", routes: [theirs, both] }
+  - { name: reader, listen: "127.0.0.1:0", routes: [mine, both, theirs, hosts] }
+routes:
+  - { name: mine, prefix: /mine, upstream: g }
+  - { name: both, prefix: /both, upstream: g }
+  - { name: theirs, host: x.test, upstream: g }
+  - { name: hosts, upstream: h }
+upstreams:
+  - { name: g, nodes: [{ url: "${origin.url}" }] }
+  - { name: h, nodes: [{ url: "${origin.url}" }], preserveHost: true }
+`;
+  await using edge = await startEdge({ yaml, set: ALLOWED, makeStore: tinyDevice });
+  const places = [
+    ['/mine/a', 'x.test'],
+    ['/both/a', 'x.test'],
+    ['/theirs/a', 'x.test'],
+    ['/hosts/a', 'y.test'],
+  ] as const;
+  const ask = async (): Promise<string> => {
+    let letters = '';
+    for (const [path, host] of places) {
+      const answer = await request({ port: edge.ports.get('reader') ?? 0, path, headers: { host } });
+      assert.equal(answer.status, 200, path);
+      letters += String(answer.headers['x-cache'])[0];
+      await edge.settle();
+      await edge.store.drain();
+    }
+    return letters;
+  };
+  const order = async (path: string, headers: Record<string, string>): Promise<number | undefined> =>
+    (await request({ port: edge.ports.get('open') ?? 0, path, headers: { host: 'x.test', ...headers }, method: 'PURGE' })).status;
+  await ask();
+  const cases: readonly (readonly [path: string, headers: Record<string, string>, status: number, then: string])[] = [
+    ['/', { 'Cache-Tag': 'red' }, 200, 'HMMH'],
+    ['/', { 'X-Purge-Method': 'everything' }, 200, 'HMMH'],
+    ['/', { 'X-Purge-Method': 'everything', 'Soft-Purge': '1' }, 200, 'HRRH'],
+    ['/', { 'X-Purge-Method': 'host' }, 200, 'HMMH'],
+    ['/', { 'X-Purge-Method': 'host', host: 'y.test' }, 200, 'HMHH'],
+    ['/', { 'X-Purge-Method': 'prefix' }, 200, 'HMMH'],
+    ['/both/a', {}, 200, 'HMHH'],
+    ['/mine/a', { host: 'y.test' }, 400, 'HHHH'],
+    ['/', { 'Cache-Tag': Array.from({ length: 129 }, (_unused, number) => `t${number}`).join() }, 400, 'HHHH'],
+  ];
+  for (const [path, headers, status, then] of cases) {
+    const name = JSON.stringify([path, headers]);
+    assert.equal(await order(path, headers), status, name);
+    assert.equal(await ask(), then, name);
+  }
+  for (const named of [{ kind: 'tag', tag: 'red' }, { kind: 'everything' }] as const) {
+    await edge.services.purger.purge(named, false);
+    assert.equal(await ask(), 'MMMM', named.kind);
+  }
 });

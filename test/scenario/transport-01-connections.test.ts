@@ -222,6 +222,30 @@ test('trusted proxies: their word about the client counts in limits and purges, 
     const headers = origin.requestsFor('/a')[0]?.headers;
     return [headers?.['x-forwarded-for'], headers?.['x-forwarded-proto'], headers?.forwarded];
   };
-  assert.deepEqual(await sent(trusting), ['192.0.2.1, 127.0.0.1', 'https', 'for=192.0.2.1;proto=https']);
+  assert.deepEqual(await sent(trusting), ['192.0.2.1, 127.0.0.1', 'https', undefined]);
   assert.deepEqual(await sent(doubting), ['127.0.0.1', 'http', undefined]);
+});
+
+test('a client behind a proxy that writes one of the two fields cannot choose its address by the other', async () => {
+  await using origin = await Origin.start({ resolve: () => ({ ...FRESH, cacheControl: 'no-store' }) });
+  const set = { 'purge.allow': '192.0.2.1' };
+  const lie = '192.0.2.1';
+  const truth = '203.0.113.7';
+  /** What the proxy writes, what its client says in the other field, and what the origin is sent then. */
+  const cases = [
+    ['', { 'x-forwarded-for': truth, forwarded: `for=${lie};proto=https` }, [`${truth}, 127.0.0.1`, 'http', undefined]],
+    [
+      ', forwardedField: forwarded',
+      { forwarded: `for=${truth}`, 'x-forwarded-for': lie, 'x-forwarded-proto': 'https' },
+      [`${truth}, 127.0.0.1`, 'http', `for=${truth}`],
+    ],
+  ] as const;
+  for (const [more, said, expected] of cases) {
+    await using edge = await start(origin, `, trustedProxies: 127.0.0.1${more}`, set);
+    origin.forgetRequests();
+    assert.equal((await edge.get('/a', said, { method: 'PURGE' })).status, 403, more);
+    assert.equal((await edge.get('/a', said, { method: 'POST' })).status, 200, more);
+    const headers = origin.requestsFor('/a')[0]?.headers;
+    assert.deepEqual([headers?.['x-forwarded-for'], headers?.['x-forwarded-proto'], headers?.forwarded], expected, more);
+  }
 });

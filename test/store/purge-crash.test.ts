@@ -115,12 +115,13 @@ const TARGETS: readonly PurgeTarget[] = [
   { kind: 'object', objectHash: makeManifest('p/b', 1, 1).objectHash },
   { kind: 'prefix', keyPrefix: 'p/' },
   { kind: 'tag', tag: 'blue' },
+  { kind: 'tag', tag: 'blue', keyPrefix: 'p/' },
   { kind: 'everything' },
 ];
 
 for (const isSoft of [false, true]) {
   for (const target of TARGETS) {
-    const name = `${isSoft ? 'soft ' : ''}${target.kind}`;
+    const name = `${isSoft ? 'soft ' : ''}${target.kind}${'tag' in target && target.keyPrefix !== undefined ? ' below a prefix' : ''}`;
     test(`the power may fail anywhere around a purge (${name}, seed 71)`, async () => {
       const sweep = new Sweep(71);
       const device = sweep.disk.open();

@@ -29,6 +29,15 @@ test('answers from before a purge are refused, whatever their tags; beyond the m
   assert.equal(offer(memory, 'x', 3, 99, ['blue', 'red']), 'covered');
   assert.equal(offer(memory, 'x', 3, 99, ['blue']), 'clear');
   memory.remember(purgeOf({ kind: 'prefix', keyPrefix: 'äx/' }, 5));
+  const tagged = new PurgeMemory({ scopesMax: 3, epochsMax: 3, clearedMax: 2 });
+  tagged.remember(purgeOf({ kind: 'tag', tag: 'red', keyPrefix: 'äx/' }, 4));
+  assert.equal(offer(tagged, 'äx/y', 3, 99, ['blue', 'red']), 'covered');
+  for (const [key, tag] of [
+    ['äx/y', 'blue'],
+    ['äxy', 'red'],
+    ['ä', 'red'],
+  ] as const)
+    assert.equal(offer(tagged, key, 3, 99, [tag]), 'clear');
   assert.equal(offer(memory, 'äx/y', 4, 99), 'covered');
   assert.equal(offer(memory, 'äx', 4, 99), 'clear');
   memory.remember(purgeOf({ kind: 'everything' }, 6));
@@ -100,6 +109,7 @@ test('journal and checkpoint bring back each purge as it was', () => {
     object('a'),
     { kind: 'prefix', keyPrefix: 'site/long/prefix' },
     { kind: 'tag', tag: 't' },
+    { kind: 'tag', tag: 't', keyPrefix: 'site/' },
     { kind: 'everything' },
   ];
   for (const target of targets) {

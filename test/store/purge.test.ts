@@ -206,6 +206,7 @@ test('purges while the index is loading hold from the first read on and are dura
     { kind: 'object', objectHash: makeManifest('k/0', 1, 1).objectHash },
     { kind: 'prefix', keyPrefix: 'k/0' },
     { kind: 'tag', tag: 'red' },
+    { kind: 'tag', tag: 'red', keyPrefix: 'k/' },
     { kind: 'everything' },
   ];
   for (const target of targets) {

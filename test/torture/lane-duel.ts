@@ -26,8 +26,8 @@ export interface DuelTally {
   silences: number;
   /** Connections of which one side's answer was cut because the client sent more than was wanted. */
   resets: number;
-  /** Connections that end with one refusal in two forms. */
-  refusals: number;
+  /** Connections whose last request line was called malformed by one side, and of an unknown method by the other. */
+  lines: number;
 }
 
 /** How long both may say nothing before the client ends the connection. */
@@ -92,7 +92,7 @@ export async function duel(options: {
     handovers: {},
     silences: 0,
     resets: 0,
-    refusals: 0,
+    lines: 0,
   };
   const run = async (duellist: number): Promise<void> => {
     const prefix = `/d${duellist}`;
@@ -156,8 +156,8 @@ async function runScript(
     tally.resets += 1;
     if (comparable(longer.received).startsWith(comparable(shorter.received))) return;
   }
-  if (withoutWords(left) === withoutWords(right)) {
-    tally.refusals += 1;
+  if (withoutMethod(left) === withoutMethod(right)) {
+    tally.lines += 1;
     return;
   }
   if ((one.wasSilent || other.wasSilent) && silenceMs !== LONG_SILENCE_MS)
@@ -186,13 +186,13 @@ function comparable(received: Buffer): string {
 }
 
 /**
- * With no more of a refusal at the end than its status and code. A request that cannot be framed is refused by *admit* or by the parser, whichever
- * comes first, and that depends on how far the requests before it were: also without the express lane.
+ * With one refusal for a line that is none and for one of an unknown method. Node's parser shows no more of it than the packet in which it stopped,
+ * and how much that is depends on what else was going on: also without the express lane.
  */
-function withoutWords(text: string): string {
+function withoutMethod(text: string): string {
   return text.replace(
-    /HTTP\/1\.1 (4\d\d) [^\r]+\r\n(?:[^\r]+\r\n)*proxy-status: rawslice; [^\r]*details="(\w+)"\r\n(?:[^\r]+\r\n)*\r\n[^\r]*$/,
-    '$1 $2',
+    /HTTP\/1\.1 (?:400|501) [^\r]+\r\n(?:[^\r]+\r\n)*proxy-status: [^\r]+details="(?:REQUEST_INVALID|METHOD_UNSUPPORTED)"\r\n\r\n[^\r]*$/,
+    'LINE',
   );
 }
 

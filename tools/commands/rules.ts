@@ -55,11 +55,12 @@ const UNROUTED = {
 function describe(explanation: Explanation): readonly string[] {
   const { service } = explanation;
   if (explanation.kind === 'unrouted') return [`service ${service}`, `  ${UNROUTED[explanation.status]}`];
-  const { route, routeSource, group, middlewares, upstream, host, key, rule, ruleText, ruleSource } = explanation;
+  const { route, routeSource, group, trusts, middlewares, upstream, host, key, rule, ruleText, ruleSource } = explanation;
   const [first = '', ...others] = upstream;
   return [
     `service ${service}`,
     `  route  ${route}${routeSource === undefined ? '' : `  # ${routeSource}`}`,
+    ...(trusts === undefined ? [] : [`  trusts ${trusts}`]),
     ...(middlewares.length === 0 ? [] : [`  asked  ${middlewares.join(', ')}`]),
     `  group  ${group}`,
     `  asks   ${first}  (Host: ${host})`,

@@ -35,7 +35,10 @@ export async function showPurges(io: CommandIo, { device, arena }: ReadableDevic
   for (const purge of purges) {
     const { sequence, kind, isSoft, hash, prefixBytes, generation, atMs } = purge;
     const isActive = active.has(sequence);
-    const what = kind === 'everything' ? kind : `${kind} ${hash}${kind === 'prefix' ? ` of ${countText(prefixBytes, 'byte')}` : ''}`;
+    const what =
+      kind === 'everything'
+        ? kind
+        : `${kind} ${hash}${prefixBytes > 0 ? `${kind === 'tag' ? ' below a prefix' : ''} of ${countText(prefixBytes, 'byte')}` : ''}`;
     const state = isActive ? 'in force' : 'done';
     const line = `${sequence}  ${isSoft ? 'soft ' : ''}${what}, generations below ${generation}, ${timeText(atMs)}, ${state}`;
     if (!list.add({ ...purge, isActive }, line)) break;

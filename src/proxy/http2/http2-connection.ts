@@ -180,7 +180,7 @@ export class Http2Connection {
     const context = new RequestContext(new Http2Request(stream, head), response, {
       startedMs: clock.monotonicMs(),
       peer: this.#peer,
-      isTrustedProxy: services.service.transport.isTrustedProxy,
+      trust: services.service.transport.trust,
       fault: tooLarge ?? head.fault,
     });
     void handleRequest(context, services).then(() => {

@@ -7,7 +7,7 @@
 import type { ExtentHeader } from '../../format/extent-header.ts';
 import type { Manifest } from '../../format/manifest.ts';
 import { U48_MAX } from '../../format/manifest-record.ts';
-import { type Coverable, type Purge, purgeHash } from '../purges/purge.ts';
+import { type Coverable, type Purge, purgeHash, tagHash } from '../purges/purge.ts';
 import type { DeviceRoot } from '../recovery/root-area.ts';
 import { collectPurges } from './collect-purges.ts';
 import type { ScanSource } from './read-copy.ts';
@@ -87,15 +87,16 @@ function coversExtent(purge: Purge, header: ExtentHeader, manifest: Manifest | u
   // What a soft purge covers is stale, as all is that a scan finds.
   if (purge.isSoft || header.generation >= purge.generation) return false;
   const object: Coverable = { objectHash: header.objectHash, keyText: header.keyText, tags: manifest?.tags ?? [] };
+  const key = Buffer.from(object.keyText, 'utf8');
+  const keyPrefix = key.subarray(0, purge.prefixBytes);
+  if (keyPrefix.length < purge.prefixBytes) return false;
   switch (purge.kind) {
     case 'object':
       return purge.hash === object.objectHash;
-    case 'prefix': {
-      const key = Buffer.from(object.keyText, 'utf8');
-      return key.length >= purge.prefixBytes && purgeHash(key.subarray(0, purge.prefixBytes)) === purge.hash;
-    }
+    case 'prefix':
+      return purgeHash(keyPrefix) === purge.hash;
     case 'tag':
-      return object.tags.some((tag) => purgeHash(tag) === purge.hash);
+      return object.tags.some((tag) => tagHash(keyPrefix, tag) === purge.hash);
     case 'everything':
       return true;
   }

@@ -4,15 +4,14 @@
  * costs a revalidation; the other way round it would outlive the first. Used by purge-memory.ts, for what is remembered and for what the
  * index has to be held against, and by recovery.
  */
-import { type Coverable, type Purge, type PurgeOrder, type PurgeScope, purgeHash } from './purge.ts';
+import { type Coverable, type Purge, type PurgeOrder, type PurgeScope, purgeHash, tagHash } from './purge.ts';
 
 /** Purges of different scopes; the caller bounds their number. */
 export class PurgeTable {
   /** Oldest first. */
   readonly #purges = new Map<string, Purge>();
-  /** How many purges there are by prefixes of each length, and by tags. */
-  readonly #prefixLengths = new Map<number, number>();
-  #tagCount = 0;
+  /** How many purges there are by prefixes of each length, and by tags below such; 0 for tags wherever they are. */
+  readonly #lengths = { prefix: new Map<number, number>(), tag: new Map<number, number>() };
 
   get size(): number {
     return this.#purges.size;
@@ -49,12 +48,19 @@ export class PurgeTable {
   *covering(object: Coverable): Generator<Purge> {
     yield* this.#find({ kind: 'everything', hash: '', prefixBytes: 0 });
     yield* this.#find({ kind: 'object', hash: object.objectHash, prefixBytes: 0 });
-    if (this.#tagCount > 0) for (const tag of object.tags) yield* this.#find({ kind: 'tag', hash: purgeHash(tag), prefixBytes: 0 });
-    if (this.#prefixLengths.size === 0) return;
+    const { prefix, tag: below } = this.#lengths;
+    const mayBeTagged = object.tags.length > 0 && below.size > 0;
+    if (prefix.size === 0 && !mayBeTagged) return;
     const key = Buffer.from(object.keyText, 'utf8');
-    for (const prefixBytes of this.#prefixLengths.keys()) {
+    for (const prefixBytes of prefix.keys()) {
       if (prefixBytes > key.length) continue;
       yield* this.#find({ kind: 'prefix', hash: purgeHash(key.subarray(0, prefixBytes)), prefixBytes });
+    }
+    if (!mayBeTagged) return;
+    for (const prefixBytes of below.keys()) {
+      if (prefixBytes > key.length) continue;
+      const keyPrefix = key.subarray(0, prefixBytes);
+      for (const tag of object.tags) yield* this.#find({ kind: 'tag', hash: tagHash(keyPrefix, tag), prefixBytes });
     }
   }
 
@@ -66,11 +72,11 @@ export class PurgeTable {
   }
 
   #count(purge: Purge, amount: number): void {
-    if (purge.kind === 'tag') this.#tagCount += amount;
-    if (purge.kind !== 'prefix') return;
-    const count = (this.#prefixLengths.get(purge.prefixBytes) ?? 0) + amount;
-    if (count === 0) this.#prefixLengths.delete(purge.prefixBytes);
-    else this.#prefixLengths.set(purge.prefixBytes, count);
+    if (purge.kind !== 'prefix' && purge.kind !== 'tag') return;
+    const lengths = this.#lengths[purge.kind];
+    const count = (lengths.get(purge.prefixBytes) ?? 0) + amount;
+    if (count === 0) lengths.delete(purge.prefixBytes);
+    else lengths.set(purge.prefixBytes, count);
   }
 }
 

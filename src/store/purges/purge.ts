@@ -21,9 +21,9 @@ const NO_HASH = '0'.repeat(HASH_DIGITS);
 /** What a purge is about. */
 export interface PurgeScope {
   readonly kind: PurgeKind;
-  /** First 128 bits of the SHA-256 of key, prefix or tag, in hexadecimal; zeros for everything. */
+  /** First 128 bits of the SHA-256 of key, prefix or tag, in hexadecimal; zeros for everything. Of a tag below a prefix: of both, with a space between. */
   readonly hash: string;
-  /** Length of a prefix; 0 for other kinds. */
+  /** Length of a prefix, or of the one that a tag is looked for below; 0 for none. */
   readonly prefixBytes: number;
 }
 
@@ -55,6 +55,11 @@ export function purgeHash(bytes: string | Uint8Array): string {
   return hash('sha256', bytes, 'hex').slice(0, HASH_DIGITS);
 }
 
+/** Hash of a tag among the keys that begin alike. @param keyPrefix empty for all */
+export function tagHash(keyPrefix: Uint8Array, tag: string): string {
+  return purgeHash(keyPrefix.length === 0 ? tag : Buffer.concat([keyPrefix, Buffer.from(` ${tag}`, 'utf8')]));
+}
+
 /** The scope of what a caller names. */
 export function scopeOf(target: PurgeTarget): PurgeScope {
   switch (target.kind) {
@@ -62,8 +67,10 @@ export function scopeOf(target: PurgeTarget): PurgeScope {
       return { kind: 'object', hash: target.objectHash, prefixBytes: 0 };
     case 'prefix':
       return { kind: 'prefix', hash: purgeHash(target.keyPrefix), prefixBytes: Buffer.byteLength(target.keyPrefix) };
-    case 'tag':
-      return { kind: 'tag', hash: purgeHash(target.tag), prefixBytes: 0 };
+    case 'tag': {
+      const keyPrefix = Buffer.from(target.keyPrefix ?? '', 'utf8');
+      return { kind: 'tag', hash: tagHash(keyPrefix, target.tag), prefixBytes: keyPrefix.length };
+    }
     case 'everything':
       return { kind: 'everything', hash: NO_HASH, prefixBytes: 0 };
   }
@@ -76,8 +83,10 @@ export function matcherOf(target: PurgeTarget): (object: Coverable) => boolean {
       return ({ objectHash }) => objectHash === target.objectHash;
     case 'prefix':
       return ({ keyText }) => keyText.startsWith(target.keyPrefix);
-    case 'tag':
-      return ({ tags }) => tags.includes(target.tag);
+    case 'tag': {
+      const { tag, keyPrefix = '' } = target;
+      return ({ tags, keyText }) => tags.includes(tag) && keyText.startsWith(keyPrefix);
+    }
     case 'everything':
       return () => true;
   }
@@ -105,7 +114,8 @@ export function purgeRecord(purge: Purge): JournalRecord {
 /** The purge in a journal record of that type; undefined when it says what cannot be. */
 export function purgeOfRecord(record: JournalRecord): Purge | undefined {
   const { flags, generation, receivedAtMs, freshUntilMs, sliceNumber } = record;
-  const prefixBytes = record.flags % PURGE_SOFT === PURGE_KINDS.prefix ? sliceNumber : 0;
+  const kind = record.flags % PURGE_SOFT;
+  const prefixBytes = kind === PURGE_KINDS.prefix || kind === PURGE_KINDS.tag ? sliceNumber : 0;
   return soundPurge(flags, { hash: hashOf(record), prefixBytes, generation, sequence: receivedAtMs, atMs: freshUntilMs });
 }
 
