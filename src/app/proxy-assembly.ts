@@ -11,6 +11,7 @@ import { PRIVATE_BUFFER_BYTES, PRIVATE_BUFFERS_KEPT_MAX } from '../fill/fill-con
 import { FILL_METRICS } from '../fill/fill-metrics.ts';
 import { ObjectResolver } from '../fill/object-resolver.ts';
 import { Purger } from '../fill/purger.ts';
+import { AheadBudget } from '../fill/read-ahead.ts';
 import { StandingTransfers } from '../fill/standing-transfers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { BufferPool } from '../memory/buffer-pool.ts';
@@ -41,6 +42,8 @@ import { DoorSet, type PreparedDoors } from './upstream-assembly.ts';
 
 /** Share of the arena that writes to clients may hold. */
 const PINNED_SHARE = 0.25;
+/** Share of the arena that responses may read ahead into, beyond what each of them always may. */
+const AHEAD_SHARE = 0.125;
 
 /** What the proxy stands on. */
 export interface ProxyBase {
@@ -265,11 +268,13 @@ export class AssembledProxy {
     const partMemory = new PartMemory(() => metrics.add('evictedParts'));
     metrics.setGauge('partMemoryBytes', () => partMemory.sizeBytes);
     const { abilities } = this;
+    const ahead = new AheadBudget(arena.sizeBytes * AHEAD_SHARE);
+    metrics.setGauge('aheadBytes', () => ahead.takenBytes);
     const standing = new StandingTransfers(clock, metrics);
     const current = (): EdgeConfig => this.config;
     const buffers = new BufferPool({ sizeBytes: PRIVATE_BUFFER_BYTES, keptMax: PRIVATE_BUFFERS_KEPT_MAX });
     const resolver = new ObjectResolver({
-      ...{ store, arena, buffers, clock, metrics, standing, abilities, partMemory },
+      ...{ store, arena, buffers, clock, metrics, standing, abilities, partMemory, ahead },
       get variantsMax() {
         return current().limits.variantsMax;
       },

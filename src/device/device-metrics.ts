@@ -8,6 +8,11 @@ const SECONDS_BUCKETS = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 
 export const DEVICE_METRICS = {
   reads: { kind: 'counter', name: 'rawslice_device_reads_total', help: 'Reads that a device completed' },
   readBytes: { kind: 'counter', name: 'rawslice_device_read_bytes_total', help: 'Bytes read from devices' },
+  joinedReads: {
+    kind: 'counter',
+    name: 'rawslice_device_joined_reads_total',
+    help: 'Reads that were made together with others that lie beside them, in one request',
+  },
   writes: { kind: 'counter', name: 'rawslice_device_writes_total', help: 'Writes that a device completed' },
   writtenBytes: { kind: 'counter', name: 'rawslice_device_written_bytes_total', help: 'Bytes written to devices' },
   flushes: { kind: 'counter', name: 'rawslice_device_flushes_total', help: 'Flushes that a device completed' },

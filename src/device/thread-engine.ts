@@ -1,6 +1,7 @@
 /**
  * Device I/O in threads of its own: some read, others write and flush, so that neither waits for the other, and nothing else in the process
- * waits for the device. Requests go through shared memory (thread-ring.ts); one message tells of all that is done since the last.
+ * waits for the device. Requests go through shared memory (thread-ring.ts); one message tells of all that is done since the last. Reads
+ * that lie side by side are one request (joined-reads.ts).
  *
  * A thread that dies fails what it was doing; when the last one of a lane has died, libuv's pool takes over what waits and what comes. A thread that hangs in the
  * kernel cannot be ended by anybody and takes nothing but its own room. Made by direct-device.ts.
@@ -12,9 +13,10 @@ import type { Logger } from '../base/log.ts';
 import type { MetricSet } from '../base/metrics.ts';
 import type { DEVICE_METRICS } from './device-metrics.ts';
 import { type IoEngine, IoError, type MoveOperation } from './io-engine.ts';
+import { JoinedReads, type ReadPlace } from './joined-reads.ts';
 import { PoolEngine } from './pool-engine.ts';
-import { LANE_SLOTS, REQUEST_BUFFERS_MAX, type ThreadAssignment, ThreadRing } from './thread-ring.ts';
-import type { LaneName } from './transfer-queue.ts';
+import { LANE_SLOTS, REQUEST_BUFFERS_MAX, type RequestOperation, type ThreadAssignment, ThreadRing } from './thread-ring.ts';
+import type { LaneName, LaneWidth } from './transfer-queue.ts';
 
 /** What an engine with threads needs. */
 export interface ThreadEngineOptions {
@@ -40,7 +42,8 @@ interface Thread {
   state: 'starting' | 'ready' | 'ended';
 }
 
-interface Call {
+/** What a caller waits for. */
+interface Call extends ReadPlace {
   readonly resolve: (result: number | Promise<number>) => void;
   readonly reject: (error: IoError) => void;
   /** Does it without a thread, for a request that no thread has begun. */
@@ -55,7 +58,9 @@ export class ThreadEngine implements IoEngine {
   readonly #options: ThreadEngineOptions;
   readonly #ring = new ThreadRing();
   readonly #threads: Thread[] = [];
-  readonly #calls = new Map<number, Call>();
+  /** By slot; several where reads were joined. */
+  readonly #calls = new Map<number, readonly Call[]>();
+  readonly #reads = new JoinedReads<Call>({ buffersMax: REQUEST_BUFFERS_MAX, submit: (run) => this.#put('read', 'read', run) });
   readonly #fallback: PoolEngine;
   #isClosing = false;
 
@@ -64,7 +69,10 @@ export class ThreadEngine implements IoEngine {
     this.#options = options;
     this.#fallback = new PoolEngine(options.fd);
     const { read, write } = options.threads ?? DEFAULT_THREADS;
-    this.lanes = { read: { atOnceMax: LANE_SLOTS.read, threads: read }, write: { atOnceMax: LANE_SLOTS.write, threads: write } };
+    const widthOf = (lane: LaneName, threads: number): LaneWidth => {
+      return { atOnceMax: LANE_SLOTS[lane], threads, busyThreads: () => this.#ring.takenSlots(lane) };
+    };
+    this.lanes = { read: widthOf('read', read), write: widthOf('write', write) };
     for (const lane of ['read', 'write'] as const) {
       for (let count = 0; count < this.lanes[lane].threads; count += 1) this.#start(lane);
     }
@@ -75,13 +83,22 @@ export class ThreadEngine implements IoEngine {
     const isOurs = buffers.every(({ buffer }) => buffer === this.#options.memory);
     const fallBack = (): Promise<number> => this.#fallback.move(operation, buffers, offsetBytes);
     if (!isOurs || !this.#hasThread(operation)) return fallBack();
-    return this.#call(this.#ring.put(operation, operation, { buffers, offsetBytes }), fallBack);
+    const lengthBytes = buffers.reduce((sum, { length }) => sum + length, 0);
+    return new Promise((resolve, reject) => {
+      const call = { buffers, offsetBytes, lengthBytes, fallBack, resolve, reject };
+      if (operation === 'read') this.#reads.add(call);
+      else this.#put('write', 'write', [call]);
+    });
   }
 
   async flush(): Promise<void> {
     const fallBack = (): Promise<number> => this.#fallback.flush().then(() => 0);
-    if (this.#hasThread('write')) await this.#call(this.#ring.put('write', 'flush', { buffers: [], offsetBytes: 0 }), fallBack);
-    else await fallBack();
+    if (!this.#hasThread('write')) await fallBack();
+    else {
+      await new Promise<number>((resolve, reject) => {
+        this.#put('write', 'flush', [{ buffers: [], offsetBytes: 0, lengthBytes: 0, fallBack, resolve, reject }]);
+      });
+    }
   }
 
   async close(): Promise<void> {
@@ -125,26 +142,36 @@ export class ThreadEngine implements IoEngine {
     worker.on('exit', () => this.#onExit(thread, number));
   }
 
-  #call(slot: number, fallBack: Call['fallBack']): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#calls.set(slot, { resolve, reject, fallBack });
-      if (this.#calls.size === 1) this.#holdProcess(true);
-    });
+  /** One request; of several calls they are reads that lie side by side. A lane has a slot for each call that it lets in. */
+  #put(lane: LaneName, operation: RequestOperation, calls: readonly Call[]): void {
+    const offsetBytes = calls[0]?.offsetBytes ?? 0;
+    this.#calls.set(this.#ring.put(lane, operation, { buffers: calls.flatMap(({ buffers }) => buffers), offsetBytes }), calls);
+    if (calls.length > 1) this.#options.metrics.add('joinedReads', calls.length);
+    if (this.#calls.size === 1) this.#holdProcess(true);
   }
 
   #collect(): void {
-    for (const { slot, result } of this.#ring.collect()) {
-      const call = this.#remove(slot);
-      if (result >= 0) call.resolve(result);
-      else call.reject(new IoError(getSystemErrorName(result), `the system call failed with errno ${-result}`));
+    for (const { slot, result } of this.#ring.collect()) this.#settle(this.#remove(slot), result);
+  }
+
+  #settle(calls: readonly Call[], result: number): void {
+    const isJoined = calls.length > 1;
+    // What is wrong with one of them is nobody else's failure: each is read alone.
+    if (isJoined && result !== calls.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0)) {
+      for (const call of calls) this.#put('read', 'read', [call]);
+      return;
+    }
+    for (const { resolve, reject, lengthBytes } of calls) {
+      if (result >= 0) resolve(isJoined ? lengthBytes : result);
+      else reject(new IoError(getSystemErrorName(result), `the system call failed with errno ${-result}`));
     }
   }
 
-  #remove(slot: number): Call {
-    const call = must(this.#calls.get(slot), 'a slot that is done has a caller');
+  #remove(slot: number): readonly Call[] {
+    const calls = must(this.#calls.get(slot), 'a slot that is done has a caller');
     this.#calls.delete(slot);
     if (this.#calls.size === 0) this.#holdProcess(false);
-    return call;
+    return calls;
   }
 
   /** A device at work keeps the process alive, an idle one does not. A thread that starts does; the end of one is waited for by close(). */
@@ -165,12 +192,11 @@ export class ThreadEngine implements IoEngine {
     this.#collect();
     const isLast = !this.#threads.some(({ lane, state }) => lane === thread.lane && state !== 'ended');
     for (const slot of this.#ring.abandon(thread.lane, number)) {
-      this.#remove(slot).reject(new IoError(THREAD_ENDED, 'the thread ended while it had the request'));
+      for (const { reject } of this.#remove(slot)) reject(new IoError(THREAD_ENDED, 'the thread ended while it had the request'));
     }
     if (isLast) {
       for (const slot of this.#ring.withdraw(thread.lane)) {
-        const { resolve, fallBack } = this.#remove(slot);
-        resolve(fallBack());
+        for (const { resolve, fallBack } of this.#remove(slot)) resolve(fallBack());
       }
     }
     this.#ring.wake(thread.lane);

@@ -117,6 +117,11 @@ export class ThreadRing {
     return SLOTS_OF[lane].filter((slot) => freeIf(this.#words, slot, LAYOUT.taken + thread));
   }
 
+  /** Requests of `lane` that threads have taken and not finished. */
+  takenSlots(lane: LaneName): number {
+    return SLOTS_OF[lane].filter((slot) => Atomics.load(this.#words, slotAt(slot)) >= LAYOUT.taken).length;
+  }
+
   /** Frees the slots of `lane` that no thread has taken. @returns them */
   withdraw(lane: LaneName): readonly number[] {
     return SLOTS_OF[lane].filter((slot) => freeIf(this.#words, slot, LAYOUT.queued));

@@ -25,6 +25,8 @@ export interface LaneWidth {
   readonly atOnceMax: number;
   /** Of them, those that the kernel works on at a time. */
   readonly threads: number;
+  /** Threads that have something to do now, where that is known: several operations may be one request of a thread. */
+  readonly busyThreads?: (() => number) | undefined;
 }
 
 /** What wants a turn. */
@@ -217,7 +219,7 @@ export class TransferQueue {
     let late = 0;
     for (const { sinceMs } of lane.underWay) if (sinceMs <= limitMs) late += 1;
     // Behind threads that all hang, others are late without having begun.
-    const hung = Math.min(late, lane.width.threads);
+    const hung = late === 0 ? 0 : Math.min(late, lane.width.threads, lane.width.busyThreads?.() ?? late);
     if (hung === lane.hung) return;
     this.#metrics.add('hungThreads', hung - lane.hung);
     lane.hung = hung;

@@ -12,6 +12,7 @@ import type { SliceStore } from '../store/slice-store.ts';
 import type { OriginAbilities } from '../upstream/origin-abilities.ts';
 import type { UpstreamTransport, UpstreamWatch } from '../upstream/upstream-transport.ts';
 import type { FILL_METRICS } from './fill-metrics.ts';
+import type { AheadBudget } from './read-ahead.ts';
 import type { StandingTransfers } from './standing-transfers.ts';
 
 /** The parts that fills join. */
@@ -26,6 +27,8 @@ export interface FillContext {
   /** What is known of slices that are not there whole. */
   readonly abilities: OriginAbilities;
   readonly partMemory: PartMemory;
+  /** What all responses read ahead from the device. */
+  readonly ahead: AheadBudget;
   /** Selections of one resource that are kept apart. */
   readonly variantsMax: number;
   /** How long past its freshness an object is served while the origin fails, where neither the origin nor a rule says. */

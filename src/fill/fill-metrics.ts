@@ -53,6 +53,16 @@ export const FILL_METRICS = {
     help: 'Answers of origins that brought less than was asked for',
   },
   partMemoryBytes: { kind: 'gauge', name: 'rawslice_fill_part_memory_bytes', help: 'Bytes in memory of slices that are not there whole' },
+  aheadBytes: {
+    kind: 'gauge',
+    name: 'rawslice_fill_read_ahead_bytes',
+    help: 'Memory for slices read ahead from devices, beyond the two that each response may always read ahead',
+  },
+  aheadRefused: {
+    kind: 'counter',
+    name: 'rawslice_fill_read_ahead_refused_total',
+    help: 'Times that a response read ahead less since all of them together had read ahead an eighth of the arena',
+  },
   evictedParts: {
     kind: 'counter',
     name: 'rawslice_fill_parts_evicted_total',

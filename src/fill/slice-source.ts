@@ -11,22 +11,11 @@ import { BUSY_READS_MAX, NODE_RESUMES_MAX, RESUMES_MAX, SLOT_WAIT_MS } from './f
 import type { Follower, LiveObject, Run } from './live-object.ts';
 import type { Piece } from './piece.ts';
 import { openPrivateStream, type PrivateStream } from './private-stream.ts';
+import { endVerdict, ReadAhead } from './read-ahead.ts';
 import { startRun } from './run-starter.ts';
 
 /** Slices before its end at which a run's successor is asked for. */
 const SUCCESSOR_SLICES = 2;
-
-/**
- * Stored slices behind the one being sent that are read from the device meanwhile, for a client that takes whole slots. With one, a stream
- * was as fast as one read at a time (DECISIONS 45).
- */
-const READ_AHEAD_SLICES = 2;
-
-/** A read that nobody waits for yet. */
-interface ReadAhead {
-  readonly sliceNumber: number;
-  readonly verdict: Promise<SliceVerdict>;
-}
 
 type HeldPiece = Extract<SliceVerdict, { kind: 'hit' }>;
 
@@ -59,8 +48,7 @@ export class SliceSource implements Follower {
   #resumedAtSlice = -1;
   #isPrivate = false;
   #private: PrivateStream | undefined;
-  /** In the order of their slices. */
-  readonly #ahead: ReadAhead[] = [];
+  readonly #ahead: ReadAhead;
   /** A stored slice that was read whole for a client that takes it in small pieces. */
   #held: { readonly sliceNumber: number; readonly startBytes: number; readonly piece: HeldPiece } | undefined;
   #isClosed = false;
@@ -73,6 +61,15 @@ export class SliceSource implements Follower {
     this.#isExact = range.isExact === true;
     this.#isWaitingItsTurn = range.isWaitingItsTurn === true;
     this.#signal = signal;
+    const { sliceSizeBytes, context } = object;
+    this.#ahead = new ReadAhead({
+      store: context.store,
+      budget: context.ahead,
+      sliceSizeBytes,
+      readOf: (sliceNumber) => this.#readAt(sliceNumber * sliceSizeBytes, Number.POSITIVE_INFINITY),
+      signal,
+      onRefused: () => context.metrics.add('aheadRefused'),
+    });
     object.hold();
     object.addFollower(this);
     signal.addEventListener('abort', this.#onAbort);
@@ -143,7 +140,7 @@ export class SliceSource implements Follower {
   /** The client stands still: what is held for its next pieces is worth more to others. */
   letGo(): void {
     this.#endHeld();
-    for (const ahead of this.#ahead.splice(0)) endAhead(ahead);
+    this.#ahead.letGo();
   }
 
   #endHeld(): void {
@@ -204,10 +201,13 @@ export class SliceSource implements Follower {
     const { store } = this.#object.context;
     const { sliceNumber } = read;
     const isThere = store.hasSlice(read.generation, sliceNumber) || store.hasPart(read.generation, sliceNumber);
-    const ahead = this.#takeAhead(read);
+    const begun = this.#ahead.take(sliceNumber);
+    // One that was begun is of the whole slice.
+    const ahead = read.startBytes === 0 ? begun : undefined;
+    if (ahead === undefined) void begun?.then(endVerdict, () => undefined);
     if (ahead === undefined && !isThere) return undefined;
     let verdict: SliceVerdict;
-    if (ahead !== undefined) verdict = await ahead.verdict;
+    if (ahead !== undefined) verdict = await ahead;
     else {
       // Small pieces of a slice are cut from one read of it, unless there is no room for so much.
       verdict = await store.readSlice(this.#readAt(this.#position, Number.POSITIVE_INFINITY), this.#signal);
@@ -257,29 +257,10 @@ export class SliceSource implements Follower {
     await this.#object.context.clock.sleep(SLOT_WAIT_MS, this.#signal);
   }
 
-  /** The read of this very slice that was begun ahead, if there is one. Those of slices before it are of no use any more. */
-  #takeAhead({ sliceNumber, startBytes }: SliceRead): ReadAhead | undefined {
-    for (let [first] = this.#ahead; first !== undefined && first.sliceNumber <= sliceNumber; [first] = this.#ahead) {
-      this.#ahead.shift();
-      if (first.sliceNumber === sliceNumber && startBytes === 0) return first;
-      endAhead(first);
-    }
-    return undefined;
-  }
-
-  /** Begins to read the next slices from the device while the client takes this one, as far as they are stored one after the other. */
+  /** Begins to read the next slices from the device while the client takes this one, if it takes whole slots. */
   #readAhead(nextSlice: number, limitBytes: number): void {
-    const { sliceSizeBytes, generation, context } = this.#object;
-    if (limitBytes < sliceSizeBytes || this.#isClosed) return;
-    const endSlice = Math.min(nextSlice + READ_AHEAD_SLICES, this.endSlice);
-    for (let sliceNumber = nextSlice; sliceNumber < endSlice; sliceNumber += 1) {
-      if (!context.store.hasSlice(generation, sliceNumber)) return;
-      if (sliceNumber <= (this.#ahead.at(-1)?.sliceNumber ?? -1)) continue;
-      const read = this.#readAt(sliceNumber * sliceSizeBytes, limitBytes);
-      const resident = context.store.tryReadResident(read);
-      if (resident === undefined) this.#ahead.push({ sliceNumber, verdict: context.store.readSlice(read, this.#signal) });
-      else resident.lease.end();
-    }
+    const { sliceSizeBytes } = this.#object;
+    if (limitBytes >= sliceSizeBytes && !this.#isClosed) this.#ahead.begin(nextSlice, Math.ceil(this.#stopBytes() / sliceSizeBytes));
   }
 
   /** Nobody has the slice: start a run for it, or stream past the cache. */
@@ -388,12 +369,4 @@ export class SliceSource implements Follower {
   #endBytes(): number {
     return this.#end ?? this.#object.manifest.lengthBytes ?? Number.POSITIVE_INFINITY;
   }
-}
-
-function endVerdict(verdict: SliceVerdict): void {
-  if (verdict.kind === 'hit') verdict.lease.end();
-}
-
-function endAhead({ verdict }: ReadAhead): void {
-  void verdict.then(endVerdict, () => undefined);
 }

@@ -5,7 +5,7 @@ import { EdgeError } from '../../src/base/errors.ts';
 import { MetricSet } from '../../src/base/metrics.ts';
 import type { TransferPriority } from '../../src/device/block-device.ts';
 import { DEVICE_METRICS } from '../../src/device/device-metrics.ts';
-import { HUNG_AFTER_MS, type LaneName, TransferQueue, type Turn, WAITING_MAX } from '../../src/device/transfer-queue.ts';
+import { HUNG_AFTER_MS, type LaneName, type LaneWidth, TransferQueue, type Turn, WAITING_MAX } from '../../src/device/transfer-queue.ts';
 import { VirtualClock } from '../simulation/virtual-clock.ts';
 
 const WIDTHS = { read: { atOnceMax: 4, threads: 4 }, write: { atOnceMax: 2, threads: 2 } };
@@ -15,7 +15,7 @@ interface Operation {
   readonly outcome: Promise<string>;
 }
 
-function setUp(lanes = WIDTHS) {
+function setUp(lanes: Readonly<Record<LaneName, LaneWidth>> = WIDTHS) {
   const clock = new VirtualClock();
   const metrics = new MetricSet(DEVICE_METRICS);
   const hung: [lane: LaneName, threads: number][] = [];
@@ -131,6 +131,16 @@ test('threads that hang are counted, and those behind them are not', async () =>
   assert.deepEqual([metrics.value('hungThreads'), hung], [4, [['read', 4]]]);
   for (const operation of operations) await end(operation);
   assert.deepEqual([metrics.value('hungThreads'), hung.at(-1)], [0, ['read', 0]]);
+});
+
+test('several operations that a thread does in one request are one thread that hangs', async () => {
+  const { clock, startMany, metrics, end } = setUp({ ...WIDTHS, read: { atOnceMax: 16, threads: 4, busyThreads: () => 1 } });
+  const operations = startMany(3, 'r');
+  await clock.wait(clock.sleep(HUNG_AFTER_MS - 1000), 'time', HUNG_AFTER_MS);
+  await clock.wait(clock.sleep(2000), 'time', HUNG_AFTER_MS);
+  assert.equal(metrics.value('hungThreads'), 1);
+  for (const operation of operations) await end(operation);
+  assert.equal(metrics.value('hungThreads'), 0);
 });
 
 test('what waits is given up when told, and what is under way is counted', async () => {

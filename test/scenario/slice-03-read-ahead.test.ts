@@ -1,8 +1,11 @@
-/** Stored slices behind the one being sent are read meanwhile: two, wherever that one came from, and none is held when the client has left. */
+/**
+ * Stored slices behind the one being sent are read meanwhile, several in one go, wherever that one came from; two where all responses together
+ * have read ahead enough; and none is held when the client has left.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { must } from '../../src/base/assert.ts';
-import { KIB } from '../../src/base/units.ts';
+import { KIB, MIB } from '../../src/base/units.ts';
 import type { Arena } from '../../src/memory/arena.ts';
 import type { SliceRead, SliceStore, SliceVerdict } from '../../src/store/slice-store.ts';
 import { startEdge } from '../helpers/edge.ts';
@@ -12,7 +15,8 @@ import { Origin } from '../helpers/origin.ts';
 
 /** Of an edge in a test. */
 const SLICE_BYTES = 64 * KIB;
-const SLICES = 6;
+const SLICES = 12;
+const upTo = (slice: number): number[] => Array.from({ length: slice + 1 }, (_, index) => index);
 
 /** A store whose device answers when it is told to. */
 class SlowStore extends MemoryStore {
@@ -53,12 +57,16 @@ class SlowStore extends MemoryStore {
   }
 }
 
-async function play(run: (edge: Awaited<ReturnType<typeof startEdge>>, store: SlowStore, origin: Origin) => Promise<void>): Promise<void> {
+async function play(
+  run: (edge: Awaited<ReturnType<typeof startEdge>>, store: SlowStore, origin: Origin) => Promise<void>,
+  arenaBytes = 16 * MIB,
+): Promise<void> {
   await using origin = await Origin.start();
   origin.setObject('/a', { lengthBytes: SLICES * SLICE_BYTES, cacheControl: 'max-age=60' });
   let store: SlowStore | undefined;
   await using edge = await startEdge({
     origin,
+    arenaBytes,
     makeStore: async (arena) => {
       store = new SlowStore(arena);
       return store;
@@ -76,45 +84,65 @@ async function untilBegun(store: SlowStore, expected: readonly number[]): Promis
   assert.deepEqual(store.begun, expected);
 }
 
-test('behind a slice from the device the next two are on their way', async () => {
+test('behind a slice from the device the next six are on their way, and more when half of them have come', async () => {
   await play(async (edge, store, origin) => {
     const answer = edge.get('/a', {}, { expect: origin.identity('/a') });
     await untilBegun(store, [0]);
     store.release(0);
-    await untilBegun(store, [0, 1, 2]);
+    await untilBegun(store, upTo(6));
     // Out of order: what comes early waits.
-    store.release(2);
-    store.release(1);
-    await untilBegun(store, [0, 1, 2, 3, 4]);
-    for (const slice of [3, 4, 5]) store.release(slice);
+    for (const slice of [2, 1]) store.release(slice);
+    store.release(3);
+    await untilBegun(store, upTo(9));
+    for (const slice of upTo(SLICES - 1)) store.release(slice);
     const { wrongAt, bodyBytes, isComplete } = await answer;
     assert.deepEqual([wrongAt, bodyBytes, isComplete], [-1, SLICES * SLICE_BYTES, true]);
-    assert.deepEqual(store.begun, [0, 1, 2, 3, 4, 5]);
+    assert.deepEqual(store.begun, upTo(SLICES - 1));
+    assert.equal(await edge.metric('rawslice_fill_read_ahead_bytes'), 0);
+    assert.equal(await edge.metric('rawslice_fill_read_ahead_refused_total'), 0);
   });
 });
 
 test('behind a slice from memory too, and past those that are there themselves', async () => {
   await play(async (edge, store) => {
-    for (const slice of [0, 1, 3]) store.inMemory.add(slice);
+    for (const slice of [0, 1, 3, 8]) store.inMemory.add(slice);
     const answer = edge.get('/a');
-    // Slice 3 is there: nothing else is read until 2 has come.
-    await untilBegun(store, [2]);
-    store.release(2);
-    await untilBegun(store, [2, 4, 5]);
-    for (const slice of [4, 5]) store.release(slice);
+    await untilBegun(store, [2, 4, 5, 6]);
+    for (const slice of [2, 4, 5]) store.release(slice);
+    await untilBegun(store, [2, 4, 5, 6, 7, 9, 10]);
+    for (const slice of upTo(SLICES - 1)) store.release(slice);
     assert.equal((await answer).isComplete, true);
-    assert.deepEqual(store.begun, [2, 4, 5]);
+    assert.deepEqual(store.begun, [2, 4, 5, 6, 7, 9, 10, 11]);
   });
+});
+
+test('past an eighth of the arena each response reads two ahead', async () => {
+  const arenaBytes = 4 * MIB;
+  const responses = 1 + arenaBytes / 8 / (4 * SLICE_BYTES);
+  await play(async (edge, store, origin) => {
+    const answers = Array.from({ length: responses }, () => edge.get('/a', {}, { expect: origin.identity('/a') }));
+    await eventually(() => store.begun.length === responses, { what: 'the first reads' });
+    store.release(0);
+    const expected = (responses - 1) * 7 + 3;
+    await eventually(() => store.begun.length === expected, { what: `${expected} reads` });
+    assert.equal(await edge.metric('rawslice_fill_read_ahead_bytes'), arenaBytes / 8);
+    assert.equal(await edge.metric('rawslice_fill_read_ahead_refused_total'), 1);
+    for (const slice of upTo(SLICES - 1)) store.release(slice);
+    for (const { wrongAt, isComplete } of await Promise.all(answers)) assert.deepEqual([wrongAt, isComplete], [-1, true]);
+    assert.equal(await edge.metric('rawslice_fill_read_ahead_bytes'), 0);
+  }, arenaBytes);
 });
 
 test('reads ahead of a client that has left hold nothing', async () => {
   await play(async (edge, store) => {
     const answer = edge.get('/a', {}, { abortAfterBytes: 1 });
     store.release(0);
-    await untilBegun(store, [0, 1, 2]);
+    await untilBegun(store, upTo(6));
     assert.equal((await answer).isComplete, false);
     // Whatever was begun before it was noticed.
-    for (const slice of [1, 2, 3, 4, 5]) store.release(slice);
+    for (const slice of upTo(SLICES - 1)) store.release(slice);
+    const isOver = async (): Promise<boolean> => (await edge.metric('rawslice_fill_read_ahead_bytes')) === 0;
+    await eventually(isOver, { what: 'the end of all reads ahead' });
     await eventually(() => edge.arena.leasedSlots === 0, { what: 'the end of all leases' });
   });
 });
