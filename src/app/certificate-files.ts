@@ -27,23 +27,24 @@ const INTERVAL_MS = 10_000;
 export class CertificateFiles {
   readonly set: CertificateSet;
   readonly #options: CertificateFilesOptions;
-  readonly #watchers: FileWatcher[] = [];
+  readonly #watchers: readonly FileWatcher[];
 
   /** @throws EdgeError CONFIG_INVALID */
   constructor(options: CertificateFilesOptions) {
     this.#options = options;
+    const { clock, certificates } = options;
+    const files = new Set(certificates.flatMap(({ certFile, keyFile }) => [certFile, keyFile]));
+    this.#watchers = Array.from(files, (file) => new FileWatcher({ clock, file, onChange: () => this.#replace() }));
     this.set = new CertificateSet(options.certificates.map(readPem), options.minVersion);
   }
 
   /** Looks at the files from now on, until stop(). */
   watch(intervalMs = INTERVAL_MS): void {
-    const { clock, certificates } = this.#options;
-    const files = new Set(certificates.flatMap(({ certFile, keyFile }) => [certFile, keyFile]));
-    for (const file of files) this.#watchers.push(new FileWatcher({ clock, file, intervalMs, onChange: () => this.#replace() }));
+    for (const watcher of this.#watchers) watcher.every(intervalMs);
   }
 
   stop(): void {
-    for (const watcher of this.#watchers.splice(0)) watcher.stop();
+    for (const watcher of this.#watchers) watcher.stop();
   }
 
   #replace(): void {

@@ -88,22 +88,22 @@ export class Edge {
    */
   static async start(options: EdgeOptions): Promise<Edge> {
     const { config, clock, random, logger } = options;
+    const watcher = createWatcher(options, () => void reloader?.reload('file'));
     const foundation = await layFoundation(options);
     const { arena, store, codec } = foundation;
     const proxy = new AssembledProxy({ config, store, arena, clock, random, logger });
     const listeners = new ListenerSet(proxy, { instead: options.listen, inherited: options.sockets ?? NO_SOCKETS });
-    let watcher: FileWatcher | undefined;
-    const reloader = createReloader(options, { proxy, listeners }, ({ reload }) => watcher?.every(reload.intervalMs));
+    const reloader = createReloader(options, { proxy, listeners, watcher });
     const adminFd = options.sockets?.admin;
     const adminPlace = adminFd === undefined ? options.adminListen : { fd: adminFd };
     const admin = adminPlace === undefined ? undefined : createAdmin({ logger, clock, foundation, proxy, listeners, reloader });
-    const parts: EdgeParts = { clock, foundation, proxy, listeners, reloader, admin, watcher: undefined };
+    const parts: EdgeParts = { clock, foundation, proxy, listeners, reloader, admin, watcher };
     try {
       await proxy.awaitNodes(proxy.current);
       (await listeners.prepare(proxy.current))();
       const adminAddress = adminPlace === undefined ? undefined : await listenAdmin(admin, adminPlace);
-      watcher = watchFile(options, reloader);
-      return new Edge({ ...parts, watcher }, adminAddress);
+      watcher?.every(config.reload.intervalMs);
+      return new Edge(parts, adminAddress);
     } catch (error) {
       await closeAll({ proxy, listeners, reloader, store, codec, admin: undefined }, { deadlineMs: 0 });
       throw error;
@@ -210,11 +210,13 @@ async function layFoundation(options: EdgeOptions): Promise<Foundation> {
   }
 }
 
-/** @param onApplied told of each configuration that is served from now on */
 function createReloader(
   { source, clock, logger }: EdgeOptions,
-  { proxy, listeners }: { readonly proxy: AssembledProxy; readonly listeners: ListenerSet },
-  onApplied: (config: EdgeConfig) => void,
+  {
+    proxy,
+    listeners,
+    watcher,
+  }: { readonly proxy: AssembledProxy; readonly listeners: ListenerSet; readonly watcher: FileWatcher | undefined },
 ): Reloader | undefined {
   if (source === undefined) return undefined;
   const prepareListeners = async (prepared: PreparedConfig): Promise<() => void> => {
@@ -235,15 +237,18 @@ function createReloader(
     commitListeners();
     // What was ordered through the admin port holds, unless the file has another word now.
     if (config.log.level !== before) logger.level = config.log.level;
-    onApplied(config);
+    watcher?.every(config.reload.intervalMs);
   };
-  return new Reloader({ load: source.load, current: () => proxy.config, apply, clock, logger });
+  const load = (): LoadResult => {
+    watcher?.noteRead();
+    return source.load();
+  };
+  return new Reloader({ load, current: () => proxy.config, apply, clock, logger });
 }
 
-function watchFile({ source, config, clock }: EdgeOptions, reloader: Reloader | undefined): FileWatcher | undefined {
-  const { intervalMs } = config.reload;
-  if (source?.file === undefined || reloader === undefined) return undefined;
-  return new FileWatcher({ clock, file: source.file, intervalMs, onChange: () => void reloader.reload('file') });
+/** @param onChange calls for a reload */
+function createWatcher({ source, clock }: EdgeOptions, onChange: () => void): FileWatcher | undefined {
+  return source?.file === undefined ? undefined : new FileWatcher({ clock, file: source.file, onChange });
 }
 
 /** What is closed. */

@@ -2,6 +2,7 @@
  * Tells when a file has changed and stands still again. It looks at what the path leads to from time to time, so it sees a file that an editor has
  * replaced and a link that leads elsewhere, on any file system. Used by edge.ts.
  */
+import { type BigIntStats, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Clock, Timer } from '../base/clock.ts';
 
@@ -9,24 +10,27 @@ import type { Clock, Timer } from '../base/clock.ts';
 export interface WatchOptions {
   readonly clock: Clock;
   readonly file: string;
-  /** 0: not at all, until every() says otherwise. */
-  readonly intervalMs: number;
   readonly onChange: () => void;
 }
 
-/** Watches one file until it is stopped. */
+/** Watches one file from every() until it is stopped. Made before the file is read, so that what comes in between is a change. */
 export class FileWatcher {
   readonly #options: WatchOptions;
   #timer: Timer | undefined;
   #intervalMs = 0;
-  /** As it was when it was told of last; what it is at the first look counts as that. */
-  #told: string | undefined;
+  /** As it was when it was told of last, or read. */
+  #told: string;
   #seen: string | undefined;
   #isLooking = false;
 
   constructor(options: WatchOptions) {
     this.#options = options;
-    this.every(options.intervalMs);
+    this.#told = describeNow(options.file);
+  }
+
+  /** The file is going to be read for another reason: what it is now need not be told. */
+  noteRead(): void {
+    this.#told = describeNow(this.#options.file);
   }
 
   /** Looks so often from now on; 0 for never. */
@@ -51,7 +55,6 @@ export class FileWatcher {
     this.#isLooking = false;
     const isStill = seen === this.#seen;
     this.#seen = seen;
-    this.#told ??= seen;
     // Half of what is being written may be valid, too.
     if (!isStill || seen === this.#told) return;
     this.#told = seen;
@@ -59,12 +62,21 @@ export class FileWatcher {
   }
 }
 
+/** Gone, or not to be read: a state like others, which the reload then explains. */
+const ABSENT = 'absent';
+
 async function describe(file: string): Promise<string> {
+  return await stat(file, { bigint: true }).then(textOf, () => ABSENT);
+}
+
+function describeNow(file: string): string {
   try {
-    const { ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true });
-    return [ino, size, mtimeNs, ctimeNs].join(' ');
+    return textOf(statSync(file, { bigint: true }));
   } catch {
-    // Gone, or not to be read: a state like others, which the reload then explains.
-    return 'absent';
+    return ABSENT;
   }
+}
+
+function textOf({ ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [ino, size, mtimeNs, ctimeNs].join(' ');
 }
