@@ -7,10 +7,6 @@
  * Whoever has no listener here has an ordinary stream: what is read is copied and pushed. So node:http may have the socket afterwards.
  */
 import { type OnReadOpts, type Server, Socket, type SocketConstructorOpts } from 'node:net';
-import { KIB } from '../../base/units.ts';
-
-/** An answer that stands ready fits in, so that the stream has nobody to tell that it has drained, a tick for each of 64 KiB. */
-const WRITABLE_BYTES = 96 * KIB;
 
 /** Takes what was received: the first `length` bytes, which are overwritten when it has returned. */
 export type BytesListener = (bytes: Buffer, length: number) => void;
@@ -34,7 +30,7 @@ export class DirectSocket extends Socket {
 
   private constructor(options: { readonly handle: unknown; readonly allowHalfOpen: boolean; readonly onread: OnReadOpts }) {
     // What is told of `handle` are others than those of connections.
-    super({ ...options, noDelay: true, writableHighWaterMark: WRITABLE_BYTES } as SocketConstructorOpts);
+    super({ ...options, noDelay: true } as SocketConstructorOpts);
   }
 
   /**
