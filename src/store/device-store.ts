@@ -291,7 +291,7 @@ export class DeviceStore implements SliceStore {
     this.#missedPurges = missedPurges;
     this.#recovering = this.#recover().catch((error: unknown) => {
       // Not `loading` for ever: readiness says what happened, and the origin serves.
-      this.#early = undefined;
+      this.#stopEarly();
       this.#degrade({ state: 'failed', reason: 'the index could not be loaded', error });
       throw error;
     });
@@ -546,11 +546,8 @@ export class DeviceStore implements SliceStore {
 
   /** From here on hits come out of an index that is not whole yet. */
   #readEarly(view: LoadingView | undefined): void {
-    if (this.#state !== 'loading') return;
-    this.#early?.end();
-    this.#shelf.clear();
-    this.#early = undefined;
-    if (view === undefined) return;
+    this.#stopEarly();
+    if (view === undefined || this.#state !== 'loading') return;
     this.#purges.foresee(view.epochs, view.purgedGeneration);
     const { format } = this.#deviceRoot;
     const media = { device: this.#device, arena: this.#arena, metrics: this.metrics, codec: this.#codec };
@@ -562,12 +559,18 @@ export class DeviceStore implements SliceStore {
 
   /** The index is whole: what was read before is read anew from it, and what was dropped meanwhile is dropped. */
   #endEarly(): void {
+    const dropped = this.#stopEarly();
+    for (const objectHash of dropped) this.dropManifest(objectHash, undefined);
+  }
+
+  /** Nothing more comes out of an index that is not whole. @returns what was dropped meanwhile */
+  #stopEarly(): Iterable<ObjectHash> {
     const early = this.#early;
-    if (early === undefined) return;
+    if (early === undefined) return [];
     this.#early = undefined;
     early.end();
     this.#shelf.clear();
-    for (const objectHash of early.dropped) this.dropManifest(objectHash, undefined);
+    return early.dropped;
   }
 
   async #journalPurges(purges: readonly Purge[], journal: Journal): Promise<void> {
@@ -608,6 +611,8 @@ export class DeviceStore implements SliceStore {
     if (this.#state === 'closed' || this.#state === 'failed' || this.#state === state) return;
     // What is still loading is not served before it is whole; it ends read-only then.
     if (this.#state !== 'loading' || state === 'failed') this.#state = state;
+    // Nor is a failed one asked: what is dropped from here on is not remembered, and whoever waits for a part of its checkpoint may wait for ever.
+    if (state === 'failed') this.#stopEarly();
     this.#logger.error({ err: error, path: this.#device.path, state, reason, faults: this.#health.faults }, 'The device was degraded');
     this.#onDegraded();
   }

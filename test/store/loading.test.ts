@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
-import { MIB } from '../../src/base/units.ts';
+import { MIB, SECOND_MS } from '../../src/base/units.ts';
 import { CONTENTS_MAGIC } from '../../src/format/checkpoint-contents.ts';
 import type { Geometry } from '../../src/format/geometry.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
@@ -353,4 +353,49 @@ test('nothing is served early where a purge may be missing from the journal', as
   assert.equal(await lookUp(store, objects.plain), 'absent');
   remove();
   await store.close();
+});
+
+/** A read of an extent meets a device that is gone; it answers again right after. */
+async function meetGone(held: HeldDisk, store: DeviceStore, { objectHash }: Manifest): Promise<void> {
+  const { groupsOffset } = store.geometry;
+  held.disk.addFault({ operation: 'read', effect: { kind: 'error', errno: 'ENXIO' }, startBytes: groupsOffset, times: 1 });
+  assert.notEqual((await store.readManifest(objectHash)).kind, 'hit');
+  assert.equal(store.state, 'failed');
+}
+
+test('a device that fails while its index loads is not asked for what was dropped since', async () => {
+  const held = new HeldDisk(101);
+  const objects = await prepare(held);
+  const { store, arena, recovering } = await startLoading(held);
+  assert.equal(await lookUp(store, objects.plain), 'fresh');
+  await meetGone(held, store, objects.small);
+  store.dropManifest(objects.plain.objectHash, objects.plain.generation);
+  assert.equal(await lookUp(store, objects.plain), 'absent');
+  assert.equal(store.manifestInMemory(objects.plain.objectHash, objects.plain.generation), undefined);
+  held.release();
+  await recovering;
+  assert.deepEqual([store.state, await lookUp(store, objects.plain)], ['failed', 'absent']);
+  await store.close();
+  assertNoLeases(arena);
+});
+
+test('nobody begins to wait for a part of a checkpoint of a device that has failed', async () => {
+  const held = new HeldDisk(102, 64 * MIB);
+  const objects = await prepare(held, SURPLUS);
+  const arena = new Arena({ sizeBytes: 8 * MIB, clock });
+  // Longer than any test.
+  const limits = { readDeadlineMs: 3600 * SECOND_MS };
+  const store = await createStore({ device: held.disk.open(), arena, clock, logger: createSilentLogger(), limits });
+  const release = held.holdParts();
+  held.hold();
+  const recovering = store.recover();
+  await eventually(() => held.isPartHeld, { what: 'the second part of the checkpoint' });
+  await meetGone(held, store, objects.small);
+  for (const key of KEYS) assert.equal(await lookUp(store, objects[key]), 'absent', key);
+  release();
+  await eventually(() => held.isHeld, { what: 'the journal' });
+  held.release();
+  await recovering;
+  await store.close();
+  assertNoLeases(arena);
 });
