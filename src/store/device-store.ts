@@ -144,6 +144,8 @@ export class DeviceStore implements SliceStore {
   #mounted: MountedStore | undefined;
   /** While the index is loading and can be read. */
   #early: EarlyReader | undefined;
+  /** What was dropped while the index is loading: it is dropped from it when it is whole. */
+  readonly #dropped = new Set<ObjectHash>();
   #missedPurges: MissedPurges | undefined;
   #recovering: Promise<RecoveryReport> | undefined;
   /** Closing, and what was admitted is still being written. */
@@ -372,7 +374,7 @@ export class DeviceStore implements SliceStore {
   }
 
   dropManifest(objectHash: ObjectHash, generation: number | undefined): void {
-    if (this.#state === 'loading') this.#early?.drop(objectHash);
+    if (this.#state === 'loading') this.#dropLater(objectHash);
     else this.#mounted?.dropManifest(objectHash, generation);
   }
 
@@ -537,7 +539,8 @@ export class DeviceStore implements SliceStore {
     if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
     this.#endEarly();
     this.#keeper.start();
-    if (this.#purges.activeEpochs > 0 || late.length > 0) parts.walker.start();
+    const isForgetting = this.#purges.purgedGeneration > recovered.purges.purgedGeneration;
+    if (this.#purges.activeEpochs > 0 || late.length > 0 || isForgetting) parts.walker.start();
     parts.scrubber?.start();
     parts.trimmer?.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
@@ -554,23 +557,40 @@ export class DeviceStore implements SliceStore {
     const { blockSizeBytes } = this.geometry;
     const extents = new ExtentReader({ ...media, identity: format, blockSizeBytes, slotWaitMs: this.#limits.slotWaitMs });
     const shared = { shelf: this.#shelf, purges: this.#purges, clock: this.#clock, limits: this.#limits, metrics: this.metrics };
-    this.#early = new EarlyReader({ ...shared, view, extents });
+    this.#early = new EarlyReader({ ...shared, view, extents, dropped: this.#dropped });
+  }
+
+  /** Nobody is served it from here on; the index that loads may hold it all the same. */
+  #dropLater(objectHash: ObjectHash): void {
+    const { purgesRemembered } = this.#limits;
+    if (this.#dropped.has(objectHash) || this.#dropped.size < purgesRemembered) this.#dropped.add(objectHash);
+    else if (this.#purges.purgedGeneration < this.#generations.next) {
+      // Any object of the index may be the one that is not remembered.
+      this.#purges.foresee([], this.#generations.next);
+      this.#shelf.clear();
+      this.metrics.add('purges', 1, 'everything');
+      this.#logger.warn(
+        { purgesRemembered },
+        'More objects were invalidated while the index was loading than are told apart; all are forgotten',
+      );
+    }
+    this.#shelf.forget(objectHash);
+    this.#early?.onPurge();
   }
 
   /** The index is whole: what was read before is read anew from it, and what was dropped meanwhile is dropped. */
   #endEarly(): void {
-    const dropped = this.#stopEarly();
-    for (const objectHash of dropped) this.dropManifest(objectHash, undefined);
+    this.#stopEarly();
+    for (const objectHash of this.#dropped) this.dropManifest(objectHash, undefined);
+    this.#dropped.clear();
   }
 
-  /** Nothing more comes out of an index that is not whole. @returns what was dropped meanwhile */
-  #stopEarly(): Iterable<ObjectHash> {
-    const early = this.#early;
-    if (early === undefined) return [];
+  /** Nothing more comes out of an index that is not whole. */
+  #stopEarly(): void {
+    if (this.#early === undefined) return;
+    this.#early.end();
     this.#early = undefined;
-    early.end();
     this.#shelf.clear();
-    return early.dropped;
   }
 
   async #journalPurges(purges: readonly Purge[], journal: Journal): Promise<void> {

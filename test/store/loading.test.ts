@@ -13,6 +13,7 @@ import { objectTag } from '../../src/store/index/slice-index.ts';
 import { writeCheckpoint } from '../../src/store/recovery/checkpoint.ts';
 import { recoverState } from '../../src/store/recovery/recovery.ts';
 import { RootArea, readRoot } from '../../src/store/recovery/root-area.ts';
+import type { StoreLimits } from '../../src/store/store-limits.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
 import {
@@ -179,9 +180,14 @@ async function addSlices(disk: SimulatedDisk, { objectHash }: Manifest, count: n
   await device.close();
 }
 
-async function startLoading(held: HeldDisk): Promise<Bench & { recovering: Promise<unknown> }> {
+async function startLoading(
+  held: HeldDisk,
+  options: { readonly limits?: Partial<StoreLimits>; readonly before?: (store: DeviceStore) => void } = {},
+): Promise<Bench & { recovering: Promise<unknown> }> {
   const arena = new Arena({ sizeBytes: 8 * MIB, clock });
-  const store = await createStore({ device: held.disk.open(), arena, clock, logger: createSilentLogger() });
+  const { limits, before } = options;
+  const store = await createStore({ device: held.disk.open(), arena, clock, logger: createSilentLogger(), limits });
+  before?.(store);
   held.hold();
   const recovering = store.recover();
   await eventually(() => held.isHeld, { what: 'the index of the checkpoint' });
@@ -398,4 +404,35 @@ test('nobody begins to wait for a part of a checkpoint of a device that has fail
   await recovering;
   await store.close();
   assertNoLeases(arena);
+});
+
+test('what is dropped before anything can be looked up in the index does not come back with it', async () => {
+  const held = new HeldDisk(103);
+  const { plain, small } = await prepare(held);
+  const before = (store: DeviceStore): void => store.dropManifest(plain.objectHash, plain.generation);
+  const { store, recovering } = await startLoading(held, { before });
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
+  held.release();
+  await recovering;
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
+  await store.close();
+});
+
+test('when more is dropped while loading than is told apart, everything is forgotten, for good', async () => {
+  const held = new HeldDisk(104);
+  const { plain, small, invalid } = await prepare(held);
+  const { store, recovering } = await startLoading(held, { limits: { purgesRemembered: 1 } });
+  for (const { objectHash, generation } of [plain, plain]) store.dropManifest(objectHash, generation);
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
+  store.dropManifest(invalid.objectHash, invalid.generation);
+  for (const manifest of [plain, small, invalid]) assert.equal(await lookUp(store, manifest), 'absent');
+  held.release();
+  await recovering;
+  for (const manifest of [plain, small, invalid]) assert.equal(await lookUp(store, manifest), 'absent');
+  await store.walked();
+  assert.equal(store.usage.entries, 0);
+  await store.close();
+  const again = await openBench(held.disk.open());
+  for (const manifest of [plain, small, invalid]) assert.equal(await lookUp(again.store, manifest), 'absent');
+  await again.store.close();
 });
