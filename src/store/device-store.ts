@@ -370,7 +370,10 @@ export class DeviceStore implements SliceStore {
   }
 
   refreshManifest(objectHash: ObjectHash, generation: number, freshness: ManifestFreshness): void {
-    this.#mounted?.refreshManifest(objectHash, generation, freshness);
+    // While loading nothing can be noted: it stays as fresh as it was, unless it is less so now.
+    const known = this.#state === 'loading' ? this.#shelf.find(objectHash, generation) : undefined;
+    if (known !== undefined && known.freshUntilMs > freshness.freshUntilMs) this.#dropLater(objectHash);
+    else this.#mounted?.refreshManifest(objectHash, generation, freshness);
   }
 
   dropManifest(objectHash: ObjectHash, generation: number | undefined): void {

@@ -436,3 +436,17 @@ test('when more is dropped while loading than is told apart, everything is forgo
   for (const manifest of [plain, small, invalid]) assert.equal(await lookUp(again.store, manifest), 'absent');
   await again.store.close();
 });
+
+test('what was renewed while loading is not served as fresh as before when the origin says less', async () => {
+  const held = new HeldDisk(105);
+  const { plain, small } = await prepare(held);
+  const { store, recovering } = await startLoading(held);
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['fresh', 'fresh']);
+  store.refreshManifest(plain.objectHash, plain.generation, { receivedAtMs: 9, initialAgeSeconds: 0, freshUntilMs: 9 });
+  store.refreshManifest(small.objectHash, small.generation, { receivedAtMs: 9, initialAgeSeconds: 0, freshUntilMs: FAR_MS + 1 });
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
+  held.release();
+  await recovering;
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
+  await store.close();
+});
