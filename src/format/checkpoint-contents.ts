@@ -107,3 +107,17 @@ export function decodeContentsPart(
   }));
   return { places, entries };
 }
+
+/** Whether the part was written as the one that belongs there, though it may be damaged; what an older checkpoint left there is not. */
+export function isContentsPartOf(part: Buffer, place: ContentsPartPlace): boolean {
+  const tagAt = CONTENTS_HEADER.deviceTag.offset;
+  const isOfSequence = getNumber(part, 0, CONTENTS_HEADER.sequence) === place.sequence;
+  const traits = [
+    isAscii(part, 0, CONTENTS_HEADER.magic, CONTENTS_MAGIC),
+    isOfSequence,
+    getNumber(part, 0, CONTENTS_HEADER.ownOffset) === place.ownOffset,
+    Buffer.compare(part.subarray(tagAt, tagAt + 8), place.deviceTag) === 0,
+  ];
+  const isWhole = getNumber(part, 0, CONTENTS_HEADER.crc) === crc32Around(part, part.length, CONTENTS_HEADER.crc);
+  return traits.filter(Boolean).length >= traits.length - 1 && (isOfSequence || !isWhole);
+}

@@ -144,6 +144,8 @@ export class DeviceStore implements SliceStore {
   #mounted: MountedStore | undefined;
   /** While the index is loading and can be read. */
   #early: EarlyReader | undefined;
+  /** What was dropped while the index is loading: it is dropped from it when it is whole. */
+  readonly #dropped = new Set<ObjectHash>();
   #missedPurges: MissedPurges | undefined;
   #recovering: Promise<RecoveryReport> | undefined;
   /** Closing, and what was admitted is still being written. */
@@ -291,7 +293,7 @@ export class DeviceStore implements SliceStore {
     this.#missedPurges = missedPurges;
     this.#recovering = this.#recover().catch((error: unknown) => {
       // Not `loading` for ever: readiness says what happened, and the origin serves.
-      this.#early = undefined;
+      this.#stopEarly();
       this.#degrade({ state: 'failed', reason: 'the index could not be loaded', error });
       throw error;
     });
@@ -368,11 +370,14 @@ export class DeviceStore implements SliceStore {
   }
 
   refreshManifest(objectHash: ObjectHash, generation: number, freshness: ManifestFreshness): void {
-    this.#mounted?.refreshManifest(objectHash, generation, freshness);
+    // While loading nothing can be noted: it stays as fresh as it was, unless it is less so now.
+    const known = this.#state === 'loading' ? this.#shelf.find(objectHash, generation) : undefined;
+    if (known !== undefined && known.freshUntilMs > freshness.freshUntilMs) this.#dropLater(objectHash);
+    else this.#mounted?.refreshManifest(objectHash, generation, freshness);
   }
 
   dropManifest(objectHash: ObjectHash, generation: number | undefined): void {
-    if (this.#state === 'loading') this.#early?.drop(objectHash);
+    if (this.#state === 'loading') this.#dropLater(objectHash);
     else this.#mounted?.dropManifest(objectHash, generation);
   }
 
@@ -537,7 +542,8 @@ export class DeviceStore implements SliceStore {
     if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
     this.#endEarly();
     this.#keeper.start();
-    if (this.#purges.activeEpochs > 0 || late.length > 0) parts.walker.start();
+    const isForgetting = this.#purges.purgedGeneration > recovered.purges.purgedGeneration;
+    if (this.#purges.activeEpochs > 0 || late.length > 0 || isForgetting) parts.walker.start();
     parts.scrubber?.start();
     parts.trimmer?.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
@@ -546,28 +552,48 @@ export class DeviceStore implements SliceStore {
 
   /** From here on hits come out of an index that is not whole yet. */
   #readEarly(view: LoadingView | undefined): void {
-    if (this.#state !== 'loading') return;
-    this.#early?.end();
-    this.#shelf.clear();
-    this.#early = undefined;
-    if (view === undefined) return;
+    this.#stopEarly();
+    if (view === undefined || this.#state !== 'loading') return;
     this.#purges.foresee(view.epochs, view.purgedGeneration);
     const { format } = this.#deviceRoot;
     const media = { device: this.#device, arena: this.#arena, metrics: this.metrics, codec: this.#codec };
     const { blockSizeBytes } = this.geometry;
     const extents = new ExtentReader({ ...media, identity: format, blockSizeBytes, slotWaitMs: this.#limits.slotWaitMs });
     const shared = { shelf: this.#shelf, purges: this.#purges, clock: this.#clock, limits: this.#limits, metrics: this.metrics };
-    this.#early = new EarlyReader({ ...shared, view, extents });
+    this.#early = new EarlyReader({ ...shared, view, extents, dropped: this.#dropped });
+  }
+
+  /** Nobody is served it from here on; the index that loads may hold it all the same. */
+  #dropLater(objectHash: ObjectHash): void {
+    const { purgesRemembered } = this.#limits;
+    if (this.#dropped.has(objectHash) || this.#dropped.size < purgesRemembered) this.#dropped.add(objectHash);
+    else if (this.#purges.purgedGeneration < this.#generations.next) {
+      // Any object of the index may be the one that is not remembered.
+      this.#purges.foresee([], this.#generations.next);
+      this.#shelf.clear();
+      this.metrics.add('purges', 1, 'everything');
+      this.#logger.warn(
+        { purgesRemembered },
+        'More objects were invalidated while the index was loading than are told apart; all are forgotten',
+      );
+    }
+    this.#shelf.forget(objectHash);
+    this.#early?.onPurge();
   }
 
   /** The index is whole: what was read before is read anew from it, and what was dropped meanwhile is dropped. */
   #endEarly(): void {
-    const early = this.#early;
-    if (early === undefined) return;
+    this.#stopEarly();
+    for (const objectHash of this.#dropped) this.dropManifest(objectHash, undefined);
+    this.#dropped.clear();
+  }
+
+  /** Nothing more comes out of an index that is not whole. */
+  #stopEarly(): void {
+    if (this.#early === undefined) return;
+    this.#early.end();
     this.#early = undefined;
-    early.end();
     this.#shelf.clear();
-    for (const objectHash of early.dropped) this.dropManifest(objectHash, undefined);
   }
 
   async #journalPurges(purges: readonly Purge[], journal: Journal): Promise<void> {
@@ -608,6 +634,8 @@ export class DeviceStore implements SliceStore {
     if (this.#state === 'closed' || this.#state === 'failed' || this.#state === state) return;
     // What is still loading is not served before it is whole; it ends read-only then.
     if (this.#state !== 'loading' || state === 'failed') this.#state = state;
+    // Nor is a failed one asked: what is dropped from here on is not remembered, and whoever waits for a part of its checkpoint may wait for ever.
+    if (state === 'failed') this.#stopEarly();
     this.#logger.error({ err: error, path: this.#device.path, state, reason, faults: this.#health.faults }, 'The device was degraded');
     this.#onDegraded();
   }

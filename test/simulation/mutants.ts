@@ -51,7 +51,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a table of contents of another checkpoint',
     file: LOADER,
-    text: ' || crc !== this.#reference.crc) return undefined;',
+    text: ' || crc !== entries.reduce((chain, entry) => chainCrc(chain, entry.crc), 0)) return undefined;',
     instead: ') return undefined;',
     test: 'test/store/checkpoint-loader.test.ts',
   },
@@ -68,6 +68,13 @@ export const MUTANTS: readonly Mutant[] = [
     text: ' if (this.#states[part] === UNTOUCHED) return part;',
     instead: ' if (this.#states[part] !== TAKEN) return part;',
     test: 'test/store/checkpoint-loader.test.ts',
+  },
+  {
+    name: 'what is dropped while loading is dropped only where something can be looked up',
+    file: 'src/store/device-store.ts',
+    text: "if (this.#state === 'loading') this.#dropLater(objectHash);",
+    instead: "if (this.#state === 'loading' && this.#early !== undefined) this.#dropLater(objectHash);",
+    test: 'test/store/loading.test.ts',
   },
   {
     name: 'what the journal names is answered from the checkpoint',

@@ -37,7 +37,8 @@ export function shapeOf(random: Random): Shape {
   const pick = <T>(...choices: readonly [T, ...T[]]): T => choices[random.integerBelow(choices.length)] ?? choices[0];
   return {
     capacityBytes: pick(1536, 2048, 2560, 4096) * KIB,
-    entryCount: pick(32, 64, 128, 256),
+    // With the most of them a checkpoint's zone has room for a table of contents.
+    entryCount: pick(32, 64, 128, 1400),
     journalBlocks: pick(8, 10, 16, 32),
     groupBytes: pick(512, 1024) * KIB,
     keys: pick(6, 14, 60),

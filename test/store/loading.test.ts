@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
-import { MIB } from '../../src/base/units.ts';
+import { MIB, SECOND_MS } from '../../src/base/units.ts';
 import { CONTENTS_MAGIC } from '../../src/format/checkpoint-contents.ts';
 import type { Geometry } from '../../src/format/geometry.ts';
 import type { Manifest } from '../../src/format/manifest.ts';
@@ -13,6 +13,7 @@ import { objectTag } from '../../src/store/index/slice-index.ts';
 import { writeCheckpoint } from '../../src/store/recovery/checkpoint.ts';
 import { recoverState } from '../../src/store/recovery/recovery.ts';
 import { RootArea, readRoot } from '../../src/store/recovery/root-area.ts';
+import type { StoreLimits } from '../../src/store/store-limits.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { SimulatedDisk } from '../simulation/simulated-device.ts';
 import {
@@ -179,9 +180,14 @@ async function addSlices(disk: SimulatedDisk, { objectHash }: Manifest, count: n
   await device.close();
 }
 
-async function startLoading(held: HeldDisk): Promise<Bench & { recovering: Promise<unknown> }> {
+async function startLoading(
+  held: HeldDisk,
+  options: { readonly limits?: Partial<StoreLimits>; readonly before?: (store: DeviceStore) => void } = {},
+): Promise<Bench & { recovering: Promise<unknown> }> {
   const arena = new Arena({ sizeBytes: 8 * MIB, clock });
-  const store = await createStore({ device: held.disk.open(), arena, clock, logger: createSilentLogger() });
+  const { limits, before } = options;
+  const store = await createStore({ device: held.disk.open(), arena, clock, logger: createSilentLogger(), limits });
+  before?.(store);
   held.hold();
   const recovering = store.recover();
   await eventually(() => held.isHeld, { what: 'the index of the checkpoint' });
@@ -352,5 +358,95 @@ test('nothing is served early where a purge may be missing from the journal', as
   await recovering;
   assert.equal(await lookUp(store, objects.plain), 'absent');
   remove();
+  await store.close();
+});
+
+/** A read of an extent meets a device that is gone; it answers again right after. */
+async function meetGone(held: HeldDisk, store: DeviceStore, { objectHash }: Manifest): Promise<void> {
+  const { groupsOffset } = store.geometry;
+  held.disk.addFault({ operation: 'read', effect: { kind: 'error', errno: 'ENXIO' }, startBytes: groupsOffset, times: 1 });
+  assert.notEqual((await store.readManifest(objectHash)).kind, 'hit');
+  assert.equal(store.state, 'failed');
+}
+
+test('a device that fails while its index loads is not asked for what was dropped since', async () => {
+  const held = new HeldDisk(101);
+  const objects = await prepare(held);
+  const { store, arena, recovering } = await startLoading(held);
+  assert.equal(await lookUp(store, objects.plain), 'fresh');
+  await meetGone(held, store, objects.small);
+  store.dropManifest(objects.plain.objectHash, objects.plain.generation);
+  assert.equal(await lookUp(store, objects.plain), 'absent');
+  assert.equal(store.manifestInMemory(objects.plain.objectHash, objects.plain.generation), undefined);
+  held.release();
+  await recovering;
+  assert.deepEqual([store.state, await lookUp(store, objects.plain)], ['failed', 'absent']);
+  await store.close();
+  assertNoLeases(arena);
+});
+
+test('nobody begins to wait for a part of a checkpoint of a device that has failed', async () => {
+  const held = new HeldDisk(102, 64 * MIB);
+  const objects = await prepare(held, SURPLUS);
+  const arena = new Arena({ sizeBytes: 8 * MIB, clock });
+  // Longer than any test.
+  const limits = { readDeadlineMs: 3600 * SECOND_MS };
+  const store = await createStore({ device: held.disk.open(), arena, clock, logger: createSilentLogger(), limits });
+  const release = held.holdParts();
+  held.hold();
+  const recovering = store.recover();
+  await eventually(() => held.isPartHeld, { what: 'the second part of the checkpoint' });
+  await meetGone(held, store, objects.small);
+  for (const key of KEYS) assert.equal(await lookUp(store, objects[key]), 'absent', key);
+  release();
+  await eventually(() => held.isHeld, { what: 'the journal' });
+  held.release();
+  await recovering;
+  await store.close();
+  assertNoLeases(arena);
+});
+
+test('what is dropped before anything can be looked up in the index does not come back with it', async () => {
+  const held = new HeldDisk(103);
+  const { plain, small } = await prepare(held);
+  const before = (store: DeviceStore): void => store.dropManifest(plain.objectHash, plain.generation);
+  const { store, recovering } = await startLoading(held, { before });
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
+  held.release();
+  await recovering;
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
+  await store.close();
+});
+
+test('when more is dropped while loading than is told apart, everything is forgotten, for good', async () => {
+  const held = new HeldDisk(104);
+  const { plain, small, invalid } = await prepare(held);
+  const { store, recovering } = await startLoading(held, { limits: { purgesRemembered: 1 } });
+  for (const { objectHash, generation } of [plain, plain]) store.dropManifest(objectHash, generation);
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
+  store.dropManifest(invalid.objectHash, invalid.generation);
+  for (const manifest of [plain, small, invalid]) assert.equal(await lookUp(store, manifest), 'absent');
+  held.release();
+  await recovering;
+  for (const manifest of [plain, small, invalid]) assert.equal(await lookUp(store, manifest), 'absent');
+  await store.walked();
+  assert.equal(store.usage.entries, 0);
+  await store.close();
+  const again = await openBench(held.disk.open());
+  for (const manifest of [plain, small, invalid]) assert.equal(await lookUp(again.store, manifest), 'absent');
+  await again.store.close();
+});
+
+test('what was renewed while loading is not served as fresh as before when the origin says less', async () => {
+  const held = new HeldDisk(105);
+  const { plain, small } = await prepare(held);
+  const { store, recovering } = await startLoading(held);
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['fresh', 'fresh']);
+  store.refreshManifest(plain.objectHash, plain.generation, { receivedAtMs: 9, initialAgeSeconds: 0, freshUntilMs: 9 });
+  store.refreshManifest(small.objectHash, small.generation, { receivedAtMs: 9, initialAgeSeconds: 0, freshUntilMs: FAR_MS + 1 });
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
+  held.release();
+  await recovering;
+  assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
   await store.close();
 });

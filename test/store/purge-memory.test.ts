@@ -46,6 +46,19 @@ test('answers from before a purge are refused, whatever their tags; beyond the m
   assert.equal(offer(memory, 'anything', 6, 60), 'clear');
 });
 
+test('beyond the memory an object of an index that is loading is not handed out if any purge of before may be of it', () => {
+  for (const isSoft of [false, true]) {
+    const memory = new PurgeMemory({ scopesMax: 2, epochsMax: 2, clearedMax: 2 });
+    for (const [at, key] of ['a', 'b', 'c'].entries()) memory.remember(purgeOf(object(key), at + 1, isSoft));
+    const judge = (key: string, generation: number): string =>
+      memory.judgeLoading({ objectHash: hashOf(key), keyText: key, tags: [], generation }).kind;
+    assert.deepEqual(
+      [judge('a', 9), judge('x', 9), judge('x', 10), judge('c', 29)],
+      ['covered', 'covered', 'clear', isSoft ? 'stale' : 'covered'],
+    );
+  }
+});
+
 test('an object of the index is suspect from an epoch on until it was looked at, or the index was walked', () => {
   const memory = new PurgeMemory({ scopesMax: 9, epochsMax: 9, clearedMax: 2 });
   memory.remember(purgeOf({ kind: 'tag', tag: 'red' }, 1));

@@ -24,6 +24,10 @@ export const DAMAGE_KINDS = {
     cost: 'what only it names is forgotten',
     cure: '--repair writes the checkpoint anew; --rebuild finds what is forgotten',
   },
+  'checkpoint-contents-damaged': {
+    cost: 'a start finds nothing in the checkpoint before its turn has come',
+    cure: '--repair writes the checkpoint anew',
+  },
   'checkpoint-incomplete': { cost: 'entries may be forgotten', cure: '--repair writes the checkpoint anew' },
   'checkpoint-replaced': { cost: 'the one before it serves; newer entries may be forgotten', cure: '--repair writes the checkpoint anew' },
   'old-checkpoint-damaged': { cost: 'nothing, as long as the newest is whole', cure: '--repair writes both anew' },

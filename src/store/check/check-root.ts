@@ -2,7 +2,7 @@
 import { countText } from '../../base/count-text.ts';
 import type { DeviceView } from '../inspect-device.ts';
 import type { CheckLog } from './check-log.ts';
-import { scanCheckpoint } from './scan-checkpoint.ts';
+import { type CheckpointPart, scanCheckpoint, scanContents } from './scan-checkpoint.ts';
 import { followChain, type JournalPlace, scanJournal } from './scan-journal.ts';
 import { type LabelBlock, scanLabel } from './scan-labels.ts';
 
@@ -70,21 +70,41 @@ function logLabelBlock({ root }: DeviceView, log: CheckLog, block: LabelBlock): 
   else log.find('superblock-damaged', message, offsetBytes);
 }
 
+const ZONES = ['A', 'B'];
+/** What the message about a part says of it. */
+const PART_WORDS: Readonly<Record<Exclude<CheckpointPart['kind'], 'part'>, string>> = {
+  damaged: 'damaged',
+  unreadable: 'unreadable',
+  other: 'of another checkpoint, that came to nothing',
+};
+
 async function checkCheckpoints(view: DeviceView, log: CheckLog): Promise<void> {
   const { superblock, format } = view.root;
-  const names = ['A', 'B'];
+  const name = `checkpoint ${ZONES[superblock.checkpoint.zone] ?? '?'}`;
   for await (const part of scanCheckpoint(view, format, superblock.checkpoint)) {
     if (part.kind === 'part') continue;
-    const message = `part ${part.partNumber} of checkpoint ${names[superblock.checkpoint.zone] ?? '?'} is ${part.kind}`;
-    log.find('checkpoint-part-damaged', message, part.offsetBytes);
+    log.find('checkpoint-part-damaged', `part ${part.partNumber} of ${name} is ${PART_WORDS[part.kind]}`, part.offsetBytes);
   }
-  for await (const part of scanCheckpoint(view, format, superblock.previous)) {
-    if (part.kind === 'part') continue;
-    const message = `part ${part.partNumber} of the checkpoint before, in zone ${names[superblock.previous.zone] ?? '?'}, is ${part.kind}`;
+  const contents = await scanContents(view, format, superblock.checkpoint);
+  if (contents.kind === 'damaged' || contents.kind === 'unreadable')
+    log.find('checkpoint-contents-damaged', `the table of contents of ${name} is ${contents.kind}`, contents.offsetBytes);
+  await checkPrevious(view, log);
+}
+
+async function checkPrevious(view: DeviceView, log: CheckLog): Promise<void> {
+  const { superblock, format } = view.root;
+  const name = `the checkpoint before, in zone ${ZONES[superblock.previous.zone] ?? '?'},`;
+  const note = (what: string, offsetBytes: number): void => {
     // Without a clean end the next checkpoint may have been under way there.
-    if (superblock.isClean) log.find('old-checkpoint-damaged', message, part.offsetBytes);
-    else log.remark('old-checkpoint-damaged', `${message}, or was about to be replaced`, part.offsetBytes);
+    if (superblock.isClean) log.find('old-checkpoint-damaged', what, offsetBytes);
+    else log.remark('old-checkpoint-damaged', `${what}, or was about to be replaced`, offsetBytes);
+  };
+  for await (const part of scanCheckpoint(view, format, superblock.previous)) {
+    if (part.kind !== 'part') note(`part ${part.partNumber} of ${name} is ${PART_WORDS[part.kind]}`, part.offsetBytes);
   }
+  const contents = await scanContents(view, format, superblock.previous);
+  if (contents.kind === 'damaged' || contents.kind === 'unreadable')
+    note(`the table of contents of ${name} is ${contents.kind}`, contents.offsetBytes);
 }
 
 async function checkJournal(

@@ -30,7 +30,8 @@ export async function collectPurges(view: ScanSource & { readonly root: DeviceRo
   };
   for (const reference of [superblock.previous, superblock.checkpoint]) {
     for await (const part of scanCheckpoint(view, format, reference)) {
-      if (part.kind === 'part')
+      // Those of a checkpoint that came to nothing were ordered all the same.
+      if (part.kind === 'part' || part.kind === 'other')
         for (const entry of part.entries) if (entry.kind === CHECKPOINT_KINDS.purge) add(purgeOfEntry(entry)?.purge);
     }
   }

@@ -73,8 +73,8 @@ export class PurgeMemory {
   /** The newest purge of everything. */
   #everythingSequence = 0;
   #newest = { sequence: 0, generation: 0 };
-  /** Purges up to this one are no longer told apart. */
-  #floor = { sequence: 0, generation: 0 };
+  /** Purges up to this one are no longer told apart; `generation` is of those that are not soft. */
+  #floor = { sequence: 0, generation: 0, softGeneration: 0 };
   /** The last purges, each; complete from #knownSince on. */
   #recent: Purge[] = [];
   #knownSince = 0;
@@ -187,7 +187,9 @@ export class PurgeMemory {
 
   /** What every purge that is known means for an object of an index that is still loading, whose purges were not carried out yet. */
   judgeLoading(object: Coverable & { readonly generation: number }): PurgeVerdict {
-    if (this.isForgotten(object.generation)) return { kind: 'covered' };
+    // Of those that are no longer told apart any may be of this object.
+    const floor = Math.max(this.#floor.generation, this.#floor.softGeneration);
+    if (this.isForgotten(object.generation) || object.generation < floor) return { kind: 'covered' };
     let atMs: number | undefined;
     for (const table of [this.#table, this.#active]) {
       for (const purge of table.covering(object)) {
@@ -272,6 +274,7 @@ export class PurgeMemory {
       this.#floor = {
         sequence: Math.max(this.#floor.sequence, oldest.sequence),
         generation: Math.max(this.#floor.generation, oldest.isSoft ? 0 : oldest.generation),
+        softGeneration: Math.max(this.#floor.softGeneration, oldest.isSoft ? oldest.generation : 0),
       };
       return;
     }

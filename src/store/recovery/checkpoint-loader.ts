@@ -43,7 +43,8 @@ export interface SliceRun {
   readonly count: number;
 }
 
-interface Contents {
+/** What the table of contents says. */
+export interface CheckpointContents {
   readonly places: CheckpointPlaces;
   /** Of each part, the order of its first entry and its CRC. */
   readonly firstOrders: Uint32Array;
@@ -65,7 +66,7 @@ export class CheckpointLoader {
   readonly #crcs: Uint32Array;
   /** Parts that somebody waits for, in the order in which they were asked for. */
   readonly #wanted = new Map<number, (() => void)[]>();
-  #contents: Contents | undefined;
+  #contents: CheckpointContents | undefined;
   #nextPart = 0;
   #entries = 0;
   #arePurgesOver = false;
@@ -92,7 +93,7 @@ export class CheckpointLoader {
       const [first] = pieces;
       if (first === undefined) return;
       try {
-        this.#contents = await this.#readContents(first);
+        this.#contents = await readContents(this.#place, this.#reference, first);
         while (!this.#arePurgesOver && (await this.#takeNext(first)));
         // The device must be through with the slot before it is given back.
         const ends = await Promise.allSettled(pieces.map((piece) => this.#takeAll(piece)));
@@ -123,7 +124,7 @@ export class CheckpointLoader {
   }
 
   /** Waits for the parts that may hold entries of these orders, both included. */
-  async #bring({ firstOrders }: Contents, [low, high]: readonly [number, number]): Promise<void> {
+  async #bring({ firstOrders }: CheckpointContents, [low, high]: readonly [number, number]): Promise<void> {
     // Entries of one order may go on in the next part.
     const start = Math.max(0, countBelow(firstOrders, low) - 1);
     const end = Math.min(countBelow(firstOrders, high + 1), start + PARTS_BROUGHT_MAX);
@@ -190,29 +191,6 @@ export class CheckpointLoader {
     }
   }
 
-  /** @returns undefined where there is none, or none that the superblock vouches for: the parts then come from the front */
-  async #readContents(bytes: Buffer): Promise<Contents | undefined> {
-    const { geometry, device, deviceTag } = this.#place;
-    const { zone, sequence, parts } = this.#reference;
-    const end = parts + divCeil(parts, CONTENTS_PART_ENTRIES);
-    if (parts !== this.#states.length || parts === 0 || end * CHECKPOINT_PART_BYTES > geometry.checkpointBytes) return undefined;
-    const entries: ContentsEntry[] = [];
-    let places: CheckpointPlaces | undefined;
-    while (entries.length < parts) {
-      const firstPart = entries.length;
-      const ownOffset = contentsOffset(geometry, { zone, parts }, firstPart);
-      const isRead = await tryRead(device, bytes, ownOffset);
-      const listed = isRead ? decodeContentsPart(bytes, { sequence, ownOffset, deviceTag, firstPart }) : undefined;
-      if (listed === undefined || listed.entries.length !== Math.min(CONTENTS_PART_ENTRIES, parts - firstPart)) return undefined;
-      entries.push(...listed.entries);
-      places = listed.places;
-    }
-    const crc = entries.reduce((chain, entry) => chainCrc(chain, entry.crc), 0);
-    if (places === undefined || crc !== this.#reference.crc) return undefined;
-    const firstOrders = Uint32Array.from(entries, ({ firstOrder }) => firstOrder);
-    return { places, firstOrders, crcs: Uint32Array.from(entries, (entry) => entry.crc) };
-  }
-
   #report(): CheckpointReport {
     const { parts, crc, entries, purgeSequence } = this.#reference;
     const damagedParts = this.#states.reduce((count, state) => count + Number(state === DAMAGED), 0);
@@ -223,6 +201,35 @@ export class CheckpointLoader {
     const arePurgesWhole = purgeSequence === 0 || !(this.#isPurgeDamaged || isOfAnother);
     return { entries: this.#entries, damagedParts, isWhole, arePurgesWhole };
   }
+}
+
+/**
+ * Reads a checkpoint's table of contents; `bytes` is as long as one of its parts.
+ *
+ * @returns undefined where there is none, or none that the superblock vouches for: the parts then come from the front
+ */
+export async function readContents(
+  place: CheckpointPlace,
+  { zone, sequence, parts, crc }: CheckpointReference,
+  bytes: Buffer,
+): Promise<CheckpointContents | undefined> {
+  const { geometry, device, deviceTag } = place;
+  const end = parts + divCeil(parts, CONTENTS_PART_ENTRIES);
+  if (zone > 1 || parts === 0 || end * CHECKPOINT_PART_BYTES > geometry.checkpointBytes) return undefined;
+  const entries: ContentsEntry[] = [];
+  let places: CheckpointPlaces | undefined;
+  while (entries.length < parts) {
+    const firstPart = entries.length;
+    const ownOffset = contentsOffset(geometry, { zone, parts }, firstPart);
+    const isRead = await tryRead(device, bytes, ownOffset);
+    const listed = isRead ? decodeContentsPart(bytes, { sequence, ownOffset, deviceTag, firstPart }) : undefined;
+    if (listed === undefined || listed.entries.length !== Math.min(CONTENTS_PART_ENTRIES, parts - firstPart)) return undefined;
+    entries.push(...listed.entries);
+    places = listed.places;
+  }
+  if (places === undefined || crc !== entries.reduce((chain, entry) => chainCrc(chain, entry.crc), 0)) return undefined;
+  const firstOrders = Uint32Array.from(entries, ({ firstOrder }) => firstOrder);
+  return { places, firstOrders, crcs: Uint32Array.from(entries, (entry) => entry.crc) };
 }
 
 /** How many of `numbers`, which rise, are below `limit`. */

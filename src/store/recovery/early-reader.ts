@@ -42,6 +42,8 @@ type SliceOutcome = { readonly kind: 'loaded'; readonly lease: Lease; readonly s
 /** Dependencies of an early reader. */
 export interface EarlyReaderOptions {
   readonly view: LoadingView;
+  /** Objects that were dropped since loading began. */
+  readonly dropped: ReadonlySet<ObjectHash>;
   readonly extents: ExtentReader;
   readonly shelf: ManifestShelf;
   readonly purges: PurgeMemory;
@@ -57,7 +59,6 @@ export class EarlyReader {
   readonly #slices: LoadTable<SliceOutcome>;
   /** Generations whose record was read and held against the purges. */
   readonly #admitted = new Map<number, ObjectHash>();
-  readonly #dropped = new Set<ObjectHash>();
   #isEnded = false;
 
   constructor(options: EarlyReaderOptions) {
@@ -65,11 +66,6 @@ export class EarlyReader {
     const shared = { clock: options.clock, loadsMax: options.limits.readsMax, deadlineMs: options.limits.readDeadlineMs };
     this.#manifests = new LoadTable({ ...shared, dispose: () => undefined });
     this.#slices = new LoadTable({ ...shared, dispose: (outcome) => (outcome.kind === 'loaded' ? outcome.lease.end() : undefined) });
-  }
-
-  /** Objects that were dropped meanwhile: to be dropped from the index when it is whole. */
-  get dropped(): Iterable<ObjectHash> {
-    return this.#dropped;
   }
 
   /** An object whose record was read already. */
@@ -111,15 +107,7 @@ export class EarlyReader {
     });
   }
 
-  /** Forgets an object until the index is whole, and then from it. */
-  drop(objectHash: ObjectHash): void {
-    const { shelf, limits } = this.#options;
-    shelf.forget(objectHash);
-    this.onPurge();
-    if (this.#dropped.size < limits.purgesRemembered) this.#dropped.add(objectHash);
-  }
-
-  /** What was purged has left the shelf: only what is still there is sure. */
+  /** What was purged or dropped has left the shelf: only what is still there is sure. */
   onPurge(): void {
     for (const [generation, objectHash] of [...this.#admitted]) {
       if (this.#options.shelf.find(objectHash, generation) === undefined) this.#admitted.delete(generation);
@@ -144,7 +132,7 @@ export class EarlyReader {
 
   #isDoubtful(objectHash: ObjectHash): boolean {
     const { tagLow, tagHigh } = objectTag(objectHash);
-    return this.#dropped.has(objectHash) || this.#options.view.named.has(tagLow, tagHigh);
+    return this.#options.dropped.has(objectHash) || this.#options.view.named.has(tagLow, tagHigh);
   }
 
   /** The slice's entry, or that of the manifest in whose extent it rides. */
@@ -183,7 +171,7 @@ export class EarlyReader {
     const { purges, shelf, limits } = this.#options;
     const { objectHash, generation } = manifest;
     const verdict = purges.judgeLoading(manifest);
-    if (verdict.kind === 'covered' || this.#dropped.has(objectHash)) return { kind: 'absent' };
+    if (verdict.kind === 'covered' || this.#options.dropped.has(objectHash)) return { kind: 'absent' };
     const admitted = verdict.kind === 'stale' ? staleFrom(manifest, verdict.atMs) : manifest;
     shelf.keep(admitted);
     this.#admitted.set(generation, objectHash);

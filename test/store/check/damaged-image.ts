@@ -5,9 +5,17 @@
 import assert from 'node:assert/strict';
 import { SeededRandom } from '../../../src/base/random.ts';
 import { KIB, MIB } from '../../../src/base/units.ts';
-import { CHECKPOINT_KINDS, type CheckpointEntry, EMPTY_ENTRY } from '../../../src/format/checkpoint-part.ts';
+import {
+  CHECKPOINT_HEADER,
+  CHECKPOINT_KINDS,
+  type CheckpointEntry,
+  EMPTY_ENTRY,
+  sealCheckpointPart,
+} from '../../../src/format/checkpoint-part.ts';
 import { ENTRY_FLAGS } from '../../../src/format/entry-flags.ts';
 import { CODECS, EXTENT_KINDS, type ExtentHeader, encodeExtentHeader } from '../../../src/format/extent-header.ts';
+import { getNumber } from '../../../src/format/field-layout.ts';
+import { CHECKPOINT_PART_BYTES } from '../../../src/format/geometry.ts';
 import { MANIFEST_NUMBER } from '../../../src/format/journal-block.ts';
 import type { Manifest } from '../../../src/format/manifest.ts';
 import type { Superblock } from '../../../src/format/superblock.ts';
@@ -58,7 +66,8 @@ export interface Damage {
 export async function makeImage(end: Image['end']): Promise<Image> {
   const disk = new SimulatedDisk({ capacityBytes: CAPACITY_BYTES, random: new SeededRandom(5) });
   const device = disk.open();
-  await formatTiny(device, tinyParameters({ entryCount: 512 }), 5);
+  // So many that a checkpoint's zone has room for a table of contents.
+  await formatTiny(device, tinyParameters({ entryCount: 1400 }), 5);
   await device.close();
   const bench = await openBench(disk.open());
   const manifests: Manifest[] = [];
@@ -225,6 +234,9 @@ const journalBlockOffset = (patient: Patient, sequence: number): number => {
 const checkpointOffset = (patient: Patient, which: 'checkpoint' | 'previous'): number =>
   patient.view.root.format.geometry.checkpointOffsets[patient.view.root.superblock[which].zone] ?? 0;
 
+/** All entries are in one part, and the table of contents is behind it. */
+const contentsOf = (patient: Patient, which: 'checkpoint' | 'previous'): number => checkpointOffset(patient, which) + CHECKPOINT_PART_BYTES;
+
 /** What may be done to a device that was closed in order; all of them may be done to the same one. */
 export const DAMAGES: readonly Damage[] = [
   ...[0, 1, 2].map(
@@ -248,6 +260,16 @@ export const DAMAGES: readonly Damage[] = [
     code: 'old-checkpoint-damaged',
     name: 'a part of the checkpoint before',
     harm: (patient) => flip(patient, checkpointOffset(patient, 'previous') + 500),
+  },
+  {
+    code: 'checkpoint-contents-damaged',
+    name: 'an entry of the table of contents',
+    harm: (patient) => flip(patient, contentsOf(patient, 'checkpoint') + 70),
+  },
+  {
+    code: 'old-checkpoint-damaged',
+    name: 'the table of contents of the checkpoint before',
+    harm: (patient) => flip(patient, contentsOf(patient, 'previous') + 3),
   },
   { code: 'journal-block-damaged', name: 'an old journal block', harm: (patient) => flip(patient, journalBlockOffset(patient, 2) + 77) },
   { code: 'manifest-damaged', name: 'a manifest record that was written damaged', harm: harmRecord },
@@ -394,6 +416,28 @@ export const LONE_DAMAGES: readonly Damage[] = [
     code: 'forgotten',
     name: 'a purge that the journal does not have',
     pretend: ({ purgeSequence }) => ({ purgeSequence: purgeSequence + 1 }),
+  },
+  {
+    code: 'checkpoint-part-damaged',
+    name: 'a part of a checkpoint that came to nothing',
+    harm: (patient) => {
+      const offset = checkpointOffset(patient, 'checkpoint');
+      const part = patient.disk.peek(offset, CHECKPOINT_PART_BYTES);
+      const count = getNumber(part, 0, CHECKPOINT_HEADER.count);
+      const { sequence } = patient.view.root.superblock.checkpoint;
+      const deviceTag = patient.view.root.format.deviceUuid.subarray(0, 8);
+      sealCheckpointPart(part, { sequence, partNumber: 0, ownOffset: offset, deviceTag }, count - 1);
+      patient.disk.poke(offset, part);
+    },
+  },
+  {
+    code: 'checkpoint-contents-damaged',
+    name: 'a table of contents that cannot be read until it is written',
+    healsWhenWritten: true,
+    harm: (patient) => {
+      const startBytes = contentsOf(patient, 'checkpoint');
+      patient.disk.addFault({ operation: 'read', effect: { kind: 'error', errno: 'EIO' }, startBytes, endBytes: startBytes + BLOCK });
+    },
   },
   {
     code: 'checkpoint-replaced',
