@@ -151,7 +151,9 @@ export class ThreadEngine implements IoEngine {
   }
 
   #collect(): void {
-    for (const { slot, result } of this.#ring.collect()) this.#settle(this.#remove(slot), result);
+    // All callers are taken out first: what is read again goes into slots that have just become free.
+    const ended = this.#ring.collect().map(({ slot, result }) => ({ calls: this.#remove(slot), result }));
+    for (const { calls, result } of ended) this.#settle(calls, result);
   }
 
   #settle(calls: readonly Call[], result: number): void {

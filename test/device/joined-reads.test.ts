@@ -112,6 +112,16 @@ test('one that cannot be read fails alone', () =>
     assert.equal(place.device.metrics.value('errors', 'read'), 2);
   }));
 
+test('what is read again takes no slot of a request that ended beside it', () =>
+  play('beside', async (place) => {
+    await truncate(place.file, 5 * READ_BYTES + 8 * KIB);
+    const outcome = readEach(place, [3, 4, 5, 0, 20, 2]);
+    // Every request has ended when the first result is looked at: the threads go on while this one stands.
+    await null;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+    assert.deepEqual(await outcome, [3, 4, 'ENODATA', 0, 'ENODATA', 2]);
+  }));
+
 test('threads that die take their requests along, and the next ones are joined no more', () =>
   play('dying', async (place) => {
     const outcome = readEach(place, [3, 4, 5, 8, 9, 10, 13]);
