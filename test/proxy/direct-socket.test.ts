@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import net from 'node:net';
+import path from 'node:path';
 import { test } from 'node:test';
 import { DirectSocket } from '../../src/proxy/express/direct-socket.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { withTemporaryDirectory } from '../helpers/temp.ts';
 
 const SHARED = Buffer.alloc(1024);
 
@@ -16,15 +18,18 @@ interface Place extends AsyncDisposable {
 }
 type Socket = net.Socket;
 
-async function connect(server: net.Server = net.createServer({ allowHalfOpen: true })): Promise<Place> {
+async function connect(server: net.Server = net.createServer({ allowHalfOpen: true }), socketPath?: string): Promise<Place> {
   const accepted = new Promise<Socket>((resolve) => {
     server.removeAllListeners('connection');
     server.once('connection', (socket) => resolve(DirectSocket.adopt(socket, SHARED)));
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) =>
+    server.listen(socketPath === undefined ? { port: 0, host: '127.0.0.1' } : { path: socketPath }, resolve),
+  );
   const address = server.address();
-  assert.ok(typeof address === 'object' && address !== null);
-  const client = net.connect({ port: address.port, host: '127.0.0.1', allowHalfOpen: true });
+  assert.ok(address !== null);
+  const place = typeof address === 'string' ? { path: address } : { port: address.port, host: '127.0.0.1' };
+  const client = net.connect({ ...place, allowHalfOpen: true });
   const socket = await accepted;
   return {
     server,
@@ -65,6 +70,21 @@ test('what comes goes to the listener, in the buffer of all, and the connection 
   socket.end('still open');
   await eventually(() => client.closed, { what: 'the other end' });
   assert.equal(answer.join(''), 'still open');
+});
+
+test('a connection over a Unix socket is one too', async () => {
+  await withTemporaryDirectory(async (folder) => {
+    await using place = await connect(undefined, path.join(folder, 'socket'));
+    const { socket, client } = place;
+    assert.ok(socket instanceof DirectSocket);
+    socket.onBytes = (bytes, length) => socket.end(bytes.toString('latin1', 0, length).toUpperCase());
+    let answer = '';
+    client.on('data', (bytes) => {
+      answer += String(bytes);
+    });
+    client.write('abc');
+    await eventually(() => answer === 'ABC', { what: 'the answer' });
+  });
 });
 
 test('without a listener it is a stream, which nobody overwrites and which waits for its reader', async () => {
