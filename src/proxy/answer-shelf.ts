@@ -42,6 +42,11 @@ export class ShelvedAnswer {
     return this.#bytes;
   }
 
+  /** Whether it is on the shelf. */
+  get isShelved(): boolean {
+    return this.#isShelved;
+  }
+
   /** Whether it is on the shelf, and nobody is being sent it. */
   get isWritable(): boolean {
     return this.#isShelved && this.#holds === 0;

@@ -7,6 +7,7 @@ import type { Timer } from '../base/clock.ts';
 import { EdgeError, systemErrorCode } from '../base/errors.ts';
 import { isGrpc } from '../http/grpc.ts';
 import { CONNECTION_FIELDS, type FieldList, fieldValue, parseRawFields } from '../http/header-fields.ts';
+import { drained } from './drained.ts';
 import { InterimLimit } from './interim-limit.ts';
 import type { OriginSession } from './origin-session.ts';
 import { SinkFeeder } from './sink-feeder.ts';
@@ -287,11 +288,4 @@ function causeOf(error: Error): unknown {
 /** A stream that the origin resets with NO_ERROR ends for node as if all had come; only what node does at the end then is another thing. */
 function wasReset(stream: ClientHttp2Stream): boolean {
   return stream.listeners('end').some((listener) => listener === stream.destroy) || stream.rstCode !== constants.NGHTTP2_NO_ERROR;
-}
-
-function drained(stream: ClientHttp2Stream): Promise<void> {
-  return new Promise((resolve) => {
-    stream.once('drain', resolve);
-    stream.once('close', resolve);
-  });
 }

@@ -13,6 +13,7 @@ import type { Timer } from '../base/clock.ts';
 import { EdgeError } from '../base/errors.ts';
 import { fieldValue, hasField, parseRawFields } from '../http/header-fields.ts';
 import type { ConnectionBudget } from './connection-budget.ts';
+import { drained } from './drained.ts';
 import { InterimLimit } from './interim-limit.ts';
 import { SinkFeeder } from './sink-feeder.ts';
 import type { TransportOptions } from './transport-options.ts';
@@ -109,10 +110,7 @@ export class UploadTransfer implements Transfer {
 
   async #drained(): Promise<void> {
     if (this.#response === undefined) this.#wait(this.#shared.options.headTimeoutMs, 'UND_ERR_HEADERS_TIMEOUT');
-    await new Promise<void>((resolve) => {
-      this.#request.once('drain', resolve);
-      this.#request.once('close', resolve);
-    });
+    await drained(this.#request);
     if (this.#response === undefined) this.#stopWaiting();
   }
 

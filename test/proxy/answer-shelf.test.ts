@@ -73,6 +73,15 @@ test('an answer is made for the second request of a second, and again in each se
   assert.match(head.answerAt(1500)?.bytes.toString() ?? '', /age: 1\r\n.*ttl=998\r\n/s);
 });
 
+test('an answer that has given way is not sent when the clock goes back to its time', () => {
+  const { shelf } = newShelf(300);
+  const head = newHead();
+  for (const nowMs of [10, 20]) head.render(nowMs, WHOLE, false);
+  assert.ok(head.tryMakeAnswer(BODY, { shelf, nowMs: 20 }) !== undefined);
+  assert.ok(shelf.tryAdd(300, 20_000) !== undefined);
+  assert.equal(head.answerAt(20), undefined);
+});
+
 test('an answer that is being sent is not written anew, and a head that was lent is not either', () => {
   const { shelf } = newShelf(1000);
   const head = newHead();

@@ -40,6 +40,8 @@ export interface LaneShare {
 
 /** How long the kernel may take for what a closing connection has yet to send, at least. */
 const ENDING_MS = 2000;
+/** Requests that were sent ahead and are answered before others have their turn: half a millisecond of hits. */
+const TURN_ANSWERS_MAX = 64;
 
 /** One connection, from its first byte to its end or its handover. */
 export class LaneConnection {
@@ -61,6 +63,8 @@ export class LaneConnection {
   #hasHeadBegun = false;
   /** A response is being streamed, or a manifest read. */
   #isBusy = false;
+  /** Others have their turn. */
+  #isResting = false;
   #wasRead = false;
   #leaving: HandoverReason | undefined;
   #isEnding = false;
@@ -155,7 +159,11 @@ export class LaneConnection {
   #process(): void {
     if (this.#nextShare !== undefined) this.#adopt();
     const received = this.#received;
-    while (!received.isEmpty && this.#isReading) {
+    for (let turns = 0; !received.isEmpty && this.#isReading; turns += 1) {
+      if (turns === TURN_ANSWERS_MAX) {
+        this.#rest();
+        break;
+      }
       const verdict = this.#parser.parse(received.bytes, received.start, received.end);
       if (verdict === 'complete') this.#answer();
       else if (verdict === 'foreign') this.#leave(this.#parser.reason);
@@ -170,6 +178,15 @@ export class LaneConnection {
     if (this.#hasClientEnded) this.#endWithClient();
   }
 
+  /** Whoever sends much ahead does not keep the others waiting. */
+  #rest(): void {
+    this.#isResting = true;
+    this.#services.clock.defer(() => {
+      this.#isResting = false;
+      this.#goOn();
+    });
+  }
+
   /** The rest of a head has its deadline from its first bytes on; that of the first head from the connection's begin. */
   #noteHeadBegun(): void {
     if (this.#hasAnswered && !this.#hasHeadBegun) this.#sinceMs = this.#services.clock.monotonicMs();
@@ -178,7 +195,7 @@ export class LaneConnection {
 
   /** Whether the next request may be looked at. After a reload not until what was answered before it is written, however much was sent ahead. */
   get #isReading(): boolean {
-    const isFree = !this.#isBusy && !this.#write.isUnderWay && this.#nextShare === undefined;
+    const isFree = !this.#isBusy && !this.#isResting && !this.#write.isUnderWay && this.#nextShare === undefined;
     return isFree && this.#leaving === undefined && !this.#isEnding && !this.#isGone && !this.#socket.destroyed;
   }
 
@@ -253,7 +270,8 @@ export class LaneConnection {
 
   /** Something has ended. */
   #goOn(): void {
-    if (this.#isGone) return;
+    // After a failed write the socket is destroyed in a moment, and what was sent ahead is nobody's.
+    if (this.#isGone || this.#socket.errored !== null) return;
     if (this.#isEnding) {
       if (!this.#write.isUnderWay && !this.#isBusy) this.#socket.destroySoon();
     } else if (this.#leaving !== undefined) this.#leave(this.#leaving);
@@ -325,7 +343,7 @@ export class LaneConnection {
 
   /** The client sends nothing more; what it asked for it gets. */
   #endWithClient(): void {
-    if (this.#isEnding || this.#isBusy || this.#write.isUnderWay || this.#leaving !== undefined || this.#isGone) return;
+    if (this.#isEnding || this.#isBusy || this.#isResting || this.#write.isUnderWay || this.#leaving !== undefined || this.#isGone) return;
     if (!this.#received.isEmpty) this.#refuse('syntax');
     else this.#socket.destroySoon();
   }

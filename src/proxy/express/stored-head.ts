@@ -102,7 +102,9 @@ export class StoredHead {
 
   /** The whole answer as it is to be sent now; undefined when it has to be made. Only of heads of whole objects. */
   answerAt(nowMs: number): ShelvedAnswer | undefined {
-    return this.#isAnswerWritten && this.#holdsAt(nowMs) ? this.#answer : undefined;
+    if (!this.#isAnswerWritten || !this.#holdsAt(nowMs)) return undefined;
+    // When the clock has gone back, it may have given way after the time for which it was written.
+    return this.#answer?.isShelved === true ? this.#answer : undefined;
   }
 
   /** Makes the whole answer, if it is asked for often enough. @param head as just rendered, not for the last response of a connection */
@@ -204,6 +206,11 @@ export class ObjectHeads {
   get unsatisfied(): StoredHead {
     this.#unsatisfied ??= this.#make(416, unsatisfiedFields(this.lengthBytes));
     return this.#unsatisfied;
+  }
+
+  /** Another manifest has taken the place of this one: nobody asks for what stands ready of it. */
+  dropAnswers(shelf: AnswerShelf): void {
+    this.#whole?.dropAnswer(shelf);
   }
 
   #fieldsOf(body: { readonly status: number; readonly start: number; readonly end: number }): FieldList {

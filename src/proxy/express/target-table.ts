@@ -94,6 +94,7 @@ export class TargetTable {
   /** The heads of what is stored there. */
   headsOf(target: LaneTarget, manifest: Manifest): ObjectHeads {
     if (target.heads?.manifest === manifest) return target.heads;
+    target.heads?.dropAnswers(this.#services.answers);
     const keyText = this.#services.showsCacheKey ? target.fill.keyText : undefined;
     target.heads = new ObjectHeads(manifest, { keyText, tails: this.#tails });
     return target.heads;
