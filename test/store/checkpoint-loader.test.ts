@@ -120,6 +120,8 @@ async function begin(
       },
     });
     loading = made.load();
+    // Where no purge is believed it ends without a word.
+    void loading.then(() => resolve(made));
   });
   assert.ok(loading !== undefined);
   return { taken, loader, loading, open };
@@ -191,11 +193,10 @@ test('a table of contents of something else, damaged or not, is not believed; al
     if (harm === 'unreadable')
       disk.addFault({ operation: 'read', effect: { kind: 'error', errno: 'EIO' }, startBytes: at, endBytes: at + CHECKPOINT_PART_BYTES });
     const { taken, loader, loading, open } = await begin(image);
-    const before = image.reads.length;
-    await loader.bringObject(image.objects[0]?.tag ?? { tagLow: 0, tagHigh: 0 });
-    await loader.bringSlices({ generation: 1, firstSlice: 0, count: 9 });
-    assert.ok(image.reads.length - before <= 4, `${harm}: nothing is brought`);
+    const answers = image.objects.slice(-9).map(({ tag }) => loader.bringObject(tag));
+    answers.push(loader.bringSlices({ generation: 1, firstSlice: 0, count: 9 }));
     open();
+    await Promise.all(answers);
     const report = await loading;
     assert.equal(report.isWhole, true, harm);
     assert.equal(taken.keys.size, reference.entries, harm);

@@ -14,8 +14,8 @@ const TEARS = [512, 4096].flatMap((unitBytes) =>
   [0, 1].flatMap((parity) => [true, false].map((others) => ({ unitBytes, parity, others }))),
 );
 
-/** Looks at a disk as a start after the crash finds it; throws when a promise is broken. */
-export type JudgeState = (disk: SimulatedDisk, title: string) => Promise<void>;
+/** Looks at a disk as a start after the crash finds it; throws when a promise is broken. `promised`: what was promised at that moment. */
+export type JudgeState = (disk: SimulatedDisk, title: string, promised: number) => Promise<void>;
 
 /** A disk whose states are judged from judgeAll() on. */
 export class CrashStates {
@@ -23,6 +23,7 @@ export class CrashStates {
   readonly #capacityBytes: number;
   readonly #random: SeededRandom;
   #judge: JudgeState | undefined;
+  #promised = (): number => 0;
   #operations = 0;
   judged = 0;
 
@@ -33,9 +34,10 @@ export class CrashStates {
     this.disk = new SimulatedDisk({ capacityBytes, random: this.#random, delay: (operation) => this.#begin(operation) });
   }
 
-  /** Does `work`, and judges the state at each of its operations and after the last. */
-  async judgeAll(work: () => Promise<void>, judge: JudgeState): Promise<void> {
+  /** Does `work`, and judges the state at each of its operations and after the last, by what `promised` says then. */
+  async judgeAll(work: () => Promise<void>, judge: JudgeState, promised = (): number => 0): Promise<void> {
     this.#judge = judge;
+    this.#promised = promised;
     this.#operations = 0;
     await work();
     await this.#judgeNow('the end');
@@ -51,10 +53,11 @@ export class CrashStates {
     const judge = this.#judge;
     if (judge === undefined) return;
     // All of them are of this moment: the work may go on while the first is judged.
+    const promised = this.#promised();
     for (const { kept, snapshot } of [...this.#states()]) {
       const disk = new SimulatedDisk({ capacityBytes: this.#capacityBytes, random: new SeededRandom(1) });
       disk.restore(snapshot);
-      await judge(disk, `${moment}, kept ${kept}`);
+      await judge(disk, `${moment}, kept ${kept}`, promised);
       this.judged += 1;
     }
   }
