@@ -146,6 +146,8 @@ export class DeviceStore implements SliceStore {
   #early: EarlyReader | undefined;
   /** What was dropped while the index is loading: it is dropped from it when it is whole. */
   readonly #dropped = new Set<ObjectHash>();
+  /** More than are told apart: any object of the index may be one of them. */
+  #isAllDropped = false;
   #missedPurges: MissedPurges | undefined;
   #recovering: Promise<RecoveryReport> | undefined;
   /** Closing, and what was admitted is still being written. */
@@ -527,6 +529,8 @@ export class DeviceStore implements SliceStore {
     });
     this.#generations.skipTo(recovered.generation);
     this.#writeSequences.skipTo(recovered.writeSequence);
+    // Of the index may be, where numbers were damaged, what is above those that were known to be given.
+    if (this.#isAllDropped) this.#purges.foresee([], this.#generations.next);
     const parts = this.#build(recovered);
     const { metrics, geometry } = this;
     const shared = { shelf: this.#shelf, holds: this.#holds, purges: this.#purges, desk: this.#desk, generations: this.#generations };
@@ -542,8 +546,7 @@ export class DeviceStore implements SliceStore {
     if (this.#state === 'loading') this.#state = isWritable && this.#health.degradation === undefined ? 'online' : 'readonly';
     this.#endEarly();
     this.#keeper.start();
-    const isForgetting = this.#purges.purgedGeneration > recovered.purges.purgedGeneration;
-    if (this.#purges.activeEpochs > 0 || late.length > 0 || isForgetting) parts.walker.start();
+    if (this.#purges.activeEpochs > 0 || late.length > 0 || this.#isAllDropped) parts.walker.start();
     parts.scrubber?.start();
     parts.trimmer?.start();
     this.#logger.info({ ...recovered.report, tookMs: this.#clock.monotonicMs() - startedAtMs, state: this.#state }, 'The index was loaded');
@@ -567,8 +570,8 @@ export class DeviceStore implements SliceStore {
   #dropLater(objectHash: ObjectHash): void {
     const { purgesRemembered } = this.#limits;
     if (this.#dropped.has(objectHash) || this.#dropped.size < purgesRemembered) this.#dropped.add(objectHash);
-    else if (this.#purges.purgedGeneration < this.#generations.next) {
-      // Any object of the index may be the one that is not remembered.
+    else if (!this.#isAllDropped) {
+      this.#isAllDropped = true;
       this.#purges.foresee([], this.#generations.next);
       this.#shelf.clear();
       this.metrics.add('purges', 1, 'everything');

@@ -450,3 +450,17 @@ test('what was renewed while loading is not served as fresh as before when the o
   assert.deepEqual([await lookUp(store, plain), await lookUp(store, small)], ['absent', 'fresh']);
   await store.close();
 });
+
+test('an entry of a checkpoint that no extent can be is a miss, while loading and after', async () => {
+  const held = new HeldDisk(106, 64 * MIB);
+  const { plain } = await prepare(held, SURPLUS);
+  const { store, recovering } = await startLoading(held);
+  // A block each, which is a header's: nobody writes a slice without a byte.
+  const read = { objectHash: plain.objectHash, generation: plain.generation, sliceNumber: 1007, startBytes: 0, endBytes: 10 };
+  assert.equal((await store.readSlice(read)).kind, 'absent');
+  held.release();
+  await recovering;
+  assert.equal((await store.readSlice(read)).kind, 'absent');
+  assert.equal(await lookUp(store, plain), 'fresh');
+  await store.close();
+});

@@ -154,6 +154,8 @@ export class ExtentReader {
   async #read(request: ExtentRequest, leases: Set<Lease>): Promise<ExtentOutcome> {
     const { place } = request;
     const { blockSizeBytes, identity, headers } = this.#options;
+    // A damaged index may name what no extent is: every one has a payload.
+    if (place.blocks < 2) return { kind: 'mismatch' };
     const headerLease = await this.#lease(blockSizeBytes, leases);
     if (headerLease === undefined) return { kind: 'busy' };
     const block = headerLease.bytes.subarray(0, blockSizeBytes);
