@@ -21,6 +21,8 @@ const DEADLINE_MS = 60_000;
 const DOWNLOADS_MAX = 5;
 const FLUSHES = 20;
 const WARM_UP_PURGES = 40;
+/** Of nothing, right before what is measured: what was compiled minutes ago is cold again by then. */
+const PRELUDE_PURGES = 20;
 const REQUESTS = 'requests to the origin for one revalidation';
 const PURGE = 'purge';
 const RECORDS = 'journal records of a purge';
@@ -105,10 +107,10 @@ async function measurePurge(
   { system, adminPort, round }: { readonly system: System; readonly adminPort: number; readonly round: number },
 ): Promise<void> {
   await system.process?.waitUntilQuiet(QUIET_DEADLINE_MS);
-  const before = await journalRecords(adminPort);
   const connection = await LoadConnection.open(adminPort);
   // The connection, and the code behind it, have served before.
-  await connection.get('/healthz');
+  for (let index = 0; index < PRELUDE_PURGES; index += 1) await connection.get(`/purge?url=/bytes/1MiB/none-${index}`, { method: 'POST' });
+  const before = await journalRecords(adminPort);
   const sample = await connection.get(`/purge?url=/bytes/${SIZE}/object-${round}`, { method: 'POST' });
   connection.destroy();
   if (sample.status !== 200) throw new Error(`The purge was answered ${sample.status}`);
