@@ -37,8 +37,15 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the superblock does not wait for the checkpoint',
     file: KEEPER,
-    text: '      await device.flush();\n',
-    instead: '',
+    text: '      await journal.flush();\n      await device.flush();\n',
+    instead: '      await journal.flush();\n',
+    test: 'test/store/root-keeper.test.ts',
+  },
+  {
+    name: 'a start speaks of what the disk may yet forget',
+    file: KEEPER,
+    text: '      await device.flush();\n    } catch (error) {\n',
+    instead: '    } catch (error) {\n',
     test: 'test/store/root-keeper.test.ts',
   },
   {

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { KIB, MIB } from '../../src/base/units.ts';
 import { CHECKPOINT_PART_ENTRIES } from '../../src/format/geometry.ts';
 import { NO_SLOT, objectTag } from '../../src/store/index/slice-index.ts';
+import { purgeRecord, scopeOf } from '../../src/store/purges/purge.ts';
 import { CrashStates } from './crash-states.ts';
 import { formatDisk, leaveRoot, lookAtRoot, mountRoot, putObject } from './root-bench.ts';
 import { hashOf, tinyParameters } from './store-bench.ts';
@@ -53,4 +54,27 @@ test('a crash at any moment around checkpoints costs nothing that was durable', 
   assert.equal(bench.metrics.value('journalDropped'), 0);
   await leaveRoot(bench);
   context.diagnostic(`survived: ${JSON.stringify({ crashStates: states.judged })}`);
+});
+
+test('a start speaks of nothing that the disk may yet forget: a purge whose flush had failed, read, and then lost by a crash', async () => {
+  const states = new CrashStates({ capacityBytes: 4 * MIB, seed: 82 });
+  await formatDisk(states.disk);
+  const bench = await mountRoot(states.disk, { mayFail: true });
+  putObject(bench.catalogue, 'kept', 1, 1);
+  await bench.journal.flush();
+  const mend = states.disk.addFault({ operation: 'flush', effect: { kind: 'error', errno: 'EIO' } });
+  const purged = scopeOf({ kind: 'object', objectHash: hashOf('purged') });
+  bench.journal.append(purgeRecord({ ...purged, isSoft: false, generation: 2, sequence: 1, atMs: 1 }));
+  await assert.rejects(bench.journal.flush(), { code: 'STORE_UNAVAILABLE' });
+  mend();
+  await leaveRoot(bench);
+  assert.ok(states.disk.unflushedWrites > 0, 'the purge is where a crash may lose it');
+  await states.judgeAll(
+    async () => leaveRoot(await mountRoot(states.disk)),
+    async (disk, title) => {
+      const { state } = await lookAtRoot(disk);
+      assert.equal(state.report.isForgotten, false, title);
+      assert.notEqual(state.index.findTag(objectTag(hashOf('kept'))), NO_SLOT, title);
+    },
+  );
 });

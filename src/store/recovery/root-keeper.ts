@@ -93,9 +93,16 @@ export class RootKeeper {
   async mount(parts: MountedParts, recovered: Pick<RecoveredState, 'needsCheckpoint' | 'checkpoint'>): Promise<boolean> {
     this.#parts = parts;
     this.#readable = recovered.checkpoint;
-    const { root, logger, generations, writeSequences, onFailure, onExhausted } = this.#options;
+    const { device, root, logger, generations, writeSequences, onFailure, onExhausted } = this.#options;
     if (generations.isExhausted || writeSequences.isExhausted) {
       onExhausted();
+      return false;
+    }
+    try {
+      // What was read may be in the disk's own memory only, such as a purge whose write failed towards us: the superblock speaks of it.
+      await device.flush();
+    } catch (error) {
+      onFailure('flush', error);
       return false;
     }
     try {
