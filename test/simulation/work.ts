@@ -173,6 +173,8 @@ export class Work {
     const lease = this.#world.stage.arena.tryLease('fill', bytes.length);
     if (lease === undefined) return;
     lease.bytes.set(bytes);
+    // An unproved body in its record is replaced with the record, whose old blocks are free then.
+    if (sliceCountOf(version) === 1 && store.extentState(generation, sliceNumber) === 'unproved') version.isManifestDurable = false;
     const verdict = store.offerSlice({ objectHash, generation, sliceNumber, lease, lengthBytes: bytes.length });
     lease.end();
     this.#world.note(`offer ${version.keyText}/${generation}/${sliceNumber}: ${JSON.stringify(verdict)}`);
