@@ -5,6 +5,7 @@
  */
 import { hash } from 'node:crypto';
 import { assert } from '../base/assert.ts';
+import { partitionPoint } from '../base/partition-point.ts';
 import { type BalancedNode, type BalancedRequest, type Balancer, LeastConnections } from './balancer.ts';
 
 /** Points of a node on the ring for each unit of weight, as libketama has them. */
@@ -118,13 +119,7 @@ function makeRing<Node extends BalancedNode>(nodes: readonly Node[]): readonly (
 }
 
 function firstAtOrAfter(points: readonly (readonly [number, unknown])[], place: number): number {
-  let [low, high] = [0, points.length];
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2);
-    if ((points[middle]?.[0] ?? 0) < place) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return partitionPoint(points.length, (index) => (points[index]?.[0] ?? 0) < place);
 }
 
 /** A number of 32 bits. */

@@ -1,6 +1,7 @@
 /** Several devices as one cache: where things lie, what a device that fails or leaves costs, and what it must not bring back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Clock } from '../../src/base/clock.ts';
 import { EdgeError } from '../../src/base/errors.ts';
 import { createSilentLogger } from '../../src/base/log.ts';
 import { SeededRandom } from '../../src/base/random.ts';
@@ -329,11 +330,8 @@ test('a device of another cache, one named twice and a missing one alone are ref
   await bench.store.close();
 });
 
-test('a device alone that is there and fails keeps nothing from starting; it is taken in when it reads again', async () => {
-  const clock = new VirtualClock();
-  const slots = await makeSlots(10, 1);
-  const [slot] = slots as [Slot];
-  const arena = new Arena({ sizeBytes: 8 * MIB, clock });
+/** A set of one device whose first block cannot be read until it is mended. */
+async function openFailing(slot: Slot, arena: Arena, clock: Clock = systemClock) {
   let isFailing = true;
   const device = {
     path: slot.path,
@@ -342,16 +340,28 @@ test('a device alone that is there and fails keeps nothing from starting; it is 
       return slot.disk.open();
     },
   };
-  const shared = { arena, clock, random: new SeededRandom(1), logger: createSilentLogger() };
+  const shared = { arena, clock, random: new SeededRandom(2), logger: createSilentLogger() };
   const store = await openDeviceSet({ ...shared, devices: [device] });
   await store.recover();
+  const mend = (): void => {
+    isFailing = false;
+  };
+  return { store, mend };
+}
+
+test('a device alone that is there and fails keeps nothing from starting; it is taken in when it reads again', async () => {
+  const clock = new VirtualClock();
+  const slots = await makeSlots(10, 1);
+  const [slot] = slots as [Slot];
+  const arena = new Arena({ sizeBytes: 8 * MIB, clock });
+  const { store, mend } = await openFailing(slot, arena, clock);
   assert.equal(store.state, 'failed');
   assert.match(store.status[0]?.reason ?? '', /cannot be read/);
   assert.equal(store.findManifest(hashOf('x')), undefined);
   const early = makeManifest('x', store.nextGeneration(), SLICE_BYTES);
   assert.deepEqual(store.offerManifest(early, 0), { kind: 'declined', reason: 'unavailable' });
   await assert.rejects(store.purge({ kind: 'object', objectHash: hashOf('x') }), { code: 'STORE_UNAVAILABLE' });
-  isFailing = false;
+  mend();
   await clock.wait(clock.sleep(40 * SECOND_MS), 'time', 60 * SECOND_MS);
   assert.equal(store.state, 'online');
   // Nobody knew then which numbers the device had given before, so what was begun under one of them is not kept.
@@ -368,17 +378,7 @@ test('purges while no device is there are bounded: past 1,024 everything goes, a
   const first = await openSet(slots, 1);
   for (const key of ['x', 'y']) await storeObject(first, key, SLICE_BYTES);
   await first.store.close();
-  let isFailing = true;
-  const device = {
-    path: slot.path,
-    open: async () => {
-      if (isFailing) throw new EdgeError('DEVICE_FAULT', 'The first block cannot be read (EIO)');
-      return slot.disk.open();
-    },
-  };
-  const shared = { arena: first.arena, clock: systemClock, random: new SeededRandom(2), logger: createSilentLogger() };
-  const store = await openDeviceSet({ ...shared, devices: [device] });
-  await store.recover();
+  const { store, mend } = await openFailing(slot, first.arena);
   const purge = (key: string) => assert.rejects(store.purge({ kind: 'object', objectHash: hashOf(key) }), { code: 'STORE_UNAVAILABLE' });
   await purge('x');
   for (let count = 1; count < 1024; count += 1) await purge(`other-${count}`);
@@ -387,7 +387,7 @@ test('purges while no device is there are bounded: past 1,024 everything goes, a
   assert.equal(store.count('purgesWidened'), 1);
   await purge('after it');
   assert.equal(store.count('purgesWidened'), 1);
-  isFailing = false;
+  mend();
   assert.equal((await store.attach(slot.path)).state, 'online');
   for (const key of ['x', 'y']) assert.equal((await store.readManifest(hashOf(key))).kind, 'absent', key);
   await store.close();
@@ -399,19 +399,9 @@ test('a device alone that failed at the start is taken in with all that it holds
   const first = await openSet(slots, 1);
   const manifest = await storeObject(first, 'x', 2 * SLICE_BYTES);
   await first.store.close();
-  let isFailing = true;
-  const device = {
-    path: slot.path,
-    open: async () => {
-      if (isFailing) throw new EdgeError('DEVICE_FAULT', 'The first block cannot be read (EIO)');
-      return slot.disk.open();
-    },
-  };
-  const shared = { arena: first.arena, clock: systemClock, random: new SeededRandom(2), logger: createSilentLogger() };
-  const store = await openDeviceSet({ ...shared, devices: [device] });
-  await store.recover();
+  const { store, mend } = await openFailing(slot, first.arena);
   assert.equal(store.state, 'failed');
-  isFailing = false;
+  mend();
   assert.equal((await store.attach(slot.path)).state, 'online');
   assert.equal(await readAndCheck(store, manifest, 1), 'device');
   await store.close();

@@ -2,6 +2,7 @@
  * The index in the order of the device: where extents lie, what is free between them, how each allocation group looks. Takes four bytes
  * for each record. Called by `rawslice inspect groups, extents, map and block`, and by the check, which reads in this order.
  */
+import { partitionPoint } from '../../base/partition-point.ts';
 import { divFloor } from '../../base/units.ts';
 import type { Geometry } from '../../format/geometry.ts';
 import { type Band, bandOf } from '../index/block-allocator.ts';
@@ -39,15 +40,10 @@ export function slotsByBlock(index: SliceIndex): Uint32Array {
 
 /** Where the first extent lies that ends behind `block`; `sorted.length` when there is none. */
 export function firstEndingBehind(index: SliceIndex, sorted: Uint32Array, block: number): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = divFloor(low + high, 2);
-    const slot = sorted[middle] ?? 0;
-    if (index.block(slot) + index.blocks(slot) <= block) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return partitionPoint(sorted.length, (place) => {
+    const slot = sorted[place] ?? 0;
+    return index.block(slot) + index.blocks(slot) <= block;
+  });
 }
 
 /** First and last (not included) block of an allocation group. */

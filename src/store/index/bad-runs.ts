@@ -2,6 +2,7 @@
  * Runs of blocks that are out of use for good: disjoint, in order, of a bounded number. Called by block-allocator.ts, which alone knows what
  * lies on a block.
  */
+import { partitionPoint } from '../../base/partition-point.ts';
 
 /** Blocks [start, end). */
 export interface BadRun {
@@ -52,14 +53,7 @@ export class BadRuns {
   }
 
   #firstEndingBehind(block: number): number {
-    let low = 0;
-    let high = this.#runs.length;
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2);
-      if ((this.#runs[middle]?.end ?? 0) > block) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+    return partitionPoint(this.#runs.length, (index) => (this.#runs[index]?.end ?? 0) <= block);
   }
 }
 

@@ -3,6 +3,7 @@
  * table of contents says where to look, and the others from the front. Each part is read once, and damaged ones are left out: their entries are
  * forgotten. Called by recovery.ts, which takes the entries; early-reader.ts asks.
  */
+import { partitionPoint } from '../../base/partition-point.ts';
 import { divCeil, divFloor } from '../../base/units.ts';
 import { type CheckpointPlaces, CONTENTS_PART_ENTRIES, type ContentsEntry, decodeContentsPart } from '../../format/checkpoint-contents.ts';
 import { hashOfGeneration, hashOfTag, placeOfHash, SLICE_ORDER, stepOfSlice } from '../../format/checkpoint-order.ts';
@@ -234,12 +235,5 @@ export async function readContents(
 
 /** How many of `numbers`, which rise, are below `limit`. */
 function countBelow(numbers: Uint32Array, limit: number): number {
-  let low = 0;
-  let high = numbers.length;
-  while (low < high) {
-    const middle = divFloor(low + high, 2);
-    if ((numbers[middle] ?? 0) < limit) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return partitionPoint(numbers.length, (index) => (numbers[index] ?? 0) < limit);
 }
